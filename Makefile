@@ -1,0 +1,45 @@
+# `make demo` and `make test` set up what they need. uv is taken from the PATH, or installed into
+# .uv/ with pip; the environment is .venv/. Where pip knows a mirror, uv is told of it.
+
+PYTHON ?= python3
+UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
+RUN := $(UV) run --no-sync
+
+.PHONY: setup demo test test-slow check lint types layers format clean
+
+setup: .venv/.ready
+
+.uv/bin/uv:
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv uv
+
+.venv/.ready: pyproject.toml $(if $(findstring .uv,$(UV)),.uv/bin/uv)
+	$(UV) sync --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	touch $@
+
+demo: setup
+	$(RUN) python -m tools.demo
+
+test: setup
+	$(RUN) python -m pytest -q
+
+test-slow: setup
+	$(RUN) python -m pytest -q -m slow
+
+check: lint types layers
+
+lint: setup
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+
+types: setup
+	$(RUN) mypy
+
+layers: setup
+	$(RUN) lint-imports
+
+format: setup
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+clean:
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

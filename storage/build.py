@@ -1,0 +1,389 @@
+"""Builds a store from a source, or brings an existing one up to date. Safe to kill at any time.
+
+    report = build_store(SourceConfig(root="data"), Recipe(), "data/store", BuildConfig())
+
+Rounds of: what is wanted and not yet committed -> a plan, written down -> parts, built by worker
+processes, each committed by its index file. A killed build goes on with the plan that it finds.
+"""
+
+import hashlib
+import math
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import polars as pl
+
+from storage.audio import Decoder
+from storage.builder_lock import builder_lock
+from storage.catalog import NAME as CATALOG
+from storage.catalog import Catalog
+from storage.errors import AudioError, ConfigError, DamageError, ObjectExistsError, StoreError
+from storage.manifest import NAME as MANIFEST
+from storage.manifest import Manifest
+from storage.mel import mel_filterbank
+from storage.objects import LocalObjects, open_objects
+from storage.options import option
+from storage.part import PartJob
+from storage.part_plan import PartRange, part_ranges, part_slices, plan_parts
+from storage.probe import probe_recordings
+from storage.progress import Progress, silent
+from storage.recipe import Recipe
+from storage.settle import check_drop, settle
+from storage.slices import num_slices
+from storage.source import Source, SourceConfig, read_source
+from storage.state import pending_recordings, read_state
+from storage.tables import (
+    DUPLICATE,
+    INDEX,
+    PARTIAL,
+    PLANS,
+    TABLES,
+    encode_table,
+    read_table,
+    read_tables,
+    table_name,
+    table_numbers,
+)
+from storage.workers import available_cores, build_parts
+from storage.zarr_array import NAME as ARRAY_METADATA
+from storage.zarr_array import array_metadata, num_shards_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildConfig:
+    """How a store is built; nothing here changes its bytes."""
+
+    workers: int | None = option(None, "worker processes; null: one per core")
+    strict: bool = option(False, "exit 1 when any recording was rejected or stored in part")
+    max_drop_share: float = option(0.5, "refuse to drop more than this share of the store, 0 to 1")
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise ConfigError(f"build.workers={self.workers} must be at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildReport:
+    """What a build found, and what the store holds of it now."""
+
+    url: str
+    num_found: int
+    num_stored: int
+    num_partial: int
+    num_rejected: int
+    num_duplicates: int
+    num_dropped: int
+    num_unlisted: int
+    num_slices: int
+    new_slices: int
+    audio_s: float
+    wall_s: float
+    rejects: pl.DataFrame = field(repr=False)
+
+    def summary(self) -> str:
+        """A few lines for a person."""
+        lines = [
+            f"{self.url}: {self.num_found:,} recordings found = {self.num_stored:,} stored + "
+            f"{self.num_partial:,} partial + {self.num_rejected:,} rejected + "
+            f"{self.num_duplicates:,} duplicates",
+            f"{self.num_slices:,} slices of {self.audio_s / 3600:.2f} h of audio; "
+            f"{self.new_slices:,} of them new, in {self.wall_s:.1f} s",
+        ]
+        if self.num_dropped:
+            lines.append(f"{self.num_dropped:,} recordings left the store: the source lacks them")
+        if self.num_unlisted:
+            lines.append(f"{self.num_unlisted:,} audio files are not named in the csv: left out")
+        shown = self.rejects.head(10)
+        for name, reason in shown.select("filename", "reason").iter_rows():
+            lines.append(f"  rejected {name}: {reason}")
+        if len(self.rejects) > len(shown):
+            lines.append(f"  ... and {len(self.rejects) - len(shown):,} more: see rejects/")
+        return "\n".join(lines)
+
+
+def build_store(
+    source_config: SourceConfig,
+    recipe: Recipe,
+    url: str,
+    config: BuildConfig,
+    *,
+    limit: int | None = None,
+    progress: Progress = silent,
+) -> BuildReport:
+    """Builds or updates the store at `url`; `limit` takes a spread of that many recordings."""
+    began = time.monotonic()
+    source = read_source(source_config)
+    objects = open_objects(url)
+    _check_target(objects)
+    with builder_lock(objects):
+        objects.clear_temporary()
+        wanted = _probe(_limited(source.recordings, limit), progress)
+        build = _Build(
+            source=source,
+            objects=objects,
+            recipe=recipe,
+            workers=config.workers or available_cores(),
+            twice=source_config.keep_duplicates,
+            wanted=wanted,
+            progress=progress,
+        )
+        num_dropped = build.begin(config)
+        new_slices = build.run()
+    report = _report(build, num_dropped=num_dropped, new_slices=new_slices)
+    return replace(report, wall_s=time.monotonic() - began)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Build:
+    """One run of the builder on one store."""
+
+    source: Source
+    objects: LocalObjects
+    recipe: Recipe
+    workers: int
+    twice: bool
+    wanted: pl.DataFrame
+    progress: Progress
+    catalog: Catalog = field(default_factory=Catalog)
+
+    def begin(self, config: BuildConfig) -> int:
+        """Checks an existing store, and drops what the source no longer names."""
+        if not self.objects.exists(MANIFEST):
+            return 0
+        Manifest.read(self.objects).check_recipe(self.recipe, self.objects.url)
+        self.catalog = _known_catalog(self.objects)
+        state = read_state(self.objects)
+        num_dropped = check_drop(state, self.source, config.max_drop_share)
+        settle(self.objects, state, self.source, self.wanted, self.catalog)
+        return num_dropped
+
+    def run(self) -> int:
+        """Rounds of building until nothing is pending; returns the number of new slices."""
+        new_slices = self._finish_open_plan()
+        before: pl.DataFrame | None = None
+        while len(pending := self._pending()):
+            if before is not None and before.equals(pending):
+                raise StoreError(
+                    f"{len(pending)} recordings cannot be committed, the first is "
+                    f"{pending['filename'][0]}: their files or the store are being changed by "
+                    "somebody else. Run this again when that has ended"
+                )
+            before = pending
+            self._write_plan(pending)
+            new_slices += self._finish_open_plan()
+            self._probe_again(pending)
+        settle(self.objects, read_state(self.objects), self.source, self.wanted, self.catalog)
+        self._put_catalog()
+        return new_slices
+
+    def _pending(self) -> pl.DataFrame:
+        return pending_recordings(self.wanted, read_state(self.objects), twice=self.twice)
+
+    def _probe_again(self, pending: pl.DataFrame) -> None:
+        """Looks anew at files that were planned but not committed: they may have changed."""
+        still = self._pending()
+        again = self.wanted.join(still, on=["recording_id", "filename"], how="semi")
+        if len(again) and len(still) <= len(pending):
+            probed = _probe(again.select(self.source.recordings.columns), silent)
+            rest = self.wanted.join(again, on=["recording_id", "filename"], how="anti")
+            self.wanted = pl.concat([rest, probed]).sort("recording_id", "filename")
+
+    def _write_plan(self, pending: pl.DataFrame) -> None:
+        """Plans what is pending behind everything that was ever planned, and writes it down."""
+        numbers = table_numbers(self.objects, PLANS)
+        earlier = read_tables(self.objects, PLANS, numbers)
+        pending = pending.with_columns(self._expected_slices(pending, earlier))
+        if self.objects.exists(MANIFEST):
+            target = Manifest.read(self.objects).part_slices
+        else:
+            target = self._create(pending)
+        ranges = part_ranges(earlier)
+        plan = plan_parts(
+            pending,
+            target,
+            first_part=max((r.part for r in ranges), default=-1) + 1,
+            first_shard=max((r.end_shard for r in ranges), default=0),
+        )
+        name = table_name(PLANS, max(numbers, default=-1) + 1)
+        try:
+            self.objects.put_new(name, encode_table(plan))
+        except ObjectExistsError as error:
+            raise StoreError(
+                f"another build has just planned work on {self.objects.url}: run this again"
+            ) from error
+
+    def _create(self, pending: pl.DataFrame) -> int:
+        """Writes the manifest of a new store; returns its slices per part."""
+        share = len(self.wanted) / max(1, len(self.source.recordings))
+        target = part_slices(math.ceil(int(pending["expected_slices"].sum()) / share))
+        identity = hashlib.sha256(self.recipe.digest().encode())
+        for recording_id, content in pending.select("recording_id", "content_hash").iter_rows():
+            identity.update(f"{recording_id}\n{content}\n".encode())
+        manifest = Manifest(
+            store_id=identity.hexdigest()[:16], recipe=self.recipe, part_slices=target
+        )
+        self.objects.put_new(MANIFEST, manifest.encode())
+        return target
+
+    def _expected_slices(self, pending: pl.DataFrame, earlier: pl.DataFrame) -> pl.Series:
+        """Slices per recording: by its header, or by decoding where that was planned in vain."""
+        tried = set(earlier.select("recording_id", "content_hash").iter_rows())
+        counts = []
+        for row in pending.iter_rows(named=True):
+            if row["reason"] or row["duplicate_of"]:
+                counts.append(0)
+            elif (row["recording_id"], row["content_hash"]) in tried:
+                counts.append(_decoded_slices(Path(row["path"]), self.recipe))
+            else:
+                samples = round(row["header_s"] * self.recipe.sample_rate_hz)
+                counts.append(max(1, num_slices(samples, self.recipe)))
+        return pl.Series("expected_slices", counts, pl.Int64)
+
+    def _finish_open_plan(self) -> int:
+        """Builds the parts of the newest plan that are not committed; returns new slices."""
+        numbers = table_numbers(self.objects, PLANS)
+        if not numbers or not self.objects.exists(MANIFEST):
+            return 0
+        plan = read_table(self.objects, PLANS, numbers[-1])
+        committed = set(table_numbers(self.objects, INDEX))
+        ranges = [r for r in part_ranges(plan) if r.part not in committed]
+        if not ranges:
+            return 0
+        self._grow_array(max(r.end_shard for r in part_ranges(plan)))
+        jobs = self._jobs(plan, ranges)
+        total = sum(int(job.recordings["expected_slices"].sum()) for job in jobs)
+        new_slices = 0
+        with self.progress("building", total, "slice") as step:
+            for report in build_parts(jobs, self.workers, step):
+                if not report.conflict:
+                    new_slices += report.num_slices
+                    self._note_commit(report.part)
+        return new_slices
+
+    def _jobs(self, plan: pl.DataFrame, ranges: list[PartRange]) -> list[PartJob]:
+        """The work of each part: the planned recordings that are still what they were."""
+        keys = ["recording_id", "filename", "content_hash"]
+        columns = [name for name in self.wanted.columns if name not in plan.columns]
+        planned = plan.join(
+            self.wanted.select(*keys, *columns),
+            on=keys,
+            how="inner",
+            nulls_equal=True,
+            maintain_order="left",
+        )
+        filterbank_MF = mel_filterbank(self.recipe)
+        return [
+            PartJob(
+                url=self.objects.url,
+                range=part,
+                recipe=self.recipe,
+                filterbank_MF=filterbank_MF,
+                recordings=planned.filter(pl.col("part") == part.part),
+                metadata_columns=self.source.metadata_columns,
+            )
+            for part in ranges
+        ]
+
+    def _grow_array(self, num_shards: int) -> None:
+        """Sets the array's shape before anybody writes to it."""
+        have = 0
+        if self.objects.exists(ARRAY_METADATA):
+            have = num_shards_of(self.objects.get(ARRAY_METADATA))
+        if have < num_shards:
+            self.objects.put(ARRAY_METADATA, array_metadata(self.recipe, num_shards))
+
+    def _note_commit(self, part: int) -> None:
+        for table in TABLES:
+            name = table_name(table, part)
+            self.catalog.add(name, self.objects.get(name))
+        self._put_catalog()
+
+    def _put_catalog(self) -> None:
+        names = [MANIFEST, ARRAY_METADATA]
+        names += [table_name(PLANS, number) for number in table_numbers(self.objects, PLANS)]
+        for name in names:
+            if self.objects.exists(name):
+                self.catalog.add(name, self.objects.get(name))
+        self.objects.put(CATALOG, self.catalog.encode())
+
+
+def _check_target(objects: LocalObjects) -> None:
+    """Raises ConfigError on a folder that holds something else."""
+    root = objects.root
+    if root.exists() and not root.is_dir():
+        raise ConfigError(f"store={objects.url} is a file; give a folder")
+    if objects.exists(MANIFEST) or not root.is_dir():
+        return
+    foreign = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
+    if foreign:
+        raise ConfigError(
+            f"store={objects.url} is not empty and not a store (it holds {foreign[0]}): "
+            "give a new folder"
+        )
+
+
+def _limited(recordings: pl.DataFrame, limit: int | None) -> pl.DataFrame:
+    """At most `limit` recordings, spread over the labels; a larger limit includes a smaller's."""
+    if limit is None or limit >= len(recordings):
+        return recordings
+    if limit < 1:
+        raise ConfigError(f"limit={limit} must be at least 1")
+    keys = [
+        hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+        for name in recordings["recording_id"]
+    ]
+    order = pl.Series("order", keys).arg_sort()[:limit].sort()
+    return recordings[order]
+
+
+def _probe(recordings: pl.DataFrame, progress: Progress) -> pl.DataFrame:
+    with progress("looking at files", len(recordings), "file") as step:
+        return probe_recordings(recordings, lambda: step(1))
+
+
+def _decoded_slices(path: Path, recipe: Recipe) -> int:
+    try:
+        blocks = Decoder(path, recipe.sample_rate_hz)
+        return max(1, num_slices(sum(len(block) for block in blocks), recipe))
+    except AudioError:
+        return 0
+
+
+def _known_catalog(objects: LocalObjects) -> Catalog:
+    """The catalogue, with what was committed since it was last written."""
+    try:
+        catalog = Catalog.read(objects)
+    except DamageError:
+        catalog = Catalog()
+    for part in table_numbers(objects, INDEX):
+        for table in TABLES:
+            name = table_name(table, part)
+            if name not in catalog.entries:
+                catalog.add(name, objects.get(name))
+    return catalog
+
+
+def _report(build: _Build, *, num_dropped: int, new_slices: int) -> BuildReport:
+    state = read_state(build.objects)
+    keys = ["recording_id", "filename"]
+    live = state.live_recordings().join(build.wanted, on=keys, how="semi")
+    rejects = state.rejects.join(build.wanted, on=keys, how="semi")
+    gone = rejects.filter(~pl.col("partial")).join(live, on=keys, how="anti")
+    kept = live.filter(pl.col("status") != DUPLICATE)
+    num_partial = int((live["status"] == PARTIAL).sum())
+    return BuildReport(
+        url=build.objects.url,
+        num_found=len(build.wanted),
+        num_stored=len(kept) - num_partial,
+        num_partial=num_partial,
+        num_rejected=len(gone),
+        num_duplicates=len(live) - len(kept),
+        num_dropped=num_dropped,
+        num_unlisted=build.source.num_unlisted,
+        num_slices=int(kept["num_slices"].sum()),
+        new_slices=new_slices,
+        audio_s=float(kept["duration_s"].sum()),
+        wall_s=0.0,
+        rejects=rejects,
+    )

@@ -1,0 +1,29 @@
+"""One builder at a time on a local store. The lock ends with its process: it cannot go stale."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from storage.errors import StoreError
+from storage.objects import LocalObjects
+
+NAME = ".lock"
+
+
+@contextmanager
+def builder_lock(objects: LocalObjects) -> Iterator[None]:
+    """Holds the store for writing; raises StoreError where another build is at work."""
+    path = objects.path(NAME)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise StoreError(f"{objects.url} cannot be written: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreError(
+                f"another build is at work on {objects.url}: wait for it, then run this again"
+            ) from error
+        yield

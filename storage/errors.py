@@ -1,0 +1,35 @@
+"""Every error that melbank raises on purpose. Each also is a builtin, so callers may catch that.
+
+    MelbankError
+    |- ConfigError(ValueError)          a wrong call: bad key, bad value, missing csv; exit code 2
+    |- AudioError(ValueError)           a recording that cannot be used; becomes a row of rejects
+    |- StoreError(OSError)              a store or shard set that is missing, foreign or unreadable
+    |  |- DamageError                   bytes differ from what was written
+    |- ObjectExistsError(FileExistsError)   a create-only put met other bytes
+
+A message states the rule, the numbers and the way out, in one line.
+"""
+
+
+class MelbankError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+class ConfigError(MelbankError, ValueError):
+    """The call cannot work as given."""
+
+
+class AudioError(MelbankError, ValueError):
+    """A recording gave no usable audio."""
+
+
+class StoreError(MelbankError, OSError):
+    """A store or shard set is missing, foreign or unreadable."""
+
+
+class DamageError(StoreError):
+    """Stored bytes are not the bytes that were written."""
+
+
+class ObjectExistsError(MelbankError, FileExistsError):
+    """A create-only put found other bytes under the name."""

@@ -1,0 +1,73 @@
+"""Cheap numbers per slice that say where something is heard. One row of the index each.
+
+* `max_db`: the loudest mel cell, dB re full-scale power; stored cells are relative to it.
+* `mean_db`: mean power of all cells, dB re full scale.
+* `active_share`: share of frames louder by 6 dB than the slice's own background, which is its
+  10th-percentile frame (in [0, 1]; steady noise gives 0).
+* `centroid_hz`: power-weighted mean of the band centres, Hz.
+* `peak_hz`: centre of the band with the most power over the slice, Hz.
+* `silent`: no cell above `amin`; centroid and peak are then null.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from storage.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor  # readers want the schema below without torch's seconds of import
+
+BACKGROUND_QUANTILE = 0.1
+ACTIVE_ABOVE_DB = 6.0
+SCHEMA = {
+    "max_db": pl.Float32,
+    "mean_db": pl.Float32,
+    "active_share": pl.Float32,
+    "centroid_hz": pl.Float32,
+    "peak_hz": pl.Float32,
+    "silent": pl.Boolean,
+}
+
+Features = dict[str, float | bool | None]
+
+
+def slice_features(
+    power_MT: "Tensor", max_db: float, band_centres_hz: np.ndarray, recipe: Recipe
+) -> Features:
+    """The features of one slice, from its mel power."""
+    band_power_M = power_MT.sum(dim=1).numpy().astype(np.float64)
+    total = float(band_power_M.sum())
+    silent = max_db <= 10 * np.log10(recipe.amin)
+    mean = max(total / power_MT.numel(), recipe.amin)
+    features: Features = {
+        "max_db": max_db,
+        "mean_db": 10 * float(np.log10(mean)),
+        "active_share": 0.0,
+        "centroid_hz": None,
+        "peak_hz": None,
+        "silent": bool(silent),
+    }
+    if not silent:
+        features["active_share"] = _active_share(power_MT, recipe)
+        features["centroid_hz"] = float(band_power_M @ band_centres_hz) / total
+        features["peak_hz"] = float(band_centres_hz[band_power_M.argmax()])
+    return features
+
+
+def _active_share(power_MT: "Tensor", recipe: Recipe) -> float:
+    frame_power_T = power_MT.sum(dim=0).numpy()
+    place = int(BACKGROUND_QUANTILE * (len(frame_power_T) - 1))
+    background = max(float(np.partition(frame_power_T, place)[place]), recipe.amin)
+    return float((frame_power_T > background * 10 ** (ACTIVE_ABOVE_DB / 10)).mean())
+
+
+def band_centres_hz(filterbank_MF: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """The centre of gravity of each mel filter, Hz, float64 [M]."""
+    bin_hz = recipe.sample_rate_hz / recipe.n_fft
+    weights = filterbank_MF.astype(np.float64)
+    bins = np.arange(weights.shape[1])
+    sums = np.maximum(weights.sum(axis=1), 1e-12)
+    centres: np.ndarray = (weights @ bins) / sums * bin_hz
+    return centres

@@ -1,0 +1,130 @@
+"""Whole objects by name below one root folder: put whole, put create-only, list, delete.
+
+An object appears under its name at once and complete, and is on the disk (fsync) before `put`
+returns. `put_new` never replaces anything: an object with equal bytes is accepted, other bytes
+raise ObjectExistsError.
+"""
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from storage.errors import ObjectExistsError, StoreError
+from storage.extents import local_path
+
+TEMPORARY = ".tmp"
+
+
+class LocalObjects:
+    """The objects below a folder of a local file system."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.root = local_path(url)
+
+    def path(self, name: str) -> Path:
+        """Where an object lies."""
+        return self.root / name
+
+    def exists(self, name: str) -> bool:
+        """Whether there is an object of that name."""
+        return self.path(name).is_file()
+
+    def get(self, name: str) -> bytes:
+        """An object's bytes; raises StoreError where it is missing."""
+        try:
+            return self.path(name).read_bytes()
+        except OSError as error:
+            raise StoreError(f"{self.path(name)} cannot be read: {error.strerror}") from error
+
+    def list(self, folder: str) -> list[str]:
+        """The names directly below a folder, sorted, folder included; empty where there is none."""
+        try:
+            entries = list(os.scandir(self.path(folder)))
+        except FileNotFoundError:
+            return []
+        return sorted(f"{folder}/{entry.name}" for entry in entries if entry.is_file())
+
+    def put(self, name: str, data: bytes) -> None:
+        """Puts an object, in the place of an older one if there is one."""
+        with self._written(name, data) as temporary:
+            os.replace(temporary, self.path(name))
+            _sync_folder(self.path(name).parent)
+
+    def put_new(self, name: str, data: bytes) -> None:
+        """Puts an object that must not exist yet; raises ObjectExistsError on other bytes."""
+        path = self.path(name)
+        if path.exists():
+            self._check_equal(name, data)
+            return
+        with self._written(name, data) as temporary:
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                self._check_equal(name, data)
+            except OSError:  # no hard links here (exFAT, some network disks)
+                if path.exists():
+                    self._check_equal(name, data)
+                else:
+                    os.replace(temporary, path)
+            _sync_folder(path.parent)
+
+    def delete(self, name: str) -> None:
+        """Deletes an object; fine if it is gone already."""
+        self.path(name).unlink(missing_ok=True)
+
+    def clear_temporary(self) -> None:
+        """Deletes what killed writers left; only while nobody else writes."""
+        for name in self.list(TEMPORARY):
+            self.delete(name)
+
+    def _check_equal(self, name: str, data: bytes) -> None:
+        if self.get(name) != data:
+            raise ObjectExistsError(
+                f"{self.path(name)} exists with other bytes: nothing committed is overwritten"
+            )
+
+    @contextlib.contextmanager
+    def _written(self, name: str, data: bytes) -> Iterator[Path]:
+        """A temporary file with the data, on disk, on the object's file system."""
+        folder = self.path(TEMPORARY)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path(name).parent.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f"{os.getpid()}-{secrets.token_hex(8)}"
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        except OSError as error:
+            if isinstance(error, ObjectExistsError):
+                raise
+            raise StoreError(
+                f"{self.path(name)} ({len(data):,} bytes) cannot be written: {error.strerror}. "
+                "Free space or give another folder, then run it again: it goes on where it was"
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def open_objects(url: str) -> LocalObjects:
+    """The objects behind a URL."""
+    return LocalObjects(url)
+
+
+def digest(data: bytes) -> str:
+    """sha256 of an object's bytes, in hex, as the catalogue keeps it."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a new name in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,233 @@
+"""Builds one part: the work that a worker process does, from audio files to committed objects.
+
+The order is the commit protocol: zarr shards, then recordings and rejects, then the index.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from storage.audio import Decoder
+from storage.encoding import encode
+from storage.errors import AudioError, ObjectExistsError
+from storage.extents import crc32c
+from storage.features import band_centres_hz, slice_features
+from storage.mel import MelTransform
+from storage.objects import LocalObjects, open_objects
+from storage.part_plan import PartRange
+from storage.probe import hash_file
+from storage.recipe import Recipe
+from storage.slices import cut_slices
+from storage.tables import (
+    DUPLICATE,
+    INDEX,
+    INDEX_SCHEMA,
+    PARTIAL,
+    RECORDING_SCHEMA,
+    RECORDINGS,
+    REJECT_SCHEMA,
+    REJECTS,
+    STORED,
+    encode_table,
+    table_name,
+)
+from storage.zarr_shards import SLICES_PER_ZARR_SHARD, encode_chunk, encode_shard, shard_name
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartJob:
+    """All that a worker needs. `recordings` has the plan's columns, `path` and the metadata."""
+
+    url: str
+    range: PartRange
+    recipe: Recipe
+    filterbank_MF: np.ndarray
+    recordings: pl.DataFrame
+    metadata_columns: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartReport:
+    """What became of one part; `conflict` names the object that another build had put there."""
+
+    part: int
+    num_slices: int = 0
+    audio_s: float = 0.0
+    conflict: str = ""
+
+
+class PartFullError(Exception):
+    """A recording has more slices than its part has rows left; it is planned again."""
+
+
+@dataclass(slots=True)
+class ShardWriter:
+    """Collects a part's chunks and puts each zarr shard as it fills."""
+
+    objects: LocalObjects
+    range: PartRange
+    recipe: Recipe
+    num_rows: int = 0
+    chunks: list[bytes] = field(default_factory=list)
+
+    def add(self, cells: np.ndarray) -> int:
+        """Adds one slice and returns its row."""
+        if self.num_rows == self.range.capacity:
+            raise PartFullError
+        row = self.range.first_row + self.num_rows
+        self.chunks.append(encode_chunk(cells))
+        self.num_rows += 1
+        if len(self.chunks) == SLICES_PER_ZARR_SHARD:
+            self.flush()
+        return row
+
+    def flush(self) -> None:
+        """Puts the zarr shard under way, if it holds anything."""
+        if not self.chunks:
+            return
+        number = self.range.first_shard + (self.num_rows - 1) // SLICES_PER_ZARR_SHARD
+        self.objects.put_new(shard_name(number), encode_shard(self.chunks, self.recipe))
+        self.chunks.clear()
+
+
+@dataclass(slots=True)
+class PartTables:
+    """The rows of a part's three tables, as they come about."""
+
+    index: list[Row] = field(default_factory=list)
+    recordings: list[Row] = field(default_factory=list)
+    rejects: list[Row] = field(default_factory=list)
+
+    def commit(self, objects: LocalObjects, part: int, metadata: pl.DataFrame) -> None:
+        """Puts recordings and rejects, then the index, which is the commit."""
+        recordings = _frame(self.recordings, RECORDING_SCHEMA)
+        labelled = with_metadata(recordings, metadata)
+        tables = {
+            RECORDINGS: labelled,
+            REJECTS: _frame(self.rejects, REJECT_SCHEMA),
+            INDEX: _frame(self.index, INDEX_SCHEMA),
+        }
+        for table, frame in tables.items():
+            objects.put_new(table_name(table, part), encode_table(frame))
+
+
+def build_part(job: PartJob, on_slices: Callable[[int], None] = lambda _: None) -> PartReport:
+    """Builds and commits one part, unless it is committed already."""
+    torch.set_num_threads(1)
+    objects = open_objects(job.url)
+    builder = _PartBuilder(job, objects, on_slices)
+    for recording in job.recordings.iter_rows(named=True):
+        builder.add(recording)
+    try:
+        builder.writer.flush()
+        metadata = job.recordings.select(job.metadata_columns)
+        builder.tables.commit(objects, job.range.part, metadata)
+    except ObjectExistsError as error:
+        return PartReport(part=job.range.part, conflict=str(error))
+    return PartReport(
+        part=job.range.part,
+        num_slices=len(builder.tables.index),
+        audio_s=sum(row["duration_s"] or 0.0 for row in builder.tables.recordings),
+    )
+
+
+def with_metadata(recordings: pl.DataFrame, metadata: pl.DataFrame) -> pl.DataFrame:
+    """Recordings with the csv's columns, as given: our own columns first, theirs behind."""
+    labels = [name for name in metadata.columns if name in RECORDING_SCHEMA]
+    ours = recordings.drop([name for name in labels if name != "recording_id"])
+    joined = ours.join(metadata, on="recording_id", how="left", maintain_order="left")
+    others = [name for name in metadata.columns if name not in RECORDING_SCHEMA]
+    return joined.select(*RECORDING_SCHEMA, *others)
+
+
+class _PartBuilder:
+    """Goes through a part's recordings, one after the other."""
+
+    def __init__(
+        self, job: PartJob, objects: LocalObjects, on_slices: Callable[[int], None]
+    ) -> None:
+        self._job = job
+        self._on_slices = on_slices
+        self._transform = MelTransform(job.recipe, job.filterbank_MF)
+        self._centres_hz = band_centres_hz(job.filterbank_MF, job.recipe)
+        self.writer = ShardWriter(objects=objects, range=job.range, recipe=job.recipe)
+        self.tables = PartTables()
+
+    def add(self, recording: Row) -> None:
+        """Stores one recording, or says in the rejects why not."""
+        if recording["reason"]:
+            self._reject(recording, recording["reason"])
+        elif recording["duplicate_of"]:
+            self._note(recording, status=DUPLICATE, duplicate_of=recording["duplicate_of"])
+        else:
+            self._store(recording)
+        self._on_slices(recording["expected_slices"])
+
+    def _store(self, recording: Row) -> None:
+        path = Path(recording["path"])
+        try:
+            if hash_file(path) != recording["content_hash"]:
+                return  # it changed since the plan was made; the next round sees it anew
+            decoder = Decoder(path, self._job.recipe.sample_rate_hz)
+            rows = self._slices(recording["recording_id"], decoder)
+        except (AudioError, OSError) as error:
+            self._reject(recording, str(error))
+            return
+        except PartFullError:
+            return
+        if not rows:
+            self._reject(recording, "it holds no audio: no sample could be decoded")
+            return
+        self.tables.index.extend(rows)
+        problem = decoder.stopped_by
+        self._note(
+            recording,
+            status=PARTIAL if problem else STORED,
+            first_row=rows[0]["row"],
+            num_slices=len(rows),
+            duration_s=decoder.duration_s,
+            sample_rate_hz=decoder.header.sample_rate_hz if decoder.header else None,
+            num_channels=decoder.header.num_channels if decoder.header else None,
+        )
+        if problem:
+            self._reject(recording, problem, partial=True)
+
+    def _slices(self, recording_id: str, decoder: Decoder) -> list[Row]:
+        recipe = self._job.recipe
+        rows: list[Row] = []
+        for slice_no, samples_S in enumerate(cut_slices(decoder, recipe)):
+            power_MT = self._transform.power(samples_S)
+            db_MT, max_db = self._transform.decibels(power_MT)
+            cells = encode(db_MT, recipe)
+            rows.append(
+                {
+                    "row": self.writer.add(cells),
+                    "recording_id": recording_id,
+                    "slice_no": slice_no,
+                    "start_s": slice_no * recipe.step_samples / recipe.sample_rate_hz,
+                    **slice_features(power_MT, max_db, self._centres_hz, recipe),
+                    "crc32c": crc32c(cells),
+                }
+            )
+        return rows
+
+    def _note(self, recording: Row, **values: Any) -> None:
+        row: Row = dict.fromkeys(RECORDING_SCHEMA)
+        row.update({name: recording[name] for name in row if name in recording})
+        row.update({"first_row": None, "num_slices": 0, "duplicate_of": None, **values})
+        self.tables.recordings.append(row)
+
+    def _reject(self, recording: Row, reason: str, *, partial: bool = False) -> None:
+        row = {name: recording[name] for name in ("recording_id", "filename", "content_hash")}
+        self.tables.rejects.append({**row, "reason": reason, "partial": partial})
+
+
+def _frame(rows: list[Row], schema: dict[str, Any]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=schema, orient="row")

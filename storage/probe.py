@@ -1,0 +1,72 @@
+"""A first look at every file: its content hash and what its header promises.
+
+Reads each file once, in threads; about 1 GB/s from the page cache.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from storage.audio import read_header
+from storage.errors import AudioError
+
+SCHEMA = {
+    "content_hash": pl.String,
+    "size_bytes": pl.Int64,
+    "header_s": pl.Float64,
+    "problem": pl.String,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What one file is: hash and size null where it is missing, header_s 0 where unreadable."""
+
+    content_hash: str | None = None
+    size_bytes: int | None = None
+    header_s: float = 0.0
+    problem: str | None = None
+
+
+def probe_recordings(
+    recordings: pl.DataFrame, on_file: Callable[[], None] = lambda: None
+) -> pl.DataFrame:
+    """Adds content_hash, size_bytes, header_s and problem to rows with `path` and `reason`."""
+
+    def probe(row: tuple[str, str | None]) -> Probe:
+        path, reason = row
+        result = Probe(problem=reason) if reason else probe_file(Path(path))
+        on_file()
+        return result
+
+    with ThreadPoolExecutor(max_workers=min(8, 2 * (os.cpu_count() or 1))) as threads:
+        probes = list(threads.map(probe, recordings.select("path", "reason").iter_rows()))
+    columns = {name: [getattr(probe, name) for probe in probes] for name in SCHEMA}
+    return recordings.with_columns(pl.DataFrame(columns, schema=SCHEMA))
+
+
+def probe_file(path: Path) -> Probe:
+    """Hashes one file and reads its header."""
+    try:
+        size = path.stat().st_size
+        content_hash = hash_file(path)
+    except FileNotFoundError:
+        return Probe(problem=f"there is no such file: {path.name}")
+    except OSError as error:
+        return Probe(problem=f"it cannot be read: {error.strerror}")
+    try:
+        header_s = read_header(path).duration_s
+    except (AudioError, OSError) as error:
+        return Probe(content_hash=content_hash, size_bytes=size, problem=str(error))
+    return Probe(content_hash=content_hash, size_bytes=size, header_s=header_s)
+
+
+def hash_file(path: Path) -> str:
+    """blake2b-128 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

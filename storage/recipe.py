@@ -1,0 +1,114 @@
+"""How audio becomes slices: the numbers that every value in a store depends on.
+
+The recipe is written into `melbank.json`; its hash tells two recipes apart.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from storage.errors import ConfigError, StoreError
+from storage.options import option
+
+ENCODINGS = ("uint8", "float16", "float32")
+PADDINGS = ("wrap", "zeros")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Log-mel slices as librosa makes them: `feature.melspectrogram` and `power_to_db`.
+
+    Hann window, centred frames, zeros outside the slice, Slaney mel scale and norm, power 2,
+    dB relative to the slice's own maximum, the top `top_db` scaled to [0, 1].
+    """
+
+    sample_rate_hz: int = option(32_000, "rate all recordings are resampled to, Hz")
+    n_fft: int = option(1024, "STFT window, samples")
+    hop: int = option(512, "STFT step, samples")
+    n_mels: int = option(128, "mel bands")
+    fmin_hz: float = option(20.0, "lower edge of the lowest band, Hz")
+    fmax_hz: float = option(16_000.0, "upper edge of the highest band, Hz")
+    slice_s: float = option(5.0, "length of a slice, s")
+    slice_step_s: float = option(2.5, "from the start of one slice to the next, s")
+    tail_min_s: float = option(0.5, "a shorter rest behind the last whole slice is left out, s")
+    padding: str = option("wrap", "fills a short slice: wrap (repeat its audio) or zeros")
+    top_db: float = option(80.0, "range below the slice maximum that is kept, dB")
+    amin: float = option(1e-10, "power taken as silence")
+    encoding: str = option("uint8", "cell type on disk: uint8, float16 or float32")
+    origin: str = option("melbank", "who made the slices; `foreign` for imported ones")
+
+    def __post_init__(self) -> None:
+        positive = ("sample_rate_hz", "n_fft", "hop", "n_mels", "slice_s", "slice_step_s", "top_db")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"recipe.{name} must be positive, not {getattr(self, name)}")
+        if not 0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
+            raise ConfigError(
+                f"recipe.fmin_hz={self.fmin_hz:g} and fmax_hz={self.fmax_hz:g} must lie in order "
+                f"between 0 and half of sample_rate_hz, {self.sample_rate_hz / 2:g} Hz"
+            )
+        if self.encoding not in ENCODINGS:
+            raise ConfigError(f"recipe.encoding={self.encoding} is none of {', '.join(ENCODINGS)}")
+        if self.padding not in PADDINGS:
+            raise ConfigError(f"recipe.padding={self.padding} is none of {', '.join(PADDINGS)}")
+        if self.slice_samples < self.n_fft:
+            raise ConfigError(f"recipe.slice_s={self.slice_s} is shorter than n_fft={self.n_fft}")
+
+    @property
+    def slice_samples(self) -> int:
+        """Samples in one slice."""
+        return round(self.slice_s * self.sample_rate_hz)
+
+    @property
+    def step_samples(self) -> int:
+        """Samples from the start of one slice to the start of the next."""
+        return max(1, round(self.slice_step_s * self.sample_rate_hz))
+
+    @property
+    def num_frames(self) -> int:
+        """Mel frames in one slice, centred."""
+        return 1 + self.slice_samples // self.hop
+
+    @property
+    def slice_shape(self) -> tuple[int, int]:
+        """(mel bands, frames)."""
+        return self.n_mels, self.num_frames
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Cell type on disk."""
+        return np.dtype(self.encoding)
+
+    @property
+    def slice_bytes(self) -> int:
+        """Bytes of one decoded slice."""
+        return self.n_mels * self.num_frames * self.dtype.itemsize
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as in `melbank.json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The recipe of a `melbank.json`; raises StoreError on keys of another version."""
+        try:
+            return cls(**values)
+        except (TypeError, ConfigError) as error:
+            raise StoreError(f"the recipe in melbank.json is not readable: {error}") from error
+
+    def digest(self) -> str:
+        """16 hex digits that differ wherever two recipes differ."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def difference(self, other: "Recipe") -> str:
+        """The fields in which two recipes differ, for an error message."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        return ", ".join(
+            f"{name}: {mine[name]} here, {theirs[name]} there"
+            for name in mine
+            if mine[name] != theirs[name]
+        )

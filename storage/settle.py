@@ -1,0 +1,98 @@
+"""Brings the tables of committed parts in line with the source, without touching the array.
+
+Recordings that are no longer wanted, or have been replaced by a newer part, lose their rows;
+metadata follow the csv. Only Parquet files that differ are put anew: recordings first, so that a
+reader, who joins the two, at once sees what is left.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from storage.catalog import Catalog
+from storage.errors import ConfigError
+from storage.objects import LocalObjects
+from storage.part import with_metadata
+from storage.source import Source
+from storage.state import StoreState
+from storage.tables import (
+    INDEX,
+    RECORDING_SCHEMA,
+    RECORDINGS,
+    REJECTS,
+    encode_table,
+    read_table,
+    table_name,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """How many recordings went (or would go) and how many tables were put anew."""
+
+    num_dropped: int = 0
+    num_tables: int = 0
+
+
+def check_drop(state: StoreState, source: Source, max_share: float) -> int:
+    """How many live recordings the source lacks; ConfigError where that is suspiciously many."""
+    have = state.live_recordings()["recording_id"]
+    dropped = int((~have.is_in(source.recordings["recording_id"].implode())).sum())
+    if dropped > max_share * len(have):
+        raise ConfigError(
+            f"the source lacks {dropped:,} of the {len(have):,} recordings in the store; more "
+            f"than build.max_drop_share={max_share:g} are dropped only when told so: check "
+            "source.root, or give build.max_drop_share=1"
+        )
+    return dropped
+
+
+def settle(
+    objects: LocalObjects, state: StoreState, source: Source, probed: pl.DataFrame, catalog: Catalog
+) -> Settlement:
+    """Puts anew the tables that differ from what source and newer parts make of them."""
+    live = state.live_recordings()
+    dropped = int((~live["recording_id"].is_in(source.recordings["recording_id"].implode())).sum())
+    metadata = source.recordings.select(source.metadata_columns).filter(
+        pl.col("recording_id").is_in(live["recording_id"].implode())
+    )
+    metadata = metadata.unique("recording_id", keep="first", maintain_order=True)
+    rejects = _live_rejects(state.rejects, source, probed)
+    num_tables = 0
+    for part in state.parts:
+        kept = live.filter(pl.col("part") == part).select(list(RECORDING_SCHEMA))
+        kept = kept.filter(pl.col("recording_id").is_in(metadata["recording_id"].implode()))
+        old_rows = read_table(objects, INDEX, part)
+        tables = {
+            RECORDINGS: with_metadata(kept, metadata),
+            INDEX: old_rows.join(kept, on="recording_id", how="semi", maintain_order="left"),
+            REJECTS: rejects.filter(pl.col("part") == part).drop("part"),
+        }
+        for table, frame in tables.items():
+            num_tables += _put_if_changed(objects, catalog, table_name(table, part), frame)
+    return Settlement(num_dropped=dropped, num_tables=num_tables)
+
+
+def _put_if_changed(
+    objects: LocalObjects, catalog: Catalog, name: str, frame: pl.DataFrame
+) -> bool:
+    data = encode_table(frame)
+    if objects.exists(name) and objects.get(name) == data:
+        return False
+    objects.put(name, data)
+    catalog.add(name, data)
+    return True
+
+
+def _live_rejects(rejects: pl.DataFrame, source: Source, probed: pl.DataFrame) -> pl.DataFrame:
+    """The rejects that still say something of a file as it is now."""
+    now = probed.select("recording_id", "filename", pl.col("content_hash").alias("hash_now"))
+    known = source.recordings.select("recording_id", "filename")
+    keys = ["recording_id", "filename"]
+    joined = rejects.join(known, on=keys, how="semi", maintain_order="left").join(
+        now.with_columns(pl.lit(True).alias("probed")), on=keys, how="left", maintain_order="left"
+    )
+    same = pl.col("content_hash").eq_missing(pl.col("hash_now"))
+    alive = joined.filter(pl.col("probed").is_null() | same).drop("hash_now", "probed")
+    newest = alive.group_by(keys).agg(pl.col("part").max())
+    return alive.join(newest, on=[*keys, "part"], how="semi", maintain_order="left")

@@ -1,0 +1,51 @@
+"""Where slices begin, and how the last one is filled.
+
+The rule: slices start every `slice_step_s`. Behind the last whole slice a rest of `tail_min_s` or
+more gets a slice of its own, filled up by `padding`; a shorter rest is left out. A recording
+shorter than one slice always yields one.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from storage.recipe import Recipe
+
+
+def num_slices(num_samples: int, recipe: Recipe) -> int:
+    """How many slices a recording of `num_samples`, at the recipe's rate, yields."""
+    if num_samples <= 0:
+        return 0
+    size, step = recipe.slice_samples, recipe.step_samples
+    if num_samples <= size:
+        return 1
+    whole = 1 + (num_samples - size) // step
+    rest = num_samples - ((whole - 1) * step + size)
+    has_tail = rest > 0 and rest >= recipe.tail_min_s * recipe.sample_rate_hz
+    return whole + (has_tail and whole * step < num_samples)
+
+
+def cut_slices(blocks: Iterable[np.ndarray], recipe: Recipe) -> Iterator[np.ndarray]:
+    """Cuts a stream of mono blocks into slices, float32 [S] each, in order.
+
+    Holds about one block and one slice in memory. A yielded slice may be a view: use it before
+    asking for the next.
+    """
+    size, step = recipe.slice_samples, recipe.step_samples
+    held = np.zeros(0, np.float32)
+    held_from = start = total = 0
+    for block in blocks:
+        total += len(block)
+        held = np.concatenate([held[max(0, start - held_from) :], block])
+        held_from = total - len(held)
+        while start + size <= total:
+            yield held[start - held_from : start - held_from + size]
+            start += step
+    if start // step < num_slices(total, recipe):
+        yield _fill(held[start - held_from :], recipe)
+
+
+def _fill(tail: np.ndarray, recipe: Recipe) -> np.ndarray:
+    if recipe.padding == "wrap":
+        return np.resize(tail, recipe.slice_samples)
+    return np.pad(tail, (0, recipe.slice_samples - len(tail)))

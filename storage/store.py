@@ -1,0 +1,176 @@
+"""Reading a store: its tables as Polars frames, its slices as arrays.
+
+store = open_store("data/store")
+loud = store.query("SELECT * FROM slices WHERE max_db > -10").collect()
+cells = store.slices(loud)          # uint8 [n, 128, 313]
+cells = store.read([5, 3, 5])       # by row, in that order
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from storage.errors import StoreError
+from storage.extents import ZSTD_CRC32C, ExtentReader, Extents
+from storage.manifest import Manifest
+from storage.objects import LocalObjects, open_objects
+from storage.recipe import Recipe
+from storage.sql import select
+from storage.state import StoreState, read_state
+from storage.tables import DUPLICATE, INDEX, read_tables
+from storage.zarr_shards import INDEX_BYTES, SLICES_PER_ZARR_SHARD, decode_index, shard_name
+
+
+@dataclass(slots=True)
+class ShardIndexes:
+    """Where each slice lies in its zarr shard; read when first asked for, then kept."""
+
+    objects: LocalObjects
+    known: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def of(self, shard_no: int) -> np.ndarray:
+        """(offset, length) of each chunk of a zarr shard, int64 [1024, 2]."""
+        if shard_no not in self.known:
+            name = shard_name(shard_no)
+            path = self.objects.path(name)
+            try:
+                with path.open("rb") as file:
+                    file.seek(-INDEX_BYTES, os.SEEK_END)
+                    tail = file.read()
+            except OSError as error:
+                raise StoreError(
+                    f"{path} cannot be read ({error.strerror}): run tools.verify --repair"
+                ) from error
+            self.known[shard_no] = decode_index(tail, str(path))
+        return self.known[shard_no]
+
+
+class Store:
+    """An open store. Reads what was committed when it was opened; safe to read from threads."""
+
+    def __init__(self, url: str) -> None:
+        self.objects = open_objects(url)
+        self.url = url
+        manifest = Manifest.read(self.objects)
+        self.recipe: Recipe = manifest.recipe
+        self.store_id: str = manifest.store_id
+        self._state: StoreState = read_state(self.objects)
+        self._shards = ShardIndexes(self.objects)
+        self._reader = ExtentReader()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the files that reading has opened."""
+        self._reader.close()
+
+    def recordings(self) -> pl.DataFrame:
+        """One row per recording that has slices, sorted by first_row, the csv's columns too."""
+        return self._recordings
+
+    def rejects(self) -> pl.DataFrame:
+        """Every recording that gave nothing, or only a part, with the reason."""
+        return self._state.rejects.drop("part")
+
+    def duplicates(self) -> pl.DataFrame:
+        """The recordings whose slices are kept under another's id, `duplicate_of`."""
+        live = self._state.live_recordings().drop("part")
+        return live.filter(pl.col("status") == DUPLICATE)
+
+    def slice_index(self) -> pl.DataFrame:
+        """One row per slice, sorted by row: recording_id, slice_no, start_s, features, crc32c."""
+        return self._slice_index
+
+    def slice_table(self) -> pl.LazyFrame:
+        """The slice index joined with its recording's columns: the table `slices` of queries."""
+        columns = self._recordings.drop("first_row")
+        return self._slice_index.lazy().join(
+            columns.lazy(), on="recording_id", how="left", maintain_order="left"
+        )
+
+    def query(self, what: str | pl.Expr | None = None) -> pl.LazyFrame:
+        """Slices by SQL over `slices` and `recordings`, by a Polars filter, or all of them.
+
+        Raises ConfigError on SQL that is not one SELECT over those tables.
+        """
+        if what is None:
+            return self.slice_table()
+        if isinstance(what, pl.Expr):
+            return self.slice_table().filter(what)
+        tables = {"slices": self.slice_table(), "recordings": self._recordings.lazy()}
+        return select(what, tables)
+
+    def slices(self, frame: pl.DataFrame | pl.LazyFrame | None = None) -> np.ndarray:
+        """The cells of a frame's rows, [n, n_mels, num_frames]; of the whole store without one."""
+        if frame is None:
+            frame = self._slice_index
+        if isinstance(frame, pl.LazyFrame):
+            frame = frame.collect()
+        if "row" not in frame.columns:
+            raise StoreError(f"slices need the column `row`; there are {', '.join(frame.columns)}")
+        return self.read(frame["row"].to_numpy())
+
+    def read(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
+        """Cells by row, in the order given, [n, n_mels, num_frames]; checks each checksum."""
+        wanted = np.asarray(rows, np.int64).reshape(-1)
+        out = np.empty((len(wanted), *self.recipe.slice_shape), self.recipe.dtype)
+        self._reader.read(self.extents(wanted), out)
+        return out
+
+    def extents(self, rows: np.ndarray) -> Extents:
+        """Where the slices of int64 rows [n] lie, in that order; StoreError on an unknown row."""
+        places = np.searchsorted(self._rows, rows)
+        found = places < len(self._rows)
+        found[found] = self._rows[places[found]] == rows[found]
+        if not found.all():
+            raise StoreError(
+                f"row {rows[~found][0]} is not in {self.url}, which has {len(self._rows):,} slices"
+            )
+        shards, object_no = np.unique(rows // SLICES_PER_ZARR_SHARD, return_inverse=True)
+        indexes = [self._shards.of(int(shard_no)) for shard_no in shards]
+        pairs = np.zeros((len(rows), 2), np.int64)
+        for number, index in enumerate(indexes):
+            mine = object_no == number
+            pairs[mine] = index[rows[mine] % SLICES_PER_ZARR_SHARD]
+        return Extents(
+            objects=tuple(str(self.objects.path(shard_name(int(shard_no)))) for shard_no in shards),
+            object_no=object_no.astype(np.int32),
+            offset=pairs[:, 0],
+            length=pairs[:, 1],
+            crc32c=self._crc32c[places],
+            codec=ZSTD_CRC32C,
+        )
+
+    @cached_property
+    def _recordings(self) -> pl.DataFrame:
+        live = self._state.live_recordings()
+        return live.filter(pl.col("num_slices") > 0).sort("first_row").drop("part")
+
+    @cached_property
+    def _slice_index(self) -> pl.DataFrame:
+        index = read_tables(self.objects, INDEX, self._state.parts)
+        live = self._state.live_recordings().select("recording_id", "part")
+        rows = index.join(live, on=["recording_id", "part"], how="semi", maintain_order="left")
+        return rows.drop("part").sort("row")
+
+    @cached_property
+    def _rows(self) -> np.ndarray:
+        return self._slice_index["row"].to_numpy()
+
+    @cached_property
+    def _crc32c(self) -> np.ndarray:
+        return self._slice_index["crc32c"].to_numpy()
+
+
+def open_store(url: str) -> Store:
+    """Opens a store; raises StoreError where there is none."""
+    return Store(url)

@@ -1,0 +1,148 @@
+"""Configs of the commands: one YAML file with all sections, of which each command uses its own.
+
+A command states its sections as a frozen dataclass; the section classes live beside the code that
+they configure. The YAML file and `key=value` words from the command line are merged onto it; a key
+that no section has is an error with a hint.
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from storage.errors import ConfigError
+from storage.options import option
+
+DEFAULT_CONFIG = "configs/base.yaml"
+SECTIONS = (
+    "source",
+    "recipe",
+    "store",
+    "shards",
+    "limit",
+    "seed",
+    "build",
+    "write_shards",
+    "sampling",
+    "folds",
+    "train_folds",
+    "train_loader",
+    "val_loader",
+    "augment",
+    "model",
+    "loss",
+    "optimizer",
+    "trainer",
+    "experiment",
+    "demo",
+    "benchmark",
+)
+
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSection:
+    """A command that uses a store."""
+
+    store: str = option("data/store", "folder of the store")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardsSection:
+    """A command that uses tar shards."""
+
+    shards: str = option("data/shards", "folder of the tar shards")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitSection:
+    """A command that can take a part, for a first look."""
+
+    limit: int | None = option(None, "only so many recordings, spread over all, for a first look")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedSection:
+    """A command that draws."""
+
+    seed: int = option(0, "decides every draw: folds, sampling, augmentation, initial weights")
+
+
+def load_config(sections: type[Section], file: str, overrides: Sequence[str] = ()) -> Section:
+    """The command's sections from a YAML file and `a.b=value` words; ConfigError with a hint."""
+    used = {entry.name for entry in fields(sections)}  # type: ignore[arg-type]  # a dataclass
+    given = _read_yaml(file)
+    given.merge_with(_read_words(overrides, used))
+    unknown = [str(name) for name in given if name not in (*SECTIONS, *used)]
+    if unknown:
+        raise ConfigError(f"{unknown[0]}: no such section{_hint(unknown[0], SECTIONS)}")
+    base = OmegaConf.structured(sections)
+    _unlock(base)
+    mine = OmegaConf.masked_copy(given, [name for name in given if name in used])
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(base, mine))
+    except ConfigKeyError as error:
+        name = str(error.full_key or "")
+        owner = OmegaConf.select(base, name.rpartition(".")[0]) if "." in name else base
+        raise ConfigError(f"{name}: no such key{_hint(name.split('.')[-1], owner)}") from error
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        raise ConfigError(_one_line(error)) from error
+    if not isinstance(config, sections):
+        raise ConfigError(f"--config {file} is not a mapping of sections")
+    return config
+
+
+def _read_yaml(file: str) -> DictConfig:
+    path = Path(file)
+    if not path.is_file():
+        raise ConfigError(f"--config {file}: there is no such file; run from the project's folder")
+    try:
+        loaded = OmegaConf.load(path)
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {file} is not readable YAML: {_one_line(error)}") from error
+    if not isinstance(loaded, DictConfig):
+        raise ConfigError(f"--config {file} is not a mapping of sections")
+    return loaded
+
+
+def _read_words(overrides: Sequence[str], used: set[str]) -> DictConfig:
+    for word in overrides:
+        key, equals, _ = word.partition("=")
+        if not equals:
+            raise ConfigError(f"{word!r} is not key=value, as in store=data/store; see --help")
+        section = key.split(".")[0]
+        if section in SECTIONS and section not in used:
+            raise ConfigError(f"{key}: this command does not use the section {section}; see --help")
+    try:
+        return OmegaConf.from_dotlist(list(overrides))
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{' '.join(overrides)}: {_one_line(error)}") from error
+
+
+def _unlock(node: Any) -> None:
+    """Frozen classes become read-only configs; merging has to write to them."""
+    if isinstance(node, DictConfig):
+        OmegaConf.set_readonly(node, False)
+        if not node._is_none():
+            for key in node:
+                _unlock(node._get_node(key))
+
+
+def _hint(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, [str(key) for key in known or ()], n=1, cutoff=0.5)
+    return f". Did you mean {close[0]}?" if close else "; see --help"
+
+
+def _one_line(error: Exception) -> str:
+    """An error's message without the bookkeeping below it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    key = next((line for line in lines if line.startswith("full_key:")), "")
+    first = lines[0] if lines else repr(error)
+    name = key.removeprefix("full_key:").strip()
+    return f"{name}: {first}" if name and name not in first else first

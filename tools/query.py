@@ -1,0 +1,109 @@
+"""Look into a store with SQL: a table, a picture, Parquet, or arrays.
+
+    python -m tools.query --sql "SELECT primary_label, COUNT(*) AS n FROM slices GROUP BY ALL"
+    python -m tools.query --sql "SELECT * FROM slices WHERE max_db > 0" --limit 12 --png sheet.png
+    python -m tools.query --sql "SELECT row FROM slices WHERE slice_no = 0" --npy first.npy
+
+`slices` is the slice index joined with its recording's columns, `recordings` has one row each.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from storage.errors import ConfigError
+from storage.store import Store, open_store
+from tools.command import Arguments, Command, run
+from tools.config import StoreSection
+
+MAX_PANELS = 64
+COMMAND = Command(
+    doc=__doc__,
+    sections=StoreSection,
+    flags=(
+        ("--sql", {"default": "SELECT * FROM slices", "help": "one SELECT (default: %(default)s)"}),
+        ("--limit", {"type": int, "metavar": "N", "help": "at most N rows"}),
+        ("--png", {"metavar": "FILE", "help": "contact sheet of the slices found"}),
+        ("--parquet", {"metavar": "FILE", "help": "the table as Parquet"}),
+        ("--csv", {"metavar": "FILE", "help": "the table as csv, lists joined by spaces"}),
+        ("--npy", {"metavar": "FILE", "help": "the slices found as one array, [n, mels, frames]"}),
+    ),
+)
+
+
+def main(config: StoreSection, arguments: Arguments) -> None:
+    """Runs one query and writes what was asked for; prints the table's head."""
+    if arguments.limit is not None and arguments.limit < 1:
+        raise ConfigError(f"--limit {arguments.limit} must be at least 1")
+    with open_store(config.store) as store:
+        found = store.query(arguments.sql)
+        table = (found.head(arguments.limit) if arguments.limit else found).collect()
+        with pl.Config(tbl_rows=20, tbl_cols=10, fmt_str_lengths=24, tbl_width_chars=160):
+            print(table)
+        for flag, write in WRITERS.items():
+            if target := getattr(arguments, flag):
+                write(store, table, Path(target))
+                print(f"{flag}: {target}")
+
+
+def _write_png(store: Store, table: pl.DataFrame, target: Path) -> None:
+    from tools.contact_sheet import write_contact_sheet  # matplotlib takes a second to import
+
+    shown = table.head(MAX_PANELS)
+    if len(shown) < len(table):
+        print(f"the sheet shows the first {MAX_PANELS} of {len(table):,} slices", file=sys.stderr)
+    write_contact_sheet(_cells(store, shown), store.recipe, _titles(store, shown), target)
+
+
+def _write_parquet(_: Store, table: pl.DataFrame, target: Path) -> None:
+    _parent(target)
+    table.write_parquet(target)
+
+
+def _write_csv(_: Store, table: pl.DataFrame, target: Path) -> None:
+    lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List)]
+    _parent(target)
+    table.with_columns(pl.col(lists).cast(pl.List(pl.String)).list.join(" ")).write_csv(target)
+
+
+def _write_npy(store: Store, table: pl.DataFrame, target: Path) -> None:
+    _parent(target)
+    np.save(target, _cells(store, table), allow_pickle=False)
+
+
+WRITERS = {"png": _write_png, "parquet": _write_parquet, "csv": _write_csv, "npy": _write_npy}
+
+
+def _cells(store: Store, table: pl.DataFrame) -> np.ndarray:
+    if "row" not in table.columns:
+        raise ConfigError("--png and --npy need the column `row` in the SELECT")
+    if table.is_empty():
+        raise ConfigError("the query found no slices")
+    return store.slices(table)
+
+
+def _titles(store: Store, table: pl.DataFrame) -> list[str]:
+    """Species and place in the recording of each slice, whatever columns were selected."""
+    known = store.slice_table().select(
+        "row", "recording_id", "start_s", pl.coalesce(_name_columns(store)).alias("name")
+    )
+    rows = table.select("row").join(known.collect(), on="row", how="left", maintain_order="left")
+    return [
+        f"{name}\n{recording_id.rsplit('/')[-1]}  {start_s:.1f} s"
+        for _, recording_id, start_s, name in rows.iter_rows()
+    ]
+
+
+def _name_columns(store: Store) -> list[str]:
+    columns = store.recordings().columns
+    return [name for name in ("common_name", "primary_label") if name in columns]
+
+
+def _parent(target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run(COMMAND, main))
