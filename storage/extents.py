@@ -7,6 +7,7 @@ raw, and through one scratch buffer where they are compressed.
 Measured on one core: about 90,000 raw slices/s, batches of 64, page cache warm.
 """
 
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -106,7 +107,7 @@ class ExtentReader:
         """
         if len(out) != len(extents) or not out.flags.c_contiguous:
             raise ValueError(f"out must be contiguous with {len(extents)} rows, not {out.shape}")
-        views = out.reshape(len(out), -1).view(np.uint8)
+        views = out.view(np.uint8).reshape(len(out), math.prod(out.shape[1:]) * out.itemsize)
         columns = zip(
             extents.object_no.tolist(),
             extents.offset.tolist(),

@@ -4,6 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("steady", deadline=None, derandomize=True)  # machines are noisy
+settings.load_profile("steady")
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
