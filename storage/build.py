@@ -19,12 +19,12 @@ from storage.builder_lock import builder_lock
 from storage.catalog import NAME as CATALOG
 from storage.catalog import Catalog
 from storage.errors import AudioError, ConfigError, DamageError, ObjectExistsError, StoreError
+from storage.filterbank import mel_filterbank
 from storage.manifest import NAME as MANIFEST
 from storage.manifest import Manifest
-from storage.mel import mel_filterbank
 from storage.objects import LocalObjects, open_objects
 from storage.options import option
-from storage.part import PartJob
+from storage.part_job import PartJob
 from storage.part_plan import PartRange, part_ranges, part_slices, plan_parts
 from storage.probe import probe_recordings
 from storage.progress import Progress, silent

@@ -61,13 +61,3 @@ def _active_share(power_MT: "Tensor", recipe: Recipe) -> float:
     place = int(BACKGROUND_QUANTILE * (len(frame_power_T) - 1))
     background = max(float(np.partition(frame_power_T, place)[place]), recipe.amin)
     return float((frame_power_T > background * 10 ** (ACTIVE_ABOVE_DB / 10)).mean())
-
-
-def band_centres_hz(filterbank_MF: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """The centre of gravity of each mel filter, Hz, float64 [M]."""
-    bin_hz = recipe.sample_rate_hz / recipe.n_fft
-    weights = filterbank_MF.astype(np.float64)
-    bins = np.arange(weights.shape[1])
-    sums = np.maximum(weights.sum(axis=1), 1e-12)
-    centres: np.ndarray = (weights @ bins) / sums * bin_hz
-    return centres

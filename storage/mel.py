@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from storage.filterbank import mel_filterbank
 from storage.recipe import Recipe
 
 NUM_BANDS = 8
@@ -27,24 +28,6 @@ class Band:
     mels: slice
     bins: slice
     weights_MF: Tensor
-
-
-def mel_filterbank(recipe: Recipe) -> np.ndarray:
-    """librosa's Slaney filterbank of a recipe, float32 [M, F].
-
-    librosa takes seconds and 100 MB to import, so it is imported here, once per build, and the
-    workers get the numbers.
-    """
-    import librosa
-
-    filters: np.ndarray = librosa.filters.mel(
-        sr=recipe.sample_rate_hz,
-        n_fft=recipe.n_fft,
-        n_mels=recipe.n_mels,
-        fmin=recipe.fmin_hz,
-        fmax=recipe.fmax_hz,
-    )
-    return filters
 
 
 class MelTransform:

@@ -16,9 +16,11 @@ from storage.audio import Decoder
 from storage.encoding import encode
 from storage.errors import AudioError, ObjectExistsError
 from storage.extents import crc32c
-from storage.features import band_centres_hz, slice_features
+from storage.features import slice_features
+from storage.filterbank import band_centres_hz
 from storage.mel import MelTransform
 from storage.objects import LocalObjects, open_objects
+from storage.part_job import PartJob, PartReport, with_metadata
 from storage.part_plan import PartRange
 from storage.probe import hash_file
 from storage.recipe import Recipe
@@ -39,28 +41,6 @@ from storage.tables import (
 from storage.zarr_shards import SLICES_PER_ZARR_SHARD, encode_chunk, encode_shard, shard_name
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartJob:
-    """All that a worker needs. `recordings` has the plan's columns, `path` and the metadata."""
-
-    url: str
-    range: PartRange
-    recipe: Recipe
-    filterbank_MF: np.ndarray
-    recordings: pl.DataFrame
-    metadata_columns: list[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartReport:
-    """What became of one part; `conflict` names the object that another build had put there."""
-
-    part: int
-    num_slices: int = 0
-    audio_s: float = 0.0
-    conflict: str = ""
 
 
 class PartFullError(Exception):
@@ -136,15 +116,6 @@ def build_part(job: PartJob, on_slices: Callable[[int], None] = lambda _: None) 
         num_slices=len(builder.tables.index),
         audio_s=sum(row["duration_s"] or 0.0 for row in builder.tables.recordings),
     )
-
-
-def with_metadata(recordings: pl.DataFrame, metadata: pl.DataFrame) -> pl.DataFrame:
-    """Recordings with the csv's columns, as given: our own columns first, theirs behind."""
-    labels = [name for name in metadata.columns if name in RECORDING_SCHEMA]
-    ours = recordings.drop([name for name in labels if name != "recording_id"])
-    joined = ours.join(metadata, on="recording_id", how="left", maintain_order="left")
-    others = [name for name in metadata.columns if name not in RECORDING_SCHEMA]
-    return joined.select(*RECORDING_SCHEMA, *others)
 
 
 class _PartBuilder:

@@ -12,7 +12,7 @@ import polars as pl
 from storage.catalog import Catalog
 from storage.errors import ConfigError
 from storage.objects import LocalObjects
-from storage.part import with_metadata
+from storage.part_job import with_metadata
 from storage.source import Source
 from storage.state import StoreState
 from storage.tables import (

@@ -17,7 +17,7 @@ from multiprocessing.queues import SimpleQueue
 from typing import Any
 
 from storage.errors import StoreError
-from storage.part import PartJob, PartReport, build_part
+from storage.part_job import PartJob, PartReport
 
 MAX_POOLS = 4
 
@@ -39,6 +39,8 @@ def build_parts(jobs: list[PartJob], workers: int, on_slices: OnSlices) -> Itera
     goes on with what is left, up to three times.
     """
     if workers <= 1 or len(jobs) <= 1:
+        from storage.part import build_part  # with workers, only they pay for importing torch
+
         for job in jobs:
             yield build_part(job, on_slices)
         return
@@ -77,7 +79,7 @@ def _context() -> BaseContext:
     """forkserver where there is one: workers then need no import of their own."""
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["storage.workers"])
+        context.set_forkserver_preload(["storage.part"])
         return context
     return multiprocessing.get_context("spawn")
 
@@ -117,4 +119,6 @@ def _end_with_parent() -> None:
 
 
 def _build(job: PartJob) -> PartReport:
+    from storage.part import build_part  # in the worker: see build_parts
+
     return build_part(job, _progress.put if _progress else lambda _: None)

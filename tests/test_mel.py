@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.encoding import decibels, encode, normalised
-from storage.mel import MelTransform, mel_filterbank, transform_of
+from storage.filterbank import mel_filterbank
+from storage.mel import MelTransform, transform_of
 from storage.recipe import Recipe
 from storage.slices import cut_slices
 from tests.sounds import chirps
