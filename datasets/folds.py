@@ -1,0 +1,161 @@
+"""Folds for cross validation: grouped, so that takes of one source never straddle two folds, and
+stratified by primary label. The splitters are scikit-learn's.
+
+Rules beyond theirs:
+* Labels with fewer recordings than folds are one stratum together, so that each fold gets its
+  share of the rare ones; where even that is too small, it joins the commonest label.
+* `stratified_group` without any group of two or more is `stratified`.
+* The values of `cv=column` are kept as given; other folds count from 0.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+
+from storage.errors import ConfigError
+from storage.options import option
+
+CV = ("stratified_group", "stratified", "group", "kfold", "column")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldConfig:
+    """How recordings are split into folds."""
+
+    cv: str = option("stratified_group", "stratified_group, stratified, group, kfold or column")
+    num_folds: int = option(5, "number of folds; cv=column takes what the column has")
+    column: str = option("fold", "cv=column: the csv column with the fold numbers")
+    group_by: str = option(
+        "auto", "column whose values stay together, or auto: same url, or author, place and label"
+    )
+
+    def __post_init__(self) -> None:
+        if self.cv not in CV:
+            raise ConfigError(f"folds.cv={self.cv} is none of {', '.join(CV)}")
+        if self.num_folds < 2:
+            raise ConfigError(f"folds.num_folds={self.num_folds} must be at least 2")
+
+
+def assign_folds(recordings: pl.DataFrame, config: FoldConfig, seed: int) -> np.ndarray:
+    """The fold of each recording, int64 [n].
+
+    Raises ConfigError where a column is missing or there are too few recordings or groups.
+    """
+    if config.cv == "column":
+        return _column_folds(recordings, config.column)
+    _check_enough(len(recordings), config.num_folds, "recordings")
+    strata = _strata(recordings, config.num_folds)
+    state = seed % 2**32
+    if config.cv == "kfold":
+        return _split(KFold(config.num_folds, shuffle=True, random_state=state), strata)
+    groups = group_numbers(recordings, config.group_by)
+    num_groups = int(groups.max()) + 1
+    if config.cv == "stratified" or (
+        config.cv == "stratified_group" and num_groups == len(recordings)
+    ):
+        splitter = StratifiedKFold(config.num_folds, shuffle=True, random_state=state)
+        return _split(splitter, strata)
+    _check_enough(num_groups, config.num_folds, f"groups (folds.group_by={config.group_by})")
+    if config.cv == "group":
+        groups = np.random.default_rng(state).permutation(num_groups)[groups]
+        return _split(GroupKFold(config.num_folds), strata, groups)
+    splitter = StratifiedGroupKFold(config.num_folds, shuffle=True, random_state=state)
+    return _split(splitter, strata, groups)
+
+
+def group_numbers(recordings: pl.DataFrame, group_by: str) -> np.ndarray:
+    """Which recordings stay together: int64 [n], groups counted from 0 in order of appearance.
+
+    `auto`: recordings with the same url, and those of one author at one place (latitude and
+    longitude) with one label, as far as these are given. A recording without is its own group.
+    """
+    if group_by == "auto":
+        columns = set(recordings.columns)
+        keys = [["url"], ["author", "latitude", "longitude", "primary_label"]]
+        keys = [names for names in keys if columns.issuperset(names)]
+    elif group_by in recordings.columns:
+        keys = [[group_by]]
+    else:
+        raise ConfigError(
+            f"folds.group_by={group_by} is neither auto nor a column; "
+            f"there are {', '.join(recordings.columns)}"
+        )
+    groups = np.arange(len(recordings))
+    members = [_members(recordings, names) for names in keys]
+    while True:  # until no group shares a value with another: few rounds, one per link of a chain
+        before = groups
+        for places, values in members:
+            groups = _join(groups, places, values)
+        if np.array_equal(groups, before):
+            break
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+
+
+def _members(recordings: pl.DataFrame, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The recordings that have all of these columns, and a number for what they have there."""
+    texts = [pl.col(name).cast(pl.String).str.strip_chars() for name in names]
+    given = pl.all_horizontal(text.is_not_null() & (text != "") for text in texts)
+    values = (
+        recordings.select(pl.concat_str(texts, separator="\n").alias("value"), given=given)
+        .with_row_index("place")
+        .filter("given")
+    )
+    numbers = values["value"].rank("dense") if len(values) else pl.Series([], dtype=pl.UInt32)
+    return values["place"].to_numpy().astype(np.int64), numbers.to_numpy().astype(np.int64)
+
+
+def _join(groups: np.ndarray, places: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Gives all recordings of one value, and all of their groups, the smallest group number."""
+    if not len(places):
+        return groups
+    smallest = np.full(int(values.max()) + 1, len(groups))
+    np.minimum.at(smallest, values, groups[places])
+    joined = np.arange(len(groups))
+    np.minimum.at(joined, groups[places], smallest[values])
+    return np.asarray(joined[groups])
+
+
+def _strata(recordings: pl.DataFrame, num_folds: int) -> np.ndarray:
+    """int64 [n]: the primary label as a number, rare labels pooled."""
+    labels = recordings["primary_label"].fill_null("").to_numpy()
+    _, strata, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    common = int(np.argmax(counts))
+    rare = counts[strata] < num_folds
+    pool = len(counts) if rare.sum() >= num_folds else common
+    strata[rare] = pool
+    return strata.astype(np.int64)
+
+
+def _split(
+    splitter: KFold | StratifiedKFold | GroupKFold | StratifiedGroupKFold,
+    strata: np.ndarray,
+    groups: np.ndarray | None = None,
+) -> np.ndarray:
+    folds = np.empty(len(strata), np.int64)
+    for number, (_, held_out) in enumerate(splitter.split(strata, strata, groups)):
+        folds[held_out] = number
+    return folds
+
+
+def _column_folds(recordings: pl.DataFrame, column: str) -> np.ndarray:
+    if column not in recordings.columns:
+        raise ConfigError(
+            f"folds.cv=column needs the column {column!r} in the csv (folds.column names it); "
+            f"there are {', '.join(recordings.columns)}"
+        )
+    numbers = recordings[column].cast(pl.Float64, strict=False)
+    whole = numbers.is_not_null() & (numbers == numbers.round())
+    if not whole.all():
+        first = recordings.filter(~whole).row(0, named=True)
+        raise ConfigError(
+            f"folds.column={column} must be a whole number for every recording; "
+            f"{first['recording_id']} has {first[column]!r}"
+        )
+    return numbers.cast(pl.Int64).to_numpy()
+
+
+def _check_enough(have: int, num_folds: int, what: str) -> None:
+    if have < num_folds:
+        raise ConfigError(f"folds.num_folds={num_folds} needs as many {what}; there are {have}")

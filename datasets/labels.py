@@ -1,0 +1,67 @@
+"""Class names and target vectors."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from storage.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The classes in the order of the columns of a target; C = len(labels)."""
+
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+        if not self.names:
+            raise ConfigError("there is no class: no recording has a primary_label")
+        if len(set(self.names)) < len(self.names):
+            twice = sorted({name for name in self.names if self.names.count(name) > 1})
+            raise ConfigError(f"class names must differ; given twice: {', '.join(twice)}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def of(cls, recordings: pl.DataFrame, extra: Iterable[str] = ()) -> Self:
+        """The primary labels of recordings and any extra names, sorted."""
+        primary = recordings["primary_label"].drop_nulls().unique().to_list()
+        return cls(tuple(sorted({*primary, *extra})))
+
+    def targets(self, recordings: pl.DataFrame, secondary_weight: float) -> np.ndarray:
+        """float32 [n, C]: 1 for the primary label, `secondary_weight` for each secondary one.
+
+        Secondary labels that are no class are ignored; a recording without a primary label has
+        none. Raises ConfigError on a primary label that is no class.
+        """
+        if not 0 <= secondary_weight <= 1:
+            raise ConfigError(f"secondary_weight={secondary_weight:g} must lie between 0 and 1")
+        targets = np.zeros((len(recordings), len(self)), np.float32)
+        second = (
+            recordings.select(pl.int_range(pl.len()).alias("place"), "secondary_labels")
+            .explode("secondary_labels")
+            .with_columns(self._codes("secondary_labels"))
+            .drop_nulls()
+        )
+        targets[second["place"], second["secondary_labels"]] = secondary_weight
+        first = recordings.select(
+            pl.int_range(pl.len()).alias("place"), self._codes("primary_label")
+        ).drop_nulls()
+        if len(first) < recordings["primary_label"].count():
+            strange = set(recordings["primary_label"].drop_nulls()) - set(self.names)
+            raise ConfigError(
+                f"{len(strange)} primary labels are none of the {len(self)} classes, among them "
+                f"{', '.join(sorted(strange)[:5])}: leave those recordings out, or name them too"
+            )
+        targets[first["place"], first["primary_label"]] = 1
+        return targets
+
+    def _codes(self, column: str) -> pl.Expr:
+        """A column of names as class numbers, null where the name is no class."""
+        numbers = {name: number for number, name in enumerate(self.names)}
+        return pl.col(column).replace_strict(numbers, default=None, return_dtype=pl.Int64)

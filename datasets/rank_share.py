@@ -1,0 +1,82 @@
+"""Which positions of an epoch are one rank's, batch by batch.
+
+In training the epoch is cut into effective batches of world_size x batch_size x accumulation
+samples; what they hold depends on nothing else, so another number of ranks with the same
+effective batch takes the same optimizer steps. In evaluation nothing is cut or repeated.
+"""
+
+from dataclasses import dataclass
+
+from storage.errors import ConfigError
+
+CUT, WRAP, KEEP = "cut", "wrap", "keep"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankShare:
+    """The batches of one rank out of `num_samples`.
+
+    remainder: what happens to the samples beyond the last whole effective batch. `cut` leaves
+    them out, `wrap` fills up with the first ones again; both give every rank the same number of
+    full batches. `keep` (evaluation) shares the rest evenly: every sample comes exactly once, and
+    all ranks have equally many batches. Exceptions: fewer samples than ranks, or batches of one
+    sample; then some ranks have one batch fewer.
+    """
+
+    num_samples: int
+    batch_size: int
+    rank: int
+    world_size: int
+    accumulation: int
+    remainder: str
+
+    @property
+    def global_batch(self) -> int:
+        """Samples that all ranks take together in one step."""
+        return self.world_size * self.batch_size
+
+    @property
+    def effective_batch(self) -> int:
+        """Samples of one optimizer step."""
+        return self.global_batch * self.accumulation
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of this rank; with `cut` or `wrap` a multiple of the accumulation."""
+        if self.remainder == CUT:
+            return self.num_samples // self.effective_batch * self.accumulation
+        if self.remainder == WRAP:
+            return -(-self.num_samples // self.effective_batch) * self.accumulation
+        whole = -(-self.num_samples // self.global_batch)
+        if whole and len(range(*self.bounds(whole - 1))) == 0:
+            return whole - 1
+        return whole
+
+    def bounds(self, batch_no: int) -> tuple[int, int]:
+        """The positions [start, stop) of a batch; with `wrap` they may pass `num_samples`."""
+        if self.remainder != KEEP:
+            start = batch_no * self.global_batch + self.rank * self.batch_size
+            return start, start + self.batch_size
+        start = self._keep_edge(batch_no)
+        size = self._keep_edge(batch_no + 1) - start
+        share = start + size * self.rank // self.world_size
+        return share, start + size * (self.rank + 1) // self.world_size
+
+    def check(self) -> None:
+        """Raises ConfigError unless there is something to do."""
+        if not 0 <= self.rank < self.world_size:
+            raise ConfigError(f"rank={self.rank} is not one of {self.world_size}")
+        if self.num_batches == 0 and self.remainder == CUT:
+            raise ConfigError(
+                f"{self.num_samples} samples are fewer than one effective batch of "
+                f"{self.effective_batch} ({self.world_size} ranks x batch_size={self.batch_size} "
+                f"x accumulation={self.accumulation}): lower batch_size, or set remainder=wrap"
+            )
+
+    def _keep_edge(self, batch_no: int) -> int:
+        """Where a global batch begins; the last but one lends to a last one that is too small."""
+        whole = -(-self.num_samples // self.global_batch)
+        edge = min(batch_no * self.global_batch, self.num_samples)
+        if batch_no == whole - 1 > 0 and self.batch_size > 1:
+            return min(edge, self.num_samples - self.world_size)
+        return edge

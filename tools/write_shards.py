@@ -1,0 +1,40 @@
+"""Write a store as plain tar shards that any WebDataset reader understands.
+
+    python -m tools.write_shards store=data/store shards=data/shards
+    python -m tools.write_shards shards=data/good "write_shards.where='rating >= 3'"
+    python -m tools.write_shards shards=data/small limit=100
+
+Killed at any moment, it goes on where it was. About 0.5 ms of CPU per slice; the shards take
+1.4 times the space of the store, since nothing in them is compressed.
+"""
+
+import sys
+from dataclasses import dataclass, field
+
+from datasets.shard_writer import ShardConfig
+from datasets.shard_writer import write_shards as write
+from storage.store import open_store
+from tools.bars import bar
+from tools.command import Arguments, Command, run
+from tools.config import LimitSection, ShardsSection, StoreSection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sections(LimitSection, ShardsSection, StoreSection):
+    """What this command uses."""
+
+    write_shards: ShardConfig = field(default_factory=ShardConfig)
+
+
+COMMAND = Command(doc=__doc__, sections=Sections)
+
+
+def main(config: Sections, _: Arguments) -> None:
+    """Writes, prints a summary."""
+    with open_store(config.store) as store:
+        report = write(store, config.shards, config.write_shards, limit=config.limit, progress=bar)
+    print(report.summary())
+
+
+if __name__ == "__main__":
+    sys.exit(run(COMMAND, main))
