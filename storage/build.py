@@ -10,15 +10,12 @@ import hashlib
 import math
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import polars as pl
 
-from storage.audio import Decoder
 from storage.builder_lock import builder_lock
-from storage.catalog import NAME as CATALOG
 from storage.catalog import Catalog
-from storage.errors import AudioError, ConfigError, DamageError, ObjectExistsError, StoreError
+from storage.errors import ConfigError, DamageError, ObjectExistsError, StoreError
 from storage.filterbank import mel_filterbank
 from storage.manifest import NAME as MANIFEST
 from storage.manifest import Manifest
@@ -26,11 +23,11 @@ from storage.objects import LocalObjects, open_objects
 from storage.options import option
 from storage.part_job import PartJob
 from storage.part_plan import PartRange, part_ranges, part_slices, plan_parts
-from storage.probe import probe_recordings
+from storage.probe import probe_recordings, probe_wanted
 from storage.progress import Progress, silent
 from storage.recipe import Recipe
 from storage.settle import check_drop, settle
-from storage.slices import num_slices
+from storage.slice_counts import expected_slices
 from storage.source import Source, SourceConfig, read_source
 from storage.state import pending_recordings, read_state
 from storage.tables import (
@@ -115,10 +112,10 @@ def build_store(
     began = time.monotonic()
     source = read_source(source_config)
     objects = open_objects(url)
-    _check_target(objects)
+    check_target(objects)
     with builder_lock(objects):
         objects.clear_temporary()
-        wanted = _probe(_limited(source.recordings, limit), progress)
+        wanted = probe_wanted(source, limit, progress)
         build = _Build(
             source=source,
             objects=objects,
@@ -174,6 +171,8 @@ class _Build:
             new_slices += self._finish_open_plan()
             self._probe_again(pending)
         settle(self.objects, read_state(self.objects), self.source, self.wanted, self.catalog)
+        for number in table_numbers(self.objects, PLANS):  # all done: nothing is left to go on with
+            self.objects.delete(table_name(PLANS, number))
         self._put_catalog()
         return new_slices
 
@@ -185,7 +184,7 @@ class _Build:
         still = self._pending()
         again = self.wanted.join(still, on=["recording_id", "filename"], how="semi")
         if len(again) and len(still) <= len(pending):
-            probed = _probe(again.select(self.source.recordings.columns), silent)
+            probed = probe_recordings(again.select(self.source.recordings.columns))
             rest = self.wanted.join(again, on=["recording_id", "filename"], how="anti")
             self.wanted = pl.concat([rest, probed]).sort("recording_id", "filename")
 
@@ -193,18 +192,13 @@ class _Build:
         """Plans what is pending behind everything that was ever planned, and writes it down."""
         numbers = table_numbers(self.objects, PLANS)
         earlier = read_tables(self.objects, PLANS, numbers)
-        pending = pending.with_columns(self._expected_slices(pending, earlier))
+        pending = pending.with_columns(expected_slices(pending, earlier, self.recipe))
         if self.objects.exists(MANIFEST):
             target = Manifest.read(self.objects).part_slices
         else:
             target = self._create(pending)
-        ranges = part_ranges(earlier)
-        plan = plan_parts(
-            pending,
-            target,
-            first_part=max((r.part for r in ranges), default=-1) + 1,
-            first_shard=max((r.end_shard for r in ranges), default=0),
-        )
+        first_part, first_shard = self._next_free(part_ranges(earlier))
+        plan = plan_parts(pending, target, first_part=first_part, first_shard=first_shard)
         name = table_name(PLANS, max(numbers, default=-1) + 1)
         try:
             self.objects.put_new(name, encode_table(plan))
@@ -212,6 +206,15 @@ class _Build:
             raise StoreError(
                 f"another build has just planned work on {self.objects.url}: run this again"
             ) from error
+
+    def _next_free(self, planned: list[PartRange]) -> tuple[int, int]:
+        """The first part number and zarr shard that nobody has ever been given."""
+        parts = [part for table in TABLES for part in table_numbers(self.objects, table)]
+        parts += [part.part for part in planned]
+        shards = [part.end_shard for part in planned]
+        if self.objects.exists(ARRAY_METADATA):
+            shards.append(num_shards_of(self.objects.get(ARRAY_METADATA)))
+        return max(parts, default=-1) + 1, max(shards, default=0)
 
     def _create(self, pending: pl.DataFrame) -> int:
         """Writes the manifest of a new store; returns its slices per part."""
@@ -225,20 +228,6 @@ class _Build:
         )
         self.objects.put_new(MANIFEST, manifest.encode())
         return target
-
-    def _expected_slices(self, pending: pl.DataFrame, earlier: pl.DataFrame) -> pl.Series:
-        """Slices per recording: by its header, or by decoding where that was planned in vain."""
-        tried = set(earlier.select("recording_id", "content_hash").iter_rows())
-        counts = []
-        for row in pending.iter_rows(named=True):
-            if row["reason"] or row["duplicate_of"]:
-                counts.append(0)
-            elif (row["recording_id"], row["content_hash"]) in tried:
-                counts.append(_decoded_slices(Path(row["path"]), self.recipe))
-            else:
-                samples = round(row["header_s"] * self.recipe.sample_rate_hz)
-                counts.append(max(1, num_slices(samples, self.recipe)))
-        return pl.Series("expected_slices", counts, pl.Int64)
 
     def _finish_open_plan(self) -> int:
         """Builds the parts of the newest plan that are not committed; returns new slices."""
@@ -291,24 +280,19 @@ class _Build:
         if self.objects.exists(ARRAY_METADATA):
             have = num_shards_of(self.objects.get(ARRAY_METADATA))
         if have < num_shards:
-            self.objects.put(ARRAY_METADATA, array_metadata(self.recipe, num_shards))
+            manifest = Manifest.read(self.objects)
+            self.objects.put(ARRAY_METADATA, array_metadata(manifest, num_shards))
 
     def _note_commit(self, part: int) -> None:
-        for table in TABLES:
-            name = table_name(table, part)
-            self.catalog.add(name, self.objects.get(name))
+        self.catalog.note_part(self.objects, part)
         self._put_catalog()
 
     def _put_catalog(self) -> None:
-        names = [MANIFEST, ARRAY_METADATA]
-        names += [table_name(PLANS, number) for number in table_numbers(self.objects, PLANS)]
-        for name in names:
-            if self.objects.exists(name):
-                self.catalog.add(name, self.objects.get(name))
-        self.objects.put(CATALOG, self.catalog.encode())
+        self.catalog.note_heads(self.objects)
+        self.catalog.put(self.objects)
 
 
-def _check_target(objects: LocalObjects) -> None:
+def check_target(objects: LocalObjects) -> None:
     """Raises ConfigError on a folder that holds something else."""
     root = objects.root
     if root.exists() and not root.is_dir():
@@ -323,44 +307,21 @@ def _check_target(objects: LocalObjects) -> None:
         )
 
 
-def _limited(recordings: pl.DataFrame, limit: int | None) -> pl.DataFrame:
-    """At most `limit` recordings, spread over the labels; a larger limit includes a smaller's."""
-    if limit is None or limit >= len(recordings):
-        return recordings
-    if limit < 1:
-        raise ConfigError(f"limit={limit} must be at least 1")
-    keys = [
-        hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
-        for name in recordings["recording_id"]
-    ]
-    order = pl.Series("order", keys).arg_sort()[:limit].sort()
-    return recordings[order]
-
-
-def _probe(recordings: pl.DataFrame, progress: Progress) -> pl.DataFrame:
-    with progress("looking at files", len(recordings), "file") as step:
-        return probe_recordings(recordings, lambda: step(1))
-
-
-def _decoded_slices(path: Path, recipe: Recipe) -> int:
-    try:
-        blocks = Decoder(path, recipe.sample_rate_hz)
-        return max(1, num_slices(sum(len(block) for block in blocks), recipe))
-    except AudioError:
-        return 0
-
-
 def _known_catalog(objects: LocalObjects) -> Catalog:
-    """The catalogue, with what was committed since it was last written."""
-    try:
-        catalog = Catalog.read(objects)
-    except DamageError:
-        catalog = Catalog()
+    """The catalogue, with what was committed since it was last written.
+
+    Raises DamageError on tables that are not what was written: building on them would hide it.
+    """
+    catalog = Catalog.read(objects)
     for part in table_numbers(objects, INDEX):
-        for table in TABLES:
-            name = table_name(table, part)
-            if name not in catalog.entries:
-                catalog.add(name, objects.get(name))
+        names = [table_name(table, part) for table in TABLES]
+        if not all(catalog.knows(name) for name in names):
+            catalog.note_part(objects, part)
+        for name in names:
+            if not catalog.matches(name, objects.get(name)):
+                raise DamageError(
+                    f"{objects.path(name)} is not what was written: run tools.verify --repair"
+                )
     return catalog
 
 

@@ -4,12 +4,19 @@ A hint, not a commit: it is rewritten after each commit, and readers that can li
 `verify` holds the files against it; it vouches for itself with a sha256 over its own entries.
 """
 
+import io
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
+import polars as pl
+
 from storage.errors import DamageError
+from storage.manifest import NAME as MANIFEST
 from storage.objects import LocalObjects, digest
+from storage.tables import INDEX, TABLES, table_name
+from storage.zarr_array import NAME as ARRAY_METADATA
+from storage.zarr_array import num_shards_of
 
 NAME = "catalog.json"
 
@@ -26,9 +33,37 @@ class Catalog:
         """Notes an object that was put."""
         self.entries[name] = {"size": len(data), "sha256": digest(data), **more}
 
-    def drop(self, name: str) -> None:
-        """Forgets an object that was deleted."""
-        self.entries.pop(name, None)
+    def announce(self, name: str, data: bytes) -> None:
+        """Notes what an object is about to become: until `add`, either content is right."""
+        self.entries.setdefault(name, {})["next_sha256"] = digest(data)
+
+    def knows(self, name: str) -> bool:
+        """Whether an object is listed."""
+        return name in self.entries
+
+    def matches(self, name: str, data: bytes) -> bool:
+        """Whether a listed object has the bytes it should have."""
+        entry = self.entries[name]
+        return digest(data) in (entry.get("sha256"), entry.get("next_sha256"))
+
+    def note_part(self, objects: LocalObjects, part: int) -> None:
+        """Notes the three tables of a committed part, the index with its range of rows."""
+        for table in TABLES:
+            name = table_name(table, part)
+            data = objects.get(name)
+            self.add(name, data, **(_row_range(data) if table == INDEX else {}))
+
+    def note_heads(self, objects: LocalObjects) -> None:
+        """Notes `melbank.json` and `zarr.json`, the latter with its number of zarr shards."""
+        for name in (MANIFEST, ARRAY_METADATA):
+            if objects.exists(name):
+                data = objects.get(name)
+                more = {"num_shards": num_shards_of(data)} if name == ARRAY_METADATA else {}
+                self.add(name, data, **more)
+
+    def put(self, objects: LocalObjects) -> None:
+        """Writes the catalogue into its store."""
+        objects.put(NAME, self.encode())
 
     def encode(self) -> bytes:
         """The file's bytes."""
@@ -53,6 +88,11 @@ class Catalog:
     def read(cls, objects: LocalObjects) -> "Catalog":
         """The catalogue of a store; an empty one where it is missing."""
         return cls.decode(objects.get(NAME)) if objects.exists(NAME) else cls()
+
+
+def _row_range(index: bytes) -> dict[str, int]:
+    rows = pl.read_parquet(io.BytesIO(index), columns=["row"])["row"]
+    return {"first_row": int(rows[0]), "last_row": int(rows[-1])} if len(rows) else {}
 
 
 def _seal(entries: dict[str, Entry]) -> str:

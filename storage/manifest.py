@@ -2,9 +2,9 @@
 
 import json
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
-from storage.errors import ConfigError, StoreError
+from storage.errors import ConfigError, DamageError, StoreError
 from storage.objects import LocalObjects
 from storage.recipe import Recipe
 from storage.zarr_shards import ARRAY, SLICES_PER_ZARR_SHARD
@@ -22,9 +22,9 @@ class Manifest:
     recipe: Recipe
     part_slices: int
 
-    def encode(self) -> bytes:
-        """The file's bytes."""
-        document = {
+    def to_dict(self) -> dict[str, Any]:
+        """The document."""
+        return {
             "format": FORMAT,
             "version": VERSION,
             "store_id": self.store_id,
@@ -34,7 +34,10 @@ class Manifest:
             "recipe": self.recipe.to_dict(),
             "recipe_hash": self.recipe.digest(),
         }
-        return (json.dumps(document, indent=2) + "\n").encode()
+
+    def encode(self) -> bytes:
+        """The file's bytes."""
+        return (json.dumps(self.to_dict(), indent=2) + "\n").encode()
 
     @classmethod
     def read(cls, objects: LocalObjects) -> Self:
@@ -46,9 +49,17 @@ class Manifest:
             )
         try:
             document = json.loads(objects.get(NAME))
+        except ValueError as error:
+            raise DamageError(f"{objects.path(NAME)} is damaged: {error}") from error
+        return cls.from_dict(document, str(objects.path(NAME)))
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any], name: str) -> Self:
+        """The manifest of a document; DamageError where it does not hold together."""
+        try:
             if document["format"] != FORMAT or document["version"] != VERSION:
                 raise StoreError(
-                    f"{objects.url} is {document['format']} version {document['version']}; "
+                    f"{name} is of {document['format']} version {document['version']}; "
                     f"this melbank reads {FORMAT} version {VERSION}"
                 )
             recipe = Recipe.from_dict(document["recipe"])
@@ -58,9 +69,11 @@ class Manifest:
                 part_slices=int(document["part_slices"]),
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{objects.path(NAME)} is damaged: {error!r}") from error
+            raise DamageError(f"{name} is damaged: {error!r}; run tools.verify --repair") from error
         if recipe.digest() != document.get("recipe_hash"):
-            raise StoreError(f"{objects.path(NAME)} is damaged: the recipe differs from its hash")
+            raise DamageError(
+                f"{name} is damaged: the recipe differs from its hash; run tools.verify --repair"
+            )
         return manifest
 
     def check_recipe(self, wanted: Recipe, url: str) -> None:

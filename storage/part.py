@@ -68,6 +68,12 @@ class ShardWriter:
             self.flush()
         return row
 
+    def fill_to(self, row: int) -> None:
+        """Fills up with zeros to a row: in a rebuilt part every slice is where it was."""
+        empty = np.zeros(self.recipe.slice_shape, self.recipe.dtype)
+        while self.range.first_row + self.num_rows < row:
+            self.add(empty)
+
     def flush(self) -> None:
         """Puts the zarr shard under way, if it holds anything."""
         if not self.chunks:
@@ -146,6 +152,8 @@ class _PartBuilder:
         try:
             if hash_file(path) != recording["content_hash"]:
                 return  # it changed since the plan was made; the next round sees it anew
+            if recording.get("first_row") is not None:
+                self.writer.fill_to(recording["first_row"])
             decoder = Decoder(path, self._job.recipe.sample_rate_hz)
             rows = self._slices(recording["recording_id"], decoder)
         except (AudioError, OSError) as error:
@@ -157,7 +165,7 @@ class _PartBuilder:
             self._reject(recording, "it holds no audio: no sample could be decoded")
             return
         self.tables.index.extend(rows)
-        problem = decoder.stopped_by
+        problem = decoder.problem
         self._note(
             recording,
             status=PARTIAL if problem else STORED,

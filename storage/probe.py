@@ -13,7 +13,9 @@ from pathlib import Path
 import polars as pl
 
 from storage.audio import read_header
-from storage.errors import AudioError
+from storage.errors import AudioError, ConfigError
+from storage.progress import Progress
+from storage.source import Source
 
 SCHEMA = {
     "content_hash": pl.String,
@@ -50,6 +52,16 @@ def probe_recordings(
     return recordings.with_columns(pl.DataFrame(columns, schema=SCHEMA))
 
 
+def probe_wanted(source: Source, limit: int | None, progress: Progress) -> pl.DataFrame:
+    """The recordings to build, probed; `limit` takes that many, spread over all.
+
+    A larger limit includes a smaller one's recordings.
+    """
+    wanted = _limited(source.recordings, limit)
+    with progress("looking at files", len(wanted), "file") as step:
+        return probe_recordings(wanted, lambda: step(1))
+
+
 def probe_file(path: Path) -> Probe:
     """Hashes one file and reads its header."""
     try:
@@ -70,3 +82,16 @@ def hash_file(path: Path) -> str:
     """blake2b-128 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _limited(recordings: pl.DataFrame, limit: int | None) -> pl.DataFrame:
+    if limit is None or limit >= len(recordings):
+        return recordings
+    if limit < 1:
+        raise ConfigError(f"limit={limit} must be at least 1")
+    keys = [
+        hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+        for name in recordings["recording_id"]
+    ]
+    order = pl.Series("order", keys).arg_sort()[:limit].sort()
+    return recordings[order]

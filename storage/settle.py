@@ -5,8 +5,6 @@ metadata follow the csv. Only Parquet files that differ are put anew: recordings
 reader, who joins the two, at once sees what is left.
 """
 
-from dataclasses import dataclass
-
 import polars as pl
 
 from storage.catalog import Catalog
@@ -26,14 +24,6 @@ from storage.tables import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
-    """How many recordings went (or would go) and how many tables were put anew."""
-
-    num_dropped: int = 0
-    num_tables: int = 0
-
-
 def check_drop(state: StoreState, source: Source, max_share: float) -> int:
     """How many live recordings the source lacks; ConfigError where that is suspiciously many."""
     have = state.live_recordings()["recording_id"]
@@ -49,8 +39,8 @@ def check_drop(state: StoreState, source: Source, max_share: float) -> int:
 
 def settle(
     objects: LocalObjects, state: StoreState, source: Source, probed: pl.DataFrame, catalog: Catalog
-) -> Settlement:
-    """Puts anew the tables that differ from what source and newer parts make of them."""
+) -> int:
+    """Puts anew the tables that differ; returns how many recordings were dropped."""
     live = state.live_recordings()
     dropped = int((~live["recording_id"].is_in(source.recordings["recording_id"].implode())).sum())
     metadata = source.recordings.select(source.metadata_columns).filter(
@@ -58,7 +48,6 @@ def settle(
     )
     metadata = metadata.unique("recording_id", keep="first", maintain_order=True)
     rejects = _live_rejects(state.rejects, source, probed)
-    num_tables = 0
     for part in state.parts:
         kept = live.filter(pl.col("part") == part).select(list(RECORDING_SCHEMA))
         kept = kept.filter(pl.col("recording_id").is_in(metadata["recording_id"].implode()))
@@ -68,20 +57,29 @@ def settle(
             INDEX: old_rows.join(kept, on="recording_id", how="semi", maintain_order="left"),
             REJECTS: rejects.filter(pl.col("part") == part).drop("part"),
         }
-        for table, frame in tables.items():
-            num_tables += _put_if_changed(objects, catalog, table_name(table, part), frame)
-    return Settlement(num_dropped=dropped, num_tables=num_tables)
+        _put_changed(objects, catalog, part, tables)
+    return dropped
 
 
-def _put_if_changed(
-    objects: LocalObjects, catalog: Catalog, name: str, frame: pl.DataFrame
-) -> bool:
-    data = encode_table(frame)
-    if objects.exists(name) and objects.get(name) == data:
-        return False
-    objects.put(name, data)
-    catalog.add(name, data)
-    return True
+def _put_changed(
+    objects: LocalObjects, catalog: Catalog, part: int, tables: dict[str, pl.DataFrame]
+) -> None:
+    """Puts the tables of a part that differ; the catalogue hears of it before and after."""
+    encoded = {table_name(table, part): encode_table(frame) for table, frame in tables.items()}
+    changed = {
+        name: data
+        for name, data in encoded.items()
+        if not (objects.exists(name) and objects.get(name) == data)
+    }
+    if not changed:
+        return
+    for name, data in changed.items():
+        catalog.announce(name, data)
+    catalog.put(objects)
+    for name, data in changed.items():
+        objects.put(name, data)
+    catalog.note_part(objects, part)
+    catalog.put(objects)
 
 
 def _live_rejects(rejects: pl.DataFrame, source: Source, probed: pl.DataFrame) -> pl.DataFrame:

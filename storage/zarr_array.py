@@ -7,14 +7,18 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from storage.errors import DamageError
-from storage.recipe import Recipe
+from storage.manifest import Manifest
 from storage.zarr_shards import ARRAY, SLICES_PER_ZARR_SHARD, ZSTD_LEVEL
 
 NAME = f"{ARRAY}/zarr.json"
 
 
-def array_metadata(recipe: Recipe, num_shards: int) -> bytes:
-    """`zarr.json` of an array of `num_shards` zarr shards, as zarr-python writes it."""
+def array_metadata(manifest: Manifest, num_shards: int) -> bytes:
+    """`zarr.json` of an array of `num_shards` zarr shards, as zarr-python writes it.
+
+    Its attributes repeat `melbank.json`, so that either can be restored from the other.
+    """
+    recipe = manifest.recipe
     objects: dict[str, Any] = {}
     zarr.create_array(
         objects,
@@ -25,7 +29,7 @@ def array_metadata(recipe: Recipe, num_shards: int) -> bytes:
         compressors=[ZstdCodec(level=ZSTD_LEVEL, checksum=False), Crc32cCodec()],
         fill_value=0,
         dimension_names=["row", "mel", "frame"],
-        attributes={"recipe": recipe.to_dict()},
+        attributes={"melbank": manifest.to_dict()},
     )
     document: bytes = objects["zarr.json"].to_bytes()
     return document

@@ -8,6 +8,7 @@ import pytest
 import zarr
 
 from storage.errors import DamageError
+from storage.manifest import Manifest
 from storage.recipe import Recipe
 from storage.zarr_array import array_metadata, num_shards_of
 from storage.zarr_shards import (
@@ -24,7 +25,8 @@ SMALL = {"n_mels": 8, "slice_s": 0.1, "slice_step_s": 0.1, "tail_min_s": 0.0}
 
 def array_on_disk(root: Path, recipe: Recipe) -> zarr.Array:
     (root / "slices.zarr").mkdir()
-    (root / "slices.zarr" / "zarr.json").write_bytes(array_metadata(recipe, 1))
+    manifest = Manifest(store_id="0", recipe=recipe, part_slices=256)
+    (root / "slices.zarr" / "zarr.json").write_bytes(array_metadata(manifest, 1))
     return zarr.open_array(root / "slices.zarr", mode="r+")
 
 
@@ -70,7 +72,8 @@ def test_a_flipped_index_is_damage(place: int) -> None:
 
 
 def test_metadata_tells_the_shape_and_carries_the_recipe() -> None:
-    document = array_metadata(Recipe(), 3)
+    manifest = Manifest(store_id="0", recipe=Recipe(), part_slices=256)
+    document = array_metadata(manifest, 3)
     assert num_shards_of(document) == 3
     assert json.loads(document)["shape"] == [3 * SLICES_PER_ZARR_SHARD, 128, 313]
-    assert json.loads(document)["attributes"]["recipe"]["hop"] == 512
+    assert json.loads(document)["attributes"]["melbank"]["recipe"]["hop"] == 512

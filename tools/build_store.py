@@ -2,6 +2,7 @@
 
     python -m tools.build_store source.root=data store=data/store
     python -m tools.build_store source.root=data limit=100 store=data/small
+    python -m tools.build_store source.root=data store=data/store --dry-run
     python -m tools.build_store source.root=sounds source.csv=none recipe.slice_s=3
 
 The source has train.csv and train_audio/ as in BirdCLEF, or a folder per label. Killed at any
@@ -12,6 +13,7 @@ import sys
 from dataclasses import dataclass, field
 
 from storage.build import BuildConfig, build_store
+from storage.forecast import forecast_build
 from storage.recipe import Recipe
 from storage.source import SourceConfig
 from tools.bars import bar
@@ -28,11 +30,28 @@ class Sections(LimitSection, StoreSection):
     build: BuildConfig = field(default_factory=BuildConfig)
 
 
-COMMAND = Command(doc=__doc__, sections=Sections)
+COMMAND = Command(
+    doc=__doc__,
+    sections=Sections,
+    flags=(
+        ("--dry-run", {"action": "store_true", "help": "say what would be done, and do nothing"}),
+    ),
+)
 
 
-def main(config: Sections, _: Arguments) -> int:
+def main(config: Sections, arguments: Arguments) -> int:
     """Builds, prints a summary; 1 where `build.strict` found something."""
+    if arguments.dry_run:
+        forecast = forecast_build(
+            config.source,
+            config.recipe,
+            config.store,
+            config.build,
+            limit=config.limit,
+            progress=bar,
+        )
+        print(forecast.summary())
+        return 0
     report = build_store(
         config.source, config.recipe, config.store, config.build, limit=config.limit, progress=bar
     )

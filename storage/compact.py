@@ -1,0 +1,48 @@
+"""Frees the space of what nobody reads: zarr shards without a live slice, leftovers of kills.
+
+Rows are never renumbered, so a zarr shard goes only when all of its slices have.
+"""
+
+from dataclasses import dataclass
+
+from storage.builder_lock import builder_lock
+from storage.errors import StoreError
+from storage.manifest import Manifest
+from storage.objects import open_objects
+from storage.tables import INDEX, PLANS, RECORDINGS, REJECTS, read_tables, table_name, table_numbers
+from storage.verify import shard_numbers
+from storage.zarr_shards import SLICES_PER_ZARR_SHARD, shard_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompactReport:
+    """What went."""
+
+    url: str
+    num_objects: int
+    size_bytes: int
+
+    def summary(self) -> str:
+        """One line for a person."""
+        return f"{self.url}: {self.num_objects:,} objects deleted, {self.size_bytes / 1e6:.1f} MB"
+
+
+def compact_store(url: str) -> CompactReport:
+    """Deletes what no committed row needs; raises StoreError while a build is unfinished."""
+    objects = open_objects(url)
+    Manifest.read(objects)
+    with builder_lock(objects):
+        if table_numbers(objects, PLANS):
+            raise StoreError(f"a build of {url} was interrupted: finish it, then compact")
+        objects.clear_temporary()
+        parts = table_numbers(objects, INDEX)
+        rows = read_tables(objects, INDEX, parts)["row"]
+        live = set((rows // SLICES_PER_ZARR_SHARD).unique().to_list())
+        names = [shard_name(number) for number in shard_numbers(objects) if number not in live]
+        for table in (RECORDINGS, REJECTS):
+            left = set(table_numbers(objects, table)) - set(parts)
+            names += [table_name(table, part) for part in sorted(left)]
+        size_bytes = sum(objects.path(name).stat().st_size for name in names)
+        for name in names:
+            objects.delete(name)
+    return CompactReport(url=url, num_objects=len(names), size_bytes=size_bytes)

@@ -1,0 +1,38 @@
+"""How many slices a recording will yield, before it is cut: what plans are made of."""
+
+from pathlib import Path
+
+import polars as pl
+
+from storage.audio import Decoder
+from storage.errors import AudioError
+from storage.recipe import Recipe
+from storage.slices import num_slices
+
+
+def expected_slices(pending: pl.DataFrame, earlier: pl.DataFrame, recipe: Recipe) -> pl.Series:
+    """Slices per pending recording, int64 [n].
+
+    By its header; by decoding it where an earlier plan held it in vain, because the header was
+    wrong. Nothing for duplicates and for what cannot be used.
+    """
+    tried = set(earlier.select("recording_id", "content_hash").iter_rows())
+    counts = []
+    for row in pending.iter_rows(named=True):
+        if row["reason"] or row["duplicate_of"]:
+            counts.append(0)
+        elif (row["recording_id"], row["content_hash"]) in tried:
+            counts.append(_decoded_slices(Path(row["path"]), recipe))
+        else:
+            counts.append(
+                max(1, num_slices(round(row["header_s"] * recipe.sample_rate_hz), recipe))
+            )
+    return pl.Series("expected_slices", counts, pl.Int64)
+
+
+def _decoded_slices(path: Path, recipe: Recipe) -> int:
+    try:
+        blocks = Decoder(path, recipe.sample_rate_hz)
+        return max(1, num_slices(sum(len(block) for block in blocks), recipe))
+    except AudioError:
+        return 0

@@ -1,0 +1,60 @@
+"""Check a store, and its shards, down to the last byte; mend what can be mended.
+
+    python -m tools.verify store=data/store
+    python -m tools.verify store=data/store shards=data/shards
+    python -m tools.verify store=data/store source.root=data --repair
+
+Exit code 0: all sound. 1: damage was found (and, with --repair, not all of it could be mended).
+About 0.1 ms of CPU per slice. Repairing needs the audio, and gives back the same rows.
+"""
+
+import sys
+from dataclasses import dataclass, field
+
+from datasets.shard_verify import verify_shards
+from storage.options import option
+from storage.repair import repair_store
+from storage.source import SourceConfig
+from storage.verify import verify_store
+from tools.bars import bar
+from tools.command import Arguments, Command, run
+from tools.config import StoreSection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sections(StoreSection):
+    """What this command uses."""
+
+    shards: str = option("", "folder of tar shards to hold against the store as well")
+    source: SourceConfig = field(default_factory=SourceConfig)
+
+
+COMMAND = Command(
+    doc=__doc__,
+    sections=Sections,
+    flags=(
+        (
+            "--repair",
+            {"action": "store_true", "help": "build damaged parts again from their audio"},
+        ),
+    ),
+)
+
+
+def main(config: Sections, arguments: Arguments) -> int:
+    """Prints what was found; 1 where damage is left."""
+    report = verify_store(config.store, bar)
+    print(report.summary())
+    if report.damage and arguments.repair:
+        print(repair_store(config.source, report, bar).summary())
+        report = verify_store(config.store, bar)
+        print(report.summary())
+    if config.shards and not report.damage:
+        shards = verify_shards(config.shards, config.store, bar)
+        print(shards.summary())
+        return int(bool(report.damage or shards.damage))
+    return int(bool(report.damage))
+
+
+if __name__ == "__main__":
+    sys.exit(run(COMMAND, main))
