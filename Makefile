@@ -5,6 +5,9 @@ PYTHON ?= python3
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 RUN := $(UV) run --no-sync
 
+# Importing torch and timm takes twice as long where Python may not keep its byte code.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo test test-slow check lint types layers format clean
 
 setup: .venv/.ready

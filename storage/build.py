@@ -42,7 +42,7 @@ from storage.tables import (
     table_name,
     table_numbers,
 )
-from storage.workers import available_cores, build_parts
+from storage.workers import available_cores, build_parts, check_executor
 from storage.zarr_array import NAME as ARRAY_METADATA
 from storage.zarr_array import array_metadata, num_shards_of
 
@@ -51,13 +51,15 @@ from storage.zarr_array import array_metadata, num_shards_of
 class BuildConfig:
     """How a store is built; nothing here changes its bytes."""
 
-    workers: int | None = option(None, "worker processes; null: one per core")
+    executor: str = option("local", "local, or dask://HOST:PORT: a Dask cluster that is running")
+    workers: int | None = option(None, "local worker processes; null: one per core")
     strict: bool = option(False, "exit 1 when any recording was rejected or stored in part")
     max_drop_share: float = option(0.5, "refuse to drop more than this share of the store, 0 to 1")
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"build.workers={self.workers} must be at least 1")
+        check_executor(self.executor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,14 +115,15 @@ def build_store(
     source = read_source(source_config)
     objects = open_objects(url)
     check_target(objects)
+    wanted = probe_wanted(source, limit, progress)
     with builder_lock(objects):
         objects.clear_temporary()
-        wanted = probe_wanted(source, limit, progress)
         build = _Build(
             source=source,
             objects=objects,
             recipe=recipe,
             workers=config.workers or available_cores(),
+            executor=config.executor,
             twice=source_config.keep_duplicates,
             wanted=wanted,
             progress=progress,
@@ -139,6 +142,7 @@ class _Build:
     objects: LocalObjects
     recipe: Recipe
     workers: int
+    executor: str
     twice: bool
     wanted: pl.DataFrame
     progress: Progress
@@ -244,7 +248,7 @@ class _Build:
         total = sum(int(job.recordings["expected_slices"].sum()) for job in jobs)
         new_slices = 0
         with self.progress("building", total, "slice") as step:
-            for report in build_parts(jobs, self.workers, step):
+            for report in build_parts(jobs, self.workers, step, self.executor):
                 if not report.conflict:
                     new_slices += report.num_slices
                     self._note_commit(report.part)

@@ -41,7 +41,9 @@ SECTIONS = (
     "experiment",
     "demo",
     "benchmark",
+    "export_npy",
 )
+SHORT_KEYS = {"executor": "build.executor"}  # on the command line
 
 Section = TypeVar("Section")
 
@@ -112,15 +114,18 @@ def _read_yaml(file: str) -> DictConfig:
 
 
 def _read_words(overrides: Sequence[str], used: set[str]) -> DictConfig:
+    words = []
     for word in overrides:
-        key, equals, _ = word.partition("=")
+        key, equals, value = word.partition("=")
         if not equals:
             raise ConfigError(f"{word!r} is not key=value, as in store=data/store; see --help")
+        key = SHORT_KEYS.get(key, key)
+        words.append(f"{key}={value}")
         section = key.split(".")[0]
         if section in SECTIONS and section not in used:
             raise ConfigError(f"{key}: this command does not use the section {section}; see --help")
     try:
-        return OmegaConf.from_dotlist(list(overrides))
+        return OmegaConf.from_dotlist(words)
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"{' '.join(overrides)}: {_one_line(error)}") from error
 

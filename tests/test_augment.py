@@ -1,0 +1,260 @@
+"""datasets.augment: what each augmentation changes, what it never does, and what decides it."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets.augment import (
+    AUGMENTATIONS,
+    Augment,
+    AugmentConfig,
+    Draws,
+    GainConfig,
+    MixupConfig,
+    NoiseConfig,
+    TimeShiftConfig,
+    XYMaskConfig,
+    sample_keys,
+)
+from storage.errors import ConfigError
+
+ALWAYS = {
+    "time_shift": TimeShiftConfig(p=1.0),
+    "gain": GainConfig(p=1.0),
+    "noise": NoiseConfig(p=1.0),
+    "mixup": MixupConfig(p=1.0),
+    "xy_mask": XYMaskConfig(p=1.0),
+}
+MIXING = ("mixup",)
+TOP_DB = 80.0
+
+
+def config_of(*names, p=1.0):
+    """A config in which only these augmentations act."""
+    return AugmentConfig(**{name: type(ALWAYS[name])(p=p) for name in names})
+
+
+def samples(num, *, mels=16, frames=24, classes=5, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    slices = torch.rand(num, mels, frames, generator=generator)
+    targets = torch.rand(num, classes, generator=generator).softmax(1)
+    return slices, targets, torch.tensor(3), torch.arange(100, 100 + num)
+
+
+def run(config, batch, seed=0):
+    return Augment(config, seed=seed, top_db=TOP_DB)(*batch)
+
+
+def test_config_and_registry_name_the_same_augmentations():
+    assert [entry.name for entry in fields(AugmentConfig)] == list(AUGMENTATIONS)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_probability_zero_changes_no_bit(name):
+    batch = samples(8)
+    slices, targets = run(config_of(name, p=0.0), batch)
+    assert torch.equal(slices, batch[0])
+    assert torch.equal(targets, batch[1])
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_samples_that_are_not_chosen_stay_as_they_are_to_the_bit(name):
+    batch = samples(400)
+    slices, targets = run(config_of(name, p=0.25), batch)
+    same = (slices == batch[0]).flatten(1).all(1) & (targets == batch[1]).all(1)
+    assert 0.65 < same.float().mean() < 0.85
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_probability_one_changes_nearly_all_slices(name):
+    batch = samples(200)
+    slices, _ = run(config_of(name), batch)
+    changed = (slices != batch[0]).flatten(1).any(1)
+    assert changed.float().mean() > 0.9
+
+
+@given(
+    names=st.sets(st.sampled_from(list(AUGMENTATIONS))),
+    num=st.integers(1, 9),
+    shape=st.tuples(st.integers(1, 20), st.integers(1, 30)),
+    seed=st.integers(0, 2**62),
+)
+def test_shape_range_and_label_mass_are_kept(names, num, shape, seed):
+    batch = samples(num, mels=shape[0], frames=shape[1], seed=num)
+    before = [tensor.clone() for tensor in batch]
+    slices, targets = run(config_of(*names, p=0.7), batch, seed=seed)
+    assert slices.shape == batch[0].shape
+    assert slices.dtype == torch.float32
+    assert slices.min() >= 0
+    assert slices.max() <= 1
+    assert targets.min() >= 0
+    assert targets.max() <= 1
+    torch.testing.assert_close(targets.sum(1), batch[1].sum(1))
+    assert all(torch.equal(*pair) for pair in zip(batch, before, strict=True))
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_equal_seed_epoch_and_positions_give_equal_samples_others_do_not(name):
+    slices, targets, epoch, position = samples(8)
+    first = run(config_of(name), (slices, targets, epoch, position))[0]
+    torch.rand(7)  # the global generator has no part in it
+    assert torch.equal(run(config_of(name), (slices, targets, epoch, position))[0], first)
+    assert not torch.equal(run(config_of(name), (slices, targets, epoch + 1, position))[0], first)
+    assert not torch.equal(run(config_of(name), (slices, targets, epoch, position + 8))[0], first)
+    assert not torch.equal(
+        run(config_of(name), (slices, targets, epoch, position), seed=1)[0], first
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in AUGMENTATIONS if name not in MIXING])
+def test_a_sample_is_augmented_alike_in_any_batch(name):
+    slices, targets, epoch, position = samples(8)
+    together = run(config_of(name), (slices, targets, epoch, position))[0]
+    turned = torch.tensor([5, 2, 7])
+    apart = run(config_of(name), (slices[turned], targets[turned], epoch, position[turned]))[0]
+    assert torch.equal(apart, together[turned])
+
+
+def test_turning_one_augmentation_on_leaves_the_numbers_of_another():
+    batch = samples(8)
+    with_silent_gain = AugmentConfig(
+        gain=GainConfig(p=1.0, max_db=0.0), time_shift=TimeShiftConfig(p=1.0)
+    )
+    assert torch.equal(run(with_silent_gain, batch)[0], run(config_of("time_shift"), batch)[0])
+
+
+def test_time_shift_rotates_and_reaches_every_shift():
+    frames = 6
+    ramp = torch.arange(frames).float() / frames
+    slices = ramp.expand(600, 2, frames)
+    shifted, _ = run(config_of("time_shift"), (slices, torch.ones(600, 1), *samples(600)[2:]))
+    assert torch.equal(shifted.sort(2).values, slices)
+    start = (shifted[:, 0, 0] * frames).round().long()
+    assert torch.equal(shifted[:, 0, 1], ramp[(start + 1) % frames])
+    assert set(start.tolist()) == set(range(frames))
+
+
+def test_time_shift_stays_within_its_largest_fraction():
+    slices = torch.zeros(300, 1, 20)
+    slices[:, :, 0] = 1
+    config = AugmentConfig(time_shift=TimeShiftConfig(p=1.0, max_fraction=0.25))
+    shifted, _ = run(config, (slices, torch.ones(300, 1), *samples(300)[2:]))
+    assert set(shifted.argmax(2).flatten().tolist()) == set(range(1, 6))
+
+
+def test_gain_adds_one_number_of_up_to_max_db_to_a_slice():
+    batch = (torch.full((500, 4, 4), 0.5), torch.ones(500, 1), *samples(500)[2:])
+    config = AugmentConfig(gain=GainConfig(p=1.0, max_db=8.0))
+    change_db = (run(config, batch)[0] - 0.5) * TOP_DB
+    assert torch.equal(change_db, change_db[:, :1, :1].expand_as(change_db))
+    assert 7.5 < change_db.max() <= 8
+    assert -8 <= change_db.min() < -7.5
+
+
+def test_noise_is_normal_with_deviations_of_up_to_max_db():
+    batch = (torch.full((300, 32, 32), 0.5), torch.ones(300, 1), *samples(300)[2:])
+    config = AugmentConfig(noise=NoiseConfig(p=1.0, max_db=4.0))
+    noise_db = (run(config, batch)[0] - 0.5) * TOP_DB
+    deviation = noise_db.flatten(1).std(1)
+    assert deviation.max() == pytest.approx(4.0, rel=0.1)
+    assert deviation.min() < 0.2
+    assert (noise_db.flatten(1).mean(1) / deviation).abs().max() < 5 / 32
+    scaled = (noise_db / deviation[:, None, None]).flatten()
+    assert (scaled**4).mean() == pytest.approx(3, rel=0.05)  # kurtosis
+
+
+def test_mixup_weighs_slices_and_targets_alike_and_never_mixes_a_sample_with_itself():
+    num = 64
+    slices = torch.eye(num)[:, :, None].expand(num, num, 2)  # sample i is one at mel band i
+    mixed, targets = run(config_of("mixup"), (slices, torch.eye(num), *samples(num)[2:]))
+    torch.testing.assert_close(mixed[:, :, 0], targets)
+    own = targets.diagonal()
+    assert own.min() >= 0.5
+    others = targets - torch.diag(own)
+    torch.testing.assert_close(others.sum(1), 1 - own)
+    assert ((others > 0).sum(0) <= 1).all()  # each is the partner of one other
+
+
+def test_mixup_weights_follow_the_beta_distribution():
+    num = 3000
+    targets = torch.zeros(num, 2)
+    targets[::2, 0] = 1
+    slices = targets[:, :1, None].clone()
+    position = torch.arange(num)
+    config = AugmentConfig(mixup=MixupConfig(p=1.0, alpha=0.4))
+    other = torch.empty(0)
+    for start in range(0, num, 2):  # in batches of two each sample's partner is the other
+        pair = slice(start, start + 2)
+        batch = (slices[pair], targets[pair], torch.tensor(0), position[pair])
+        other = torch.cat([other, run(config, batch)[0][1].flatten()])
+    draws = np.random.default_rng(1).beta(0.4, 0.4, 100_000)
+    expected = np.minimum(draws, 1 - draws)
+    quantiles = np.linspace(0.1, 0.9, 5)
+    np.testing.assert_allclose(
+        np.quantile(other.numpy(), quantiles), np.quantile(expected, quantiles), atol=0.025
+    )
+
+
+def test_a_lone_sample_has_nobody_to_mix_with():
+    slices, targets, epoch, position = samples(1)
+    mixed, mixed_targets = run(config_of("mixup"), (slices, targets, epoch, position))
+    torch.testing.assert_close(mixed, slices)
+    torch.testing.assert_close(mixed_targets, targets)
+
+
+def test_masks_are_bars_of_bounded_size_filled_with_one_value():
+    num, mels, frames = 300, 20, 40
+    batch = (torch.full((num, mels, frames), 0.5), torch.ones(num, 1), *samples(num)[2:])
+    config = AugmentConfig(
+        xy_mask=XYMaskConfig(
+            p=1.0,
+            time_masks=1,
+            mel_masks=1,
+            time_max_fraction=0.25,
+            mel_max_fraction=0.5,
+            fill=0.125,
+        )
+    )
+    masked = run(config, batch)[0] == 0.125
+    over_time, over_mels = masked.all(1), masked.all(2)
+    assert torch.equal(masked, over_time[:, None, :] | over_mels[:, :, None])
+    for bars, largest in ((over_time, 0.25 * frames), (over_mels, 0.5 * mels)):
+        edges = bars.float().diff(dim=1).abs().sum(1)
+        assert edges.max() <= 2  # one bar
+        widths = bars.sum(1)
+        assert widths.max() in (largest - 1, largest, largest + 1)
+        covered = bars.float().mean(0)
+        assert covered.min() > 0  # it can be anywhere
+
+
+def test_uniform_numbers_are_uniform_and_independent():
+    key = sample_keys(7, "gain", torch.tensor(0), torch.arange(4096))
+    numbers = Draws(key, 7).uniform(4).double()
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
+    counts = torch.histc(numbers.float(), 64, 0, 1)
+    assert ((counts - 256) ** 2 / 256).sum() < 120  # chi-squared with 63 degrees of freedom
+    neighbours = torch.cat([numbers[:-1], numbers[1:]], dim=1)
+    correlation = torch.corrcoef(neighbours.T) - torch.eye(8)
+    assert correlation.abs().max() < 0.08
+    assert torch.equal(Draws(key, 7).uniform(2), Draws(key, 7).uniform(4)[:, :2])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: GainConfig(p=1.5), "augment.gain.p must lie in 0 to 1, not 1.5"),
+        (lambda: NoiseConfig(max_db=-1), "augment.noise.max_db must not be negative"),
+        (lambda: MixupConfig(alpha=0), "augment.mixup.alpha must be positive"),
+        (lambda: XYMaskConfig(time_masks=-1), "augment.xy_mask.time_masks"),
+        (lambda: TimeShiftConfig(max_fraction=2), "augment.time_shift.max_fraction"),
+    ],
+    ids=["p", "negative", "alpha", "masks", "fraction"],
+)
+def test_impossible_values_are_refused_by_name(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()

@@ -1,0 +1,200 @@
+"""The commands as a person types them: exit codes, one-line errors, files that appear."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import tools.build_store
+import tools.compact
+import tools.query
+import tools.verify
+import tools.write_shards
+from tests.sounds import write_source
+from tools.command import run
+
+ROOT = Path(__file__).parents[1]
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Runs a command in this process: (exit code, what it printed, its errors)."""
+
+    def typed(module: object, *words: object) -> tuple[int, str, str]:
+        config = ["--config", str(ROOT / "configs" / "base.yaml")]
+        code = run(module.COMMAND, module.main, [*config, *map(str, words)])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return typed
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(21)
+    return write_source(tmp_path_factory.mktemp("source"), [6.0, 3.0, 8.0], rng)
+
+
+@pytest.fixture
+def store(source: Path, tmp_path: Path, call: Call) -> Path:
+    words = (f"source.root={source}", f"store={tmp_path / 'store'}", "build.workers=1")
+    assert call(tools.build_store, *words)[0] == 0
+    return tmp_path / "store"
+
+
+def test_building_says_what_it_did(source: Path, tmp_path: Path, call: Call) -> None:
+    words = (f"source.root={source}", f"store={tmp_path / 'store'}", "build.workers=1")
+    code, out, _ = call(tools.build_store, *words, "--dry-run")
+    assert code == 0
+    assert "3 would be built" in out
+    assert not (tmp_path / "store").exists()
+    code, out, _ = call(tools.build_store, *words)
+    assert code == 0
+    assert "3 recordings found = 3 stored + 0 partial + 0 rejected + 0 duplicates" in out
+    assert "5 slices" in out
+
+
+def test_strict_exits_1_with_the_list(source: Path, tmp_path: Path, call: Call) -> None:
+    own = tmp_path / "source"
+    own.mkdir()
+    (own / "train_audio").symlink_to(source / "train_audio")
+    csv = (source / "train.csv").read_text() + "spec0,[''],spec0/none.ogg,1,a\n"
+    (own / "train.csv").write_text(csv)
+    words = (f"source.root={own}", f"store={tmp_path / 'store'}", "build.workers=1")
+    code, out, err = call(tools.build_store, *words, "build.strict=true")
+    assert code == 1
+    assert "spec0/none.ogg: there is no such file" in out
+    assert "build.strict" in err
+
+
+WRONG_CALLS = [
+    (("recipe.hopp=3",), "recipe.hopp: no such key. Did you mean hop?"),
+    (("recip.hop=3",), "recip: no such section. Did you mean recipe?"),
+    (("recipe.hop=three",), "recipe.hop"),
+    (("recipe.encoding=int8",), "none of uint8, float16, float32"),
+    (("recipe.fmax_hz=20000",), "half of sample_rate_hz"),
+    (("model.backbone=resnet50",), "does not use the section model"),
+    (("store",), "is not key=value"),
+    (("source.root=/nowhere",), "there is no such folder"),
+    (("limit=0",), "limit=0 must be at least 1"),
+    (("build.workers=0",), "must be at least 1"),
+    (("store={here}",), "not empty and not a store"),
+    (("store={here}/file.txt",), "is a file; give a folder"),
+    (("source.csv=other.csv",), "other.csv is missing"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG_CALLS, ids=lambda value: str(value)[:40])
+def test_a_wrong_call_is_one_line_and_exit_code_2(
+    words: tuple[str, ...], message: str, source: Path, tmp_path: Path, call: Call
+) -> None:
+    (tmp_path / "file.txt").write_text("mine")
+    given = [word.replace("{here}", str(tmp_path)) for word in words]
+    defaults = [f"source.root={source}", f"store={tmp_path / 'new'}"]
+    keys = {word.split("=")[0] for word in given}
+    code, _, err = call(
+        tools.build_store, *[word for word in defaults if word.split("=")[0] not in keys], *given
+    )
+    assert code == 2
+    assert err.count("\n") == 1
+    assert message in err
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("text", ["recipe: [", "- a\n- b\n", "recipe:\n  hopp: 3\n"])
+def test_a_config_file_that_is_none_is_one_line(text: str, tmp_path: Path, call: Call) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    code, _, err = call(tools.build_store, "--config", tmp_path / "bad.yaml")
+    assert code == 2
+    assert err.startswith("error: ")
+
+
+def test_queries_write_what_was_asked_for(store: Path, tmp_path: Path, call: Call) -> None:
+    names = {
+        ending: tmp_path / f"out/found.{ending}" for ending in ("png", "parquet", "csv", "npy")
+    }
+    flags = [word for ending, path in names.items() for word in (f"--{ending}", path)]
+    sql = "SELECT * FROM slices WHERE slice_no = 0 ORDER BY row"
+    code, out, _ = call(tools.query, f"store={store}", "--sql", sql, "--limit", 2, *flags)
+    assert code == 0
+    assert "spec0/XC0000" in out
+    table = pl.read_parquet(names["parquet"])
+    assert table["slice_no"].to_list() == [0, 0]
+    assert np.load(names["npy"], allow_pickle=False).shape == (2, 128, 313)
+    assert pl.read_csv(names["csv"])["secondary_labels"].to_list() == ["spec1", None]
+    assert names["png"].read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (("--sql", "SELECT * FROM read_parquet('/etc/x')"), 2, "reads only recordings and slices"),
+        (("--sql", "SELECT label FROM slices"), 2, "columns are"),
+        (("--sql", "DROP TABLE slices"), 2, "one SELECT"),
+        (("--limit", "0"), 2, "at least 1"),
+        (("--sql", "SELECT slice_no FROM slices", "--npy", "x.npy"), 2, "need the column `row`"),
+        (("--sql", "SELECT row FROM slices WHERE row < 0", "--npy", "x.npy"), 2, "found no slices"),
+        (("store=/nowhere",), 1, "is not a melbank store"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_wrong_query_is_one_line(
+    flags: tuple[str, ...], code: int, message: str, store: Path, call: Call
+) -> None:
+    words = flags if flags[0].startswith("store") else (f"store={store}", *flags)
+    got, _, err = call(tools.query, *words)
+    assert got == code
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_shards_are_written_and_verified_against_the_store(
+    store: Path, tmp_path: Path, call: Call
+) -> None:
+    shards = tmp_path / "shards"
+    code, out, _ = call(tools.write_shards, f"store={store}", f"shards={shards}")
+    assert code == 0
+    code, out, _ = call(tools.verify, f"store={store}", f"shards={shards}")
+    assert code == 0
+    assert "5 slices in 1 shards checked: 0 damaged" in out
+    tar = shards / "shard-000000.tar"
+    data = bytearray(tar.read_bytes())
+    data[5000] ^= 1
+    tar.write_bytes(bytes(data))
+    code, out, _ = call(tools.verify, f"store={store}", f"shards={shards}")
+    assert code == 1
+    assert "shard-000000.tar differs" in out
+
+
+def test_verify_repairs_and_compact_finds_nothing(store: Path, source: Path, call: Call) -> None:
+    shard = store / "slices.zarr/c/0/0/0"
+    wanted = shard.read_bytes()
+    shard.write_bytes(wanted[:1000])
+    assert call(tools.verify, f"store={store}")[0] == 1
+    code, out, _ = call(tools.verify, f"store={store}", f"source.root={source}", "--repair")
+    assert code == 0
+    assert "mended slices.zarr/c/0/0/0" in out
+    assert shard.read_bytes() == wanted
+    code, out, _ = call(tools.compact, f"store={store}")
+    assert code == 0
+    assert "0 objects deleted" in out
+
+
+@pytest.mark.parametrize(
+    "name", ["build_store", "write_shards", "train", "query", "verify", "compact", "demo"]
+)
+def test_help_shows_examples_and_keys(name: str) -> None:
+    words = [sys.executable, "-m", f"tools.{name}", "--help"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"python -m tools.{name}" in done.stdout
+    assert "key=value" in done.stdout
+
+
+def test_a_wrong_flag_is_exit_code_2() -> None:
+    words = [sys.executable, "-m", "tools.query", "--nope"]
+    assert subprocess.run(words, cwd=ROOT, capture_output=True, check=False).returncode == 2

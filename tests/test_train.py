@@ -1,0 +1,183 @@
+"""tools.train as a person calls it, on a store and on shards; and the YAML files in configs/."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from datasets.shard_writer import ShardConfig, write_shards
+from storage.build import BuildConfig, build_store
+from storage.recipe import Recipe
+from storage.source import SourceConfig
+from storage.store import open_store
+from tests.sounds import write_source
+from tools.command import run
+from tools.config import load_config
+from tools.train import COMMAND, Sections, main
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+BASE = ["--config", str(CONFIGS / "base.yaml")]
+SHORT = [
+    "model.backbone=test_resnet",
+    "model.stem_pool=4",
+    "folds.num_folds=3",
+    "train_folds=[0,2]",
+    "trainer.epochs=2",
+    "trainer.effective_batch_size=4",
+    "train_loader.batch_size=2",
+    "trainer.progress=false",
+    "trainer.accelerator=cpu",
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """A folder with a store of 15 synthesised recordings, and its shards."""
+    folder = tmp_path_factory.mktemp("train")
+    seconds = [3, 8, 5, 6, 4, 7, 5, 3, 9, 6, 5, 4, 8, 5, 3]
+    source = write_source(folder / "source", seconds, np.random.default_rng(2))
+    recipe = Recipe(sample_rate_hz=8000, fmax_hz=4000, slice_s=3.0, n_mels=64)
+    build_store(
+        SourceConfig(root=str(source)), recipe, str(folder / "store"), BuildConfig(workers=1)
+    )
+    with open_store(str(folder / "store")) as store:
+        write_shards(store, str(folder / "shards"), ShardConfig())
+    return folder
+
+
+def call(*words):
+    return run(COMMAND, main, [*BASE, *words])
+
+
+def predictions(folder, name="exp_001"):
+    return pl.read_parquet(folder / "preds" / name / "oof.parquet")
+
+
+def test_store_and_shards_train_the_same_model(places, tmp_path, capsys):
+    for kind in ("store", "shards"):
+        words = [f"{kind}={places / kind}", f"experiment.root={tmp_path / kind}"]
+        assert call(*words, *SHORT) == 0
+    assert predictions(tmp_path / "store").equals(predictions(tmp_path / "shards"))
+    told = capsys.readouterr().out
+    assert "precision: 32-true (CPU)" in told
+    assert "ROC-AUC" in told
+    assert f"weights: {tmp_path / 'store' / 'weights' / 'exp_001'}" in told
+
+
+def test_the_written_config_does_the_same_again(places, tmp_path):
+    words = [f"store={places / 'store'}", f"experiment.root={tmp_path}"]
+    assert call(*words, *SHORT, "seed=5") == 0
+    again = ["--config", str(tmp_path / "configs" / "exp_001.yaml")]
+    assert run(COMMAND, main, again) == 0
+    assert predictions(tmp_path, "exp_002").equals(predictions(tmp_path, "exp_001"))
+
+
+def test_limit_trains_on_a_part(places, tmp_path):
+    words = [f"store={places / 'store'}", f"experiment.root={tmp_path}", "limit=12"]
+    assert call(*words, *SHORT, "train_folds=[]") == 0
+    assert predictions(tmp_path)["recording_id"].n_unique() == 12
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model.backbnoe=resnet18"], "model.backbnoe: no such key. Did you mean backbone?"),
+        (["train_loader.batch_size=3"], "effective_batch_size=16 is no multiple of"),
+        (["folds.cv=column"], "folds.cv=column needs the column 'fold'"),
+        (["train_folds=[7]"], "there is no fold 7"),
+        (["train_folds=[0,0]"], "names a fold twice"),
+        (["trainer.precision=half"], "trainer.precision=half is none of"),
+        (["limit=1"], "limit=1: training needs at least 2 recordings"),
+    ],
+    ids=["key", "batch", "column", "fold", "twice", "precision", "limit"],
+)
+def test_a_wrong_call_ends_with_one_line_and_code_2(places, tmp_path, capsys, words, message):
+    where = [f"store={places / 'store'}", f"experiment.root={tmp_path / 'lab'}"]
+    assert call(*where, *words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "lab").exists()
+
+
+@pytest.mark.parametrize("kind", ["store", "shards"])
+def test_a_source_that_is_not_there_is_named(tmp_path, capsys, kind):
+    assert call(f"{kind}={tmp_path / 'nowhere'}") != 0
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_base_holds_the_defaults_of_the_design():
+    config = load_config(Sections, str(CONFIGS / "base.yaml"))
+    assert config.folds.cv == "stratified_group"
+    assert config.folds.num_folds == 5
+    assert config.train_folds == [0, 1, 2]
+    assert config.trainer.epochs == 20
+    assert config.trainer.patience == 4
+    assert config.trainer.effective_batch_size == 16
+    assert config.loss.name == "bce"
+    assert config.model.pooling == "avgmax"
+    assert config.model.output == "softmax"
+    assert config.optimizer.warmup_epochs > 0
+    automatic = (config.trainer.precision, config.trainer.compile, config.trainer.logger)
+    assert automatic == ("auto", "auto", "auto")
+    assert not config.trainer.detect_anomaly
+
+
+@pytest.mark.parametrize("name", ["base", "demo", "birdclef2025", "esc10"])
+def test_each_config_file_is_valid(name):
+    load_config(Sections, str(CONFIGS / f"{name}.yaml"))
+
+
+def test_esc10_keeps_the_official_folds():
+    config = load_config(Sections, str(CONFIGS / "esc10.yaml"))
+    assert (config.folds.cv, config.folds.column, config.train_folds) == ("column", "fold", [])
+
+
+def test_help_lists_keys_with_defaults_and_units():
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.train", "--help"],
+        capture_output=True,
+        text=True,
+        cwd=CONFIGS.parent,
+        check=True,
+    )
+    assert "trainer.patience=4" in done.stdout
+    assert "augment.gain.max_db=6.0" in done.stdout
+    assert "dB" in done.stdout
+
+
+@pytest.mark.slow
+def test_esc10_trains_two_folds_for_three_epochs(real_data, tmp_path):
+    store = tmp_path / "store"
+    source = SourceConfig(root=str(real_data("esc10")))
+    build_store(source, Recipe(), str(store), BuildConfig())
+    words = [
+        f"store={store}",
+        f"experiment.root={tmp_path}",
+        "train_folds=[1,4]",
+        "trainer.epochs=3",
+        "trainer.progress=false",
+    ]
+    config = ["--config", str(CONFIGS / "esc10.yaml")]
+    assert run(COMMAND, main, [*config, *words]) == 0
+    found = predictions(tmp_path)
+    given = pl.read_csv(real_data("esc10") / "train.csv").select(
+        pl.col("filename").str.strip_suffix(".ogg").alias("recording_id"),
+        pl.col("fold").alias("given"),
+    )
+    joined = found.join(given, on="recording_id")
+    assert len(joined) == len(found)
+    assert joined["fold"].eq(joined["given"]).all()
+    assert set(found["fold"]) == {1, 4}

@@ -1,0 +1,99 @@
+"""training.trainer and training.choices: steps, and what `auto` comes to."""
+
+import importlib.util
+import logging
+import warnings
+
+import pytest
+import torch
+
+from storage.errors import ConfigError
+from training.choices import choose_accelerator, choose_compile, choose_logger, choose_precision
+from training.trainer import TrainerConfig, accumulation, choose_machine, quiet_lightning
+
+HAS_WANDB = importlib.util.find_spec("wandb") is not None
+
+
+@pytest.mark.parametrize(
+    ("effective", "batch", "ranks", "steps"), [(16, 4, 1, 4), (16, 16, 1, 1), (64, 4, 2, 8)]
+)
+def test_accumulation_fills_the_effective_batch(effective, batch, ranks, steps):
+    assert accumulation(effective, batch, ranks) == steps
+
+
+def test_a_batch_size_that_does_not_divide_is_refused_with_those_that_do():
+    with pytest.raises(
+        ConfigError, match=r"16 is no multiple of .*batch_size=6 x 1 .*1, 2, 4, 8, 16$"
+    ):
+        accumulation(16, 6)
+    with pytest.raises(ConfigError, match=r"batch_size=16 x 2 ranks.*1, 2, 4, 8$"):
+        accumulation(16, 16, 2)
+
+
+def test_on_a_cpu_auto_is_32_bit_and_nothing_compiled_each_with_a_reason():
+    precision, compiled = choose_precision("auto", "cpu"), choose_compile("auto", "cpu")
+    assert (precision.value, compiled.value) == ("32-true", "off")
+    assert str(precision) == "precision: 32-true (CPU)"
+    assert "CPU" in compiled.reason
+
+
+def test_what_is_asked_for_is_taken():
+    assert choose_precision("bf16-mixed", "cpu").value == "bf16-mixed"
+    assert choose_compile("true", "cpu").value == "on"
+    assert choose_compile("False", "gpu").value == "off"  # as YAML's `off` arrives
+    assert choose_accelerator("cpu").value == "cpu"
+    assert choose_logger("csv").value == "csv"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused():
+    assert choose_accelerator("auto").value == "cpu"
+    with pytest.raises(ConfigError, match="torch sees no CUDA device"):
+        choose_accelerator("gpu")
+
+
+@pytest.mark.skipif(HAS_WANDB, reason="wandb is installed")
+def test_without_wandb_auto_is_a_csv_file_and_asking_for_it_is_refused():
+    assert choose_logger("auto").value == "csv"
+    with pytest.raises(ConfigError, match="wandb is not installed"):
+        choose_logger("wandb")
+
+
+def test_all_choices_are_told():
+    lines = choose_machine(TrainerConfig(accelerator="cpu")).lines()
+    assert [line.split(":")[0] for line in lines] == [
+        "accelerator",
+        "precision",
+        "compile",
+        "logger",
+    ]
+
+
+def test_quiet_lightning_silences_information_and_known_noise_only():
+    log = logging.getLogger("pytorch_lightning")
+    before = log.level
+    with quiet_lightning():
+        assert not log.isEnabledFor(logging.INFO)
+        assert log.isEnabledFor(logging.WARNING)
+        warnings.warn("`isinstance(treespec, LeafSpec)` is deprecated, ...", FutureWarning, 2)
+        with pytest.warns(UserWarning, match="something new"):
+            warnings.warn("something new", UserWarning, 2)
+    assert log.level == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "trainer.epochs=0 must be at least 1"),
+        ({"effective_batch_size": 0}, "trainer.effective_batch_size=0"),
+        ({"patience": -1}, "trainer.patience=-1 must not be negative"),
+        ({"precision": "64"}, "trainer.precision=64 is none of auto, 32-true"),
+        ({"compile": "maybe"}, "trainer.compile=maybe is none of auto, true, false"),
+        ({"logger": "paper"}, "trainer.logger=paper is none of auto, csv, wandb"),
+        ({"accelerator": "tpu"}, "trainer.accelerator=tpu is none of auto, cpu, gpu"),
+    ],
+    ids=["epochs", "effective", "patience", "precision", "compile", "logger", "accelerator"],
+)
+def test_impossible_values_are_refused_by_name(options, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainerConfig(**options)

@@ -1,0 +1,18 @@
+"""From batches of slices to trained classifiers, scores and predictions.
+
+A short tour, in the order in which things happen:
+
+    cross_validation.train_folds   labels and folds of the recordings; an experiment; each fold
+      experiment                   exp_001, exp_002, ...: numbers, folders, what a failure leaves
+      fold.train_fold              one fold: data, model, fit, best checkpoint, predictions
+        data_module                the fold's two readers: to learn from, and held out
+        models                     timm backbone on one channel -> embedding -> logits
+        module                     Lightning: augment, loss, scores, the guard against NaN
+          losses, metrics, optimizers
+        trainer, choices           epochs, accumulation, early stopping; what `auto` comes to
+        checkpoints, predict       fold_K.ckpt, enough by itself; out-of-fold predictions
+      report                       the table of folds and scores.json
+
+Start with `cross_validation`, then `module`. Everything here takes a `SliceSource`: a store and a
+set of tar shards train alike.
+"""

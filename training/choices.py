@@ -1,0 +1,84 @@
+"""What `auto` means on this machine, each with the reason that is printed beside it."""
+
+import importlib.util
+import os
+import shutil
+from dataclasses import dataclass
+
+import torch
+
+from storage.errors import ConfigError
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+COMPILES = {"auto": "", "true": "on", "false": "off"}  # yaml reads on and off as booleans
+LOGGERS = ("auto", "csv", "wandb")
+ACCELERATORS = ("auto", "cpu", "gpu")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A value and why it was taken."""
+
+    name: str
+    value: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value} ({self.reason})"
+
+
+def choose_accelerator(asked: str) -> Choice:
+    """`gpu` or `cpu`; raises ConfigError where a GPU is asked for and absent."""
+    has_gpu = torch.cuda.is_available()
+    if asked == "gpu" and not has_gpu:
+        raise ConfigError(
+            "trainer.accelerator=gpu: torch sees no CUDA device here; use cpu or auto"
+        )
+    if asked != "auto":
+        return _asked("accelerator", asked)
+    if has_gpu:
+        return Choice(name="accelerator", value="gpu", reason=torch.cuda.get_device_name())
+    return Choice(name="accelerator", value="cpu", reason="torch sees no CUDA device")
+
+
+def choose_precision(asked: str, accelerator: str) -> Choice:
+    """One of Lightning's precisions: bf16 where the hardware computes in it."""
+    if asked != "auto":
+        return _asked("precision", asked)
+    if accelerator == "cpu":
+        return Choice(name="precision", value="32-true", reason="CPU")
+    if torch.cuda.get_device_capability() >= (8, 0):
+        return Choice(name="precision", value="bf16-mixed", reason="the GPU computes in bf16")
+    return Choice(name="precision", value="16-mixed", reason="the GPU is older than bf16")
+
+
+def choose_compile(asked: str, accelerator: str) -> Choice:
+    """`on` or `off`: compiling pays on a GPU, where it needs triton and a C compiler."""
+    if asked.lower() != "auto":
+        return _asked("compile", COMPILES[asked.lower()])
+    if accelerator == "cpu":
+        return Choice(name="compile", value="off", reason="CPU: compiling costs more than it saves")
+    if importlib.util.find_spec("triton") is None:
+        return Choice(name="compile", value="off", reason="triton is not installed")
+    if not any(shutil.which(name) for name in (os.environ.get("CC", "cc"), "gcc", "clang")):
+        return Choice(name="compile", value="off", reason="there is no C compiler")
+    return Choice(name="compile", value="on", reason="GPU with triton and a C compiler")
+
+
+def choose_logger(asked: str) -> Choice:
+    """`wandb` beside the csv file that is always written, or that file alone."""
+    installed = importlib.util.find_spec("wandb") is not None
+    if asked == "wandb" and not installed:
+        raise ConfigError(
+            "trainer.logger=wandb: the package wandb is not installed; `uv sync --extra wandb`, "
+            "`pip install wandb`, or trainer.logger=csv"
+        )
+    if asked != "auto":
+        return _asked("logger", asked)
+    if installed:
+        return Choice(name="logger", value="wandb", reason="wandb is installed")
+    return Choice(name="logger", value="csv", reason="wandb is not installed")
+
+
+def _asked(name: str, value: str) -> Choice:
+    return Choice(name=name, value=value, reason="as asked")

@@ -1,0 +1,160 @@
+"""Trains one fold and predicts its held-out slices with the weights of its best epoch."""
+
+import gc
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import WandbLogger
+
+from datasets.labels import Labels
+from storage.recipe import Recipe
+from training.checkpoints import checkpoint_contents, read_checkpoint
+from training.data_module import FoldData, FoldDataModule
+from training.experiment import Experiment
+from training.metrics import Truth
+from training.models import Classifier, ModelConfig, build_classifier, num_parameters
+from training.module import ModuleConfig, SliceModule
+from training.predict import Predictions, predict
+from training.progress import FoldBar
+from training.report import FoldResult
+from training.trainer import (
+    BEST,
+    Machine,
+    TrainerConfig,
+    accumulation,
+    build_loggers,
+    build_trainer,
+    quiet_lightning,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldRun:
+    """What all folds of an experiment have in common."""
+
+    experiment: Experiment
+    machine: Machine
+    model: ModelConfig
+    module: ModuleConfig
+    trainer: TrainerConfig
+    labels: Labels
+    recipe: Recipe
+    truth: Truth
+    config: dict[str, Any]  # the whole training config, for the checkpoint
+
+
+def train_fold(
+    run: FoldRun, data: FoldData, fold: int, say: Callable[[str], None]
+) -> tuple[FoldResult, Predictions]:
+    """Trains, writes `fold_K.ckpt`, and predicts from that file.
+
+    Memory of the model and its optimizer is free again on return.
+    """
+    start_s = time.monotonic()
+    contents = checkpoint_contents(run.labels, run.recipe, run.config, fold=fold)
+    module = SliceModule(
+        _new_model(run, fold, data.train_loader.batch_size), run.module, run.truth, contents
+    )
+    say(
+        f"fold {fold}: {len(data.train_recordings)} recordings to learn from, "
+        f"{len(data.held_out_recordings)} held out; {run.model.backbone} with "
+        f"{num_parameters(module.model):,} parameters"
+    )
+    num_epochs, checkpoint = _fit(run, module, data, fold)
+    device = torch.device("cuda" if run.machine.accelerator.value == "gpu" else "cpu")
+    del module
+    trained = read_checkpoint(checkpoint)
+    predictions = predict(
+        trained.model,
+        data.val_reader(),
+        output=run.model.output,
+        device=device,
+        precision=run.machine.precision.value,
+    )
+    result = FoldResult(
+        fold=fold,
+        num_recordings=len(data.held_out_recordings),
+        num_slices=len(predictions.rows),
+        best_epoch=trained.epoch + 1,
+        num_epochs=num_epochs,
+        scores=run.truth.score(predictions.probabilities, predictions.recording_no),
+        plan_digest=data.planner()(0).digest,
+        duration_s=time.monotonic() - start_s,
+    )
+    del trained
+    _release_memory()
+    return result, predictions
+
+
+def _new_model(run: FoldRun, fold: int, batch_size: int) -> Classifier:
+    """A model with initial weights that depend on (seed, fold) alone."""
+    text = f"{run.module.seed}/{fold}/weights".encode()
+    with torch.random.fork_rng():
+        torch.manual_seed(int.from_bytes(blake2b(text, digest_size=7).digest()))
+        model = build_classifier(
+            run.model, num_classes=len(run.labels), slice_shape=run.recipe.slice_shape
+        )
+    if run.machine.compile.value == "on":
+        model.compile_backbone(full_batch=batch_size)
+    return model
+
+
+def _fit(run: FoldRun, module: SliceModule, data: FoldData, fold: int) -> tuple[int, Path]:
+    """Epochs that were trained, and the checkpoint of the best."""
+    batches_per_step = accumulation(run.trainer.effective_batch_size, data.train_loader.batch_size)
+    scratch = run.experiment.weights / f".fold_{fold}"
+    loggers = build_loggers(
+        run.machine,
+        folder=run.experiment.preds / "log",
+        experiment=run.experiment.name,
+        fold=fold,
+    )
+    callbacks: list[Callback] = [FoldBar(fold)] if run.trainer.progress else []
+    with quiet_lightning(), keyboard_interrupts():
+        trainer = build_trainer(
+            run.trainer,
+            run.machine,
+            batches_per_step=batches_per_step,
+            weights_folder=scratch,
+            loggers=loggers,
+            callbacks=callbacks,
+        )
+        trainer.fit(module, datamodule=FoldDataModule(data, accumulation=batches_per_step))
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()  # else the next fold would write into this one's run
+    checkpoint = run.experiment.weights / f"fold_{fold}.ckpt"
+    (scratch / f"{BEST}.ckpt").replace(checkpoint)
+    scratch.rmdir()
+    return trainer.current_epoch, checkpoint
+
+
+@contextmanager
+def keyboard_interrupts() -> Iterator[None]:
+    """Ctrl-C inside `fit` stays a KeyboardInterrupt; Lightning would exit with code 1."""
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if main else None
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)
+
+
+def _release_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

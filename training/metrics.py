@@ -1,0 +1,105 @@
+"""Scores of probabilities against the labels of recordings.
+
+    truth = Truth.of(recordings, labels, secondary_weight=0.5)
+    truth.score(probabilities, recording_no)  # Scores(kl=0.31, roc_auc=0.97, accuracy=0.92)
+
+Slices inherit the labels of their recording. KL divergence is the primary score; it and accuracy
+are NaN without slices, ROC-AUC also where no class has both slices with and without it.
+
+Shapes: N slices, R recordings, C classes.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import polars as pl
+from scipy.special import xlogy
+from scipy.stats import rankdata
+
+from datasets.labels import Labels
+
+KL_EPSILON = 1e-15
+DISTRIBUTION_TOLERANCE = 1e-3  # sums of 32-bit numbers, and of 16-bit ones before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """How well a set of slices was predicted; NaN where a score is not defined."""
+
+    kl: float
+    roc_auc: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """What the labels of R recordings say, in the forms in which the scores want it."""
+
+    targets_RC: np.ndarray  # float32, rows of sum one: primary and weighted secondary labels
+    positives_RC: np.ndarray  # bool, primary and secondary labels alike
+    primary_R: np.ndarray  # int64, class number
+
+    @classmethod
+    def of(cls, recordings: pl.DataFrame, labels: Labels, secondary_weight: float) -> Self:
+        """The truth of recordings; those without a primary label must not be scored.
+
+        KL compares with targets as in training, so it depends on `secondary_weight`; ROC-AUC
+        (every label of the recording counts) and accuracy (the primary one) do not.
+        """
+        targets = labels.targets(recordings, secondary_weight)
+        number = {name: place for place, name in enumerate(labels.names)}
+        primary = [number.get(name, -1) for name in recordings["primary_label"]]
+        return cls(
+            targets_RC=targets / targets.sum(1, keepdims=True).clip(1e-12),
+            positives_RC=labels.targets(recordings, 1.0) > 0,
+            primary_R=np.array(primary, np.int64),
+        )
+
+    def score(self, probabilities_NC: np.ndarray, recording_no_N: np.ndarray) -> Scores:
+        """Scores of N slices of these recordings; for KL rows are brought to sum one."""
+        if not len(probabilities_NC):
+            return Scores(kl=np.nan, roc_auc=np.nan, accuracy=np.nan)
+        total = probabilities_NC.sum(1, keepdims=True)
+        return Scores(
+            kl=kl_divergence(self.targets_RC[recording_no_N], probabilities_NC / total),
+            roc_auc=macro_roc_auc(self.positives_RC[recording_no_N], probabilities_NC),
+            accuracy=accuracy(self.primary_R[recording_no_N], probabilities_NC),
+        )
+
+
+def kl_divergence(targets_NC: np.ndarray, probabilities_NC: np.ndarray) -> float:
+    """Mean over rows of the row's KL divergence, in nats, as Kaggle's HMS competition takes it.
+
+    Predictions are clipped to 1e-15 from 0 and 1; cells with target 0 count nothing. Raises
+    ValueError where rows are no distributions.
+    """
+    for name, values in (("targets", targets_NC), ("probabilities", probabilities_NC)):
+        if not np.allclose(values.sum(1), 1, rtol=0, atol=DISTRIBUTION_TOLERANCE):
+            raise ValueError(f"KL divergence needs {name} whose rows sum to one")
+    clipped = probabilities_NC.astype(np.float64).clip(KL_EPSILON, 1 - KL_EPSILON)
+    targets = targets_NC.astype(np.float64)
+    return float((xlogy(targets, targets) - targets * np.log(clipped)).sum(1).mean())
+
+
+def macro_roc_auc(positives_NC: np.ndarray, probabilities_NC: np.ndarray) -> float:
+    """Mean over classes of the area under the ROC curve, as in the BirdCLEF competitions.
+
+    Classes without positives, or without negatives, are left out. Ties count half. The area is
+    the rank statistic of Mann and Whitney (Hanley and McNeil, 1982).
+    """
+    num_positive = positives_NC.sum(0)
+    defined = np.flatnonzero((num_positive > 0) & (num_positive < len(positives_NC)))
+    areas = []
+    for place in defined:
+        is_positive = positives_NC[:, place]
+        ranks = rankdata(probabilities_NC[:, place])
+        positive, negative = is_positive.sum(), (~is_positive).sum()
+        above = ranks[is_positive].sum() - positive * (positive + 1) / 2
+        areas.append(above / (float(positive) * float(negative)))
+    return float(np.mean(areas)) if areas else float("nan")
+
+
+def accuracy(primary_N: np.ndarray, probabilities_NC: np.ndarray) -> float:
+    """Share of slices whose most probable class is the primary label of their recording."""
+    return float((probabilities_NC.argmax(1) == primary_N).mean())

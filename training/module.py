@@ -1,0 +1,137 @@
+"""The Lightning module: batches of slices in, loss and scores out.
+
+    Batch (uint8) --device--> [0, 1] --augment--> model --> loss
+    every epoch, on all slices of the held-out fold: val_loss, val_kl, val_roc_auc, val_accuracy
+
+Shapes: B samples, M mel bands, T frames, C classes.
+"""
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from datasets.augment import Augment, AugmentConfig
+from datasets.batch import Batch
+from storage.errors import MelbankError
+from training.losses import LossConfig, build_loss
+from training.metrics import Scores, Truth
+from training.models import Classifier, probabilities
+from training.optimizers import OptimizerConfig, build_optimizer, build_schedule
+
+
+class NonFiniteLossError(MelbankError, ArithmeticError):
+    """A loss is infinite or not a number; the message names the rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleConfig:
+    """What the module does besides the model; the sections of the root config of these names."""
+
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    output: str = "softmax"
+    seed: int = 0
+    top_db: float = 80.0
+
+
+class SliceModule(pl.LightningModule):
+    """Trains one classifier on one fold. `truth` is of all recordings of the source."""
+
+    def __init__(
+        self,
+        model: Classifier,
+        config: ModuleConfig,
+        truth: Truth,
+        contents: dict[str, Any] | None = None,
+    ) -> None:
+        """`contents`: plain values that travel in every checkpoint, under the key `melbank`."""
+        super().__init__()
+        self.model = model
+        self.config = config
+        self._truth = truth
+        self._contents = contents or {}
+        self._loss = build_loss(config.loss)
+        self._augment = Augment(config.augment, seed=config.seed, top_db=config.top_db)
+        self._held_out: list[tuple[Tensor, Tensor]] = []
+        self.scores: Scores | None = None
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Dropout and the like depend on (seed, epoch, batch) alone, so training can resume."""
+        text = f"{self.config.seed}/{self.current_epoch}/{batch_idx}".encode()
+        torch.manual_seed(int.from_bytes(blake2b(text, digest_size=7).digest()))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean loss of the augmented batch; raises NonFiniteLossError."""
+        targets = _targets(batch)
+        slices, targets = self._augment(to_unit(batch.slices), targets, batch.epoch, batch.position)
+        losses = self._loss(self.model(slices).logits, targets)
+        check_finite(losses, batch)
+        loss = losses.mean()
+        self.log("train_loss", loss, on_step=True, on_epoch=True, batch_size=len(losses))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keeps the probabilities of the batch for the scores of the epoch."""
+        logits = self.model(to_unit(batch.slices)).logits
+        loss = self._loss(logits, _targets(batch)).mean()
+        self.log("val_loss", loss, on_epoch=True, batch_size=len(logits))
+        self._held_out.append((probabilities(logits, self.config.output), batch.recording_no))
+
+    def on_validation_epoch_end(self) -> None:
+        """Scores all slices of the held-out fold at once."""
+        predicted = torch.cat([part for part, _ in self._held_out]).cpu().numpy()
+        recording_no = torch.cat([part for _, part in self._held_out]).cpu().numpy()
+        self._held_out.clear()
+        self.scores = self._truth.score(predicted, recording_no)
+        self.log("val_kl", self.scores.kl)
+        self.log("val_accuracy", self.scores.accuracy)
+        if not np.isnan(self.scores.roc_auc):
+            self.log("val_roc_auc", self.scores.roc_auc)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with a schedule per optimizer step."""
+        optimizer = build_optimizer(self.model, self.config.optimizer)
+        schedule = build_schedule(
+            optimizer,
+            self.config.optimizer,
+            num_steps=int(self.trainer.estimated_stepping_batches),
+            num_epochs=self.trainer.max_epochs or 1,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what is needed to predict from the checkpoint alone."""
+        checkpoint["melbank"] = self._contents
+
+
+def to_unit(slices: Tensor) -> Tensor:
+    """Stored slices as float32 in [0, 1]; bytes are divided by 255."""
+    return slices.float() / 255 if slices.dtype == torch.uint8 else slices.float()
+
+
+def check_finite(losses: Tensor, batch: Batch) -> None:
+    """Raises NonFiniteLossError with the rows whose loss, float [B], is infinite or no number."""
+    finite = torch.isfinite(losses)
+    if bool(finite.all()):
+        return
+    rows = batch.rows[~finite].tolist()
+    if len(rows) == len(losses):
+        cause = "of the whole batch: the weights are gone; lower optimizer.learning_rate"
+    else:
+        cause = "of a part of the batch: look at these slices with tools.query"
+    raise NonFiniteLossError(
+        f"the loss in epoch {int(batch.epoch)} is not finite for {len(rows)} of {len(losses)} "
+        f"rows, {cause}. Rows: {', '.join(map(str, rows))}"
+    )
+
+
+def _targets(batch: Batch) -> Tensor:
+    if batch.targets is None:
+        raise ValueError("a batch without targets cannot be learned from or scored")
+    return batch.targets

@@ -1,0 +1,71 @@
+"""AdamW, and a learning rate that warms up and then follows a cosine, set anew at each step."""
+
+import math
+from dataclasses import dataclass
+
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from storage.errors import ConfigError
+from storage.options import option
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW and its schedule."""
+
+    learning_rate: float = option(1e-3, "peak, per optimizer step")
+    weight_decay: float = option(1e-2, "of weights; biases and norms have none")
+    warmup_epochs: float = option(1.0, "linear rise to the peak, epochs")
+    final_fraction: float = option(0.01, "of the peak at the end of the cosine")
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0:
+            raise ConfigError(f"optimizer.learning_rate must be positive, not {self.learning_rate}")
+        for name in ("weight_decay", "warmup_epochs"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"optimizer.{name} must not be negative")
+        if not 0 <= self.final_fraction <= 1:
+            raise ConfigError(
+                f"optimizer.final_fraction must lie in 0 to 1, not {self.final_fraction}"
+            )
+
+
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> AdamW:
+    """AdamW over the parameters of a model; vectors (biases, norms) are not decayed."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return AdamW(groups, lr=config.learning_rate)
+
+
+def build_schedule(
+    optimizer: AdamW, config: OptimizerConfig, *, num_steps: int, num_epochs: int
+) -> LambdaLR:
+    """The learning rate of each of `num_steps` optimizer steps in `num_epochs` epochs."""
+    warmup_steps = round(config.warmup_epochs * num_steps / num_epochs)
+    return LambdaLR(
+        optimizer,
+        lambda step: learning_rate_fraction(
+            step,
+            num_steps=num_steps,
+            warmup_steps=min(warmup_steps, num_steps),
+            final_fraction=config.final_fraction,
+        ),
+    )
+
+
+def learning_rate_fraction(
+    step: int, *, num_steps: int, warmup_steps: int, final_fraction: float
+) -> float:
+    """Learning rate of a step as a fraction of the peak; step 0 already moves.
+
+    Rises over `warmup_steps` to 1, falls along half a cosine to `final_fraction` at the last step.
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = min(1.0, (step + 1 - warmup_steps) / max(1, num_steps - warmup_steps))
+    return final_fraction + (1 - final_fraction) * (1 + math.cos(math.pi * progress)) / 2

@@ -1,0 +1,108 @@
+"""Probabilities and embeddings of slices, and the tables in which they are kept.
+
+predictions = predict(model, reader, output="softmax")
+oof_frame(predictions, recordings, labels, fold=0).write_parquet("oof.parquet")
+"""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+
+from datasets.batch import Batch
+from datasets.labels import Labels
+from training.models import Classifier, probabilities
+from training.module import to_unit
+
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Predictions:
+    """N slices in the order in which they were read.
+
+    rows, recording_no int64 [N]; probabilities float32 [N, C]; embeddings float32 [N, E].
+    """
+
+    rows: np.ndarray
+    recording_no: np.ndarray
+    probabilities: np.ndarray
+    embeddings: np.ndarray
+
+
+def predict(
+    model: Classifier,
+    batches: Iterable[Batch],
+    *,
+    output: str,
+    device: torch.device | None = None,
+    precision: str = "32-true",
+) -> Predictions:
+    """What a model says about all slices of a reader; targets are not needed.
+
+    The model is moved to `device` and left in evaluation mode.
+    """
+    device = device or torch.device("cpu")
+    model = model.to(device).eval()
+    rows, recording_no, found, embeddings = [], [], [], []
+    with torch.inference_mode(), _autocast(device, precision):
+        for batch in batches:
+            logits, embedding = model(to_unit(batch.slices.to(device, non_blocking=True)))
+            found.append(probabilities(logits, output).cpu().numpy())
+            embeddings.append(embedding.float().cpu().numpy())
+            rows.append(batch.rows.cpu().numpy())
+            recording_no.append(batch.recording_no.cpu().numpy())
+    return Predictions(
+        rows=np.concatenate(rows),
+        recording_no=np.concatenate(recording_no),
+        probabilities=np.concatenate(found),
+        embeddings=np.concatenate(embeddings),
+    )
+
+
+def oof_frame(
+    predictions: Predictions, recordings: pl.DataFrame, labels: Labels, *, fold: int
+) -> pl.DataFrame:
+    """recording_id, row, fold, target (labels, the primary first), and `p_<label>` per class."""
+    described = recordings.select("recording_id", target=target_lists())
+    columns = {
+        f"p_{name}": pl.Series(predictions.probabilities[:, place])
+        for place, name in enumerate(labels.names)
+    }
+    return described[predictions.recording_no].select(
+        "recording_id",
+        pl.Series("row", predictions.rows),
+        pl.lit(fold, pl.Int64).alias("fold"),
+        "target",
+        *(values.alias(name) for name, values in columns.items()),
+    )
+
+
+def embedding_frame(
+    predictions: Predictions, recordings: pl.DataFrame, *, fold: int
+) -> pl.DataFrame:
+    """row, recording_id, fold, embedding (list of float32)."""
+    embeddings = pl.Series("embedding", predictions.embeddings).arr.to_list()
+    return pl.DataFrame(
+        {
+            "row": predictions.rows,
+            "recording_id": recordings["recording_id"][predictions.recording_no],
+            "fold": np.full(len(predictions.rows), fold, np.int64),
+            "embedding": embeddings,
+        }
+    )
+
+
+def target_lists() -> pl.Expr:
+    """The labels of a recording as one list, the primary first, none twice."""
+    rest = pl.col("secondary_labels").fill_null([]).list.filter(pl.element() != "")
+    return pl.concat_list("primary_label", rest).list.unique(maintain_order=True)
+
+
+def _autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    if precision not in AUTOCAST:
+        return nullcontext()
+    return torch.autocast(device.type, AUTOCAST[precision])

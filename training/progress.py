@@ -1,0 +1,78 @@
+"""A bar per fold: steps, epoch, loss, and the scores of the last validation."""
+
+import math
+import sys
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+from tqdm import tqdm
+
+SHOWN = {"val_kl": "KL", "val_roc_auc": "AUC", "val_accuracy": "acc"}
+SMOOTHING = 0.9
+
+
+class FoldBar(Callback):
+    """Draws the progress of one fold on stderr; without a terminal, a line now and then."""
+
+    def __init__(self, fold: int) -> None:
+        self._fold = fold
+        self._bar: tqdm[Any] | None = None
+        self._loss = math.nan
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Opens the bar over all batches of all epochs."""
+        watched = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=int(trainer.num_training_batches) * (trainer.max_epochs or 1),
+            unit=" batch",
+            file=sys.stderr,
+            dynamic_ncols=watched,
+            ncols=None if watched else 110,
+            mininterval=0.2 if watched else 10.0,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+        )
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Names the epoch, counted from 1 to the last possible one."""
+        if self._bar is not None:
+            epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+            self._bar.set_description_str(f"fold {self._fold} epoch {epoch}", refresh=False)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        """One step on; the loss is a running mean."""
+        if self._bar is None:
+            return
+        loss = _number(outputs["loss"]) * trainer.accumulate_grad_batches
+        before = loss if math.isnan(self._loss) else self._loss
+        self._loss = SMOOTHING * before + (1 - SMOOTHING) * loss
+        self._show(trainer)
+        self._bar.update()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Shows the new scores at once."""
+        self._show(trainer)
+        if self._bar is not None:
+            self._bar.refresh()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Closes the bar, however training ended."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _show(self, trainer: pl.Trainer) -> None:
+        if self._bar is None:
+            return
+        shown = {"loss": f"{self._loss:.4f}"}
+        for key, name in SHOWN.items():
+            if key in trainer.callback_metrics:
+                shown[name] = f"{_number(trainer.callback_metrics[key]):.3f}"
+        self._bar.set_postfix(shown, refresh=False)
+
+
+def _number(value: Tensor | float) -> float:
+    return float(value)

@@ -1,0 +1,93 @@
+"""The scores of an experiment: as a table for people, as `scores.json` for programs."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from training.experiment import Experiment
+from training.metrics import Scores
+
+COLUMNS = ("fold", "recordings", "slices", "epoch", "KL", "ROC-AUC", "accuracy", "minutes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldResult:
+    """One fold: its held-out recordings and slices, and the scores of its best epoch."""
+
+    fold: int
+    num_recordings: int
+    num_slices: int
+    best_epoch: int  # counted from 1
+    num_epochs: int
+    scores: Scores
+    plan_digest: str  # of the first epoch's plan
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingReport:
+    """All folds, and the scores of all held-out slices together."""
+
+    experiment: Experiment
+    folds: Sequence[FoldResult]
+    overall: Scores
+
+    def table(self) -> str:
+        """Folds with KL, ROC-AUC and accuracy, and all together."""
+        lines = [
+            (
+                str(result.fold),
+                str(result.num_recordings),
+                str(result.num_slices),
+                f"{result.best_epoch} of {result.num_epochs}",
+                *_score_cells(result.scores),
+                f"{result.duration_s / 60:.1f}",
+            )
+            for result in self.folds
+        ]
+        total = (
+            "all",
+            str(sum(result.num_recordings for result in self.folds)),
+            str(sum(result.num_slices for result in self.folds)),
+            "",
+            *_score_cells(self.overall),
+            f"{sum(result.duration_s for result in self.folds) / 60:.1f}",
+        )
+        return format_table(COLUMNS, [*lines, total])
+
+    def write_scores(self, path: Path) -> None:
+        """Writes `scores.json`; a score that is not defined is null."""
+        values = {
+            "experiment": self.experiment.name,
+            "folds": [asdict(result) for result in self.folds],
+            "overall": asdict(self.overall),
+        }
+        path.write_text(json.dumps(_without_nan(values), indent=2) + "\n", encoding="utf-8")
+
+
+def format_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Right-aligned columns, a rule below the header and above the last line."""
+    widths = [max(len(line[place]) for line in [header, *lines]) for place in range(len(header))]
+
+    def row(cells: Sequence[str]) -> str:
+        return "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+
+    rule = "-" * len(row(header))
+    return "\n".join([row(header), rule, *map(row, lines[:-1]), rule, row(lines[-1])])
+
+
+def _score_cells(scores: Scores) -> tuple[str, str, str]:
+    values = (scores.kl, scores.roc_auc, scores.accuracy)
+    kl, roc_auc, accuracy = ("-" if math.isnan(value) else f"{value:.4f}" for value in values)
+    return kl, roc_auc, accuracy
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

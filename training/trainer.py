@@ -1,0 +1,184 @@
+"""One Lightning trainer per fold: epochs, accumulation, early stopping, the best weights."""
+
+import logging
+import netrc
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+
+from storage.errors import ConfigError
+from storage.options import option
+from training.choices import (
+    ACCELERATORS,
+    COMPILES,
+    LOGGERS,
+    PRECISIONS,
+    Choice,
+    choose_accelerator,
+    choose_compile,
+    choose_logger,
+    choose_precision,
+)
+
+BEST = "best"
+MONITOR = "val_kl"
+
+NOISE = (
+    # torch 2.15 deprecates a class that Lightning 2.6 uses at each start; nothing for us to change
+    (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainerConfig:
+    """How long to train, in which steps, on what."""
+
+    epochs: int = option(20, "at most so many epochs")
+    effective_batch_size: int = option(16, "samples per optimizer step, over batches and ranks")
+    patience: int = option(4, "epochs without a better validation KL before stopping; 0: never")
+    gradient_clip: float = option(0.0, "largest norm of the gradient; 0: any")
+    accelerator: str = option("auto", "auto, cpu or gpu")
+    precision: str = option("auto", "auto, 32-true, bf16-mixed or 16-mixed")
+    compile: str = option("auto", "torch.compile of the backbone: auto, true or false")
+    logger: str = option("auto", "auto, csv or wandb (offline without a key)")
+    detect_anomaly: bool = option(False, "find the operation behind a NaN; several times slower")
+    progress: bool = option(True, "show a bar")
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("accelerator", self.accelerator, ACCELERATORS),
+            ("precision", self.precision, PRECISIONS),
+            ("compile", self.compile.lower(), tuple(COMPILES)),
+            ("logger", self.logger, LOGGERS),
+        ):
+            if value not in allowed:
+                raise ConfigError(f"trainer.{name}={value} is none of {', '.join(allowed)}")
+        for name in ("epochs", "effective_batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"trainer.{name}={getattr(self, name)} must be at least 1")
+        for name in ("patience", "gradient_clip"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"trainer.{name}={getattr(self, name)} must not be negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What the `auto` values came to."""
+
+    accelerator: Choice
+    precision: Choice
+    compile: Choice
+    logger: Choice
+
+    def lines(self) -> list[str]:
+        """One line per choice, with its reason."""
+        return [str(x) for x in (self.accelerator, self.precision, self.compile, self.logger)]
+
+
+def choose_machine(config: TrainerConfig) -> Machine:
+    """Settles the `auto` values of a config; raises ConfigError on what is not to be had."""
+    accelerator = choose_accelerator(config.accelerator)
+    return Machine(
+        accelerator=accelerator,
+        precision=choose_precision(config.precision, accelerator.value),
+        compile=choose_compile(config.compile, accelerator.value),
+        logger=choose_logger(config.logger),
+    )
+
+
+def accumulation(effective_batch_size: int, batch_size: int, num_ranks: int = 1) -> int:
+    """Batches per optimizer step; raises ConfigError where it is no whole number."""
+    together = batch_size * num_ranks
+    if effective_batch_size % together:
+        fitting = [n for n in range(1, effective_batch_size + 1) if effective_batch_size % n == 0]
+        sizes = [n // num_ranks for n in fitting if n % num_ranks == 0]
+        raise ConfigError(
+            f"trainer.effective_batch_size={effective_batch_size} is no multiple of "
+            f"train_loader.batch_size={batch_size} x {num_ranks} ranks; batch sizes that fit: "
+            f"{', '.join(map(str, sizes)) or 'none'}"
+        )
+    return effective_batch_size // together
+
+
+def build_trainer(
+    config: TrainerConfig,
+    machine: Machine,
+    *,
+    batches_per_step: int,
+    weights_folder: Path,
+    loggers: list[Logger],
+    callbacks: list[Callback],
+) -> pl.Trainer:
+    """A trainer that keeps the weights of the best epoch as `best.ckpt` in `weights_folder`."""
+    best = ModelCheckpoint(
+        dirpath=weights_folder, filename=BEST, monitor=MONITOR, mode="min", save_weights_only=True
+    )
+    callbacks = [*callbacks, best]
+    if config.patience:
+        callbacks.append(EarlyStopping(MONITOR, mode="min", patience=config.patience))
+    return pl.Trainer(
+        accelerator=machine.accelerator.value,
+        devices=1,
+        precision=machine.precision.value,  # type: ignore[arg-type]  # checked: one of Lightning's
+        max_epochs=config.epochs,
+        accumulate_grad_batches=batches_per_step,
+        gradient_clip_val=config.gradient_clip or None,
+        detect_anomaly=config.detect_anomaly,
+        logger=loggers,
+        callbacks=callbacks,
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=weights_folder,
+    )
+
+
+def build_loggers(machine: Machine, *, folder: Path, experiment: str, fold: int) -> list[Logger]:
+    """A csv file of every step in `folder/fold_K`, and W&B where it is chosen."""
+    loggers: list[Logger] = [CSVLogger(folder, name="", version=f"fold_{fold}")]
+    if machine.logger.value == "wandb":
+        loggers.append(
+            WandbLogger(
+                name=f"{experiment}-fold_{fold}",
+                group=experiment,
+                project="melbank",
+                save_dir=folder,
+                offline=not _has_wandb_key(),
+            )
+        )
+    return loggers
+
+
+def _has_wandb_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silences what Lightning says at every start, and the warnings of NOISE; no others."""
+    names = ("pytorch_lightning", "lightning.pytorch", "lightning_fabric")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)  # hardware lists and tips come at INFO
+        with warnings.catch_warnings():
+            for message, category in NOISE:
+                warnings.filterwarnings("ignore", message, category)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
