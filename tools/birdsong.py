@@ -61,7 +61,7 @@ class BirdsongConfig:
 
     seed: int = option(0, "random seed of the birdsong")
     num_species: int = option(16, "species that sing, 2 to 16, the commonest first")
-    scale: float = option(1.0, "multiplies the number of recordings; 1 gives about an hour")
+    scale: float = option(1.0, "recordings, 1 gives an hour; less is soon too little to learn from")
 
     def __post_init__(self) -> None:
         if not 2 <= self.num_species <= len(SPECIES):
@@ -179,7 +179,7 @@ def _plan_session(
         singers = [Singer(species=bird, voice=session, distance_m=distance_m)]
         num_others = min(len(others), int(rng.choice(3, p=[0.6, 0.3, 0.1])))
         for other in rng.choice(len(others), num_others, replace=False).tolist():
-            away_m = float(distance_m * rng.uniform(1.6, 4.0))
+            away_m = float(distance_m * rng.uniform(1.3, 3.0))
             singers.append(Singer(species=others[other], voice=session, distance_m=away_m))
         yield Take(
             number=number,
