@@ -1,9 +1,12 @@
 # `make demo` and `make test` set up what they need. uv is taken from the PATH, or installed into
-# .uv/ with pip; the environment is .venv/. Where pip knows a mirror, uv is told of it.
+# .uv/ with pip; the environment is .venv/.
 
 PYTHON ?= python3
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 RUN := $(UV) run --no-sync
+
+# Trust whom the machine trusts, as pip does: some networks sign with a certificate of their own.
+export UV_SYSTEM_CERTS ?= 1
 
 # Importing torch and timm takes twice as long where Python may not keep its byte code.
 unexport PYTHONDONTWRITEBYTECODE

@@ -3,11 +3,14 @@
 A short tour, in the order in which a recording passes through:
 
 * `source`: the folder and csv that somebody brings; `probe`: a first look at each file
+* `soundness` with `ogg_pages`, `mpeg_frames`, `pcm_sizes`: does a file hold what it promises?
 * `audio`, `slices`, `mel`, `encoding`, `features`: a file becomes blocks, slices, decibels, cells
-* `part_plan`, `part`, `workers`, `build`: which recordings are built together, the building of one
-  part and its commit, the processes, the whole; `state`, `settle`: what is there, what must go
+* `intake`, `slice_maker`: the switch between audio and slices made elsewhere, `npy_folder`
+* `part_plan`, `part`, `workers`, `dask_cluster`, `build`: which recordings are built together, the
+  building of one part and its commit, the processes, the machines, the whole; `state`, `settle`:
+  what is there, what must go
 * `objects`, `zarr_shards`, `tables`, `manifest`, `catalog`: what lies on disk, byte by byte
-* `store`, `extents`, `sql`: reading it again
+* `store`, `extents`, `sql`: reading it again; `npy_export`: writing it as others want it
 
 This layer knows nothing of folds, batches or models.
 """

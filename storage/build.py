@@ -17,6 +17,7 @@ from storage.builder_lock import builder_lock
 from storage.catalog import Catalog
 from storage.errors import ConfigError, DamageError, ObjectExistsError, StoreError
 from storage.filterbank import mel_filterbank
+from storage.intake import intake_of
 from storage.manifest import NAME as MANIFEST
 from storage.manifest import Manifest
 from storage.objects import LocalObjects, open_objects
@@ -28,7 +29,7 @@ from storage.progress import Progress, silent
 from storage.recipe import Recipe
 from storage.settle import check_drop, settle
 from storage.slice_counts import expected_slices
-from storage.source import Source, SourceConfig, read_source
+from storage.source import Source, SourceConfig
 from storage.state import pending_recordings, read_state
 from storage.tables import (
     DUPLICATE,
@@ -45,6 +46,9 @@ from storage.tables import (
 from storage.workers import available_cores, build_parts, check_executor
 from storage.zarr_array import NAME as ARRAY_METADATA
 from storage.zarr_array import array_metadata, num_shards_of
+
+# A first round may fail on wrong headers; the next one counts slices by decoding.
+MAX_ROUNDS_IN_VAIN = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +96,10 @@ class BuildReport:
         if self.num_dropped:
             lines.append(f"{self.num_dropped:,} recordings left the store: the source lacks them")
         if self.num_unlisted:
-            lines.append(f"{self.num_unlisted:,} audio files are not named in the csv: left out")
+            lines.append(f"{self.num_unlisted:,} recordings are not named in the csv: left out")
         shown = self.rejects.head(10)
-        for name, reason in shown.select("filename", "reason").iter_rows():
-            lines.append(f"  rejected {name}: {reason}")
+        for name, partial, reason in shown.select("filename", "partial", "reason").iter_rows():
+            lines.append(f"  {'partial' if partial else 'rejected'} {name}: {reason}")
         if len(self.rejects) > len(shown):
             lines.append(f"  ... and {len(self.rejects) - len(shown):,} more: see rejects/")
         return "\n".join(lines)
@@ -112,10 +116,11 @@ def build_store(
 ) -> BuildReport:
     """Builds or updates the store at `url`; `limit` takes a spread of that many recordings."""
     began = time.monotonic()
-    source = read_source(source_config)
+    intake = intake_of(recipe)
+    source = intake.read_source(source_config)
     objects = open_objects(url)
     check_target(objects)
-    wanted = probe_wanted(source, limit, progress)
+    wanted = probe_wanted(source, intake.probe, limit, progress)
     with builder_lock(objects):
         objects.clear_temporary()
         build = _Build(
@@ -162,15 +167,16 @@ class _Build:
     def run(self) -> int:
         """Rounds of building until nothing is pending; returns the number of new slices."""
         new_slices = self._finish_open_plan()
-        before: pl.DataFrame | None = None
+        left, in_vain = -1, 0
         while len(pending := self._pending()):
-            if before is not None and before.equals(pending):
+            in_vain = in_vain + 1 if len(pending) == left else 0
+            left = len(pending)
+            if in_vain == MAX_ROUNDS_IN_VAIN:
                 raise StoreError(
-                    f"{len(pending)} recordings cannot be committed, the first is "
+                    f"{left} recordings cannot be committed, the first is "
                     f"{pending['filename'][0]}: their files or the store are being changed by "
                     "somebody else. Run this again when that has ended"
                 )
-            before = pending
             self._write_plan(pending)
             new_slices += self._finish_open_plan()
             self._probe_again(pending)
@@ -188,7 +194,8 @@ class _Build:
         still = self._pending()
         again = self.wanted.join(still, on=["recording_id", "filename"], how="semi")
         if len(again) and len(still) <= len(pending):
-            probed = probe_recordings(again.select(self.source.recordings.columns))
+            again_as_given = again.select(self.source.recordings.columns)
+            probed = probe_recordings(again_as_given, intake_of(self.recipe).probe)
             rest = self.wanted.join(again, on=["recording_id", "filename"], how="anti")
             self.wanted = pl.concat([rest, probed]).sort("recording_id", "filename")
 

@@ -3,17 +3,25 @@
 uint8 keeps 256 steps: 80 / 255 dB each, an error of at most 0.157 dB at the default range.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from torch import Tensor
 
 from storage.recipe import Recipe
 
+if TYPE_CHECKING:
+    from torch import Tensor  # readers want `normalised` without torch's seconds of import
 
-def encode(db_MT: Tensor, recipe: Recipe) -> np.ndarray:
+
+def encode(db_MT: "Tensor", recipe: Recipe) -> np.ndarray:
     """Cells [M, T] of a slice, from dB relative to its maximum in [-top_db, 0]."""
-    unit_MT = (db_MT + recipe.top_db) / recipe.top_db
+    return encode_unit((db_MT + recipe.top_db).div_(recipe.top_db), recipe)
+
+
+def encode_unit(unit_MT: "Tensor", recipe: Recipe) -> np.ndarray:
+    """Cells [M, T] of a slice, from normalised values, which are lost."""
     if recipe.encoding == "uint8":
-        unit_MT = (unit_MT * 255).round()
+        unit_MT.mul_(255).round_()
     return unit_MT.numpy().astype(recipe.dtype)
 
 

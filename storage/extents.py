@@ -11,7 +11,11 @@ import math
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +30,8 @@ RAW: Codec = "raw"
 ZSTD_CRC32C: Codec = "zstd+crc32c"  # as Zarr writes it: zstd, then 4 bytes crc32c, little endian
 
 MAX_OPEN_FILES = 128
+
+Place = tuple[int, int, int, int, int]  # object_no, position in the request, offset, length, crc32c
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +72,18 @@ class BadExtent:
     reason: str
 
 
+class OpenFile:
+    """An open file that closes when nobody holds it: one thread cannot close another's."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
 class ExtentReader:
     """Reads extents of local files into arrays. Safe to use from several threads.
 
@@ -74,7 +92,7 @@ class ExtentReader:
 
     def __init__(self, *, check: bool = True) -> None:
         self._check = check
-        self._files: OrderedDict[str, int] = OrderedDict()
+        self._files: OrderedDict[str, OpenFile] = OrderedDict()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -86,8 +104,7 @@ class ExtentReader:
     def close(self) -> None:
         """Closes all files; the reader may be used again."""
         with self._lock:
-            while self._files:
-                os.close(self._files.popitem()[1])
+            self._files.clear()
 
     def read(self, extents: Extents, out: np.ndarray) -> None:
         """Fills `out` [n, ...] with decoded slices; raises DamageError at the first bad one."""
@@ -108,50 +125,56 @@ class ExtentReader:
         if len(out) != len(extents) or not out.flags.c_contiguous:
             raise ValueError(f"out must be contiguous with {len(extents)} rows, not {out.shape}")
         views = out.view(np.uint8).reshape(len(out), math.prod(out.shape[1:]) * out.itemsize)
-        columns = zip(
-            extents.object_no.tolist(),
-            extents.offset.tolist(),
-            extents.length.tolist(),
-            extents.crc32c.tolist(),
-            strict=True,
-        )
-        bad = []
-        for position, (object_no, offset, length, crc) in enumerate(columns):
-            name = extents.objects[object_no]
-            reason = self._fill(name, offset, length, crc, extents.codec, views[position])
-            if reason:
-                views[position] = 0
-                bad.append(BadExtent(position=position, object=name, offset=offset, reason=reason))
-        return bad
+        bad: list[BadExtent] = []
+        for object_no, places in groupby(_as_they_lie(extents), key=itemgetter(0)):
+            bad += self._read_file(extents.objects[object_no], extents.codec, places, views)
+        return sorted(bad, key=lambda one: one.position)
 
     def will_need(self, extents: Extents) -> None:
         """Asks the kernel to fetch these extents ahead of their reading; a hint, never an error."""
         if not hasattr(os, "posix_fadvise"):  # macOS has none
             return
-        columns = (extents.object_no, extents.offset, extents.length)
-        for object_no, offset, length in zip(*(c.tolist() for c in columns), strict=True):
-            try:
+        with suppress(OSError):  # the read itself will say what is wrong
+            for object_no, places in groupby(_as_they_lie(extents), key=itemgetter(0)):
                 file = self._open(extents.objects[object_no])
-                os.posix_fadvise(file, offset, length, os.POSIX_FADV_WILLNEED)
-            except OSError:  # the read itself will say what is wrong
-                return
+                for _, _, offset, length, _ in places:
+                    os.posix_fadvise(file.descriptor, offset, length, os.POSIX_FADV_WILLNEED)
 
-    def _open(self, name: str) -> int:
+    def _open(self, name: str) -> OpenFile:
         with self._lock:
             file = self._files.pop(name, None)
             if file is None:
-                file = os.open(name, os.O_RDONLY)
+                file = OpenFile(os.open(name, os.O_RDONLY))
             self._files[name] = file
             if len(self._files) > MAX_OPEN_FILES:
-                os.close(self._files.popitem(last=False)[1])
+                self._files.popitem(last=False)
             return file
 
+    def _read_file(
+        self, name: str, codec: Codec, places: Iterable[Place], views: np.ndarray
+    ) -> Iterator[BadExtent]:
+        """Decodes the extents of one file into their rows of `views`; yields the bad ones."""
+        file, problem = None, ""
+        try:
+            file = self._open(name)
+        except FileNotFoundError:
+            problem = "the file is missing"
+        except OSError as error:
+            problem = str(error)
+        for _, position, offset, length, crc in places:
+            view = views[position]
+            reason = problem
+            if file is not None:
+                reason = self._fill(file.descriptor, offset, length, crc, codec, view)
+            if reason:
+                view[:] = 0
+                yield BadExtent(position=position, object=name, offset=offset, reason=reason)
+
     def _fill(
-        self, name: str, offset: int, length: int, crc: int, codec: Codec, view: np.ndarray
+        self, file: int, offset: int, length: int, crc: int, codec: Codec, view: np.ndarray
     ) -> str:
         """Decodes one extent into `view`; returns what is wrong, or an empty string."""
         try:
-            file = self._open(name)
             if codec == RAW:
                 if length != view.nbytes:
                     return f"{length} bytes where a slice has {view.nbytes}"
@@ -162,13 +185,19 @@ class ExtentReader:
                 if len(packed) != length:
                     return "the file ends before the slice does"
                 decode_chunk(packed, view)
-        except FileNotFoundError:
-            return "the file is missing"
         except (OSError, DamageError, RuntimeError, ValueError) as error:
             return str(error)
         if self._check and google_crc32c.value(view) != crc:
             return "the checksum differs: bytes have changed since they were written"
         return ""
+
+
+def _as_they_lie(extents: Extents) -> Iterator[Place]:
+    """The extents file by file, each from its beginning to its end."""
+    order = np.lexsort((extents.offset, extents.object_no))
+    columns = (extents.object_no, extents.offset, extents.length, extents.crc32c)
+    object_no, offset, length, crc = (column[order].tolist() for column in columns)
+    return zip(object_no, order.tolist(), offset, length, crc, strict=True)
 
 
 def decode_chunk(packed: bytes, view: np.ndarray) -> None:

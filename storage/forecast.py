@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from storage.build import BuildConfig, check_target
+from storage.intake import intake_of
 from storage.manifest import NAME as MANIFEST
 from storage.manifest import Manifest
 from storage.objects import open_objects
@@ -13,7 +14,7 @@ from storage.progress import Progress, silent
 from storage.recipe import Recipe
 from storage.settle import check_drop
 from storage.slice_counts import expected_slices
-from storage.source import SourceConfig, read_source
+from storage.source import SourceConfig
 from storage.state import pending_recordings, read_state
 from storage.tables import PLANS, read_tables, table_numbers
 from storage.workers import available_cores
@@ -62,13 +63,14 @@ def forecast_build(
     progress: Progress = silent,
 ) -> BuildForecast:
     """What `build_store` would do if called like this now; raises what it would raise."""
-    source = read_source(source_config)
+    intake = intake_of(recipe)
+    source = intake.read_source(source_config)
     objects = open_objects(url)
     check_target(objects)
     if objects.exists(MANIFEST):
         Manifest.read(objects).check_recipe(recipe, url)
     state = read_state(objects)
-    wanted = probe_wanted(source, limit, progress)
+    wanted = probe_wanted(source, intake.probe, limit, progress)
     pending = pending_recordings(wanted, state, twice=source_config.keep_duplicates)
     earlier = read_tables(objects, PLANS, table_numbers(objects, PLANS))
     counts = expected_slices(pending, earlier, recipe)

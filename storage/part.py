@@ -3,7 +3,7 @@
 The order is the commit protocol: zarr shards, then recordings and rejects, then the index.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,14 @@ import numpy as np
 import polars as pl
 import torch
 
-from storage.audio import Decoder
-from storage.encoding import encode
 from storage.errors import AudioError, ObjectExistsError
 from storage.extents import crc32c
-from storage.features import slice_features
-from storage.filterbank import band_centres_hz
-from storage.mel import MelTransform
+from storage.intake import intake_of
 from storage.objects import LocalObjects, open_objects
 from storage.part_job import PartJob, PartReport, with_metadata
 from storage.part_plan import PartRange
-from storage.probe import hash_file
 from storage.recipe import Recipe
-from storage.slices import cut_slices
+from storage.slice_maker import MadeSlice, slice_maker
 from storage.tables import (
     DUPLICATE,
     INDEX,
@@ -73,6 +68,13 @@ class ShardWriter:
         empty = np.zeros(self.recipe.slice_shape, self.recipe.dtype)
         while self.range.first_row + self.num_rows < row:
             self.add(empty)
+
+    def rewind(self, num_rows: int) -> None:
+        """Takes back what was added since there were `num_rows`, unless it is on disk already."""
+        surplus = self.num_rows - num_rows
+        if surplus <= len(self.chunks):
+            del self.chunks[len(self.chunks) - surplus :]
+            self.num_rows = num_rows
 
     def flush(self) -> None:
         """Puts the zarr shard under way, if it holds anything."""
@@ -132,8 +134,8 @@ class _PartBuilder:
     ) -> None:
         self._job = job
         self._on_slices = on_slices
-        self._transform = MelTransform(job.recipe, job.filterbank_MF)
-        self._centres_hz = band_centres_hz(job.filterbank_MF, job.recipe)
+        self._intake = intake_of(job.recipe)
+        self._maker = slice_maker(job.recipe, job.filterbank_MF)
         self.writer = ShardWriter(objects=objects, range=job.range, recipe=job.recipe)
         self.tables = PartTables()
 
@@ -149,53 +151,47 @@ class _PartBuilder:
 
     def _store(self, recording: Row) -> None:
         path = Path(recording["path"])
+        num_rows = self.writer.num_rows
         try:
-            if hash_file(path) != recording["content_hash"]:
+            if self._intake.content_hash(path) != recording["content_hash"]:
                 return  # it changed since the plan was made; the next round sees it anew
             if recording.get("first_row") is not None:
                 self.writer.fill_to(recording["first_row"])
-            decoder = Decoder(path, self._job.recipe.sample_rate_hz)
-            rows = self._slices(recording["recording_id"], decoder)
+            making = self._maker.open(path)
+            rows = self._slices(recording["recording_id"], making.slices)
         except (AudioError, OSError) as error:
             self._reject(recording, str(error))
             return
-        except PartFullError:
-            return
-        if not rows:
-            self._reject(recording, "it holds no audio: no sample could be decoded")
+        except PartFullError:  # planned again, behind the last part
+            self.writer.rewind(num_rows)
             return
         self.tables.index.extend(rows)
-        problem = decoder.problem
+        problem, header = making.medium.problem, making.medium.header
         self._note(
             recording,
             status=PARTIAL if problem else STORED,
             first_row=rows[0]["row"],
             num_slices=len(rows),
-            duration_s=decoder.duration_s,
-            sample_rate_hz=decoder.header.sample_rate_hz if decoder.header else None,
-            num_channels=decoder.header.num_channels if decoder.header else None,
+            duration_s=making.medium.duration_s,
+            sample_rate_hz=header.sample_rate_hz if header else None,
+            num_channels=header.num_channels if header else None,
         )
         if problem:
             self._reject(recording, problem, partial=True)
 
-    def _slices(self, recording_id: str, decoder: Decoder) -> list[Row]:
+    def _slices(self, recording_id: str, slices: Iterator[MadeSlice]) -> list[Row]:
         recipe = self._job.recipe
-        rows: list[Row] = []
-        for slice_no, samples_S in enumerate(cut_slices(decoder, recipe)):
-            power_MT = self._transform.power(samples_S)
-            db_MT, max_db = self._transform.decibels(power_MT)
-            cells = encode(db_MT, recipe)
-            rows.append(
-                {
-                    "row": self.writer.add(cells),
-                    "recording_id": recording_id,
-                    "slice_no": slice_no,
-                    "start_s": slice_no * recipe.step_samples / recipe.sample_rate_hz,
-                    **slice_features(power_MT, max_db, self._centres_hz, recipe),
-                    "crc32c": crc32c(cells),
-                }
-            )
-        return rows
+        return [
+            {
+                "row": self.writer.add(made.cells),
+                "recording_id": recording_id,
+                "slice_no": slice_no,
+                "start_s": slice_no * recipe.step_samples / recipe.sample_rate_hz,
+                **made.features,
+                "crc32c": crc32c(made.cells),
+            }
+            for slice_no, made in enumerate(slices)
+        ]
 
     def _note(self, recording: Row, **values: Any) -> None:
         row: Row = dict.fromkeys(RECORDING_SCHEMA)

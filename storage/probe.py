@@ -12,10 +12,12 @@ from pathlib import Path
 
 import polars as pl
 
-from storage.audio import read_header
+from storage.audio import Decoder, read_header
 from storage.errors import AudioError, ConfigError
 from storage.progress import Progress
 from storage.source import Source
+
+MIN_BYTES_PER_S = 100  # of a header that is believed; even silence in ogg has about as many
 
 SCHEMA = {
     "content_hash": pl.String,
@@ -27,7 +29,10 @@ SCHEMA = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What one file is: hash and size null where it is missing, header_s 0 where unreadable."""
+    """What one file is: hash and size null where it is missing, header_s 0 where unreadable.
+
+    `header_s` bounds what decoding gives, s.
+    """
 
     content_hash: str | None = None
     size_bytes: int | None = None
@@ -35,14 +40,17 @@ class Probe:
     problem: str | None = None
 
 
+Look = Callable[[Path], Probe]
+
+
 def probe_recordings(
-    recordings: pl.DataFrame, on_file: Callable[[], None] = lambda: None
+    recordings: pl.DataFrame, look: Look, on_file: Callable[[], None] = lambda: None
 ) -> pl.DataFrame:
     """Adds content_hash, size_bytes, header_s and problem to rows with `path` and `reason`."""
 
     def probe(row: tuple[str, str | None]) -> Probe:
         path, reason = row
-        result = Probe(problem=reason) if reason else probe_file(Path(path))
+        result = Probe(problem=reason) if reason else look(Path(path))
         on_file()
         return result
 
@@ -52,14 +60,14 @@ def probe_recordings(
     return recordings.with_columns(pl.DataFrame(columns, schema=SCHEMA))
 
 
-def probe_wanted(source: Source, limit: int | None, progress: Progress) -> pl.DataFrame:
+def probe_wanted(source: Source, look: Look, limit: int | None, progress: Progress) -> pl.DataFrame:
     """The recordings to build, probed; `limit` takes that many, spread over all.
 
     A larger limit includes a smaller one's recordings.
     """
     wanted = _limited(source.recordings, limit)
     with progress("looking at files", len(wanted), "file") as step:
-        return probe_recordings(wanted, lambda: step(1))
+        return probe_recordings(wanted, look, lambda: step(1))
 
 
 def probe_file(path: Path) -> Probe:
@@ -72,10 +80,21 @@ def probe_file(path: Path) -> Probe:
     except OSError as error:
         return Probe(problem=f"it cannot be read: {error.strerror}")
     try:
-        header_s = read_header(path).duration_s
+        header_s = _length_s(path, size)
     except (AudioError, OSError) as error:
         return Probe(content_hash=content_hash, size_bytes=size, problem=str(error))
     return Probe(content_hash=content_hash, size_bytes=size, header_s=header_s)
+
+
+def _length_s(path: Path, size_bytes: int) -> float:
+    """What the header says; where that is nothing, or too good to be true, what decoding gives."""
+    header = read_header(path)
+    if 0 < header.duration_s <= size_bytes / MIN_BYTES_PER_S:
+        return header.duration_s
+    decoder = Decoder(path, header.sample_rate_hz)
+    for _ in decoder:
+        pass
+    return decoder.duration_s
 
 
 def hash_file(path: Path) -> str:

@@ -15,6 +15,7 @@ from storage.options import option
 
 ENCODINGS = ("uint8", "float16", "float32")
 PADDINGS = ("wrap", "zeros")
+OWN, FOREIGN = "melbank", "foreign"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class Recipe:
     top_db: float = option(80.0, "range below the slice maximum that is kept, dB")
     amin: float = option(1e-10, "power taken as silence")
     encoding: str = option("uint8", "cell type on disk: uint8, float16 or float32")
-    origin: str = option("melbank", "who made the slices; `foreign` for imported ones")
+    origin: str = option(OWN, "who made the slices; `foreign` for imported ones")
 
     def __post_init__(self) -> None:
         positive = ("sample_rate_hz", "n_fft", "hop", "n_mels", "slice_s", "slice_step_s", "top_db")
@@ -54,6 +55,8 @@ class Recipe:
             raise ConfigError(f"recipe.encoding={self.encoding} is none of {', '.join(ENCODINGS)}")
         if self.padding not in PADDINGS:
             raise ConfigError(f"recipe.padding={self.padding} is none of {', '.join(PADDINGS)}")
+        if self.origin not in (OWN, FOREIGN):
+            raise ConfigError(f"recipe.origin={self.origin} is neither {OWN} nor {FOREIGN}")
         if self.slice_samples < self.n_fft:
             raise ConfigError(f"recipe.slice_s={self.slice_s} is shorter than n_fft={self.n_fft}")
 

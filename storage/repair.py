@@ -14,6 +14,7 @@ from storage.catalog import NAME as CATALOG
 from storage.catalog import Catalog
 from storage.errors import DamageError, StoreError
 from storage.filterbank import mel_filterbank
+from storage.intake import intake_of
 from storage.manifest import NAME as MANIFEST
 from storage.manifest import Manifest
 from storage.objects import TEMPORARY, LocalObjects, open_objects
@@ -23,7 +24,7 @@ from storage.part_plan import PartRange
 from storage.probe import probe_wanted
 from storage.progress import Progress, silent
 from storage.slice_counts import expected_slices
-from storage.source import Source, SourceConfig, read_source
+from storage.source import Source, SourceConfig
 from storage.state import StoreState, pending_recordings
 from storage.tables import (
     INDEX,
@@ -71,7 +72,7 @@ def repair_store(
         repair.mend_heads()
         parts = sorted({f.part for f in report.damage if f.part is not None})
         if parts:
-            source = read_source(source_config)
+            source = intake_of(repair.manifest.recipe).read_source(source_config)
             repair.mend_parts(parts, source, source_config, progress)
         repair.mend_catalog()
     return repair.done
@@ -107,7 +108,8 @@ class _Repair:
         self, parts: list[int], source: Source, config: SourceConfig, progress: Progress
     ) -> None:
         """Rebuilds parts aside and puts what differs in place."""
-        wanted = probe_wanted(source, None, progress)
+        probe = intake_of(self.manifest.recipe).probe
+        wanted = probe_wanted(source, probe, None, progress)
         sound = [part for part in table_numbers(self.objects, INDEX) if part not in parts]
         state = StoreState(
             parts=sound,

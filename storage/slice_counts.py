@@ -4,8 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from storage.audio import Decoder
-from storage.errors import AudioError
+from storage.intake import intake_of
 from storage.recipe import Recipe
 from storage.slices import num_slices
 
@@ -22,17 +21,9 @@ def expected_slices(pending: pl.DataFrame, earlier: pl.DataFrame, recipe: Recipe
         if row["reason"] or row["duplicate_of"]:
             counts.append(0)
         elif (row["recording_id"], row["content_hash"]) in tried:
-            counts.append(_decoded_slices(Path(row["path"]), recipe))
+            counts.append(intake_of(recipe).count_slices(Path(row["path"])))
         else:
             counts.append(
                 max(1, num_slices(round(row["header_s"] * recipe.sample_rate_hz), recipe))
             )
     return pl.Series("expected_slices", counts, pl.Int64)
-
-
-def _decoded_slices(path: Path, recipe: Recipe) -> int:
-    try:
-        blocks = Decoder(path, recipe.sample_rate_hz)
-        return max(1, num_slices(sum(len(block) for block in blocks), recipe))
-    except AudioError:
-        return 0

@@ -43,10 +43,19 @@ class SourceConfig:
     audio_dir: str = option("train_audio", "folder of the files that the csv names, in root")
     id: str = option("stem", "recording_id: stem (filename without ending) or filename")
     keep_duplicates: bool = option(False, "store recordings with equal bytes again and again")
+    npy_dir: str = option("train_melspectrograms", "folder of ready slices, for import_npy")
+    npy_layout: str = option("stem", "its folders are named by: stem (of the filename) or id")
 
     def __post_init__(self) -> None:
         if self.id not in ("stem", "filename"):
             raise ConfigError(f"source.id={self.id} is neither stem nor filename")
+        check_layout(self.npy_layout)
+
+
+def check_layout(layout: str) -> None:
+    """Raises ConfigError on anything but a way to name folders of slices."""
+    if layout not in ("stem", "id"):
+        raise ConfigError(f"npy_layout={layout} is neither stem nor id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +163,7 @@ def _read_folders(root: Path) -> pl.DataFrame:
 def _with_identity(table: pl.DataFrame, config: SourceConfig, audio: Path) -> pl.DataFrame:
     """Adds recording_id, path and reason; rows that cannot be used say why."""
     names = table["filename"].to_list()
-    ids = [_without_ending(name) if config.id == "stem" else name for name in names]
+    ids = [without_ending(name) if config.id == "stem" else name for name in names]
     table = table.with_columns(
         pl.Series("recording_id", ids, pl.String),
         pl.Series("path", [str(audio / name) for name in names], pl.String),
@@ -193,7 +202,8 @@ def _with_taxonomy(table: pl.DataFrame, path: Path) -> pl.DataFrame:
     return table.join(columns, on="primary_label", how="left", maintain_order="left")
 
 
-def _without_ending(name: str) -> str:
+def without_ending(name: str) -> str:
+    """A filename less the ending of an audio file, if it has one."""
     path = PurePosixPath(name)
     known = path.suffix.lower() in AUDIO_ENDINGS
     return str(path.with_suffix("")) if known else name

@@ -17,6 +17,7 @@ import polars as pl
 
 from storage.errors import StoreError
 from storage.extents import ZSTD_CRC32C, ExtentReader, Extents
+from storage.late_join import late_join
 from storage.manifest import Manifest
 from storage.objects import LocalObjects, open_objects
 from storage.recipe import Recipe
@@ -24,6 +25,8 @@ from storage.sql import select
 from storage.state import StoreState, read_state
 from storage.tables import DUPLICATE, INDEX, read_tables
 from storage.zarr_shards import INDEX_BYTES, SLICES_PER_ZARR_SHARD, decode_index, shard_name
+
+RECORDING_NO = "#recording_no"  # no column of a csv is called that
 
 
 @dataclass(slots=True)
@@ -88,14 +91,12 @@ class Store:
 
     def slice_index(self) -> pl.DataFrame:
         """One row per slice, sorted by row: recording_id, slice_no, start_s, features, crc32c."""
-        return self._slice_index
+        return self._numbered_index.drop(RECORDING_NO)
 
     def slice_table(self) -> pl.LazyFrame:
         """The slice index joined with its recording's columns: the table `slices` of queries."""
-        columns = self._recordings.drop("first_row")
-        return self._slice_index.lazy().join(
-            columns.lazy(), on="recording_id", how="left", maintain_order="left"
-        )
+        columns = self._recordings.drop("recording_id", "first_row")
+        return late_join(self._numbered_index, columns, RECORDING_NO)
 
     def query(self, what: str | pl.Expr | None = None) -> pl.LazyFrame:
         """Slices by SQL over `slices` and `recordings`, by a Polars filter, or all of them.
@@ -112,7 +113,7 @@ class Store:
     def slices(self, frame: pl.DataFrame | pl.LazyFrame | None = None) -> np.ndarray:
         """The cells of a frame's rows, [n, n_mels, num_frames]; of the whole store without one."""
         if frame is None:
-            frame = self._slice_index
+            frame = self._numbered_index
         if isinstance(frame, pl.LazyFrame):
             frame = frame.collect()
         if "row" not in frame.columns:
@@ -135,12 +136,10 @@ class Store:
             raise StoreError(
                 f"row {rows[~found][0]} is not in {self.url}, which has {len(self._rows):,} slices"
             )
-        shards, object_no = np.unique(rows // SLICES_PER_ZARR_SHARD, return_inverse=True)
-        indexes = [self._shards.of(int(shard_no)) for shard_no in shards]
-        pairs = np.zeros((len(rows), 2), np.int64)
-        for number, index in enumerate(indexes):
-            mine = object_no == number
-            pairs[mine] = index[rows[mine] % SLICES_PER_ZARR_SHARD]
+        shard_of_row, place = np.divmod(rows, SLICES_PER_ZARR_SHARD)
+        shards, object_no = np.unique(shard_of_row, return_inverse=True)
+        indexes = np.array([self._shards.of(shard_no) for shard_no in shards.tolist()], np.int64)
+        pairs = indexes.reshape(-1, SLICES_PER_ZARR_SHARD, 2)[object_no, place]
         return Extents(
             objects=tuple(str(self.objects.path(shard_name(int(shard_no)))) for shard_no in shards),
             object_no=object_no.astype(np.int32),
@@ -156,19 +155,25 @@ class Store:
         return live.filter(pl.col("num_slices") > 0).sort("first_row").drop("part")
 
     @cached_property
-    def _slice_index(self) -> pl.DataFrame:
-        index = read_tables(self.objects, INDEX, self._state.parts)
-        live = self._state.live_recordings().select("recording_id", "part")
-        rows = index.join(live, on=["recording_id", "part"], how="semi", maintain_order="left")
-        return rows.drop("part").sort("row")
+    def _numbered_index(self) -> pl.DataFrame:
+        """The rows of live recordings, each with its recording's position in `recordings()`."""
+        index = read_tables(self.objects, INDEX, self._state.parts).drop("part")
+        index = index.rechunk() if index["row"].is_sorted() else index.sort("row")
+        first, count = (self._recordings[name].to_numpy() for name in ("first_row", "num_slices"))
+        begins, ends = np.searchsorted(index["row"].to_numpy(), [first, first + count])
+        held = ends - begins
+        if held.sum() < len(index):  # some rows are of recordings that were dropped or replaced
+            index = index[np.repeat(begins - held.cumsum() + held, held) + np.arange(held.sum())]
+        numbers = np.repeat(np.arange(len(held), dtype=np.int32), held)
+        return index.with_columns(pl.Series(RECORDING_NO, numbers))
 
     @cached_property
     def _rows(self) -> np.ndarray:
-        return self._slice_index["row"].to_numpy()
+        return self._numbered_index["row"].to_numpy()
 
     @cached_property
     def _crc32c(self) -> np.ndarray:
-        return self._slice_index["crc32c"].to_numpy()
+        return self._numbered_index["crc32c"].to_numpy()
 
 
 def open_store(url: str) -> Store:

@@ -1,4 +1,4 @@
-"""Maps part jobs over processes: a pool on this machine.
+"""Maps part jobs over processes: a pool on this machine, or a Dask cluster.
 
 Worker processes are started from a clean server process that has imported what they need. They
 end with their parent, however that ends, and leave Ctrl-C to it.
@@ -16,10 +16,12 @@ from multiprocessing.context import BaseContext
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
+from storage.dask_cluster import build_on_cluster, check_cluster
 from storage.errors import StoreError
 from storage.part_job import PartJob, PartReport
 
 MAX_POOLS = 4
+LOCAL = "local"
 
 OnSlices = Callable[[int], None]
 _progress: "SimpleQueue[int] | None" = None
@@ -32,12 +34,24 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def build_parts(jobs: list[PartJob], workers: int, on_slices: OnSlices) -> Iterator[PartReport]:
+def check_executor(executor: str) -> None:
+    """Raises ConfigError unless `executor` is local or dask://HOST:PORT."""
+    if executor != LOCAL:
+        check_cluster(executor)
+
+
+def build_parts(
+    jobs: list[PartJob], workers: int, on_slices: OnSlices, executor: str = LOCAL
+) -> Iterator[PartReport]:
     """Builds parts and yields each report as it comes; `on_slices` hears of progress at once.
 
     One worker means this process. Where the operating system kills a worker (memory), a new pool
-    goes on with what is left, up to three times.
+    goes on with what is left, up to three times. A cluster has as many workers as it has, and
+    tells of whole parts only.
     """
+    if executor != LOCAL:
+        yield from build_on_cluster(jobs, executor, on_slices)
+        return
     if workers <= 1 or len(jobs) <= 1:
         from storage.part import build_part  # with workers, only they pay for importing torch
 

@@ -1,0 +1,83 @@
+"""What recordings come as: audio files, or folders of slices that somebody else has made.
+
+The recipe's origin decides. This is all that planning has to know of them, and needs no torch;
+`slice_maker` is its counterpart in the workers.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+from storage.audio import Decoder
+from storage.errors import AudioError
+from storage.npy_folder import hash_slices, list_slices, probe_slices, read_npy_source
+from storage.probe import Probe, hash_file, probe_file
+from storage.recipe import FOREIGN, Recipe
+from storage.slices import num_slices
+from storage.source import Source, SourceConfig, read_source
+
+
+class Intake(Protocol):
+    """How one kind of recording is found and looked at."""
+
+    def read_source(self, config: SourceConfig) -> Source:
+        """Lists a source; raises ConfigError where it is none."""
+
+    def probe(self, path: Path) -> Probe:
+        """A first look at one recording."""
+
+    def content_hash(self, path: Path) -> str:
+        """What tells two contents apart, in hex; raises OSError where it cannot be read."""
+
+    def count_slices(self, path: Path) -> int:
+        """How many slices it yields, whatever its header says; 0 where it cannot be used."""
+
+
+class AudioIntake:
+    """Recordings are audio files."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+
+    def read_source(self, config: SourceConfig) -> Source:
+        return read_source(config)
+
+    def probe(self, path: Path) -> Probe:
+        return probe_file(path)
+
+    def content_hash(self, path: Path) -> str:
+        return hash_file(path)
+
+    def count_slices(self, path: Path) -> int:
+        """Decodes it all."""
+        try:
+            blocks = Decoder(path, self._recipe.sample_rate_hz)
+            return max(1, num_slices(sum(len(block) for block in blocks), self._recipe))
+        except AudioError:
+            return 0
+
+
+class NpyIntake:
+    """Recordings are folders of slices."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+
+    def read_source(self, config: SourceConfig) -> Source:
+        return read_npy_source(config)
+
+    def probe(self, path: Path) -> Probe:
+        return probe_slices(path, self._recipe)
+
+    def content_hash(self, path: Path) -> str:
+        return hash_slices(path)
+
+    def count_slices(self, path: Path) -> int:
+        try:
+            return len(list_slices(path).files)
+        except AudioError:
+            return 0
+
+
+def intake_of(recipe: Recipe) -> Intake:
+    """The intake of a recipe's recordings."""
+    return NpyIntake(recipe) if recipe.origin == FOREIGN else AudioIntake(recipe)
