@@ -33,14 +33,6 @@ FOLDS = [1, 3]
 CLASSES = ["p_a", "p_b", "p_c"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     return write_learnable_source(tmp_path_factory.mktemp("source") / "cells.raw", 72)
@@ -55,7 +47,7 @@ def config_in(root: Path, **options) -> TrainingConfig:
         sampling=SamplingConfig(slices_per_recording=2),
         folds=FoldConfig(cv="column"),
         train_loader=LoaderConfig(batch_size=4),
-        trainer=TrainerConfig(epochs=4, effective_batch_size=8, progress=False),
+        trainer=TrainerConfig(epochs=4, effective_batch_size=8, progress=False, threads=1),
         experiment=ExperimentConfig(root=str(root)),
         train_folds=FOLDS,
     )
@@ -304,7 +296,9 @@ def test_early_stopping_counts_epochs_without_a_better_kl(source, tmp_path):
         tmp_path,
         train_folds=[1],
         optimizer=OptimizerConfig(learning_rate=1e-12),
-        trainer=TrainerConfig(epochs=12, effective_batch_size=8, patience=2, progress=False),
+        trainer=TrainerConfig(
+            epochs=12, effective_batch_size=8, patience=2, progress=False, threads=1
+        ),
         augment=AugmentConfig(),
     )
     result = train(source, stuck).folds[0]
@@ -325,7 +319,9 @@ def test_a_loss_that_is_not_finite_ends_the_experiment_and_cleans_up(source, tmp
 
 
 def test_interrupting_keeps_what_is_there_and_stays_an_interrupt(source, tmp_path):
-    config = config_in(tmp_path, trainer=TrainerConfig(epochs=500, patience=0, progress=False))
+    config = config_in(
+        tmp_path, trainer=TrainerConfig(epochs=500, patience=0, progress=False, threads=1)
+    )
     handler = signal.getsignal(signal.SIGINT)
     timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
 from datasets.shard_writer import ShardConfig, write_shards
 from storage.build import BuildConfig, build_store
@@ -31,15 +30,8 @@ SHORT = [
     "train_loader.batch_size=2",
     "trainer.progress=false",
     "trainer.accelerator=cpu",
+    "trainer.threads=1",
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,31 @@
 
 import importlib.util
 import logging
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 
 from storage.errors import ConfigError
-from training.choices import choose_accelerator, choose_compile, choose_logger, choose_precision
-from training.trainer import TrainerConfig, accumulation, choose_machine, quiet_lightning
+from training.choices import (
+    choose_accelerator,
+    choose_compile,
+    choose_logger,
+    choose_precision,
+    choose_threads,
+)
+from training.trainer import (
+    TrainerConfig,
+    accumulation,
+    choose_machine,
+    quiet_lightning,
+    torch_threads,
+)
 
+ROOT = Path(__file__).parents[1]
 HAS_WANDB = importlib.util.find_spec("wandb") is not None
 
 
@@ -66,7 +82,51 @@ def test_all_choices_are_told():
         "precision",
         "compile",
         "logger",
+        "threads",
     ]
+
+
+@pytest.mark.parametrize(
+    ("quota", "threads"),
+    [
+        ("150000 100000", 2),
+        ("100000 100000", 1),
+        ("10000 100000", 1),
+        ("max 100000", None),
+        ("", None),
+    ],
+    ids=["one and a half", "one", "a tenth", "no limit", "empty"],
+)
+def test_threads_respect_the_share_of_a_container(tmp_path, quota, threads):
+    (tmp_path / "cpu.max").write_text(quota)
+    usual = int(choose_threads(0, tmp_path / "absent").value)
+    found = int(choose_threads(0, tmp_path / "cpu.max").value)
+    assert found == min(usual, threads or usual)
+    assert choose_threads(3, tmp_path / "cpu.max").value == "3"
+
+
+def test_torch_has_its_threads_back_afterwards():
+    before = torch.get_num_threads()
+    with torch_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+
+def test_waiting_threads_do_not_spin():
+    code = "import training, os; print(os.environ['OMP_WAIT_POLICY'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "PASSIVE"
+
+
+def test_torch_is_loaded_only_after_that():
+    before = "import sys, datasets.shard_index, storage.store, tools.command"
+    code = f"{before}; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "False"
 
 
 def test_quiet_lightning_silences_information_and_known_noise_only():

@@ -16,3 +16,10 @@ A short tour, in the order in which things happen:
 Start with `cross_validation`, then `module`. Everything here takes a `SliceSource`: a store and a
 set of tar shards train alike.
 """
+
+import os
+
+# OpenMP threads that wait by spinning take the processor from the thread they wait for as soon as
+# anything else runs: with one other busy program, a step on 2 cores took 5 to 20 times as long.
+# Read when torch is loaded, so it stands here.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

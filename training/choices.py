@@ -1,9 +1,11 @@
 """What `auto` means on this machine, each with the reason that is printed beside it."""
 
 import importlib.util
+import math
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -13,6 +15,7 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 COMPILES = {"auto": "", "true": "on", "false": "off"}  # yaml reads on and off as booleans
 LOGGERS = ("auto", "csv", "wandb")
 ACCELERATORS = ("auto", "cpu", "gpu")
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container on Linux
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,28 @@ def choose_logger(asked: str) -> Choice:
     if installed:
         return Choice(name="logger", value="wandb", reason="wandb is installed")
     return Choice(name="logger", value="csv", reason="wandb is not installed")
+
+
+def choose_threads(asked: int, quota_file: Path = CPU_QUOTA) -> Choice:
+    """Threads of torch: as many as the process may use, which in a container can be few."""
+    if asked:
+        return _asked("threads", str(asked))
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    allowed = len(affinity(0)) if affinity else os.cpu_count() or 1
+    quota = _cpu_quota(quota_file)
+    if quota < allowed:
+        reason = f"the container's share of {allowed} processors"
+        return Choice(name="threads", value=str(max(1, math.ceil(quota))), reason=reason)
+    return Choice(name="threads", value=str(allowed), reason="processors of this process")
+
+
+def _cpu_quota(quota_file: Path) -> float:
+    """Processors that a cgroup (version 2) may keep busy; infinite without a limit."""
+    try:
+        quota, period = quota_file.read_text(encoding="ascii").split()
+        return int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):  # no cgroup, or `max`
+        return math.inf
 
 
 def _asked(name: str, value: str) -> Choice:

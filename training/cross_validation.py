@@ -39,7 +39,7 @@ from training.module import ModuleConfig
 from training.optimizers import OptimizerConfig
 from training.predict import embedding_frame, oof_frame
 from training.report import TrainingReport
-from training.trainer import TrainerConfig, accumulation, choose_machine
+from training.trainer import TrainerConfig, accumulation, choose_machine, torch_threads
 
 OOF, EMBEDDINGS, SCORES = "oof.parquet", "embeddings.parquet", "scores.json"
 
@@ -104,7 +104,7 @@ def train_folds(
     split = split_recordings(source, config)
     experiment = take_experiment(config.experiment)
     say("\n".join([f"{experiment.name}: {source.url}", *machine.lines()]))
-    with guard_experiment(experiment, say):
+    with guard_experiment(experiment, say), torch_threads(int(machine.threads.value)):
         write_settings(experiment, asdict(config))
         run = FoldRun(
             experiment=experiment,

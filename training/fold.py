@@ -62,7 +62,7 @@ def train_fold(
     start_s = time.monotonic()
     contents = checkpoint_contents(run.labels, run.recipe, run.config, fold=fold)
     module = SliceModule(
-        _new_model(run, fold, data.train_loader.batch_size), run.module, run.truth, contents
+        _new_model(run, fold, data.val_loader.batch_size), run.module, run.truth, contents
     )
     say(
         f"fold {fold}: {len(data.train_recordings)} recordings to learn from, "
@@ -95,7 +95,7 @@ def train_fold(
     return result, predictions
 
 
-def _new_model(run: FoldRun, fold: int, batch_size: int) -> Classifier:
+def _new_model(run: FoldRun, fold: int, val_batch_size: int) -> Classifier:
     """A model with initial weights that depend on (seed, fold) alone."""
     text = f"{run.module.seed}/{fold}/weights".encode()
     with torch.random.fork_rng():
@@ -104,7 +104,7 @@ def _new_model(run: FoldRun, fold: int, batch_size: int) -> Classifier:
             run.model, num_classes=len(run.labels), slice_shape=run.recipe.slice_shape
         )
     if run.machine.compile.value == "on":
-        model.compile_backbone(full_batch=batch_size)
+        model.compile_backbone(full_batch=val_batch_size)
     return model
 
 

@@ -6,10 +6,11 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
@@ -25,6 +26,7 @@ from training.choices import (
     choose_compile,
     choose_logger,
     choose_precision,
+    choose_threads,
 )
 
 BEST = "best"
@@ -48,6 +50,7 @@ class TrainerConfig:
     precision: str = option("auto", "auto, 32-true, bf16-mixed or 16-mixed")
     compile: str = option("auto", "torch.compile of the backbone: auto, true or false")
     logger: str = option("auto", "auto, csv or wandb (offline without a key)")
+    threads: int = option(0, "of torch on the CPU; 0: as many as this process may use")
     detect_anomaly: bool = option(False, "find the operation behind a NaN; several times slower")
     progress: bool = option(True, "show a bar")
 
@@ -63,7 +66,7 @@ class TrainerConfig:
         for name in ("epochs", "effective_batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"trainer.{name}={getattr(self, name)} must be at least 1")
-        for name in ("patience", "gradient_clip"):
+        for name in ("patience", "gradient_clip", "threads"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"trainer.{name}={getattr(self, name)} must not be negative")
 
@@ -76,10 +79,11 @@ class Machine:
     precision: Choice
     compile: Choice
     logger: Choice
+    threads: Choice
 
     def lines(self) -> list[str]:
         """One line per choice, with its reason."""
-        return [str(x) for x in (self.accelerator, self.precision, self.compile, self.logger)]
+        return [str(getattr(self, entry.name)) for entry in fields(self)]
 
 
 def choose_machine(config: TrainerConfig) -> Machine:
@@ -90,6 +94,7 @@ def choose_machine(config: TrainerConfig) -> Machine:
         precision=choose_precision(config.precision, accelerator.value),
         compile=choose_compile(config.compile, accelerator.value),
         logger=choose_logger(config.logger),
+        threads=choose_threads(config.threads),
     )
 
 
@@ -155,6 +160,17 @@ def build_loggers(machine: Machine, *, folder: Path, experiment: str, fold: int)
             )
         )
     return loggers
+
+
+@contextmanager
+def torch_threads(num: int) -> Iterator[None]:
+    """Lets torch use `num` threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _has_wandb_key() -> bool:

@@ -1,0 +1,316 @@
+"""Measure how fast recordings become slices, against librosa in a notebook's loop.
+
+    python -m tools.benchmark build benchmark.source_root=data benchmark.limit=200
+    python -m tools.benchmark build benchmark.source_root=data benchmark.join_s=75 \\
+        benchmark.repeat=3 --plot --markdown docs/benchmarks.md
+
+On the same recordings, each in a process of its own and in turn: the notebook way (librosa per
+slice, power_to_db, one float32 .npy per slice), the same in a joblib pool, ours with one worker
+and with several, and decoding alone, below which nobody gets. About 20 s a run per 2 h of audio.
+"""
+
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from storage.errors import ConfigError
+from storage.options import option
+from tools.bars import bar
+from tools.benchmarks.chart import Bars, write_bars
+from tools.benchmarks.process import Measured, check_measurable, run_measured
+from tools.benchmarks.recordings import (
+    Recordings,
+    find_recordings,
+    join_recordings,
+    link_recordings,
+)
+from tools.benchmarks.report import Section, Table, write_section
+from tools.command import Arguments, Command
+
+MEL_SLICES, MEL_ROUNDS = 200, 5
+MB = 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildBenchmarkConfig:
+    """Which recordings, and how often."""
+
+    source_root: str = option("data", "folder of recordings, as source.root")
+    limit: int | None = option(None, "only the first so many of them")
+    join_s: float | None = option(
+        None, "join them to at least so many s each, as 32-kHz ogg; null: as they are"
+    )
+    repeat: int = option(1, "how often each is taken, under another name")
+    runs: int = option(3, "runs of each way, in turn; the table has medians")
+    workers: int = option(2, "processes of the parallel ways")
+    long_recording: str = option("", "a very long file: how much memory does one take?")
+    work_dir: str = option("", "folder for slices and stores; empty: the temporary one")
+    label: str = option("", "names these recordings in the Markdown file, where there are several")
+
+    def __post_init__(self) -> None:
+        for name, least in (("repeat", 1), ("runs", 1), ("workers", 2)):
+            if getattr(self, name) < least:
+                raise ConfigError(
+                    f"benchmark.{name}={getattr(self, name)} must be at least {least}"
+                )
+        if self.join_s is not None and not self.join_s > 0:
+            raise ConfigError(f"benchmark.join_s={self.join_s:g} must be positive")
+        if self.long_recording and not Path(self.long_recording).is_file():
+            raise ConfigError(f"benchmark.long_recording={self.long_recording}: no such file")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sections:
+    """What this command uses."""
+
+    benchmark: BuildBenchmarkConfig = field(default_factory=BuildBenchmarkConfig)
+
+
+COMMAND = Command(
+    doc=__doc__,
+    sections=Sections,
+    flags=(
+        ("--markdown", {"metavar": "FILE", "help": "write the result into its section of FILE"}),
+        ("--plot", {"action": "store_true", "help": "write a chart into docs/"}),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """One way of making slices, and its place in the tables."""
+
+    title: str
+    name: str
+    workers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """Medians over the runs of one way."""
+
+    way: Way
+    work_s: float
+    work_cpu_s: float
+    whole_s: float
+    whole_cpu_s: float
+    startup_s: float
+    num_slices: int
+    stored_bytes: int
+    peak_bytes: int
+    above_imports_bytes: int
+
+
+def main(config: Sections, arguments: Arguments) -> None:
+    """Measures all ways, prints the tables, writes what was asked for."""
+    check_measurable()
+    section = run_benchmark(config.benchmark, plot=arguments.plot)
+    print(section.text())
+    if arguments.markdown:
+        write_section(Path(arguments.markdown), section, sys.argv[1:])
+
+
+def run_benchmark(config: BuildBenchmarkConfig, *, plot: bool) -> Section:
+    """All ways on all recordings, as a section of the report."""
+    with _work_folder(config.work_dir) as folder:
+        recordings = _recordings(config, folder / "source")
+        results = _measure_ways(config, recordings, folder)
+        mel = run_measured(
+            "tools.benchmarks.mel_alone", [str(recordings.root), str(MEL_SLICES), str(MEL_ROUNDS)]
+        ).answer
+        parts: list[Table | str] = [
+            recordings.summary() + ". " + EXPLANATION,
+            ways_table(results, recordings.audio_s),
+            ratios_table(results, mel),
+            f"mel alone: {mel['num_slices']} slices, librosa {mel['librosa_ms']:.2f} ms and ours "
+            f"{mel['ours_ms']:.2f} ms of CPU each; they differ by {mel['difference_db']:.4f} dB "
+            "at most.",
+        ]
+        if config.long_recording:
+            parts += _long_parts(config, folder)
+    name = "build " + config.label if config.label else "build"
+    if plot:
+        parts.append(_write_chart(results, recordings.audio_s, name))
+    title = "Building: recordings into slices" + (f" ({config.label})" if config.label else "")
+    return Section(name=name, title=title, parts=tuple(parts))
+
+
+EXPLANATION = (
+    "Every process has one thread. Work: from the end of the imports, of the workers too, to the "
+    "end. Whole: from starting Python on. Per core: by CPU time of all processes together. "
+    "Decoding alone: libsndfile in blocks, nothing else. Files lie in the page cache; ours are "
+    "synced to disk, the .npy files are not."
+)
+
+
+def ways_of(workers: int) -> list[Way]:
+    """The ways to be measured, in the order of the table."""
+    return [
+        Way(title="notebook: librosa, .npy", name="notebook", workers=1),
+        Way(title=f"notebook in a joblib pool of {workers}", name="notebook", workers=workers),
+        Way(title="melbank, 1 worker", name="ours", workers=1),
+        Way(title=f"melbank, {workers} workers", name="ours", workers=workers),
+        Way(title="decoding alone", name="floor", workers=1),
+    ]
+
+
+def ways_table(results: list[Result], audio_s: float) -> Table:
+    """One row per way."""
+    columns = (
+        "way", "x real time", "x real time per core", "slices/s", "CPU ms/slice", "bytes/slice",
+        "startup s", "whole s", "peak MB", "above imports MB",
+    )  # fmt: skip
+    num_slices = max(result.num_slices for result in results)
+    rows = []
+    for result in results:
+        keeps = result.num_slices > 0
+        cells = (
+            result.way.title,
+            f"{audio_s / result.work_s:,.0f}",
+            f"{audio_s / result.work_cpu_s:,.0f}",
+            f"{num_slices / result.work_s:,.0f}",
+            f"{result.work_cpu_s / num_slices * 1e3:.2f}",
+            f"{result.stored_bytes / result.num_slices:,.0f}" if keeps else "-",
+            f"{result.startup_s:.1f}",
+            f"{result.whole_s:.1f}",
+            f"{result.peak_bytes / MB:,.0f}",
+            f"{result.above_imports_bytes / MB:,.0f}",
+        )
+        rows.append(cells)
+    return Table(columns=columns, rows=tuple(rows))
+
+
+def ratios_table(results: list[Result], mel: dict[str, float]) -> Table:
+    """What the numbers say, for the work and for the whole process."""
+    notebook, pool, one, several, floor = results
+    return Table(
+        columns=("ratio", "work", "whole process"),
+        rows=(
+            (
+                "melbank against the notebook, per core",
+                f"{notebook.work_cpu_s / one.work_cpu_s:.2f}",
+                f"{notebook.whole_cpu_s / one.whole_cpu_s:.2f}",
+            ),
+            (
+                f"melbank against the pool, {several.way.workers} processes each, by time",
+                f"{pool.work_s / several.work_s:.2f}",
+                f"{pool.whole_s / several.whole_s:.2f}",
+            ),
+            (
+                f"melbank with {several.way.workers} workers against 1, by time",
+                f"{one.work_s / several.work_s:.2f}",
+                f"{one.whole_s / several.whole_s:.2f}",
+            ),
+            (
+                "melbank's speed as a share of decoding alone, per core",
+                f"{floor.work_cpu_s / one.work_cpu_s:.0%}",
+                f"{floor.whole_cpu_s / one.whole_cpu_s:.0%}",
+            ),
+            (
+                "mel alone, against librosa, per core",
+                f"{mel['librosa_ms'] / mel['ours_ms']:.2f}",
+                "-",
+            ),
+        ),
+    )
+
+
+def _long_parts(config: BuildBenchmarkConfig, folder: Path) -> list[Table | str]:
+    """Memory that one very long recording takes."""
+    long = Path(config.long_recording)
+    recordings = link_recordings([long], folder / "long", 1)
+    rows = []
+    for way in ways_of(config.workers):
+        if way.workers == 1:
+            result = _median(way, [_measure(way, recordings, folder)])
+            seconds, mb = f"{result.work_s:.1f}", f"{result.peak_bytes / MB:,.0f}"
+            rows.append((way.title, seconds, mb, f"{result.above_imports_bytes / MB:,.0f}"))
+    return [
+        f"One recording of {recordings.audio_s / 3600:.2f} h in one process:",
+        Table(columns=("way", "work s", "peak MB", "above imports MB"), rows=tuple(rows)),
+    ]
+
+
+def _recordings(config: BuildBenchmarkConfig, root: Path) -> Recordings:
+    files = find_recordings(config.source_root, config.limit)
+    if config.join_s is None:
+        return link_recordings(files, root, config.repeat)
+    return join_recordings(files, root, config.join_s, config.repeat)
+
+
+def _measure_ways(
+    config: BuildBenchmarkConfig, recordings: Recordings, folder: Path
+) -> list[Result]:
+    """All ways in turn, so that a change of the machine's mood meets all of them."""
+    ways = ways_of(config.workers)
+    measured: dict[Way, list[tuple[Measured, int]]] = {way: [] for way in ways}
+    for file in recordings.files:
+        file.read_bytes()  # into the page cache, before the first one's turn
+    with bar("measuring", config.runs * len(ways), "run") as step:
+        for _ in range(config.runs):
+            for way in ways:
+                measured[way].append(_measure(way, recordings, folder))
+                step(1)
+    return [_median(way, measured[way]) for way in ways]
+
+
+def _measure(way: Way, recordings: Recordings, folder: Path) -> tuple[Measured, int]:
+    """One run of one way, and the bytes that it left."""
+    target = folder / "target"
+    target.mkdir()
+    try:
+        arguments = [way.name, str(way.workers), str(recordings.root), str(target)]
+        measured = run_measured("tools.benchmarks.build_variants", arguments)
+        size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    finally:
+        shutil.rmtree(target)
+    return measured, size
+
+
+def _median(way: Way, runs: list[tuple[Measured, int]]) -> Result:
+    measured = [one for one, _ in runs]
+    return Result(
+        way=way,
+        work_s=statistics.median(one.work_s for one in measured),
+        work_cpu_s=statistics.median(one.work_cpu_s for one in measured),
+        whole_s=statistics.median(one.whole_s for one in measured),
+        whole_cpu_s=statistics.median(one.startup_cpu_s + one.work_cpu_s for one in measured),
+        startup_s=statistics.median(one.startup_s for one in measured),
+        num_slices=measured[0].answer["num_slices"],
+        stored_bytes=runs[0][1],
+        peak_bytes=max(one.peak_bytes for one in measured),
+        above_imports_bytes=max(one.peak_bytes - one.imports_bytes for one in measured),
+    )
+
+
+def _write_chart(results: list[Result], audio_s: float, name: str) -> str:
+    """Writes the chart; returns the Markdown that shows it."""
+    file = Path("docs") / f"benchmark_{name.replace(' ', '_')}.png"
+    titles = tuple(result.way.title for result in results)
+    write_bars(
+        file,
+        Bars(
+            title="x real time, by the clock",
+            labels=titles,
+            values=tuple(audio_s / result.work_s for result in results),
+        ),
+        Bars(
+            title="x real time per core, by CPU time",
+            labels=titles,
+            values=tuple(audio_s / result.work_cpu_s for result in results),
+        ),
+    )
+    return f"![x real time of each way]({file.name})"
+
+
+@contextmanager
+def _work_folder(work_dir: str) -> Iterator[Path]:
+    if work_dir and not Path(work_dir).is_dir():
+        raise ConfigError(f"benchmark.work_dir={work_dir}: there is no such folder")
+    with tempfile.TemporaryDirectory(dir=work_dir or None, prefix="melbank-") as folder:
+        yield Path(folder)
