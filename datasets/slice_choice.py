@@ -29,6 +29,11 @@ class Activity:
     @classmethod
     def of(cls, recordings: pl.DataFrame, slice_index: pl.DataFrame, scale_db: float) -> Self:
         """Weights that fall by 1/e for each `scale_db` below the recording's loudest slice."""
+        if slice_index["max_db"].null_count():
+            raise ConfigError(
+                "sampling.slice_choice=energy needs max_db, which slices imported from .npy lack: "
+                "use random"
+            )
         index = slice_index.sort("row")
         loudest = pl.col("max_db").max().over("recording_id")
         weight = index.select(((pl.col("max_db") - loudest) / scale_db).exp())["max_db"].to_numpy()

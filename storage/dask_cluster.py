@@ -24,7 +24,6 @@ from typing import Any
 import polars as pl
 
 from storage.errors import ConfigError, StoreError
-from storage.extents import local_path
 from storage.manifest import NAME as MANIFEST
 from storage.objects import open_objects
 from storage.part_job import PartJob, PartReport
@@ -162,7 +161,7 @@ def _absolute(job: PartJob) -> PartJob:
     paths = [str(Path(path).absolute()) for path in job.recordings["path"]]
     return replace(
         job,
-        url=str(local_path(job.url).absolute()),
+        url=job.url if "://" in job.url else str(Path(job.url).absolute()),
         recordings=job.recordings.with_columns(pl.Series("path", paths, pl.String)),
     )
 

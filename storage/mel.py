@@ -7,11 +7,12 @@ from one grid over the whole recording differ by 1.5-2.4 dB. The filterbank is l
 triangles are narrow, so the product runs over a few bands of bins instead of all of them.
 Agrees with `librosa.feature.melspectrogram` and `power_to_db(ref=max, top_db=...)` within 0.01 dB.
 
-Measured, one core, within a build: 0.65 ms a slice up to `power`, 0.1 ms for `decibels`. Blocks of
-frames that stay in the second-level cache save 8 %; numpy, which squares the parts of complex
-numbers 3 times as fast as torch, another 20 %.
+Measured, one core: 0.5 ms a slice up to `power`, 0.04 ms for `decibels`. Blocks of frames stay in
+the second-level cache: the FFT takes two thirds of the time. numpy squares the parts of complex
+numbers 3 times as fast as torch, and takes logarithms 4 times as fast.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -77,7 +78,9 @@ class MelTransform:
         if not maximum > recipe.amin:
             return torch.full_like(power_MT, -recipe.top_db), 10 * float(np.log10(recipe.amin))
         max_db = 10 * float(np.log10(maximum))
-        db_MT = power_MT.clamp_min(recipe.amin).log10_().mul_(10).sub_(max_db)
+        db_MT = power_MT.clamp_min(recipe.amin)
+        np.log(db_MT.numpy(), out=db_MT.numpy())
+        db_MT.mul_(10 / math.log(10)).sub_(max_db)
         return db_MT.clamp_(min=-recipe.top_db, max=0), max_db
 
 

@@ -52,7 +52,8 @@ def pending_recordings(wanted: pl.DataFrame, state: StoreState, *, twice: bool) 
     done_as_is = wanted.join(live.select(keys), on=keys, how="semi", nulls_equal=True)
     in_store = live.filter(pl.col("status") != DUPLICATE).select("recording_id")
     file_gone = wanted.filter(
-        pl.col("content_hash").is_null() & pl.col("recording_id").is_in(in_store["recording_id"])
+        pl.col("content_hash").is_null()
+        & pl.col("recording_id").is_in(in_store["recording_id"].implode())
     )
     refused = state.rejects.filter(~pl.col("partial"))
     keys = ["recording_id", "filename", "content_hash"]

@@ -1,11 +1,14 @@
 """Fixtures that every test may use."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+# One thread each: torch's idle threads would spin, and tests run beside one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("steady", deadline=None, derandomize=True)  # machines are noisy
 settings.load_profile("steady")
 

@@ -292,3 +292,20 @@ def test_works_without_fadvise(store: Path, monkeypatch: pytest.MonkeyPatch) -> 
     rows = opened.slice_index()["row"].to_numpy()
     opened._reader.will_need(opened.extents(rows))
     assert len(opened.read(rows)) == len(rows)
+
+
+def test_one_more_recording_writes_one_zarr_shard_at_most(tmp_path: Path) -> None:
+    tiny = Recipe(n_mels=8, n_fft=512, hop=512, slice_s=0.05, slice_step_s=0.05)
+    rng = np.random.default_rng(13)
+    root = write_source(tmp_path / "source", [100.0] * 5, rng, ending="wav")
+    source = SourceConfig(root=str(root))
+    store = tmp_path / "store"
+    assert build_store(source, tiny, str(store), ONE).num_slices >= 10_000
+    before = identities(store, "slices.zarr/c") | identities(store, "index")
+    soundfile.write(root / "train_audio/spec0/new.wav", chirps(2.0, rng), 32_000)
+    with (root / "train.csv").open("a") as csv:
+        csv.write("spec0,[''],spec0/new.wav,1.5,author 9\n")
+    assert build_store(source, tiny, str(store), ONE).new_slices == 40
+    after = identities(store, "slices.zarr/c") | identities(store, "index")
+    assert before.items() <= after.items()
+    assert len(after) - len(before) == 2  # a zarr shard and an index

@@ -1,5 +1,6 @@
 """training.cross_validation: folds, what is written, what is learned, and how it ends."""
 
+import gc
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from training.checkpoints import read_checkpoint
 from training.cross_validation import TrainingConfig, fold_data, split_recordings, train_folds
 from training.experiment import ExperimentConfig
 from training.losses import LossConfig
-from training.models import ModelConfig
+from training.models import Classifier, ModelConfig
 from training.module import NonFiniteLossError
 from training.optimizers import OptimizerConfig
 from training.predict import predict, target_lists
@@ -165,6 +166,16 @@ def test_what_is_no_checkpoint_is_refused_by_name(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(StoreError, match=r"fold_0\.ckpt"):
         read_checkpoint(path)
+
+
+def test_a_checkpoint_of_another_version_is_refused(report, tmp_path):
+    checkpoint = torch.load(report.experiment.weights / "fold_1.ckpt", weights_only=True)
+    checkpoint["melbank"]["config"]["model"]["colour"] = "blue"
+    torch.save(checkpoint, tmp_path / "newer.ckpt")
+    with pytest.raises(
+        StoreError, match=r"newer\.ckpt describes a model of another version.*colour"
+    ):
+        read_checkpoint(tmp_path / "newer.ckpt")
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
@@ -333,6 +344,32 @@ def test_interrupting_keeps_what_is_there_and_stays_an_interrupt(source, tmp_pat
         signal.signal(signal.SIGINT, handler)
     assert (tmp_path / "configs" / "exp_001.yaml").exists()
     assert (tmp_path / "weights" / "exp_001").is_dir()
+
+
+def test_bfloat16_trains_and_predicts_in_32_bit_tables(source, tmp_path):
+    trainer = TrainerConfig(
+        epochs=2, effective_batch_size=4, precision="bf16-mixed", progress=False, threads=1
+    )
+    done = train(source, config_in(tmp_path, trainer=trainer, train_folds=[1]))
+    table = pl.read_parquet(done.experiment.preds / "oof.parquet")
+    assert table.schema["p_a"] == pl.Float32
+    np.testing.assert_allclose(table.select(CLASSES).sum_horizontal().to_numpy(), 1, rtol=1e-5)
+    log = pl.read_csv(done.experiment.preds / "log" / "fold_1" / "metrics.csv")
+    assert done.folds[0].scores.kl == pytest.approx(log["val_kl"].drop_nulls().min(), rel=0.01)
+
+
+def test_the_bar_shows_epoch_loss_and_scores(source, tmp_path, capsys):
+    trainer = TrainerConfig(epochs=2, effective_batch_size=4, progress=True, threads=1)
+    train(source, config_in(tmp_path, trainer=trainer, train_folds=[1]))
+    last = capsys.readouterr().err.replace("\r", "\n").strip().splitlines()[-1]
+    assert last.startswith("fold 1 epoch 2/2 100%")
+    assert all(name in last for name in ("loss=", "KL=", "AUC=", "acc="))
+
+
+def test_models_of_finished_folds_are_not_kept(source, tmp_path):
+    train(source, config_in(tmp_path))
+    alive = [thing for thing in gc.get_objects() if type(thing) is Classifier]
+    assert not alive
 
 
 def test_gradients_are_accumulated_to_the_effective_batch(source, tmp_path):

@@ -1,5 +1,6 @@
 """Mel slices have librosa's values."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import librosa
@@ -10,11 +11,15 @@ import soxr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.audio import Decoder
+from storage.build import BuildConfig, build_store
 from storage.encoding import decibels, encode, normalised
 from storage.filterbank import mel_filterbank
 from storage.mel import MelTransform, transform_of
 from storage.recipe import Recipe
 from storage.slices import cut_slices
+from storage.source import SourceConfig
+from storage.store import open_store
 from tests.sounds import chirps
 
 RECIPE = Recipe()
@@ -119,3 +124,25 @@ def test_real_recordings_have_librosas_values(name: str, real_data) -> None:
 @pytest.mark.parametrize("name", ["esc10", "birds_british"])
 def test_all_real_recordings_have_librosas_values(name: str, real_data) -> None:
     check_files(sorted(real_data(name).glob("train_audio/*/*")))
+
+
+@pytest.mark.slow
+def test_every_stored_value_of_esc10_is_librosas_to_one_step(
+    real_data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    root = real_data("esc10")
+    source = SourceConfig(root=str(root))
+    build_store(source, RECIPE, str(tmp_path / "store"), BuildConfig())
+    store = open_store(str(tmp_path / "store"))
+    differing = cells = 0
+    columns = ("filename", "first_row", "num_slices")
+    for name, first_row, num in store.recordings().select(columns).iter_rows():
+        stored = store.read(np.arange(first_row, first_row + num)).astype(np.int64)
+        waveform = Decoder(root / "train_audio" / name, RECIPE.sample_rate_hz)
+        for ours, samples_S in zip(stored, cut_slices(waveform, RECIPE), strict=True):
+            wanted = np.round((librosa_db(samples_S, RECIPE) + 80) / 80 * 255)
+            step = np.abs(ours - wanted)
+            assert step.max() <= 1, name
+            differing, cells = differing + int((step > 0).sum()), cells + step.size
+    assert cells > 400 * 128 * 313
+    assert differing <= 0.001 * cells

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
 import tools.export_npy
 import tools.import_npy
@@ -348,7 +347,6 @@ def test_damage_is_found_and_mended_from_the_folder(exported: Path, tmp_path: Pa
 
 
 def test_an_imported_store_trains_and_goes_into_shards(tmp_path: Path) -> None:
-    torch.set_num_threads(1)
     source = write_learnable_source(tmp_path / "cells.raw", 36)
     export_npy(source, source.recordings(), NpyExportConfig(root=str(tmp_path / "npy")))
     import_store(tmp_path / "npy", tmp_path / "store")

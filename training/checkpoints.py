@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from datasets.labels import Labels
-from storage.errors import StoreError
+from storage.errors import ConfigError, StoreError
 from storage.recipe import Recipe
 from training.models import Classifier, ModelConfig, build_classifier
 
@@ -67,7 +67,7 @@ def read_checkpoint(path: str | Path) -> TrainedClassifier:
     config = contents["config"]
     labels = Labels(tuple(contents["labels"]))
     recipe = Recipe.from_dict(contents["recipe"])
-    model_config = ModelConfig(**{**config["model"], "pretrained": False, "weights_file": ""})
+    model_config = _model_config(config["model"], path)
     model = build_classifier(model_config, num_classes=len(labels), slice_shape=recipe.slice_shape)
     model.load_state_dict(_model_weights(checkpoint["state_dict"]))
     return TrainedClassifier(
@@ -79,6 +79,14 @@ def read_checkpoint(path: str | Path) -> TrainedClassifier:
         epoch=checkpoint["epoch"],
         fold=contents["fold"],
     )
+
+
+def _model_config(values: dict[str, Any], path: str | Path) -> ModelConfig:
+    """The same architecture, without fetching the weights it began with."""
+    try:
+        return ModelConfig(**{**values, "pretrained": False, "weights_file": ""})
+    except (TypeError, ConfigError) as error:
+        raise StoreError(f"{path} describes a model of another version: {error}") from error
 
 
 def _model_weights(state: dict[str, Any]) -> dict[str, Any]:

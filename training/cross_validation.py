@@ -26,6 +26,7 @@ from storage.errors import ConfigError
 from storage.options import option
 from training.data_module import FoldData
 from training.experiment import (
+    Experiment,
     ExperimentConfig,
     guard_experiment,
     take_experiment,
@@ -37,9 +38,15 @@ from training.metrics import Scores, Truth
 from training.models import ModelConfig
 from training.module import ModuleConfig
 from training.optimizers import OptimizerConfig
-from training.predict import embedding_frame, oof_frame
+from training.predict import Predictions, embedding_frame, oof_frame
 from training.report import TrainingReport
-from training.trainer import TrainerConfig, accumulation, choose_machine, torch_threads
+from training.trainer import (
+    Machine,
+    TrainerConfig,
+    accumulation,
+    choose_machine,
+    torch_threads,
+)
 
 OOF, EMBEDDINGS, SCORES = "oof.parquet", "embeddings.parquet", "scores.json"
 
@@ -90,10 +97,7 @@ class Split:
 
 
 def train_folds(
-    source: SliceSource,
-    config: TrainingConfig,
-    *,
-    say: Callable[[str], None],
+    source: SliceSource, config: TrainingConfig, *, say: Callable[[str], None]
 ) -> TrainingReport:
     """Trains the folds of a config, one after the other, as a new numbered experiment.
 
@@ -106,24 +110,11 @@ def train_folds(
     say("\n".join([f"{experiment.name}: {source.url}", *machine.lines()]))
     with guard_experiment(experiment, say), torch_threads(int(machine.threads.value)):
         write_settings(experiment, asdict(config))
-        run = FoldRun(
-            experiment=experiment,
-            machine=machine,
-            model=config.model,
-            module=_module_config(config, source),
-            trainer=config.trainer,
-            labels=split.labels,
-            recipe=source.recipe,
-            truth=split.truth,
-            config=asdict(config),
-        )
+        run = _fold_run(source, config, split, experiment, machine)
         results = []
         for fold in split.train_folds:
             result, predictions = train_fold(run, fold_data(source, split, fold, config), fold, say)
-            oof = oof_frame(predictions, split.recordings, split.labels, fold=fold)
-            oof.write_parquet(_part(experiment.preds, OOF, fold))
-            embeddings = embedding_frame(predictions, split.recordings, fold=fold)
-            embeddings.write_parquet(_part(experiment.preds, EMBEDDINGS, fold))
+            _write_part(experiment.preds, predictions, split, fold)
             results.append(result)
         for name in (OOF, EMBEDDINGS):
             _join_parts(experiment.preds, name, split.train_folds)
@@ -194,8 +185,14 @@ def _chosen_folds(fold_U: np.ndarray, config: TrainingConfig) -> tuple[int, ...]
     return tuple(config.train_folds or there)
 
 
-def _module_config(config: TrainingConfig, source: SliceSource) -> ModuleConfig:
-    return ModuleConfig(
+def _fold_run(
+    source: SliceSource,
+    config: TrainingConfig,
+    split: Split,
+    experiment: Experiment,
+    machine: Machine,
+) -> FoldRun:
+    module = ModuleConfig(
         loss=config.loss,
         optimizer=config.optimizer,
         augment=config.augment,
@@ -203,6 +200,25 @@ def _module_config(config: TrainingConfig, source: SliceSource) -> ModuleConfig:
         seed=config.seed,
         top_db=source.recipe.top_db,
     )
+    return FoldRun(
+        experiment=experiment,
+        machine=machine,
+        model=config.model,
+        module=module,
+        trainer=config.trainer,
+        labels=split.labels,
+        recipe=source.recipe,
+        truth=split.truth,
+        config=asdict(config),
+    )
+
+
+def _write_part(folder: Path, predictions: Predictions, split: Split, fold: int) -> None:
+    """Keeps the predictions of a fold until all folds are done."""
+    oof = oof_frame(predictions, split.recordings, split.labels, fold=fold)
+    oof.write_parquet(_part(folder, OOF, fold))
+    embeddings = embedding_frame(predictions, split.recordings, fold=fold)
+    embeddings.write_parquet(_part(folder, EMBEDDINGS, fold))
 
 
 def _part(folder: Path, name: str, fold: int) -> Path:

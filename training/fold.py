@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import WandbLogger
 
 from datasets.labels import Labels
 from storage.recipe import Recipe
-from training.checkpoints import checkpoint_contents, read_checkpoint
+from training.checkpoints import TrainedClassifier, checkpoint_contents, read_checkpoint
 from training.data_module import FoldData, FoldDataModule
 from training.experiment import Experiment
 from training.metrics import Truth
@@ -70,16 +70,9 @@ def train_fold(
         f"{num_parameters(module.model):,} parameters"
     )
     num_epochs, checkpoint = _fit(run, module, data, fold)
-    device = torch.device("cuda" if run.machine.accelerator.value == "gpu" else "cpu")
     del module
     trained = read_checkpoint(checkpoint)
-    predictions = predict(
-        trained.model,
-        data.val_reader(),
-        output=run.model.output,
-        device=device,
-        precision=run.machine.precision.value,
-    )
+    predictions = _predict_held_out(run, trained, data)
     result = FoldResult(
         fold=fold,
         num_recordings=len(data.held_out_recordings),
@@ -98,7 +91,7 @@ def train_fold(
 def _new_model(run: FoldRun, fold: int, val_batch_size: int) -> Classifier:
     """A model with initial weights that depend on (seed, fold) alone."""
     text = f"{run.module.seed}/{fold}/weights".encode()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # weights are made on the CPU
         torch.manual_seed(int.from_bytes(blake2b(text, digest_size=7).digest()))
         model = build_classifier(
             run.model, num_classes=len(run.labels), slice_shape=run.recipe.slice_shape
@@ -152,6 +145,16 @@ def keyboard_interrupts() -> Iterator[None]:
     finally:
         if main:
             signal.signal(signal.SIGINT, handler)
+
+
+def _predict_held_out(run: FoldRun, trained: TrainedClassifier, data: FoldData) -> Predictions:
+    return predict(
+        trained.model,
+        data.val_reader(),
+        output=run.model.output,
+        device=torch.device("cuda" if run.machine.accelerator.value == "gpu" else "cpu"),
+        precision=run.machine.precision.value,
+    )
 
 
 def _release_memory() -> None:

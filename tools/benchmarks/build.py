@@ -10,8 +10,6 @@ and with several, and decoding alone, below which nobody gets. About 20 s a run 
 """
 
 import shutil
-import statistics
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +19,17 @@ from pathlib import Path
 from storage.errors import ConfigError
 from storage.options import option
 from tools.bars import bar
-from tools.benchmarks.chart import Bars, write_bars
+from tools.benchmarks.build_report import (
+    EXPLANATION,
+    MB,
+    Result,
+    Way,
+    median_of,
+    ratios_table,
+    ways_of,
+    ways_table,
+    write_chart,
+)
 from tools.benchmarks.process import Measured, check_measurable, run_measured
 from tools.benchmarks.recordings import (
     Recordings,
@@ -29,11 +37,10 @@ from tools.benchmarks.recordings import (
     join_recordings,
     link_recordings,
 )
-from tools.benchmarks.report import Section, Table, write_section
+from tools.benchmarks.report import Section, Table, command_words, write_section
 from tools.command import Arguments, Command
 
 MEL_SLICES, MEL_ROUNDS = 200, 5
-MB = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,38 +88,13 @@ COMMAND = Command(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
-    """One way of making slices, and its place in the tables."""
-
-    title: str
-    name: str
-    workers: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """Medians over the runs of one way."""
-
-    way: Way
-    work_s: float
-    work_cpu_s: float
-    whole_s: float
-    whole_cpu_s: float
-    startup_s: float
-    num_slices: int
-    stored_bytes: int
-    peak_bytes: int
-    above_imports_bytes: int
-
-
 def main(config: Sections, arguments: Arguments) -> None:
     """Measures all ways, prints the tables, writes what was asked for."""
     check_measurable()
     section = run_benchmark(config.benchmark, plot=arguments.plot)
     print(section.text())
     if arguments.markdown:
-        write_section(Path(arguments.markdown), section, sys.argv[1:])
+        write_section(Path(arguments.markdown), section, command_words("build", arguments))
 
 
 def run_benchmark(config: BuildBenchmarkConfig, *, plot: bool) -> Section:
@@ -135,89 +117,9 @@ def run_benchmark(config: BuildBenchmarkConfig, *, plot: bool) -> Section:
             parts += _long_parts(config, folder)
     name = "build " + config.label if config.label else "build"
     if plot:
-        parts.append(_write_chart(results, recordings.audio_s, name))
+        parts.append(write_chart(results, recordings.audio_s, name))
     title = "Building: recordings into slices" + (f" ({config.label})" if config.label else "")
     return Section(name=name, title=title, parts=tuple(parts))
-
-
-EXPLANATION = (
-    "Every process has one thread. Work: from the end of the imports, of the workers too, to the "
-    "end. Whole: from starting Python on. Per core: by CPU time of all processes together. "
-    "Decoding alone: libsndfile in blocks, nothing else. Files lie in the page cache; ours are "
-    "synced to disk, the .npy files are not."
-)
-
-
-def ways_of(workers: int) -> list[Way]:
-    """The ways to be measured, in the order of the table."""
-    return [
-        Way(title="notebook: librosa, .npy", name="notebook", workers=1),
-        Way(title=f"notebook in a joblib pool of {workers}", name="notebook", workers=workers),
-        Way(title="melbank, 1 worker", name="ours", workers=1),
-        Way(title=f"melbank, {workers} workers", name="ours", workers=workers),
-        Way(title="decoding alone", name="floor", workers=1),
-    ]
-
-
-def ways_table(results: list[Result], audio_s: float) -> Table:
-    """One row per way."""
-    columns = (
-        "way", "x real time", "x real time per core", "slices/s", "CPU ms/slice", "bytes/slice",
-        "startup s", "whole s", "peak MB", "above imports MB",
-    )  # fmt: skip
-    num_slices = max(result.num_slices for result in results)
-    rows = []
-    for result in results:
-        keeps = result.num_slices > 0
-        cells = (
-            result.way.title,
-            f"{audio_s / result.work_s:,.0f}",
-            f"{audio_s / result.work_cpu_s:,.0f}",
-            f"{num_slices / result.work_s:,.0f}",
-            f"{result.work_cpu_s / num_slices * 1e3:.2f}",
-            f"{result.stored_bytes / result.num_slices:,.0f}" if keeps else "-",
-            f"{result.startup_s:.1f}",
-            f"{result.whole_s:.1f}",
-            f"{result.peak_bytes / MB:,.0f}",
-            f"{result.above_imports_bytes / MB:,.0f}",
-        )
-        rows.append(cells)
-    return Table(columns=columns, rows=tuple(rows))
-
-
-def ratios_table(results: list[Result], mel: dict[str, float]) -> Table:
-    """What the numbers say, for the work and for the whole process."""
-    notebook, pool, one, several, floor = results
-    return Table(
-        columns=("ratio", "work", "whole process"),
-        rows=(
-            (
-                "melbank against the notebook, per core",
-                f"{notebook.work_cpu_s / one.work_cpu_s:.2f}",
-                f"{notebook.whole_cpu_s / one.whole_cpu_s:.2f}",
-            ),
-            (
-                f"melbank against the pool, {several.way.workers} processes each, by time",
-                f"{pool.work_s / several.work_s:.2f}",
-                f"{pool.whole_s / several.whole_s:.2f}",
-            ),
-            (
-                f"melbank with {several.way.workers} workers against 1, by time",
-                f"{one.work_s / several.work_s:.2f}",
-                f"{one.whole_s / several.whole_s:.2f}",
-            ),
-            (
-                "melbank's speed as a share of decoding alone, per core",
-                f"{floor.work_cpu_s / one.work_cpu_s:.0%}",
-                f"{floor.whole_cpu_s / one.whole_cpu_s:.0%}",
-            ),
-            (
-                "mel alone, against librosa, per core",
-                f"{mel['librosa_ms'] / mel['ours_ms']:.2f}",
-                "-",
-            ),
-        ),
-    )
 
 
 def _long_parts(config: BuildBenchmarkConfig, folder: Path) -> list[Table | str]:
@@ -227,7 +129,7 @@ def _long_parts(config: BuildBenchmarkConfig, folder: Path) -> list[Table | str]
     rows = []
     for way in ways_of(config.workers):
         if way.workers == 1:
-            result = _median(way, [_measure(way, recordings, folder)])
+            result = median_of(way, [_measure(way, recordings, folder)])
             seconds, mb = f"{result.work_s:.1f}", f"{result.peak_bytes / MB:,.0f}"
             rows.append((way.title, seconds, mb, f"{result.above_imports_bytes / MB:,.0f}"))
     return [
@@ -256,7 +158,7 @@ def _measure_ways(
             for way in ways:
                 measured[way].append(_measure(way, recordings, folder))
                 step(1)
-    return [_median(way, measured[way]) for way in ways]
+    return [median_of(way, measured[way]) for way in ways]
 
 
 def _measure(way: Way, recordings: Recordings, folder: Path) -> tuple[Measured, int]:
@@ -270,42 +172,6 @@ def _measure(way: Way, recordings: Recordings, folder: Path) -> tuple[Measured, 
     finally:
         shutil.rmtree(target)
     return measured, size
-
-
-def _median(way: Way, runs: list[tuple[Measured, int]]) -> Result:
-    measured = [one for one, _ in runs]
-    return Result(
-        way=way,
-        work_s=statistics.median(one.work_s for one in measured),
-        work_cpu_s=statistics.median(one.work_cpu_s for one in measured),
-        whole_s=statistics.median(one.whole_s for one in measured),
-        whole_cpu_s=statistics.median(one.startup_cpu_s + one.work_cpu_s for one in measured),
-        startup_s=statistics.median(one.startup_s for one in measured),
-        num_slices=measured[0].answer["num_slices"],
-        stored_bytes=runs[0][1],
-        peak_bytes=max(one.peak_bytes for one in measured),
-        above_imports_bytes=max(one.peak_bytes - one.imports_bytes for one in measured),
-    )
-
-
-def _write_chart(results: list[Result], audio_s: float, name: str) -> str:
-    """Writes the chart; returns the Markdown that shows it."""
-    file = Path("docs") / f"benchmark_{name.replace(' ', '_')}.png"
-    titles = tuple(result.way.title for result in results)
-    write_bars(
-        file,
-        Bars(
-            title="x real time, by the clock",
-            labels=titles,
-            values=tuple(audio_s / result.work_s for result in results),
-        ),
-        Bars(
-            title="x real time per core, by CPU time",
-            labels=titles,
-            values=tuple(audio_s / result.work_cpu_s for result in results),
-        ),
-    )
-    return f"![x real time of each way]({file.name})"
 
 
 @contextmanager

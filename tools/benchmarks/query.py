@@ -9,7 +9,6 @@ by label and a GROUP BY, all columns included. About a minute and 4 GB of memory
 """
 
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ import polars as pl
 from storage.errors import ConfigError
 from storage.options import option
 from storage.store import Store, open_store
-from tools.benchmarks.report import Section, Table, write_section
+from tools.benchmarks.report import Section, Table, command_words, write_section
 from tools.benchmarks.synthetic_index import write_index
 from tools.command import Arguments, Command
 
@@ -76,7 +75,7 @@ def main(config: Sections, arguments: Arguments) -> None:
     section = run_benchmark(config.benchmark)
     print(section.text())
     if arguments.markdown:
-        write_section(Path(arguments.markdown), section, sys.argv[1:])
+        write_section(Path(arguments.markdown), section, command_words("query", arguments))
 
 
 def run_benchmark(config: QueryBenchmarkConfig) -> Section:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from storage.errors import ConfigError
 from storage.workers import available_cores
+from tools.command import Arguments
+from tools.config import DEFAULT_CONFIG
 
 PACKAGES = ("numpy", "torch", "librosa", "soundfile", "polars", "zarr", "numcodecs", "h5py")
 HEAD = "# Benchmarks\n\nMade by `python -m tools.benchmark`; each section names its command.\n"
@@ -76,6 +78,17 @@ def write_section(file: Path, section: Section, command: Sequence[str]) -> None:
         text = f"{text.rstrip()}\n\n{block}\n"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
+
+
+def command_words(name: str, arguments: Arguments) -> list[str]:
+    """The words behind `python -m tools.benchmark` that give this result again."""
+    words = [name]
+    if arguments.config != DEFAULT_CONFIG:
+        words += ["--config", arguments.config]
+    words += arguments.overrides
+    if getattr(arguments, "plot", False):
+        words.append("--plot")
+    return [*words, "--markdown", arguments.markdown]
 
 
 def machine() -> str:

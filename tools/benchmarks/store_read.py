@@ -9,7 +9,6 @@ a minute; copies take 100 kB per slice, by default 4,096 of them.
 """
 
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from storage.options import option
 from storage.store import Store, open_store
 from tools.bars import bar
 from tools.benchmarks.peers import Peer, missing_peers, open_peers
-from tools.benchmarks.report import Section, Table, write_section
+from tools.benchmarks.report import Section, Table, command_words, write_section
 from tools.command import Arguments, Command
 from tools.config import StoreSection
 
@@ -77,7 +76,7 @@ def main(config: Sections, arguments: Arguments) -> None:
     section = run_benchmark(config.store, config.benchmark)
     print(section.text())
     if arguments.markdown:
-        write_section(Path(arguments.markdown), section, sys.argv[1:])
+        write_section(Path(arguments.markdown), section, command_words("store-read", arguments))
 
 
 def run_benchmark(url: str, config: StoreReadConfig) -> Section:
