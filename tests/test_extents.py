@@ -1,7 +1,9 @@
 """Extents are read as they lie, given as they were asked for, and bad ones are named."""
 
 import os
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,16 @@ def test_more_files_than_may_stay_open(tmp_path: Path) -> None:
     assert num_open(tmp_path) == 0
 
 
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual_s)
+
+
+@pytest.mark.usefixtures("eager_threads")
 def test_threads_do_not_close_each_others_files(tmp_path: Path) -> None:
     extents, cells = write_files(tmp_path, 2 * MAX_OPEN_FILES)
     wrong = []
