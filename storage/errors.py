@@ -6,6 +6,7 @@
     |- StoreError(OSError)              a store or shard set that is missing, foreign or unreadable
     |  |- DamageError                   bytes differ from what was written
     |- ObjectExistsError(FileExistsError)   a create-only put met other bytes
+    |- NonFiniteLossError               training met a loss that is no number (training/module.py)
 
 A message states the rule, the numbers and the way out, in one line.
 """

@@ -8,10 +8,14 @@ import polars as pl
 import soundfile
 
 RATE_HZ = 32_000
+LONG_S = 20.0
 
 
 def chirps(seconds: float, rng: np.random.Generator, rate_hz: int = RATE_HZ) -> np.ndarray:
     """Chirps over pink-like noise, float32 [S]: something at every frequency and level."""
+    if seconds > LONG_S:  # the same again and again
+        once = chirps(LONG_S, rng, rate_hz)
+        return np.resize(once, round(seconds * rate_hz))
     num = max(1, round(seconds * rate_hz))
     time_s = np.arange(num) / rate_hz
     noise = np.cumsum(rng.standard_normal(num)) * 1e-3 + rng.standard_normal(num) * 1e-3
