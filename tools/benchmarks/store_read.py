@@ -106,7 +106,7 @@ def speeds_table(speeds: list[Speed], missing: dict[str, str]) -> Table:
             speed.peer.title,
             f"{speed.one_s * 1e3:.3f}",
             f"{speed.batch_s * 1e3:.2f}",
-            f"{speed.batch_s / ours.batch_s:.1f}",
+            f"{speed.batch_s / ours.batch_s:.2g}",
             f"{1 / speed.pass_s:,.0f}",
         )
         for speed in speeds
