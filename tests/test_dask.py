@@ -94,7 +94,7 @@ class Building:
     def __init__(self, folder: Path, source: Path, part_slices: int) -> None:
         self.script = folder / "build.py"
         self.script.write_text(BUILD)
-        self.source = source
+        self.source = source.resolve()  # relative paths are taken from its folder
         self.part_slices = part_slices
 
     def start(self, store: Path, executor: str) -> "subprocess.Popen[str]":
