@@ -76,6 +76,11 @@ class Builder:
             process.wait()
 
 
+def wait_for_a_shard(store: Path, process: "subprocess.Popen[str]") -> None:
+    while process.poll() is None and not identities(store, "slices.zarr/c"):
+        time.sleep(0.01)
+
+
 def check_kills(num_kills: int, workers: int, source: Path, tmp_path: Path, seed: int) -> int:
     """Kills builds at random moments and finishes them; returns how many had begun to write."""
     builder = Builder(tmp_path, source)
@@ -87,7 +92,11 @@ def check_kills(num_kills: int, workers: int, source: Path, tmp_path: Path, seed
     for number in range(num_kills):
         store = tmp_path / f"store-{number}"
         process = builder.start(store, workers)
-        time.sleep(rng.uniform(0.1, 1.0) * seconds)
+        if number % 2:  # any moment; every other kill falls where parts are under way
+            time.sleep(rng.uniform(0.1, 1.0) * seconds)
+        else:
+            wait_for_a_shard(store, process)
+            time.sleep(rng.uniform(0, 0.1) * seconds)
         builder.kill(process)
         shards = identities(store, "slices.zarr/c")
         committed = identities(store, "index")
