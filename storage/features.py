@@ -9,6 +9,7 @@
 * `silent`: no cell above `amin`; centroid and peak are then null.
 """
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,15 +40,15 @@ def slice_features(
     """The features of one slice, from its mel power."""
     band_power_M = power_MT.sum(dim=1).numpy().astype(np.float64)
     total = float(band_power_M.sum())
-    silent = max_db <= 10 * np.log10(recipe.amin)
+    silent = max_db <= 10 * math.log10(recipe.amin)
     mean = max(total / power_MT.numel(), recipe.amin)
     features: Features = {
         "max_db": max_db,
-        "mean_db": 10 * float(np.log10(mean)),
+        "mean_db": 10 * math.log10(mean),
         "active_share": 0.0,
         "centroid_hz": None,
         "peak_hz": None,
-        "silent": bool(silent),
+        "silent": silent,
     }
     if not silent:
         features["active_share"] = _active_share(power_MT, recipe)
@@ -60,4 +61,5 @@ def _active_share(power_MT: "Tensor", recipe: Recipe) -> float:
     frame_power_T = power_MT.sum(dim=0).numpy()
     place = int(BACKGROUND_QUANTILE * (len(frame_power_T) - 1))
     background = max(float(np.partition(frame_power_T, place)[place]), recipe.amin)
-    return float((frame_power_T > background * 10 ** (ACTIVE_ABOVE_DB / 10)).mean())
+    threshold = background * 10 ** (ACTIVE_ABOVE_DB / 10)
+    return int(np.count_nonzero(frame_power_T > threshold)) / len(frame_power_T)

@@ -76,8 +76,8 @@ class MelTransform:
         recipe = self.recipe
         maximum = float(power_MT.max())
         if not maximum > recipe.amin:
-            return torch.full_like(power_MT, -recipe.top_db), 10 * float(np.log10(recipe.amin))
-        max_db = 10 * float(np.log10(maximum))
+            return torch.full_like(power_MT, -recipe.top_db), 10 * math.log10(recipe.amin)
+        max_db = 10 * math.log10(maximum)
         db_MT = power_MT.clamp_min(recipe.amin)
         np.log(db_MT.numpy(), out=db_MT.numpy())
         db_MT.mul_(10 / math.log(10)).sub_(max_db)

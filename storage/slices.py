@@ -32,17 +32,22 @@ def cut_slices(blocks: Iterable[np.ndarray], recipe: Recipe) -> Iterator[np.ndar
     asking for the next.
     """
     size, step = recipe.slice_samples, recipe.step_samples
-    held = np.zeros(0, np.float32)
-    held_from = start = total = 0
+    held = np.zeros(0, np.float32)  # what came in earlier blocks from `start` on
+    start = total = 0
     for block in blocks:
-        total += len(block)
-        held = np.concatenate([held[max(0, start - held_from) :], block])
-        held_from = total - len(held)
+        first, total = total, total + len(block)
         while start + size <= total:
-            yield held[start - held_from : start - held_from + size]
+            if start < first:
+                yield np.concatenate([held[start - first :], block[: start + size - first]])
+            else:
+                yield block[start - first : start - first + size]
             start += step
+        if start < first:
+            held = np.concatenate([held[start - first :], block])
+        else:
+            held = block[start - first :].copy()
     if start // step < num_slices(total, recipe):
-        yield _fill(held[start - held_from :], recipe)
+        yield _fill(held, recipe)
 
 
 def _fill(tail: np.ndarray, recipe: Recipe) -> np.ndarray:

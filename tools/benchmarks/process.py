@@ -23,7 +23,7 @@ PROC = Path("/proc")
 ROOT = Path(__file__).parents[2]
 WATCH_EVERY_S = 0.1
 SETTLE_S = 0.2  # until workers that have ended are accounted for
-# Speed is stated per core: no library may take more than one for itself.
+# Held to these, no library takes more than one core for itself.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -52,15 +52,18 @@ def check_measurable() -> None:
         raise ConfigError("this benchmark reads CPU time and memory from /proc: run it on Linux")
 
 
-def run_measured(module: str, arguments: Sequence[str]) -> Measured:
-    """Runs `python -m module RESULT STARTED arguments...`, which ends with `measure`."""
+def run_measured(module: str, arguments: Sequence[str], *, one_thread: bool = True) -> Measured:
+    """Runs `python -m module RESULT STARTED arguments...`, which ends with `measure`.
+
+    `one_thread` holds the numeric libraries to one thread in each process.
+    """
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         started = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "-m", module, str(result), str(started), *arguments],
             cwd=ROOT,
-            env={**os.environ, **ONE_THREAD},
+            env={**os.environ, **(ONE_THREAD if one_thread else {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
