@@ -19,7 +19,7 @@ from storage.state import pending_recordings, read_state
 from storage.tables import PLANS, read_tables, table_numbers
 from storage.workers import available_cores
 
-# Measured on real recordings, one core; see docs/benchmarks.md.
+# Measured on real recordings, one core, with: python -m tools.benchmark build
 ZSTD_SHARE = 0.73
 CPU_S_PER_SLICE = 0.0035
 
