@@ -108,9 +108,9 @@ class Building:
         )
 
     def finish(self, process: "subprocess.Popen[str]") -> tuple[int, str]:
-        """(exit code, what it said)"""
-        said = process.communicate(timeout=300)[1]
-        return process.returncode, said
+        """(exit code, what it said), less what distributed logs when a machine is slow."""
+        said = process.communicate(timeout=300)[1].splitlines(keepends=True)
+        return process.returncode, "".join(line for line in said if " - distributed" not in line)
 
 
 def wait_until(is_so: Callable[[], bool], seconds: float = 120) -> None:
@@ -141,14 +141,26 @@ def check_killed_worker(building: Building, cluster: Cluster, folder: Path) -> N
     assert building.finish(building.start(folder / "local", "local")) == (0, "")
     wanted = bytes_of(folder / "local")
     assert num_parts(folder / "local") >= 8
-    first, _ = cluster.add_worker(), cluster.add_worker()
-    process = building.start(folder / "store", cluster.executor)
-    wait_until(lambda: num_parts(folder / "store") >= 3 or process.poll() is not None)
-    first.kill()
-    committed_at_kill = num_parts(folder / "store")
+    cluster.add_worker()
+    total = num_parts(folder / "local")
+    for attempt in range(4):  # a quick build may be done before the kill: then once more
+        store = folder / f"store-{attempt}"
+        num_at_kill = build_with_a_kill(building, cluster, store)
+        assert bytes_of(store) == wanted
+        if num_at_kill < total:
+            return
+    pytest.fail("the worker was never killed half-way")
+
+
+def build_with_a_kill(building: Building, cluster: Cluster, store: Path) -> int:
+    """Builds, and kills a worker on the way; returns how many parts were committed then."""
+    doomed = cluster.add_worker()
+    process = building.start(store, cluster.executor)
+    wait_until(lambda: num_parts(store) >= 2 or process.poll() is not None)
+    doomed.kill()
+    num_at_kill = num_parts(store)
     assert building.finish(process) == (0, "")
-    assert committed_at_kill < num_parts(folder / "local")
-    assert bytes_of(folder / "store") == wanted
+    return num_at_kill
 
 
 @needs_dask
