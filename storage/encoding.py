@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def encode(db_MT: "Tensor", recipe: Recipe) -> np.ndarray:
     """Cells [M, T] of a slice, from dB relative to its maximum in [-top_db, 0]."""
-    return encode_unit((db_MT + recipe.top_db).div_(recipe.top_db), recipe)
+    return encode_unit((db_MT * (1 / recipe.top_db)).add_(1), recipe)
 
 
 def encode_unit(unit_MT: "Tensor", recipe: Recipe) -> np.ndarray:

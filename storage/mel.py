@@ -24,7 +24,7 @@ from storage.filterbank import mel_filterbank
 from storage.recipe import Recipe
 
 NUM_BANDS = 8
-BLOCK_FRAMES = 80
+BLOCK_FRAMES = 160
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

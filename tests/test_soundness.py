@@ -52,7 +52,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
             header_s = 0.0
         decoder = Decoder(path, RATE_HZ)
         try:
-            samples = np.concatenate(list(decoder))
+            samples = np.concatenate([block.copy() for block in decoder])
         except AudioError as error:
             return Outcome(status=REJECTED, samples=np.zeros(0, np.float32), reason=str(error))
         return Outcome(
