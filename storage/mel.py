@@ -51,8 +51,11 @@ class MelTransform:
         self._padded = torch.zeros(recipe.slice_samples + recipe.n_fft)
         self._power_TF = np.empty((recipe.num_frames, recipe.n_fft // 2 + 1), np.float32)
 
-    def power(self, samples_S: np.ndarray) -> Tensor:
-        """Mel power of one slice, float32 [M, T]; samples as float32 [S], full scale 1."""
+    def power(self, samples_S: np.ndarray, out: Tensor | None = None) -> Tensor:
+        """Mel power of one slice, float32 [M, T]; samples as float32 [S], full scale 1.
+
+        Written into `out` where it is given.
+        """
         recipe = self.recipe
         half = recipe.n_fft // 2
         self._padded[half : half + recipe.slice_samples] = torch.from_numpy(samples_S)
@@ -63,7 +66,7 @@ class MelTransform:
             np.square(spectrum_TF.real, out=self._power_TF[block])
             self._power_TF[block] += np.square(spectrum_TF.imag)
         power_TF = torch.from_numpy(self._power_TF)
-        mel_MT = torch.empty(recipe.slice_shape)
+        mel_MT = torch.empty(recipe.slice_shape) if out is None else out
         for band in self._bands:
             torch.matmul(band.weights_MF, power_TF[:, band.bins].T, out=mel_MT[band.mels])
         return mel_MT

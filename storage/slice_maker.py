@@ -21,7 +21,7 @@ from storage.npy_folder import NpyReader
 from storage.recipe import FOREIGN, Recipe
 from storage.slices import cut_slices
 
-GROUP_SLICES = 16
+GROUP_SLICES = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,6 +69,7 @@ class AudioSlices:
         self._recipe = recipe
         self._transform = MelTransform(recipe, filterbank_MF)
         self._centres_hz = band_centres_hz(filterbank_MF, recipe)
+        self._power_GMT = torch.empty(GROUP_SLICES, *recipe.slice_shape)  # fresh memory is slow
 
     def open(self, path: Path) -> Making:
         decoder = Decoder(path, self._recipe.sample_rate_hz)
@@ -77,12 +78,11 @@ class AudioSlices:
     def _cut(self, decoder: Decoder) -> Iterator[MadeSlice]:
         transform, recipe = self._transform, self._recipe
         slices = cut_slices(decoder, recipe)
-        while powers := [transform.power(samples_S) for samples_S in islice(slices, GROUP_SLICES)]:
-            levels = [transform.decibels(power_MT) for power_MT in powers]
-            cells = [encode(db_MT, recipe) for db_MT, _ in levels]
-            for power_MT, (_, max_db), cells_MT in zip(powers, levels, cells, strict=True):
+        while group := list(map(transform.power, islice(slices, GROUP_SLICES), self._power_GMT)):
+            for power_MT in group:
+                db_MT, max_db = transform.decibels(power_MT)
                 features = slice_features(power_MT, max_db, self._centres_hz, recipe)
-                yield MadeSlice(cells=cells_MT, features=features)
+                yield MadeSlice(cells=encode(db_MT, recipe), features=features)
 
 
 class NpySlices:

@@ -60,7 +60,11 @@ def _encoded_sound(kind: str) -> bytes:
 def _encode(kind: str, samples: np.ndarray, **how: object) -> bytes:
     data = io.BytesIO()
     name, subtype = FORMATS[kind]
-    soundfile.write(data, samples, RATE_HZ, format=name, subtype=subtype, **how)
+    with soundfile.SoundFile(
+        data, "w", RATE_HZ, samples.shape[1], format=name, subtype=subtype, **how
+    ) as file:
+        for start in range(0, len(samples), RATE_HZ):  # libsndfile crashes on long blocks of ogg
+            file.write(samples[start : start + RATE_HZ])
     return data.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""Our zarr shards are byte for byte those of zarr-python."""
+"""Our zarr shards are those of zarr-python, but for smaller blocks inside its zstd frames."""
 
 import json
 from pathlib import Path
@@ -6,14 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from numcodecs import zstd
 
 from storage.errors import DamageError
+from storage.extents import decode_chunk
 from storage.manifest import Manifest
 from storage.recipe import Recipe
 from storage.zarr_array import array_metadata, num_shards_of
 from storage.zarr_shards import (
     INDEX_BYTES,
     SLICES_PER_ZARR_SHARD,
+    ZSTD_LEVEL,
     decode_index,
     encode_chunk,
     encode_shard,
@@ -31,14 +34,29 @@ def array_on_disk(root: Path, recipe: Recipe) -> zarr.Array:
 
 
 @pytest.mark.parametrize("encoding", ["uint8", "float16", "float32"])
-def test_bytes_are_those_of_zarr_python(encoding: str, tmp_path: Path) -> None:
+def test_zarr_python_reads_what_we_write_and_we_what_it_writes(
+    encoding: str, tmp_path: Path
+) -> None:
     recipe = Recipe(encoding=encoding, **SMALL)
     shape = (SLICES_PER_ZARR_SHARD, *recipe.slice_shape)
     cells = (np.random.default_rng(0).random(shape) * 200 + 1).astype(recipe.dtype)
     array = array_on_disk(tmp_path, recipe)
     array[:] = cells
-    ours = encode_shard([encode_chunk(one) for one in cells], recipe)
-    assert (tmp_path / shard_name(0)).read_bytes() == ours
+    file = tmp_path / shard_name(0)
+    pairs = decode_index(file.read_bytes()[-INDEX_BYTES:], "it")
+    for (offset, length), slice_MT in zip(pairs, cells, strict=True):
+        out = np.empty(recipe.slice_bytes, np.uint8)
+        decode_chunk(file.read_bytes()[offset : offset + length], out)
+        assert out.tobytes() == slice_MT.tobytes()
+    file.write_bytes(encode_shard([encode_chunk(one) for one in cells[::-1]], recipe))
+    assert np.array_equal(array[:], cells[::-1])
+
+
+def test_blocks_of_their_own_save_bytes_where_the_bands_differ() -> None:
+    rng = np.random.default_rng(0)
+    level_M = np.repeat([20, 60, 120, 200], 32)[:, None]
+    cells = (level_M + rng.normal(0, 6, (128, 313))).astype(np.uint8)
+    assert len(encode_chunk(cells)) < 0.9 * len(zstd.compress(cells, ZSTD_LEVEL))
 
 
 def test_a_shard_is_filled_up_with_zeros(tmp_path: Path) -> None:
