@@ -31,7 +31,7 @@ def shard_name(shard_no: int) -> str:
 
 def encode_chunk(cells: np.ndarray) -> bytes:
     """One slice as an inner chunk."""
-    data = memoryview(np.ascontiguousarray(cells)).cast("B")
+    data = np.ascontiguousarray(cells).data.cast("B")
     frame = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj(size=len(data))
     size = -(-len(data) // BLOCKS_PER_CHUNK)
     pieces = []
