@@ -167,6 +167,7 @@ def test_the_best_checkpoint_holds_what_was_validated(kind: str, tmp_path: Path)
     assert not torch.equal(saved["0.weight"], watcher.epochs[best["epoch"]]["0.weight"])
 
 
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")  # it is the one that we resume from
 @pytest.mark.parametrize("kind", ["swa", "ema"])
 @pytest.mark.parametrize("epochs", [2, 4], ids=["before the start", "behind it"])
 def test_resuming_equals_never_having_stopped(kind: str, epochs: int, tmp_path: Path) -> None:
