@@ -6,11 +6,17 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+from sklearn.metrics import accuracy_score, average_precision_score, log_loss, roc_auc_score
 from torchmetrics.functional import kl_divergence as torchmetrics_kl_divergence
 
 from datasets.labels import Labels
-from training.metrics import Truth, accuracy, kl_divergence, macro_roc_auc
+from training.metrics import (
+    Truth,
+    accuracy,
+    kl_divergence,
+    macro_average_precision,
+    macro_roc_auc,
+)
 
 
 def distributions(num, classes, *, seed):
@@ -85,6 +91,22 @@ def test_macro_roc_auc_leaves_out_classes_without_positives_or_without_negatives
     assert math.isnan(macro_roc_auc(positives[:, [1, 3]], scores[:, [1, 3]]))
 
 
+def test_cmap_is_the_mean_over_classes_that_occur():
+    generator = np.random.default_rng(14)
+    positives = generator.random((90, 4)) < 0.3
+    positives[:, 2] = False
+    scores = generator.random((90, 4))
+    expected = average_precision_score(positives[:, [0, 1, 3]], scores[:, [0, 1, 3]])
+    assert macro_average_precision(positives, scores) == pytest.approx(expected)
+    assert math.isnan(macro_average_precision(positives[:, [2]], scores[:, [2]]))
+
+
+def test_average_precision_of_a_small_ranking_is_as_by_hand():
+    positives = np.array([[True], [False], [True], [False]])
+    scores = np.array([[0.9], [0.8], [0.7], [0.1]])
+    assert macro_average_precision(positives, scores) == pytest.approx((1 + 2 / 3) / 2)
+
+
 def test_accuracy_agrees_with_scikit_learn():
     predictions = distributions(80, 5, seed=10)
     primary = np.random.default_rng(11).integers(0, 5, 80)
@@ -138,4 +160,4 @@ def test_sigmoid_probabilities_are_compared_as_shares_in_kl(recordings):
 def test_without_slices_no_score_is_defined(recordings):
     truth = Truth.of(recordings, Labels(("a", "b", "c")), secondary_weight=0.5)
     scores = truth.score(np.zeros((0, 3)), np.zeros(0, np.int64))
-    assert all(map(math.isnan, (scores.kl, scores.roc_auc, scores.accuracy)))
+    assert all(map(math.isnan, (scores.kl, scores.roc_auc, scores.cmap, scores.accuracy)))

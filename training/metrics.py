@@ -1,10 +1,11 @@
 """Scores of probabilities against the labels of recordings.
 
     truth = Truth.of(recordings, labels, secondary_weight=0.5)
-    truth.score(probabilities, recording_no)  # Scores(kl=0.31, roc_auc=0.97, accuracy=0.92)
+    truth.score(probabilities, recording_no)  # Scores(kl=0.31, roc_auc=0.97, cmap=0.9, ...)
 
 Slices inherit the labels of their recording. KL divergence is the primary score; it and accuracy
-are NaN without slices, ROC-AUC also where no class has both slices with and without it.
+are NaN without slices, ROC-AUC also where no class has both slices with and without it, cmAP
+where no class has a positive slice.
 
 Shapes: N slices, R recordings, C classes.
 """
@@ -16,6 +17,7 @@ import numpy as np
 import polars as pl
 from scipy.special import xlogy
 from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score
 
 from datasets.labels import Labels
 
@@ -29,6 +31,7 @@ class Scores:
 
     kl: float
     roc_auc: float
+    cmap: float
     accuracy: float
 
 
@@ -59,11 +62,13 @@ class Truth:
     def score(self, probabilities_NC: np.ndarray, recording_no_N: np.ndarray) -> Scores:
         """Scores of N slices of these recordings; for KL rows are brought to sum one."""
         if not len(probabilities_NC):
-            return Scores(kl=np.nan, roc_auc=np.nan, accuracy=np.nan)
+            return Scores(kl=np.nan, roc_auc=np.nan, cmap=np.nan, accuracy=np.nan)
         total = probabilities_NC.sum(1, keepdims=True)
+        positives_NC = self.positives_RC[recording_no_N]
         return Scores(
             kl=kl_divergence(self.targets_RC[recording_no_N], probabilities_NC / total),
-            roc_auc=macro_roc_auc(self.positives_RC[recording_no_N], probabilities_NC),
+            roc_auc=macro_roc_auc(positives_NC, probabilities_NC),
+            cmap=macro_average_precision(positives_NC, probabilities_NC),
             accuracy=accuracy(self.primary_R[recording_no_N], probabilities_NC),
         )
 
@@ -98,6 +103,19 @@ def macro_roc_auc(positives_NC: np.ndarray, probabilities_NC: np.ndarray) -> flo
         above = ranks[is_positive].sum() - positive * (positive + 1) / 2
         areas.append(above / (float(positive) * float(negative)))
     return float(np.mean(areas)) if areas else float("nan")
+
+
+def macro_average_precision(positives_NC: np.ndarray, probabilities_NC: np.ndarray) -> float:
+    """cmAP: mean over classes of the average precision, as in BirdCLEF 2021 to 2023.
+
+    Classes without positives are left out; scikit-learn's definition, without interpolation.
+    """
+    defined = np.flatnonzero(positives_NC.any(0))
+    precisions = [
+        average_precision_score(positives_NC[:, place], probabilities_NC[:, place])
+        for place in defined
+    ]
+    return float(np.mean(precisions)) if precisions else float("nan")
 
 
 def accuracy(primary_N: np.ndarray, probabilities_NC: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 from training.experiment import Experiment
 from training.metrics import Scores
 
-COLUMNS = ("fold", "recordings", "slices", "epoch", "KL", "ROC-AUC", "accuracy", "minutes")
+COLUMNS = ("fold", "recordings", "slices", "epoch", "KL", "ROC-AUC", "cmAP", "accuracy", "minutes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class TrainingReport:
     overall: Scores
 
     def table(self) -> str:
-        """Folds with KL, ROC-AUC and accuracy, and all together."""
+        """Folds with KL, ROC-AUC, cmAP and accuracy, and all together."""
         lines = [
             (
                 str(result.fold),
@@ -79,10 +79,9 @@ def format_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join([row(header), rule, *map(row, lines[:-1]), rule, row(lines[-1])])
 
 
-def _score_cells(scores: Scores) -> tuple[str, str, str]:
-    values = (scores.kl, scores.roc_auc, scores.accuracy)
-    kl, roc_auc, accuracy = ("-" if math.isnan(value) else f"{value:.4f}" for value in values)
-    return kl, roc_auc, accuracy
+def _score_cells(scores: Scores) -> list[str]:
+    values = (scores.kl, scores.roc_auc, scores.cmap, scores.accuracy)
+    return ["-" if math.isnan(value) else f"{value:.4f}" for value in values]
 
 
 def _without_nan(value: Any) -> Any:
