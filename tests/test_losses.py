@@ -40,6 +40,16 @@ def test_losses_are_least_where_the_prediction_is_perfect(name, batch):
     assert loss_of(name)(20 - 40 * hard, hard).min() > 1
 
 
+def test_label_smoothing_agrees_with_torch(batch):
+    logits, hard, _ = batch
+    expected = functional.cross_entropy(logits, hard, label_smoothing=0.2, reduction="none")
+    torch.testing.assert_close(loss_of("ce", label_smoothing=0.2)(logits, hard), expected)
+    torch.testing.assert_close(
+        loss_of("bce", label_smoothing=0.2)(logits, hard),
+        loss_of("bce")(logits, 0.8 * hard + 0.2 / hard.shape[1]),
+    )
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_half_precision_logits_give_32_bit_losses(name, batch):
     logits, _, soft = batch
@@ -102,6 +112,7 @@ def test_a_target_without_labels_gives_a_finite_loss_and_gradient(name, batch):
     [
         ({"name": "bee"}, "loss.name=bee is none of bce, ce, focal, kl"),
         ({"secondary_weight": 2.0}, "loss.secondary_weight must lie in 0 to 1"),
+        ({"label_smoothing": 1.0}, "label_smoothing"),
         ({"focal_gamma": -1.0}, "loss.focal_gamma must not be negative"),
     ],
     ids=["name", "weight", "gamma"],

@@ -24,6 +24,7 @@ class LossConfig:
 
     name: str = option("bce", "bce, ce, focal or kl")
     secondary_weight: float = option(0.5, "target value of a secondary label; the primary has 1")
+    label_smoothing: float = option(0.0, "share of each target that is spread over all classes")
     focal_gamma: float = option(2.0, "focal: how fast easy cells lose weight; 0 is bce")
 
     def __post_init__(self) -> None:
@@ -33,13 +34,31 @@ class LossConfig:
             raise ConfigError(
                 f"loss.secondary_weight must lie in 0 to 1, not {self.secondary_weight}"
             )
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(
+                f"loss.label_smoothing must lie in 0 to 1, not {self.label_smoothing}"
+            )
         if self.focal_gamma < 0:
             raise ConfigError(f"loss.focal_gamma must not be negative, not {self.focal_gamma}")
 
 
 def build_loss(config: LossConfig) -> Loss:
     """The loss of a config: (logits, targets) -> float32 [B]."""
-    return LOSSES[config.name](config)
+    loss = LOSSES[config.name](config)
+    return smoothed(loss, config.label_smoothing) if config.label_smoothing else loss
+
+
+def smoothed(loss: Loss, smoothing: float) -> Loss:
+    """A loss of targets of which a share is spread evenly over all classes.
+
+    Source: Szegedy et al., CVPR 2016, section 7; the sum of a row that is one stays one.
+    """
+
+    def smooth_loss(logits: Tensor, targets: Tensor) -> Tensor:
+        spread = smoothing / targets.shape[1]
+        return loss(logits, targets * (1 - smoothing) + spread)
+
+    return smooth_loss
 
 
 def bce(logits: Tensor, targets: Tensor) -> Tensor:
