@@ -115,7 +115,7 @@ def test_a_target_without_labels_gives_a_finite_loss_and_gradient(name, batch):
         ({"label_smoothing": 1.0}, "label_smoothing"),
         ({"focal_gamma": -1.0}, "loss.focal_gamma must not be negative"),
     ],
-    ids=["name", "weight", "gamma"],
+    ids=["name", "weight", "smoothing", "gamma"],
 )
 def test_impossible_values_are_refused_by_name(options, message):
     with pytest.raises(ConfigError, match=message):
