@@ -48,6 +48,15 @@ def random_unit(bits: np.ndarray) -> np.ndarray:
     return np.asarray((bits >> np.uint64(11)) * 2.0**-53)
 
 
+def sort_bits(bits: np.ndarray) -> np.ndarray:
+    """Which of random bits comes at which place when sorted, int64 [n], as a stable sort has it."""
+    order = np.argsort(bits)
+    ordered = bits[order]
+    if (ordered[1:] == ordered[:-1]).any():  # rare, and the order then that of the processor
+        order = np.argsort(bits, kind="stable")
+    return order
+
+
 def _mix(bits: np.ndarray) -> np.ndarray:
     """A bijection on uint64 in which each output bit depends on all input bits."""
     bits = (bits ^ (bits >> _SHIFTS[0])) * _FACTORS[0]

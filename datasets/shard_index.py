@@ -5,17 +5,25 @@ shards.extents(rows)  # each slice's place in its tar, behind the .npy header
 """
 
 import io
+import os
 
 import numpy as np
 import polars as pl
 
-from datasets.shard_format import INDEX, RECORDINGS, FileEntry, ShardManifest
+from datasets.shard_format import (
+    INDEX,
+    LABEL_HASH,
+    PLACE_SCHEMA,
+    RECORDINGS,
+    FileEntry,
+    ShardManifest,
+)
 from storage.errors import DamageError, StoreError
-from storage.extents import RAW, Extents
+from storage.extents import RAW, Extents, find_rows
 from storage.objects import LocalObjects, digest, open_objects
 from storage.recipe import Recipe
 
-_PLACE = ("shard", "offset", "length")
+_WAY_OUT = "run tools.write_shards again, or tools.index_shards if the tars are not of melbank"
 
 
 class ShardSet:
@@ -25,7 +33,7 @@ class ShardSet:
         objects = open_objects(url)
         manifest = ShardManifest.read(objects)
         for name, entry in manifest.shards.items():
-            _check_size(objects, name, entry)
+            check_file(objects, name, entry)
         self.url = url
         self.recipe: Recipe = manifest.recipe
         self.store_id: str = manifest.store_id
@@ -34,16 +42,18 @@ class ShardSet:
         if (index["length"] != self.recipe.slice_bytes).any():
             raise StoreError(
                 f"{objects.path(INDEX)} has slices that are not {self.recipe.slice_bytes} bytes "
-                "long, as the recipe in shards.json has it"
+                f"long, as the recipe in shards.json has it: {_WAY_OUT}"
             )
         names = list(manifest.shards)
         self._objects = tuple(str(objects.path(name)) for name in names)
         numbers = {name: number for number, name in enumerate(names)}
         self._object_no = index["shard"].replace_strict(numbers, return_dtype=pl.Int32).to_numpy()
         self._offset = index["offset"].to_numpy()
-        self._index = index.drop(_PLACE)
+        self._index = index.drop(*PLACE_SCHEMA, LABEL_HASH)
         self._rows = self._index["row"].to_numpy()
         self._crc32c = self._index["crc32c"].to_numpy()
+        if (np.diff(self._rows) < 1).any() or self._recordings["num_slices"].sum() != len(index):
+            raise DamageError(f"{objects.path(INDEX)} has rows twice, or too few: {_WAY_OUT}")
 
     def recordings(self) -> pl.DataFrame:
         """One line per recording, sorted by `first_row`, as the store had it."""
@@ -55,20 +65,14 @@ class ShardSet:
 
     def extents(self, rows: np.ndarray) -> Extents:
         """Where the slices of int64 rows [n] lie, in that order; StoreError on an unknown row."""
-        places = np.searchsorted(self._rows, rows)
-        found = places < len(self._rows)
-        found[found] = self._rows[places[found]] == rows[found]
-        if not found.all():
-            raise StoreError(
-                f"row {rows[~found][0]} is not in {self.url}, which has {len(self._rows):,} slices"
-            )
+        places = find_rows(self._rows, rows, self.url)
         return Extents(
             objects=self._objects,
             object_no=self._object_no[places],
             offset=self._offset[places],
             length=np.full(len(rows), self.recipe.slice_bytes, np.int64),
             crc32c=self._crc32c[places],
-            codec=RAW,
+            codecs=(RAW,) * len(self._objects),
         )
 
 
@@ -81,27 +85,28 @@ def open_shards(url: str) -> ShardSet:
     return ShardSet(url)
 
 
-def _check_size(objects: LocalObjects, name: str, entry: FileEntry) -> None:
+def check_file(objects: LocalObjects, name: str, entry: FileEntry) -> None:
+    """Raises DamageError, naming the file, unless it can be read and has its size."""
     path = objects.path(name)
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise DamageError(
-            f"{path} is missing or unreadable ({error.strerror}): run tools.write_shards again"
-        ) from error
+        raise DamageError(f"{path} is missing ({error.strerror}): {_WAY_OUT}") from error
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise DamageError(f"{path} is no file that may be read: take it away; then {_WAY_OUT}")
     if size != entry.size_bytes:
         raise DamageError(
             f"{path} has {size:,} bytes where shards.json has {entry.size_bytes:,}: it is stale "
-            "or truncated; run tools.write_shards again"
+            f"or truncated; {_WAY_OUT}"
         )
 
 
 def _read_table(objects: LocalObjects, name: str, entry: FileEntry) -> pl.DataFrame:
-    _check_size(objects, name, entry)
+    check_file(objects, name, entry)
     data = objects.get(name)
     if digest(data) != entry.sha256:
         raise DamageError(
             f"{objects.path(name)} differs from its checksum in shards.json: it is stale or "
-            "damaged; run tools.write_shards again"
+            f"damaged; {_WAY_OUT}"
         )
     return pl.read_parquet(io.BytesIO(data))

@@ -11,9 +11,14 @@ from storage.extents import Extents
 from storage.recipe import Recipe
 from storage.sql import check_select
 
+SOURCE = "source"  # column of the recordings of a mix: the name of the source
+OWN_ID = "own_recording_id"  # column of those: the id in its own source, where a mix renamed it
+SOURCE_ROWS = 1 << 40  # the rows of the k-th source of a mix begin at k times this
+
 
 class SliceSource(Protocol):
-    """Slices by row, with their index; `storage.store.Store` and `datasets.shard_index.ShardSet`.
+    """Slices by row, with their index: `storage.store.Store`, `datasets.shard_index.ShardSet`, and
+    `datasets.source_mix.SourceMix` over several of them.
 
     The slices of a recording are the rows from its `first_row` on, in the order of `slice_no`.
     Rows increase, with gaps; a row means the same slice in a store and in shards made from it.
@@ -46,6 +51,11 @@ class SliceSource(Protocol):
 
     def extents(self, rows: np.ndarray) -> Extents:
         """Where the slices of these rows (int64 [n], any order) lie."""
+
+
+def own_rows(rows: np.ndarray) -> np.ndarray:
+    """Rows as the source itself counts them, int64 [n], whatever its place in a mix."""
+    return np.asarray(rows % SOURCE_ROWS)
 
 
 def select_recordings(

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from storage.errors import StoreError
-from storage.extents import ZSTD_CRC32C, ExtentReader, Extents
+from storage.extents import ZSTD_CRC32C, ExtentReader, Extents, find_rows
 from storage.late_join import late_join
 from storage.manifest import Manifest
 from storage.objects import LocalObjects, open_objects
@@ -24,20 +24,26 @@ from storage.recipe import Recipe
 from storage.sql import select
 from storage.state import StoreState, read_state
 from storage.tables import DUPLICATE, INDEX, read_tables
-from storage.zarr_shards import INDEX_BYTES, SLICES_PER_ZARR_SHARD, decode_index, shard_name
+from storage.zarr_shards import (
+    INDEX_BYTES,
+    SLICES_PER_ZARR_SHARD,
+    chunk_edges,
+    decode_index,
+    shard_name,
+)
 
 RECORDING_NO = "#recording_no"  # no column of a csv is called that
 
 
 @dataclass(slots=True)
 class ShardIndexes:
-    """Where each slice lies in its zarr shard; read when first asked for, then kept."""
+    """Where each slice lies in its zarr shard; read when first asked for, then kept: 4 kB each."""
 
     objects: LocalObjects
     known: dict[int, np.ndarray] = field(default_factory=dict)
 
-    def of(self, shard_no: int) -> np.ndarray:
-        """(offset, length) of each chunk of a zarr shard, int64 [1024, 2]."""
+    def edges(self, shard_no: int) -> np.ndarray:
+        """Where the chunks of a zarr shard begin and the last one ends, bytes, [1025]."""
         if shard_no not in self.known:
             name = shard_name(shard_no)
             path = self.objects.path(name)
@@ -49,7 +55,7 @@ class ShardIndexes:
                 raise StoreError(
                     f"{path} cannot be read ({error.strerror}): run tools.verify --repair"
                 ) from error
-            self.known[shard_no] = decode_index(tail, str(path))
+            self.known[shard_no] = chunk_edges(decode_index(tail, str(path)), str(path))
         return self.known[shard_no]
 
 
@@ -129,24 +135,19 @@ class Store:
 
     def extents(self, rows: np.ndarray) -> Extents:
         """Where the slices of int64 rows [n] lie, in that order; StoreError on an unknown row."""
-        places = np.searchsorted(self._rows, rows)
-        found = places < len(self._rows)
-        found[found] = self._rows[places[found]] == rows[found]
-        if not found.all():
-            raise StoreError(
-                f"row {rows[~found][0]} is not in {self.url}, which has {len(self._rows):,} slices"
-            )
+        places = find_rows(self._rows, rows, self.url)
         shard_of_row, place = np.divmod(rows, SLICES_PER_ZARR_SHARD)
         shards, object_no = np.unique(shard_of_row, return_inverse=True)
-        indexes = np.array([self._shards.of(shard_no) for shard_no in shards.tolist()], np.int64)
-        pairs = indexes.reshape(-1, SLICES_PER_ZARR_SHARD, 2)[object_no, place]
+        edges = [self._shards.edges(shard_no) for shard_no in shards.tolist()]
+        table = np.array(edges).reshape(-1, SLICES_PER_ZARR_SHARD + 1)
+        offset = table[object_no, place].astype(np.int64)
         return Extents(
             objects=tuple(str(self.objects.path(shard_name(int(shard_no)))) for shard_no in shards),
             object_no=object_no.astype(np.int32),
-            offset=pairs[:, 0],
-            length=pairs[:, 1],
+            offset=offset,
+            length=table[object_no, place + 1].astype(np.int64) - offset,
             crc32c=self._crc32c[places],
-            codec=ZSTD_CRC32C,
+            codecs=(ZSTD_CRC32C,) * len(shards),
         )
 
     @cached_property

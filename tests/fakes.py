@@ -45,7 +45,7 @@ class FakeSource:
             offset=places * self.recipe.slice_bytes,
             length=np.full(len(rows), self.recipe.slice_bytes),
             crc32c=self.index["crc32c"].to_numpy()[places],
-            codec=RAW,
+            codecs=(RAW,),
         )
 
     def read(self, rows: np.ndarray) -> np.ndarray:

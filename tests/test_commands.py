@@ -222,7 +222,8 @@ def test_all_real_recordings_together_add_up(
 
 
 @pytest.mark.parametrize(
-    "name", ["build_store", "write_shards", "train", "query", "verify", "compact", "demo"]
+    "name",
+    ["build_store", "write_shards", "train", "show_plan", "query", "verify", "compact", "demo"],
 )
 def test_help_shows_examples_and_keys(name: str) -> None:
     words = [sys.executable, "-m", f"tools.{name}", "--help"]

@@ -14,20 +14,24 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from datasets.augment import AugmentConfig, MixupConfig, TimeShiftConfig
+from datasets.augment import AugmentConfig
+from datasets.augment_mix import MixupConfig
+from datasets.augment_place import TimeShiftConfig
 from datasets.epoch_plan import SamplingConfig, plan_all
 from datasets.folds import FoldConfig
 from datasets.reader import BatchReader, LoaderConfig
 from storage.errors import ConfigError, StoreError
 from tests.learnable import write_learnable_source
 from training.checkpoints import read_checkpoint
-from training.cross_validation import TrainingConfig, fold_data, split_recordings, train_folds
+from training.config import TrainingConfig
+from training.cross_validation import train_folds
 from training.experiment import ExperimentConfig
 from training.losses import LossConfig
 from training.models import Classifier, ModelConfig
 from training.module import NonFiniteLossError
 from training.optimizers import OptimizerConfig
 from training.predict import predict, target_lists
+from training.split import fold_data, split_recordings
 from training.trainer import TrainerConfig
 
 FOLDS = [1, 3]
@@ -218,7 +222,7 @@ def test_the_checkpoint_is_that_of_the_best_epoch(report):
 def test_the_table_has_a_line_per_fold_and_one_for_all(report):
     lines = report.table().splitlines()
     assert lines[0].split() == [
-        "fold", "recordings", "slices", "epoch", "KL", "ROC-AUC", "accuracy", "minutes",
+        "fold", "recordings", "slices", "epoch", "KL", "ROC-AUC", "cmAP", "accuracy", "minutes",
     ]  # fmt: skip
     assert [line.split()[0] for line in lines if not line.startswith("-")][1:] == ["1", "3", "all"]
     assert f"{report.overall.kl:.4f}" in lines[-1]
@@ -299,7 +303,7 @@ def test_secondary_labels_are_learned_with_their_weight(source, tmp_path):
     second = source.table.with_columns(secondary_labels=pl.lit(["a"], dtype=pl.List(pl.String)))
     config = config_in(tmp_path, loss=LossConfig(secondary_weight=0.25))
     split = split_recordings(replace(source, table=second), config)
-    assert split.targets_RC[1].tolist() == [0.25, 1, 0]
+    assert split.targets.hard[1].tolist() == [0.25, 1, 0]
 
 
 def test_early_stopping_counts_epochs_without_a_better_kl(source, tmp_path):

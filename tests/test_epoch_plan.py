@@ -65,6 +65,87 @@ def test_a_plan_names_rows_of_its_recordings_and_is_as_long_as_every_other(
     assert plan.digest == again.digest
 
 
+@given(
+    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=40),
+    config=CONFIGS | ALL_SLICES,
+    seed=st.integers(0, 2**40),
+)
+def test_the_order_of_the_lines_changes_nothing(lengths, config, seed):
+    table = fake_recordings(lengths)
+    if table["rating"].sum() == 0 and "0" in config.rating_weights:
+        return
+    levels = slice_levels(table)
+    shuffled = table.sample(fraction=1, shuffle=True, seed=seed % 1000)
+    one = plan_train(table, config, seed=seed, epoch=2, slice_index=levels)
+    other = plan_train(shuffled, config, seed=seed, epoch=2, slice_index=levels)
+    assert np.array_equal(one.rows, other.rows)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=60),
+    labels=st.integers(1, 6),
+    config=CONFIGS | ALL_SLICES,
+    seed=st.integers(0, 2**40),
+    epoch=st.integers(0, 1000),
+)
+def test_each_recording_and_each_class_is_less_than_one_from_its_expectation(
+    lengths, labels, config, seed, epoch
+):
+    """The expectation is worked out here anew, class by class."""
+    table = fake_recordings(lengths, num_labels=labels)
+    weights = {float(rating): weight for rating, weight in config.rating_weights.items()}
+    usual = lengths if config.slice_choice == "all" else config.slices_per_recording
+    mass = np.array([weights.get(rating, 1.0) for rating in table["rating"]]) * usual
+    if mass.sum() == 0:
+        return
+    exponent = {"none": 0.0, "sqrt": 0.5, "uniform": 1.0}.get(config.balance, 0.3)
+    classes = table["primary_label"].to_numpy()
+    masses = {name: mass[classes == name].sum() for name in set(classes)}
+    shares = {name: m ** (1 - exponent) if m else 0.0 for name, m in masses.items()}
+    plan = plan_train(table, config, seed=seed, epoch=epoch, slice_index=slice_levels(table))
+    scale = len(plan) / sum(shares.values())
+    drawn = np.bincount(plan.recording_no, minlength=len(table))
+    for name, share in shares.items():
+        mine = classes == name
+        assert abs(drawn[mine].sum() - share * scale) < 1 + 1e-6
+        expected = mass[mine] * (share * scale / masses[name] if masses[name] else 0.0)
+        assert np.abs(drawn[mine] - expected).max() < 1 + 1e-6
+
+
+@given(
+    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=40),
+    config=CONFIGS | ALL_SLICES,
+    seed=st.integers(0, 2**40),
+)
+def test_the_description_adds_up(lengths, config, seed):
+    table = fake_recordings(lengths)
+    if table["rating"].sum() == 0 and "0" in config.rating_weights:
+        return
+    plan = plan_train(table, config, seed=seed, epoch=0, slice_index=slice_levels(table))
+    lines = plan.describe()
+    assert lines["primary_label"].to_list() == sorted(set(table["primary_label"]))
+    assert lines["recordings"].sum() == len(table)
+    assert lines["recordings_seen"].sum() == len(np.unique(plan.recording_no))
+    assert lines["samples"].sum() == len(plan)
+    assert lines["share"].sum() == pytest.approx(1)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 20), min_size=2, max_size=30),
+    draws=st.integers(1, 4),
+    seed=st.integers(0, 2**40),
+    data=st.data(),
+)
+def test_recordings_that_come_or_go_leave_the_others_as_they_are(lengths, draws, seed, data):
+    table = fake_recordings(lengths)
+    kept = data.draw(st.lists(st.booleans(), min_size=len(table), max_size=len(table)).filter(any))
+    some = table.filter(pl.Series(kept))
+    config = SamplingConfig(slices_per_recording=draws)
+    whole = plan_train(table, config, seed=seed, epoch=1)
+    part = plan_train(some, config, seed=seed, epoch=1)
+    assert np.array_equal(whole.rows[np.array(kept)[whole.recording_no]], part.rows)
+
+
 def test_without_balance_each_recording_comes_equally_often():
     config = SamplingConfig(slices_per_recording=3)
     plan = plan_train(TABLE, config, seed=1, epoch=0)

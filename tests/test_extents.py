@@ -29,7 +29,7 @@ def write_files(folder: Path, num_files: int) -> tuple[Extents, np.ndarray]:
         offset=4 + np.tile(np.arange(PER_FILE) * size, num_files),
         length=np.full(len(cells), size),
         crc32c=np.array([crc32c(one) for one in cells], np.uint32),
-        codec=RAW,
+        codecs=(RAW,) * num_files,
     )
     return extents, cells
 

@@ -80,7 +80,10 @@ def _section_lines(section: type[Any], prefix: str) -> list[str]:
     lines: list[str] = []
     for entry in fields(section):
         name = prefix + entry.name
-        if is_dataclass(kinds[entry.name]):
+        values = typing.get_args(kinds[entry.name])[1:]  # of sections by name, such as sources
+        if values and is_dataclass(values[0]):
+            lines += _section_lines(typing.cast("type[Any]", values[0]), f"{name}.NAME.")
+        elif is_dataclass(kinds[entry.name]):
             lines += _section_lines(kinds[entry.name], f"{name}.")
         else:
             shown = f"{name}={_shown_default(entry)}"

@@ -6,8 +6,9 @@ that no section has is an error with a hint.
 """
 
 import difflib
+import typing
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,10 +25,13 @@ SECTIONS = (
     "recipe",
     "store",
     "shards",
+    "sources",
+    "background",
     "limit",
     "seed",
     "build",
     "write_shards",
+    "index_shards",
     "sampling",
     "folds",
     "train_folds",
@@ -87,6 +91,7 @@ def load_config(sections: type[Section], file: str, overrides: Sequence[str] = (
     base = OmegaConf.structured(sections)
     _unlock(base)
     mine = OmegaConf.masked_copy(given, [name for name in given if name in used])
+    _add_entries(base, mine, sections)
     try:
         config = OmegaConf.to_object(OmegaConf.merge(base, mine))
     except ConfigKeyError as error:
@@ -137,6 +142,16 @@ def _unlock(node: Any) -> None:
         if not node._is_none():
             for key in node:
                 _unlock(node._get_node(key))
+
+
+def _add_entries(base: DictConfig, given: DictConfig, sections: type[Any]) -> None:
+    """Makes the entries of sections by name, such as sources; merging would make them read-only."""
+    for name, kind in typing.get_type_hints(sections).items():
+        entry = typing.get_args(kind)[1] if typing.get_origin(kind) is dict else None
+        if is_dataclass(entry) and isinstance(given.get(name), DictConfig):
+            for key in given[name]:
+                base[name][key] = entry
+                _unlock(base[name][key])
 
 
 def _hint(name: str, known: Any) -> str:

@@ -1,9 +1,15 @@
-"""Train a classifier on folds of a store or of its tar shards.
+"""Train a classifier on folds of a store, of its tar shards, or of several of them.
 
     python -m tools.train store=data/store
     python -m tools.train shards=data/shards model.backbone=resnet50 train_loader.batch_size=4
     python -m tools.train --config configs/birdclef2025.yaml train_folds=[0,1]
     python -m tools.train store=data/store limit=100 trainer.epochs=2
+    python -m tools.train sources.focal.store=data/store \\
+        sources.pool.shards=data/pool sources.pool.weight=0.3 sources.pool.train_only=true
+    python -m tools.train background.store=data/noise augment.background.p=0.3
+
+Several sources are learned from together, each with its share of the samples; then store= is not
+read. sources.NAME.targets takes soft targets, such as an oof.parquet.
 
 Makes an experiment: weights/exp_001/fold_0.ckpt, preds/exp_001/ with oof.parquet,
 embeddings.parquet and scores.json, and configs/exp_001.yaml, which does the same again.
@@ -12,12 +18,15 @@ embeddings.parquet and scores.json, and configs/exp_001.yaml, which does the sam
 import sys
 from dataclasses import dataclass
 
-from datasets.shard_index import open_shards
+from datasets.slice_source import SliceSource
+from datasets.source_mix import open_source, open_sources
+from storage.errors import ConfigError
 from storage.options import option
-from storage.store import open_store
 from tools.command import Arguments, Command, run
 from tools.config import StoreSection
-from training.cross_validation import TrainingConfig, train_folds
+from training.config import TrainingConfig
+from training.cross_validation import train_folds
+from training.ranks import is_first_rank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +41,24 @@ COMMAND = Command(doc=__doc__, sections=Sections)
 
 def main(config: Sections, _: Arguments) -> None:
     """Trains, prints the scores of each fold and of all together."""
-    source = open_shards(config.shards) if config.shards else open_store(config.store)
-    report = train_folds(source, config, say=print)
+    behind = config.background
+    background = open_source(store=behind.store, shards=behind.shards) if behind.given else None
+    report = train_folds(open_training(config), config, say=print, background=background)
+    if not is_first_rank():
+        return
     print(report.table())
     experiment = report.experiment
     print(f"weights: {experiment.weights}\npredictions: {experiment.preds}")
     print(f"config: {experiment.config_file}")
+
+
+def open_training(config: Sections) -> SliceSource:
+    """The source that a config names, or the mix of several."""
+    if not config.sources:
+        return open_source(store=config.store, shards=config.shards)
+    if config.shards:
+        raise ConfigError(f"shards={config.shards} beside sources: give it as one of them")
+    return open_sources(config.sources)
 
 
 if __name__ == "__main__":

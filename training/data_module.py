@@ -1,37 +1,57 @@
 """The data of one fold: a reader that trains on the others, and one that scores on this one."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars
 import pytorch_lightning as pl
 
-from datasets.epoch_plan import EpochPlan, EpochPlanner, SamplingConfig, plan_all
+from datasets.background import BackgroundPlan
+from datasets.epoch_plan import (
+    EpochPlan,
+    EpochPlanner,
+    SamplingConfig,
+    needs_slice_index,
+    plan_all,
+)
+from datasets.quarantine import BadSlice
 from datasets.reader import BatchReader, LoaderConfig
 from datasets.slice_source import SliceSource
+from datasets.targets import Targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldData:
-    """What is read for one fold. `targets` float32 [all recordings of the source, C]."""
+    """What is read for one fold.
+
+    `targets` are of all recordings of the source. `eligible` int64 are the rows to learn from, if
+    not all; `source_weights` as in `EpochPlanner`; `background` as in `BatchReader`.
+    """
 
     source: SliceSource
     train_recordings: polars.DataFrame
     held_out_recordings: polars.DataFrame
-    targets: np.ndarray
+    targets: Targets
     sampling: SamplingConfig
     train_loader: LoaderConfig
     val_loader: LoaderConfig
     seed: int
+    source_weights: Mapping[str, float] = field(default_factory=dict)
+    eligible: np.ndarray | None = None
+    background: BackgroundPlan | None = None
 
     def planner(self) -> EpochPlanner:
         """The plans of all training epochs."""
-        needs_index = self.sampling.slice_choice == "energy"
+        needs_index = needs_slice_index(self.sampling, self.train_recordings)
         return EpochPlanner(
             self.train_recordings,
             self.sampling,
             seed=self.seed,
             slice_index=self.source.slice_index() if needs_index else None,
+            source_weights=self.source_weights,
+            eligible=self.eligible,
         )
 
     def train_reader(self, *, accumulation: int, rank: int = 0, world_size: int = 1) -> BatchReader:
@@ -42,13 +62,14 @@ class FoldData:
             self.train_loader,
             targets=self.targets,
             train=True,
+            background=self.background,
             rank=rank,
             world_size=world_size,
             accumulation=accumulation,
         )
 
     def val_reader(self, *, rank: int = 0, world_size: int = 1) -> BatchReader:
-        """Every slice of the held-out recordings once, in order, with targets."""
+        """Every slice of the held-out recordings once, in order, with the targets of its labels."""
         plan = plan_all(self.held_out_recordings)
 
         def planner(_: int) -> EpochPlan:
@@ -58,7 +79,7 @@ class FoldData:
             self.source,
             planner,
             self.val_loader,
-            targets=self.targets,
+            targets=self.targets.hard,
             train=False,
             rank=rank,
             world_size=world_size,
@@ -66,27 +87,49 @@ class FoldData:
 
 
 class FoldDataModule(pl.LightningDataModule):
-    """Hands the readers of a fold to Lightning, each rank its share."""
+    """Hands the readers of a fold to Lightning, each rank its share, and keeps their place.
+
+    Lightning keeps the state of a loader too, but forgets to load it where `configure_optimizers`
+    asks for the number of steps, as a schedule has to.
+    """
 
     def __init__(self, data: FoldData, *, accumulation: int) -> None:
         super().__init__()
         self._data = data
         self._accumulation = accumulation
         self._readers: list[BatchReader] = []
+        self._train_reader: BatchReader | None = None
+        self._resume_from: dict[str, Any] = {}
+        self.bad: list[BadSlice] = []  # what could not be read, once the module is torn down
 
     def train_dataloader(self) -> BatchReader:
         """The reader of this rank's training batches."""
-        return self._keep(self._data.train_reader(accumulation=self._accumulation, **self._place()))
+        reader = self._data.train_reader(accumulation=self._accumulation, **self._place())
+        if self._resume_from:
+            reader.load_state_dict(self._resume_from)
+            self._resume_from = {}
+        self._train_reader = self._keep(reader)
+        return reader
 
     def val_dataloader(self) -> BatchReader:
         """The reader of this rank's share of the held-out slices."""
         return self._keep(self._data.val_reader(**self._place()))
 
+    def state_dict(self) -> dict[str, Any]:
+        """Where training stands, for the checkpoint."""
+        return {} if self._train_reader is None else self._train_reader.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The next training reader goes on from here."""
+        self._resume_from = state_dict
+
     def teardown(self, stage: str) -> None:
         """Ends what the readers still have under way."""
         for reader in self._readers:
             reader.close()
+            self.bad += reader.bad
         self._readers.clear()
+        self._train_reader = None
 
     def _place(self) -> dict[str, int]:
         if self.trainer is None:

@@ -3,6 +3,10 @@
 * `build`: recordings into slices. `recordings` lays out the audio, `build_variants` and
   `mel_alone` are what its subprocesses run, `notebook` is the usual way, `build_report` the tables
 * `store_read`: slices out of a store; `peers` are the other ways of keeping arrays
+* `read`: slices into training, against other loaders. `ways` has one module for each way of
+  keeping and reading slices; `read_ways` lists and runs them, `read_environments` installs peers,
+  `read_slices` and `read_plans` say what is read, `page_cache` makes it cold, `read_report` tables
+* `plan`: epochs of millions of slices; `plan_run` is what its subprocesses run
 * `query`: an index of millions of rows, made by `synthetic_index`
 * `process`: runs a subprocess and measures it; `report`: tables, Markdown, the machine; `chart`
 """

@@ -1,0 +1,33 @@
+"""A person's own strategy: one pure function, named `module:function` in the config.
+
+    sampling.slice_choice=my_choices:early
+
+The module is imported as Python finds it, from the folder that the command runs in as well. Equal
+arguments must give equal results: no generator, no clock, no state.
+"""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from storage.errors import ConfigError
+
+
+def is_own(name: str) -> bool:
+    """Whether a strategy is named as a person's own function."""
+    return ":" in name
+
+
+def load_function(name: str, *, key: str) -> Callable[..., Any]:
+    """The function behind `module:function`; raises ConfigError, naming `key`, without one."""
+    module_name, _, function_name = name.partition(":")
+    try:
+        function = getattr(importlib.import_module(module_name), function_name, None)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"{key}={name}: {error}; give module:function, found from the folder of the command"
+        ) from error
+    if not callable(function):
+        raise ConfigError(f"{key}={name}: {module_name} has no function {function_name!r}")
+    found: Callable[..., Any] = function
+    return found

@@ -1,0 +1,180 @@
+"""What each slice is to be learned as: the labels of its recording, or soft targets from a file.
+
+    table = read_soft_table("preds/exp_001/oof.parquet")
+    slices = match_slices(table, recordings)
+    targets = Targets(labels.targets(recordings, 0.5), [(table.values_of(labels), slices)])
+    targets.of(rows, recording_no)
+
+A file of soft targets is a Parquet table with `recording_id`, columns `p_<label>` with values from
+0 to 1, and, where it is about slices, `slice_no` or `row` (as its own source counts): what the
+out-of-fold predictions of an experiment are. Without either, a line holds for a whole recording.
+Lines about recordings that the source does not have are passed over; a class without a column is 0.
+With a column `source` it is about the sources of a mix, by name.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from datasets.labels import Labels
+from datasets.slice_source import OWN_ID, SOURCE, own_rows
+from storage.errors import ConfigError
+
+PREFIX = "p_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SoftTable:
+    """The lines of one file: which slices they are about, and float32 [lines, names]."""
+
+    path: str
+    keys: pl.DataFrame  # recording_id, source if there is one, and the column `number`
+    number: str | None  # slice_no or row; None where a line is about a whole recording
+    names: tuple[str, ...]
+    values: np.ndarray
+
+    def values_of(self, labels: Labels) -> np.ndarray:
+        """float32 [lines, C], the columns as in `labels`."""
+        place = {name: number for number, name in enumerate(labels.names)}
+        values = np.zeros((len(self.values), len(labels)), np.float32)
+        mine = [number for number, name in enumerate(self.names) if name in place]
+        values[:, [place[self.names[number]] for number in mine]] = self.values[:, mine]
+        return values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SoftSlices:
+    """n slices with soft targets: rows int64 [n], increasing; line int32 [n] of their table."""
+
+    rows: np.ndarray
+    line: np.ndarray
+
+    def counts(self, recordings: pl.DataFrame) -> np.ndarray:
+        """How many of the slices of each recording have soft targets, int64."""
+        first_row = recordings["first_row"].to_numpy()
+        ends = first_row + recordings["num_slices"].to_numpy()
+        begin, end = np.searchsorted(self.rows, [first_row, ends])
+        return np.asarray(end - begin)
+
+
+class Targets:
+    """The targets of all slices of a source.
+
+    `hard` float32 [recordings, C] holds for slices without soft targets; `soft` are the lines of
+    files, float32 [lines, C], with the slices that they are about. Takes memory for those lines,
+    and 12 bytes for each such slice.
+    """
+
+    def __init__(
+        self, hard: np.ndarray, soft: Sequence[tuple[np.ndarray, SoftSlices]] = ()
+    ) -> None:
+        self.hard = np.ascontiguousarray(hard, np.float32)
+        self._values = np.concatenate(
+            [np.empty((0, self.hard.shape[1]), np.float32), *(values for values, _ in soft)]
+        )
+        starts = np.cumsum([0, *(len(values) for values, _ in soft)])[:-1]
+        rows = [slices.rows for _, slices in soft]
+        lines = [slices.line + start for (_, slices), start in zip(soft, starts, strict=True)]
+        all_rows = np.concatenate([np.empty(0, np.int64), *rows])
+        order = np.argsort(all_rows)
+        self._rows = all_rows[order]
+        self._line = np.concatenate([np.empty(0, np.int64), *lines]).astype(np.int32)[order]
+
+    def of(self, rows: np.ndarray, recording_no: np.ndarray) -> np.ndarray:
+        """float32 [n, C]: the targets of slices, by row and number of their recording, [n]."""
+        targets: np.ndarray = self.hard[recording_no]
+        if len(self._rows):
+            place = np.searchsorted(self._rows, rows).clip(max=len(self._rows) - 1)
+            found = self._rows[place] == rows
+            targets[found] = self._values[self._line[place[found]]]
+        return targets
+
+
+def read_soft_table(path: str) -> SoftTable:
+    """Reads a file of soft targets; raises ConfigError, naming it, where it is none."""
+    try:
+        frame = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ConfigError(f"targets {path}: {str(error).splitlines()[0]}") from error
+    columns = [name for name in frame.columns if name.startswith(PREFIX)]
+    if "recording_id" not in frame.columns or not columns:
+        raise ConfigError(
+            f"targets {path} needs recording_id and p_<label> columns; it has "
+            f"{', '.join(frame.columns[:10])}"
+        )
+    number = next((name for name in ("slice_no", "row") if name in frame.columns), None)
+    wanted = ("recording_id", SOURCE, number)
+    keys = frame.select(name for name in wanted if name in frame.columns)
+    if keys.is_duplicated().any():
+        first = keys.filter(keys.is_duplicated()).row(0)
+        raise ConfigError(f"targets {path} has several lines for {first}: average them first")
+    values = (
+        frame.select(pl.col(columns).cast(pl.Float32, strict=False)).fill_null(np.nan).to_numpy()
+    )
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ConfigError(f"targets {path}: p_<label> must lie between 0 and 1 in every line")
+    return SoftTable(
+        path=path,
+        keys=keys,
+        number=number,
+        names=tuple(name.removeprefix(PREFIX) for name in columns),
+        values=np.ascontiguousarray(values),
+    )
+
+
+def match_slices(table: SoftTable, recordings: pl.DataFrame) -> SoftSlices:
+    """The slices of one source's recordings that a table has lines for.
+
+    A table with a column `source` (predictions of a mix) has ids as in the mix, and only its lines
+    about these sources count; any other has ids as the source itself has them. Raises ConfigError
+    where a line names a slice that its recording does not have, or none fits.
+    """
+    names = ["recording_id"]
+    known = recordings.select("recording_id", "first_row", "num_slices")
+    if SOURCE in table.keys.columns and SOURCE in recordings.columns:
+        names.append(SOURCE)
+        known = known.with_columns(recordings[SOURCE])
+    elif OWN_ID in recordings.columns:
+        known = known.with_columns(
+            recording_id=recordings.select(pl.coalesce(OWN_ID, "recording_id")).to_series()
+        )
+    found = (
+        table.keys.with_row_index("line")
+        .join(known, on=names)
+        .cast({"line": pl.Int32, "num_slices": pl.Int64})
+    )
+    if found.is_empty():
+        raise ConfigError(
+            f"targets {table.path}: none of its {len(table.keys)} lines is about one of the "
+            f"{len(recordings)} recordings of the source, by {' and '.join(names)}"
+        )
+    line, first_row = found["line"].to_numpy(), found["first_row"].to_numpy()
+    num_slices = found["num_slices"].to_numpy()
+    if table.number is not None:
+        rows = first_row + _slice_no(table, table.number, found)
+    else:
+        place = np.repeat(np.arange(len(found)), num_slices)
+        starts = np.cumsum(num_slices) - num_slices
+        rows = first_row[place] + np.arange(len(place)) - starts[place]
+        line = line[place]
+    order = np.argsort(rows)
+    return SoftSlices(rows=rows[order], line=line[order])
+
+
+def _slice_no(table: SoftTable, key: str, found: pl.DataFrame) -> np.ndarray:
+    """Which slice of its recording each line is about, int64."""
+    numbers = found[key].cast(pl.Int64).to_numpy()
+    if key == "row":
+        numbers = numbers - own_rows(found["first_row"].to_numpy())
+    num_slices = found["num_slices"].to_numpy()
+    wrong = (numbers < 0) | (numbers >= num_slices)
+    if wrong.any():
+        first = found.filter(wrong).row(0, named=True)
+        raise ConfigError(
+            f"targets {table.path}: {wrong.sum()} lines name slices that their recordings do not "
+            f"have, such as {key} {first[key]} of {first['recording_id']}: they are of another "
+            "store"
+        )
+    return np.asarray(numbers)

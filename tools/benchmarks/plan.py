@@ -1,0 +1,121 @@
+"""Measure epoch plans: time and memory for millions of slices.
+
+    python -m tools.benchmark plan
+    python -m tools.benchmark plan benchmark.block_slices=10000000 --markdown docs/benchmarks.md
+
+One random slice of each of a million recordings with sqrt balance, shuffled over all; and every one
+of a hundred million slices, shuffled in blocks. Each run in a fresh process, in one thread, over a
+synthetic table; no slices are read. About three minutes; needs 8 GB.
+"""
+
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from storage.errors import ConfigError
+from storage.options import option
+from tools.bars import bar
+from tools.benchmarks.process import Measured, check_measurable, run_measured
+from tools.benchmarks.report import Section, Table, command_words, write_section
+from tools.command import Arguments, Command
+
+MB = 1e6
+TITLES = {
+    "one": "one random slice per recording, sqrt balance, global shuffle",
+    "blocks": "every slice, shuffled in blocks",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanBenchmarkConfig:
+    """How many slices, and how often."""
+
+    one_slices: int = option(13_000_000, "slices where one of each recording is drawn")
+    block_slices: int = option(100_000_000, "slices where all are taken, in blocks")
+    runs: int = option(3, "runs of each, in turn; the table has medians, of memory the most")
+    seed: int = option(0, "decides the synthetic tables and the plans")
+
+    def __post_init__(self) -> None:
+        if self.runs < 1 or min(self.one_slices, self.block_slices) < 100:
+            raise ConfigError(
+                f"benchmark.runs={self.runs} must be at least 1, one_slices={self.one_slices} and "
+                f"block_slices={self.block_slices} at least 100"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sections:
+    """What this command uses."""
+
+    benchmark: PlanBenchmarkConfig = field(default_factory=PlanBenchmarkConfig)
+
+
+COMMAND = Command(
+    doc=__doc__,
+    sections=Sections,
+    flags=(
+        ("--markdown", {"metavar": "FILE", "help": "write the result into its section of FILE"}),
+    ),
+)
+
+
+def main(config: Sections, arguments: Arguments) -> None:
+    """Measures, prints the table, writes it where asked for."""
+    check_measurable()
+    section = run_benchmark(config.benchmark)
+    print(section.text())
+    if arguments.markdown:
+        write_section(Path(arguments.markdown), section, command_words("plan", arguments))
+
+
+def run_benchmark(config: PlanBenchmarkConfig) -> Section:
+    """Both kinds of plans, as a section of the report."""
+    sizes = {"one": config.one_slices, "blocks": config.block_slices}
+    runs: dict[str, list[Measured]] = {case: [] for case in sizes}
+    with bar("measuring", config.runs * len(sizes), "run") as step:
+        for _ in range(config.runs):
+            for case, size in sizes.items():
+                words = [case, str(size), str(config.seed)]
+                runs[case].append(run_measured("tools.benchmarks.plan_run", words))
+                step(1)
+    intro = (
+        "Synthetic recordings, 13 slices each on average. The planner is made once for a training "
+        "(mostly the keys of the recordings), a plan once for each epoch. CPU and wall time, one "
+        "thread. Memory: the largest resident size of the whole process, and that much above the "
+        "imports and the table."
+    )
+    rows = tuple(_row(case, sizes[case], measured) for case, measured in runs.items())
+    columns = (
+        "plan",
+        "recordings",
+        "slices",
+        "samples",
+        "planner CPU s",
+        "plan CPU s",
+        "plan wall s",
+        "peak MB",
+        "above the table MB",
+    )
+    return Section(
+        name="plan", title="Epoch plans", parts=(intro, Table(columns=columns, rows=rows))
+    )
+
+
+def _row(case: str, num_slices: int, measured: list[Measured]) -> tuple[str, ...]:
+    def median(name: str) -> str:
+        return f"{statistics.median(one.answer[name] for one in measured):.2f}"
+
+    answer = measured[0].answer
+    peak_bytes = max(one.peak_bytes for one in measured)
+    above_bytes = max(one.peak_bytes - one.imports_bytes for one in measured)
+    return (
+        TITLES[case],
+        f"{answer['num_recordings']:,}",
+        f"{num_slices:,}",
+        f"{answer['num_samples']:,}",
+        median("planner_cpu_s"),
+        median("plan_cpu_s"),
+        median("plan_s"),
+        f"{peak_bytes / MB:,.0f}",
+        f"{above_bytes / MB:,.0f}",
+    )

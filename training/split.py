@@ -1,0 +1,151 @@
+"""What is learned from and what is held out: labels, folds and targets of a source, or of a mix.
+
+    split = split_recordings(source, config)
+    data = fold_data(source, split, fold=0, config=config)
+
+A recording is held out in one fold if it has a primary label and its source is not `train_only`.
+One without a label is learned from if it has soft targets, else not used. Classes are the primary
+labels of the recordings in use, and the columns of the soft targets.
+
+Shapes: R recordings, C classes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from datasets.background import BackgroundPlan
+from datasets.folds import assign_folds
+from datasets.labels import Labels
+from datasets.slice_source import SOURCE, SliceSource
+from datasets.soft_sources import read_soft_sources
+from datasets.source_mix import SourceSpec, source_weights
+from datasets.targets import Targets
+from storage.errors import ConfigError
+from training.config import TrainingConfig
+from training.data_module import FoldData
+from training.metrics import Truth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Split:
+    """Which recordings are used, what they are, and in which fold; arrays have R lines.
+
+    `recordings` are all of the source, so a line number is a batch's `recording_no`.
+    """
+
+    recordings: pl.DataFrame
+    used_R: np.ndarray  # bool
+    scored_R: np.ndarray  # bool: used, and held out in one fold
+    fold_R: np.ndarray  # int64, of the scored ones
+    train_folds: tuple[int, ...]
+    labels: Labels
+    targets: Targets
+    truth: Truth
+    eligible: np.ndarray | None  # rows to learn from, int64; None: all
+
+    def check_fold(self, fold: int) -> int:
+        """The fold, if there is such a one; else raises ConfigError."""
+        there = np.unique(self.fold_R[self.scored_R]).tolist()
+        if fold not in there:
+            raise ConfigError(f"there is no fold {fold}; there are {', '.join(map(str, there))}")
+        return fold
+
+
+def split_recordings(source: SliceSource, config: TrainingConfig) -> Split:
+    """Labels, folds and targets of a source; raises ConfigError where they cannot be had."""
+    recordings = source.recordings()
+    _check_sources(recordings, config.sources)
+    soft = read_soft_sources(recordings, config.sources)
+    labelled_R = recordings["primary_label"].is_not_null().to_numpy()
+    used_R = _spread(labelled_R | soft.covered_R, config.limit)
+    scored_R = used_R & labelled_R & ~_train_only(recordings, config.sources)
+    scored = recordings.filter(scored_R)
+    if scored.is_empty():
+        raise ConfigError("no recording can be held out: none has a label and may be scored")
+    fold_R = np.zeros(len(recordings), np.int64)
+    fold_R[scored_R] = assign_folds(scored, config.folds, config.seed)
+    labels = Labels.of(recordings.filter(used_R), extra=soft.names)
+    labelled = recordings.with_columns(
+        primary_label=pl.when(pl.Series(used_R)).then("primary_label")
+    )
+    return Split(
+        recordings=recordings,
+        used_R=used_R,
+        scored_R=scored_R,
+        fold_R=fold_R,
+        train_folds=_chosen_folds(fold_R[scored_R], config),
+        labels=labels,
+        targets=soft.targets(labels.targets(labelled, config.loss.secondary_weight), labels),
+        truth=Truth.of(labelled, labels, config.loss.secondary_weight),
+        eligible=soft.eligible,
+    )
+
+
+def fold_data(
+    source: SliceSource,
+    split: Split,
+    fold: int,
+    config: TrainingConfig,
+    background: BackgroundPlan | None = None,
+) -> FoldData:
+    """What one fold reads: this one held out, all else to learn from."""
+    held_out_R = split.scored_R & (split.fold_R == fold)
+    return FoldData(
+        source=source,
+        train_recordings=split.recordings.filter(split.used_R & ~held_out_R),
+        held_out_recordings=split.recordings.filter(held_out_R),
+        targets=split.targets,
+        sampling=config.sampling,
+        train_loader=config.train_loader,
+        val_loader=config.val_loader,
+        seed=config.seed,
+        source_weights=source_weights(config.sources),
+        eligible=split.eligible,
+        background=background,
+    )
+
+
+def _check_sources(recordings: pl.DataFrame, specs: Mapping[str, SourceSpec]) -> None:
+    """Raises ConfigError unless the recordings are those of a mix of just these sources."""
+    if not specs:
+        return
+    there = set(recordings[SOURCE]) if SOURCE in recordings.columns else set()
+    if not there or not there <= set(specs):
+        raise ConfigError(
+            f"sources names {', '.join(specs)}, but what is read has {', '.join(there) or 'none'}: "
+            "open it with open_sources(config.sources)"
+        )
+
+
+def _train_only(recordings: pl.DataFrame, specs: Mapping[str, SourceSpec]) -> np.ndarray:
+    """bool [R]: recordings of sources that are never held out."""
+    names = [name for name, spec in specs.items() if spec.train_only]
+    if not names:
+        return np.zeros(len(recordings), bool)
+    return recordings[SOURCE].is_in(names).to_numpy()
+
+
+def _spread(usable_R: np.ndarray, limit: int | None) -> np.ndarray:
+    """bool [R]: at most `limit` of the usable recordings, evenly spread."""
+    chosen = np.flatnonzero(usable_R)
+    if limit is not None and limit < len(chosen):
+        chosen = chosen[np.linspace(0, len(chosen) - 1, limit).round().astype(np.int64)]
+    used = np.zeros(len(usable_R), bool)
+    used[chosen] = True
+    return used
+
+
+def _chosen_folds(fold_U: np.ndarray, config: TrainingConfig) -> tuple[int, ...]:
+    there = np.unique(fold_U).tolist()
+    if len(there) < 2:
+        raise ConfigError(f"all recordings are in fold {there}; training needs at least two folds")
+    strange = [fold for fold in config.train_folds if fold not in there]
+    if strange:
+        raise ConfigError(
+            f"train_folds={config.train_folds}: there is no fold {strange[0]}; "
+            f"folds.cv={config.folds.cv} gives {', '.join(map(str, there))}"
+        )
+    return tuple(config.train_folds or there)
