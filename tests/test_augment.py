@@ -8,28 +8,31 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.augment import (
-    AUGMENTATIONS,
-    Augment,
-    AugmentConfig,
-    Draws,
+from datasets.augment import AUGMENTATIONS, Augment, AugmentConfig
+from datasets.augment_level import (
+    BackgroundMixConfig,
     GainConfig,
-    MixupConfig,
+    LowPassConfig,
     NoiseConfig,
-    TimeShiftConfig,
-    XYMaskConfig,
-    sample_keys,
 )
+from datasets.augment_mix import CutMixConfig, MixupConfig, ResizeMixConfig
+from datasets.augment_place import InAugmentConfig, TimeShiftConfig, XYMaskConfig
+from datasets.samples import Draws, sample_keys
 from storage.errors import ConfigError
 
 ALWAYS = {
     "time_shift": TimeShiftConfig(p=1.0),
+    "background": BackgroundMixConfig(p=1.0),
+    "low_pass": LowPassConfig(p=1.0),
     "gain": GainConfig(p=1.0),
     "noise": NoiseConfig(p=1.0),
+    "in_augment": InAugmentConfig(p=1.0),
+    "cutmix": CutMixConfig(p=1.0),
+    "resize_mix": ResizeMixConfig(p=1.0),
     "mixup": MixupConfig(p=1.0),
     "xy_mask": XYMaskConfig(p=1.0),
 }
-MIXING = ("mixup",)
+MIXING = ("cutmix", "resize_mix", "mixup")
 TOP_DB = 80.0
 
 
@@ -45,8 +48,17 @@ def samples(num, *, mels=16, frames=24, classes=5, seed=0):
     return slices, targets, torch.tensor(3), torch.arange(100, 100 + num)
 
 
+def backgrounds(batch):
+    """Something behind each sample, the same at a position in whatever batch."""
+    behind = [
+        torch.rand(batch[0].shape[1:], generator=torch.Generator().manual_seed(position))
+        for position in batch[3].tolist()
+    ]
+    return torch.stack(behind)
+
+
 def run(config, batch, seed=0):
-    return Augment(config, seed=seed, top_db=TOP_DB)(*batch)
+    return Augment(config, seed=seed, top_db=TOP_DB)(*batch, backgrounds(batch))
 
 
 def test_config_and_registry_name_the_same_augmentations():
@@ -146,6 +158,47 @@ def test_time_shift_stays_within_its_largest_fraction():
     assert set(shifted.argmax(2).flatten().tolist()) == set(range(1, 6))
 
 
+def power(mel):
+    """Relative to the slice maximum, in double precision."""
+    return 10 ** ((mel.double() - 1) * TOP_DB / 10)
+
+
+def test_background_is_added_in_power_at_a_ratio_within_its_range():
+    """The part of the result that is background is found again by least squares."""
+    batch = samples(300)
+    behind = backgrounds(batch)
+    config = AugmentConfig(background=BackgroundMixConfig(p=1.0, min_snr_db=3, max_snr_db=9))
+    mixed, targets = Augment(config, seed=0, top_db=TOP_DB)(*batch, behind)
+    assert torch.equal(targets, batch[1])
+    snr_db = []
+    for result, own, other in zip(mixed, batch[0], behind, strict=True):
+        parts = torch.stack([power(own).flatten(), power(other).flatten()], 1)
+        weights = torch.linalg.lstsq(parts, power(result).flatten()[:, None]).solution.flatten()
+        means = parts.mean(0) * weights
+        snr_db.append(10 * torch.log10(means[0] / means[1]))
+        rebuilt = parts @ weights
+        assert torch.allclose(rebuilt, power(result).flatten(), rtol=1e-3, atol=1e-6)
+    snr_db = torch.stack(snr_db)
+    assert 2.99 < snr_db.min() < 3.2
+    assert 8.8 < snr_db.max() < 9.01
+    torch.testing.assert_close(mixed.amax((1, 2)), torch.ones(300))
+
+
+def test_silence_behind_a_sample_or_a_silent_sample_changes_nothing():
+    slices, targets, epoch, position = samples(6)
+    slices[:3] = 0
+    behind = backgrounds((slices, targets, epoch, position))
+    behind[3:] = 0
+    augment = Augment(config_of("background"), seed=0, top_db=TOP_DB)
+    mixed, _ = augment(slices, targets, epoch, position, behind)
+    assert torch.equal(mixed, slices)
+
+
+def test_without_backgrounds_they_cannot_be_mixed_in():
+    with pytest.raises(ConfigError, match=r"background\.store="):
+        Augment(config_of("background"), seed=0, top_db=TOP_DB)(*samples(2))
+
+
 def test_gain_adds_one_number_of_up_to_max_db_to_a_slice():
     batch = (torch.full((500, 4, 4), 0.5), torch.ones(500, 1), *samples(500)[2:])
     config = AugmentConfig(gain=GainConfig(p=1.0, max_db=8.0))
@@ -199,11 +252,92 @@ def test_mixup_weights_follow_the_beta_distribution():
     )
 
 
-def test_a_lone_sample_has_nobody_to_mix_with():
+@pytest.mark.parametrize("name", ["cutmix", "mixup"])
+def test_a_lone_sample_has_nobody_to_mix_with(name):
     slices, targets, epoch, position = samples(1)
-    mixed, mixed_targets = run(config_of("mixup"), (slices, targets, epoch, position))
+    mixed, mixed_targets = run(config_of(name), (slices, targets, epoch, position))
     torch.testing.assert_close(mixed, slices)
     torch.testing.assert_close(mixed_targets, targets)
+
+
+@pytest.mark.parametrize("name", ["cutmix", "resize_mix"])
+def test_the_share_of_the_partner_in_the_targets_is_its_share_of_the_cells(name):
+    num, mels, frames = 200, 10, 20
+    cells = torch.arange(num).float() / num  # sample i is i / num all over
+    slices = cells[:, None, None].expand(num, mels, frames)
+    mixed, targets = run(config_of(name), (slices, torch.eye(num), *samples(num)[2:]))
+    own = (mixed == slices).flatten(1).float().mean(1)
+    torch.testing.assert_close(targets.diagonal(), own)
+    others = targets - torch.diag(targets.diagonal())
+    torch.testing.assert_close(mixed.flatten(1).mean(1), targets @ cells)
+    assert ((others > 0).sum(1) <= 1).all()
+
+
+def test_cutmix_takes_one_stretch_of_time_from_where_it_was():
+    num, frames = 300, 40
+    slices = torch.rand(num, 3, frames)
+    config = AugmentConfig(cutmix=CutMixConfig(p=1.0, max_fraction=0.3))
+    mixed, targets = run(config, (slices, torch.eye(num), *samples(num)[2:]))
+    partner = (targets - torch.diag(targets.diagonal())).argmax(1)
+    foreign = (mixed != slices).any(1)
+    assert torch.equal(mixed, torch.where(foreign[:, None], slices[partner], slices))
+    assert (foreign.float().diff(dim=1).abs().sum(1) <= 2).all()
+    assert foreign.sum(1).max() == 12
+    assert foreign.float().mean(0).min() > 0
+
+
+def test_resize_mix_shows_the_whole_partner_made_smaller():
+    num, mels, frames = 200, 20, 40
+    ramp_MT = torch.linspace(0.5, 1, mels)[:, None] * torch.linspace(0.5, 1, frames)
+    slices = ramp_MT.expand(num, -1, -1) * 1.0
+    slices[::2] = 0  # sees a ramp where its partner is one
+    config = AugmentConfig(resize_mix=ResizeMixConfig(p=1.0, min_side=0.5, max_side=0.5))
+    mixed, _ = run(config, (slices, torch.ones(num, 1), *samples(num)[2:]))
+    seen = [sample for sample in mixed[::2] if sample.any()]
+    assert len(seen) > 20
+    for sample in seen:
+        inside_M, inside_T = sample.any(1), sample.any(0)
+        assert (inside_M.sum(), inside_T.sum()) == (mels // 2, frames // 2)
+        small = sample[inside_M][:, inside_T]
+        torch.testing.assert_close(small, ramp_MT[1::2, 1::2])
+
+
+def test_patches_come_from_the_same_slice_and_keep_about_their_pitch():
+    num, mels, frames = 300, 20, 30
+    place_MT = torch.arange(mels)[:, None] / 100 + torch.arange(frames) / 10_000
+    slices = place_MT.expand(num, mels, frames).float() + 0.2
+    config = AugmentConfig(
+        in_augment=InAugmentConfig(p=1.0, patches=1, max_db=0.0, max_mel_shift=0.15)
+    )
+    pasted, targets = run(config, (slices, torch.eye(num), *samples(num)[2:]))
+    assert torch.equal(targets, torch.eye(num))
+    assert set(pasted.flatten().tolist()) <= set(slices.flatten().tolist())
+    moved_mel = ((pasted - 0.2) * 100).floor() - torch.arange(mels)[:, None]
+    assert moved_mel.abs().max() == 3
+    changed = pasted != slices
+    assert changed.any(2).sum(1).max() <= 8  # 0.4 of the bands
+    steps = (((pasted - 0.2) * 10_000).round() % 100).diff(dim=2)[changed[:, :, 1:]]
+    assert {1.0, -1.0} <= set(steps.tolist())  # some are turned around
+
+
+def test_low_pass_lowers_bands_above_a_cutoff_by_its_slope():
+    num, mels = 400, 51
+    batch = (torch.ones(num, mels, 2), torch.ones(num, 1), *samples(num)[2:])
+    config = AugmentConfig(low_pass=LowPassConfig(p=1.0, min_fraction=0.4, slope_db=8.0))
+    fall_db = (1 - run(config, batch)[0][:, :, 0]) * TOP_DB
+    assert (fall_db[:, : int(0.4 * mels)].abs() < 1e-4).all()
+    assert fall_db[:, -1].max() == pytest.approx(8.0 * 6, rel=0.05)
+    step = fall_db.diff(dim=1)
+    assert step.min() > -1e-4
+    assert step.max() == pytest.approx(8.0 * 10 / (mels - 1), rel=1e-3)
+
+
+def test_low_pass_leaves_the_loudest_cell_that_remains_at_the_top():
+    slices = torch.full((50, 20, 3), 0.3)
+    slices[:, -1] = 1.0  # all above any cutoff
+    slices[:, 0] = 0.9
+    filtered, _ = run(config_of("low_pass"), (slices, torch.ones(50, 1), *samples(50)[2:]))
+    torch.testing.assert_close(filtered.amax((1, 2)), torch.ones(50))
 
 
 def test_masks_are_bars_of_bounded_size_filled_with_one_value():
@@ -249,11 +383,32 @@ def test_uniform_numbers_are_uniform_and_independent():
     [
         (lambda: GainConfig(p=1.5), "augment.gain.p must lie in 0 to 1, not 1.5"),
         (lambda: NoiseConfig(max_db=-1), "augment.noise.max_db must not be negative"),
+        (
+            lambda: BackgroundMixConfig(min_snr_db=9.0, max_snr_db=3.0),
+            "augment.background.min_snr_db=9.0 is more than max_snr_db=3.0",
+        ),
         (lambda: MixupConfig(alpha=0), "augment.mixup.alpha must be positive"),
         (lambda: XYMaskConfig(time_masks=-1), "augment.xy_mask.time_masks"),
         (lambda: TimeShiftConfig(max_fraction=2), "augment.time_shift.max_fraction"),
+        (lambda: LowPassConfig(slope_db=-1), "augment.low_pass.slope_db must not be negative"),
+        (lambda: CutMixConfig(max_fraction=1.1), "augment.cutmix.max_fraction"),
+        (lambda: ResizeMixConfig(min_side=0.9), "augment.resize_mix.min_side=0.9 is more than"),
+        (lambda: InAugmentConfig(patches=0), "augment.in_augment.patches=0"),
+        (lambda: InAugmentConfig(min_fraction=0.5), "augment.in_augment.min_fraction=0.5 is"),
     ],
-    ids=["p", "negative", "alpha", "masks", "fraction"],
+    ids=[
+        "p",
+        "negative",
+        "snr",
+        "alpha",
+        "masks",
+        "fraction",
+        "slope",
+        "stretch",
+        "side",
+        "patches",
+        "patch",
+    ],
 )
 def test_impossible_values_are_refused_by_name(make, message):
     with pytest.raises(ConfigError, match=message):

@@ -1,0 +1,137 @@
+"""Augmentations with a partner of the same batch: mixup, cutmix in time, ResizeMix.
+
+Targets are mixed in the shares in which the slices are. Shapes: B samples, M mel bands, T frames,
+C classes.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.samples import Draws, Samples, check_fractions, partners
+from storage.errors import ConfigError
+from storage.options import option
+
+BETA_TABLE_SIZE = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixupConfig:
+    """Weighted mean with another sample of the batch; targets get the same weights."""
+
+    p: float = option(0.0, "probability per sample")
+    alpha: float = option(0.4, "weights follow Beta(alpha, alpha)")
+
+    def __post_init__(self) -> None:
+        check_fractions("mixup", p=self.p)
+        if not self.alpha > 0:
+            raise ConfigError(f"augment.mixup.alpha must be positive, not {self.alpha}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutMixConfig:
+    """A stretch of time from another sample; targets get the same shares."""
+
+    p: float = option(0.0, "probability per sample")
+    max_fraction: float = option(0.5, "longest stretch, as a fraction of the slice")
+
+    def __post_init__(self) -> None:
+        check_fractions("cutmix", p=self.p, max_fraction=self.max_fraction)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResizeMixConfig:
+    """A whole other sample, made smaller and pasted; targets get the share of the area."""
+
+    p: float = option(0.0, "probability per sample")
+    min_side: float = option(0.1, "smallest size of each side, as a fraction of the slice")
+    max_side: float = option(0.8, "largest size of each side, as a fraction of the slice")
+
+    def __post_init__(self) -> None:
+        check_fractions("resize_mix", p=self.p, min_side=self.min_side, max_side=self.max_side)
+        if self.min_side > self.max_side:
+            raise ConfigError(
+                f"augment.resize_mix.min_side={self.min_side} is more than max_side={self.max_side}"
+            )
+
+
+def mix_up(samples: Samples, draws: Draws, config: MixupConfig) -> Samples:
+    """Mixes a sample with its partner, never with itself; source: Zhang et al., ICLR 2018.
+
+    The larger of the two weights is the sample's own, so it stays the one its row names.
+    """
+    chosen, amount, place = draws.uniform(3).unbind(1)
+    partner_B = partners(place)
+    table = _beta_table(config.alpha, chosen.device)
+    weight_B = torch.where(chosen < config.p, table[(amount * len(table)).long()], 1.0)
+    mel_BMT, targets_BC = samples.mel_BMT, samples.targets_BC
+    mel_weight, target_weight = weight_B[:, None, None], weight_B[:, None]
+    return samples._replace(
+        mel_BMT=mel_BMT * mel_weight + mel_BMT[partner_B] * (1 - mel_weight),
+        targets_BC=targets_BC * target_weight + targets_BC[partner_B] * (1 - target_weight),
+    )
+
+
+def cut_mix(samples: Samples, draws: Draws, config: CutMixConfig) -> Samples:
+    """Replaces a stretch of time by the partner's, at the same place.
+
+    Source: Yun et al., ICCV 2019, over all mel bands: a call is rarely cut in pitch.
+    """
+    chosen, amount, start, place = draws.uniform(4).unbind(1)
+    num_frames = samples.mel_BMT.shape[2]
+    frames_B = (amount * config.max_fraction * num_frames).ceil() * (chosen < config.p)
+    first_B = (start * (num_frames - frames_B + 1)).floor()
+    frame_T = torch.arange(num_frames, device=chosen.device)
+    inside_BT = (frame_T >= first_B[:, None]) & (frame_T < (first_B + frames_B)[:, None])
+    partner_B = partners(place)
+    mel_BMT = torch.where(inside_BT[:, None, :], samples.mel_BMT[partner_B], samples.mel_BMT)
+    return _shared(samples, mel_BMT, frames_B / num_frames, partner_B)
+
+
+def resize_mix(samples: Samples, draws: Draws, config: ResizeMixConfig) -> Samples:
+    """Pastes the whole partner, made smaller, at a random place.
+
+    Each side is uniform in [min_side, max_side] of the slice; cells are taken without blending.
+    Source: Qin et al., ResizeMix, 2020.
+    """
+    chosen, height, width, mel, time, place = draws.uniform(6).unbind(1)
+    _, num_mels, num_frames = samples.mel_BMT.shape
+    span = config.max_side - config.min_side
+    height_B = ((config.min_side + span * height) * num_mels).ceil() * (chosen < config.p)
+    width_B = ((config.min_side + span * width) * num_frames).ceil() * (chosen < config.p)
+    mel_BM, inside_BM = _shrink(mel, height_B, num_mels)
+    time_BT, inside_BT = _shrink(time, width_B, num_frames)
+    partner_B = partners(place)
+    small_BMT = samples.mel_BMT[partner_B]
+    small_BMT = small_BMT.gather(1, mel_BM[:, :, None].expand_as(small_BMT))
+    small_BMT = small_BMT.gather(2, time_BT[:, None, :].expand_as(small_BMT))
+    inside_BMT = inside_BM[:, :, None] & inside_BT[:, None, :]
+    mel_BMT = torch.where(inside_BMT, small_BMT, samples.mel_BMT)
+    share_B = height_B * width_B / (num_mels * num_frames)
+    return _shared(samples, mel_BMT, share_B, partner_B)
+
+
+def _shrink(place_B: Tensor, size_B: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Which cell of the whole axis, int64 [B, length], is shown at each cell, and where it is."""
+    first_B = (place_B * (length - size_B + 1)).floor()
+    offset_BN = torch.arange(length, device=place_B.device) - first_B[:, None]
+    inside_BN = (offset_BN >= 0) & (offset_BN < size_B[:, None])
+    source_BN = ((offset_BN + 0.5) * length / size_B.clamp(min=1)[:, None]).floor()
+    return source_BN.clamp(0, length - 1).long(), inside_BN
+
+
+def _shared(samples: Samples, mel_BMT: Tensor, share_B: Tensor, partner_B: Tensor) -> Samples:
+    """The samples with these cells, of which the partner has a share in [0, 1]."""
+    targets_BC, share_B1 = samples.targets_BC, share_B[:, None]
+    mixed_BC = targets_BC * (1 - share_B1) + targets_BC[partner_B] * share_B1
+    return samples._replace(mel_BMT=mel_BMT, targets_BC=mixed_BC)
+
+
+@lru_cache(maxsize=4)
+def _beta_table(alpha: float, device: torch.device) -> Tensor:
+    """float32: draws of Beta(alpha, alpha), each replaced by the larger of it and its rest."""
+    draws = np.random.default_rng(0).beta(alpha, alpha, BETA_TABLE_SIZE)
+    return torch.from_numpy(np.maximum(draws, 1 - draws).astype(np.float32)).to(device)

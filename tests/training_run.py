@@ -1,0 +1,180 @@
+"""A training in processes of its own, for tests of several ranks, of kills and of resuming.
+
+    python -m tests.training_run '{"folder": ..., "devices": 2, ...}'
+
+Trains on `source.pkl` of the folder. Each rank writes a line of JSON per batch to
+`OUT/batches_R.jsonl` and, when it has come to its end, `OUT/end_R.json`; checkpoints are
+`OUT/step=N.ckpt`.
+"""
+
+import json
+import pickle
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from torch import nn
+
+from datasets.augment import AugmentConfig
+from datasets.augment_level import NoiseConfig
+from datasets.augment_mix import MixupConfig
+from datasets.epoch_plan import SamplingConfig
+from datasets.labels import Labels
+from datasets.reader import LoaderConfig
+from datasets.targets import Targets
+from training.data_module import FoldData, FoldDataModule
+from training.metrics import Truth
+from training.models import Classifier, ModelConfig
+from training.module import ModuleConfig, SliceModule
+from training.optimizers import OptimizerConfig
+from training.ranks import rank
+from training.trainer import (
+    TrainerConfig,
+    accumulation,
+    build_trainer,
+    choose_machine,
+    quiet_lightning,
+)
+
+EFFECTIVE_BATCH = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What the tests vary."""
+
+    folder: str
+    out: str
+    devices: int = 1
+    batch_size: int = 2
+    epochs: int = 2
+    checkpoint_steps: int = 0  # 0: none
+    checkpoint: str = ""  # to resume from
+    pause_s: float = 0.0  # after each batch, so that there is time for a kill
+    one_held_out: bool = False  # hold out a single slice
+
+
+class Diary(Callback):
+    """Writes down each batch of this rank, and what it knows in the end."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._file = Path(run.out) / f"batches_{rank()}.jsonl"
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        line = {
+            "epoch": int(batch.epoch),
+            "batch": batch_idx,
+            "rows": batch.rows.tolist(),
+            "loss": float(outputs["loss"]) * trainer.accumulate_grad_batches,
+        }
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        time.sleep(self._run.pause_s)
+
+    def on_train_end(self, trainer, module):
+        end = {
+            "steps": trainer.global_step,
+            "epochs": trainer.current_epoch,
+            "scores": {name: float(value) for name, value in trainer.callback_metrics.items()},
+        }
+        (Path(self._run.out) / f"end_{rank()}.json").write_text(json.dumps(end))
+
+
+def fold_of(run: Run) -> FoldData:
+    """The first fold of the source."""
+    source = pickle.loads((Path(run.folder) / "source.pkl").read_bytes())
+    table = source.recordings()
+    held_out = table.filter(fold=1)
+    if run.one_held_out:
+        held_out = held_out.filter(num_slices=1).head(1)
+    return FoldData(
+        source=source,
+        train_recordings=table.filter(table["fold"] != 1),
+        held_out_recordings=held_out,
+        targets=Targets(Labels.of(table).targets(table, 0.5)),
+        sampling=SamplingConfig(slices_per_recording=2, balance="sqrt"),
+        train_loader=LoaderConfig(batch_size=run.batch_size),
+        val_loader=LoaderConfig(batch_size=4),
+        seed=7,
+    )
+
+
+def module_of(data: FoldData) -> SliceModule:
+    """A small model without batch norm, whose running means would depend on the ranks."""
+    table = data.source.recordings()
+    labels = Labels.of(table)
+    torch.manual_seed(0)
+    backbone = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()
+    )
+    model = Classifier(
+        backbone, ModelConfig(dropout=0.3), num_classes=len(labels), embedding_size=32
+    )
+    augment = AugmentConfig(mixup=MixupConfig(p=0.7), noise=NoiseConfig(p=0.7))
+    config = ModuleConfig(augment=augment, optimizer=OptimizerConfig(warmup_epochs=0.0), seed=7)
+    return SliceModule(model, config, Truth.of(table, labels, 0.5))
+
+
+def train(run: Run) -> lightning.Trainer:
+    """Trains as `training.fold` does, with checkpoints besides."""
+    config = TrainerConfig(
+        epochs=run.epochs,
+        effective_batch_size=EFFECTIVE_BATCH,
+        accelerator="cpu",
+        devices=run.devices,
+        threads=1,
+        patience=0,
+    )
+    callbacks: list[Callback] = [Diary(run)]
+    if run.checkpoint_steps:
+        callbacks.append(
+            ModelCheckpoint(
+                run.out, "{step}", save_top_k=-1, every_n_train_steps=run.checkpoint_steps
+            )
+        )
+    step = accumulation(EFFECTIVE_BATCH, run.batch_size, run.devices)
+    data = fold_of(run)
+    torch.set_num_threads(1)
+    with quiet_lightning():
+        trainer = build_trainer(
+            config,
+            choose_machine(config),
+            batches_per_step=step,
+            weights_folder=Path(run.out) / "best",
+            loggers=[],
+            callbacks=callbacks,
+        )
+        trainer.fit(
+            module_of(data),
+            datamodule=FoldDataModule(data, accumulation=step),
+            ckpt_path=run.checkpoint or None,
+        )
+    return trainer
+
+
+def train_here(folder: Path, name: str, **options: object) -> list[dict]:
+    """Trains on one rank in this process, in `folder/name`; its batches."""
+    out = folder / name
+    out.mkdir()
+    with warnings.catch_warnings():  # Lightning's, on callbacks and folders of the checkpoint
+        warnings.simplefilter("ignore")
+        train(Run(folder=str(folder), out=str(out), **options))
+    (diary,) = batches(folder, name)
+    return diary
+
+
+def batches(folder: Path, name: str) -> list[list[dict]]:
+    """What each rank has written; the last line may be cut off by a kill."""
+    diaries = sorted((folder / name).glob("batches_*.jsonl"))
+    lines = [diary.read_text().split("\n")[:-1] for diary in diaries]
+    return [[json.loads(line) for line in rank] for rank in lines]
+
+
+if __name__ == "__main__":
+    train(Run(**json.loads(sys.argv[1])))
