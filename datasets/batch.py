@@ -14,6 +14,9 @@ class Batch(NamedTuple):
     recording_no  int64 [B], its recording's position in `source.recordings()`
     position      int64 [B], its place in the epoch, counted over all ranks
     epoch         int64 []
+    background    like slices: what may be mixed in; None without a background source
+
+    B is the batch size; in evaluation it may be less, down to 0 where samples are very few.
     """
 
     slices: Tensor
@@ -22,3 +25,4 @@ class Batch(NamedTuple):
     recording_no: Tensor
     position: Tensor
     epoch: Tensor
+    background: Tensor | None = None

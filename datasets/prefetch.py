@@ -20,14 +20,15 @@ def prefetch(items: Iterator[T], depth: int) -> Generator[T, None, None]:
         return
     queue: _Queue[T] = _Queue(depth)
     thread = threading.Thread(target=_fill, args=(items, queue), name="prefetch", daemon=True)
-    thread.start()
     try:
+        thread.start()
         while (item := queue.get()) is not None:
             yield item[0]
             del item  # so that a buffer that the consumer has let go is free
     finally:
         queue.close()
-        thread.join()
+        if thread.ident is not None:  # else interrupted before it ran; it ends by itself
+            thread.join()
 
 
 def _fill(items: Iterator[T], queue: "_Queue[T]") -> None:

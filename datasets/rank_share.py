@@ -17,10 +17,10 @@ class RankShare:
     """The batches of one rank out of `num_samples`.
 
     remainder: what happens to the samples beyond the last whole effective batch. `cut` leaves
-    them out, `wrap` fills up with the first ones again; both give every rank the same number of
-    full batches. `keep` (evaluation) shares the rest evenly: every sample comes exactly once, and
-    all ranks have equally many batches. Exceptions: fewer samples than ranks, or batches of one
-    sample; then some ranks have one batch fewer.
+    them out, `wrap` fills up with the first ones again; both give every rank full batches. `keep`
+    (evaluation) shares the rest evenly: every sample comes exactly once. All ranks always have
+    equally many batches, so that none waits for another for ever; with `keep`, where there are
+    fewer samples than ranks or batches of one sample, a rank's last batch may be empty.
     """
 
     num_samples: int
@@ -42,15 +42,12 @@ class RankShare:
 
     @property
     def num_batches(self) -> int:
-        """Batches of this rank; with `cut` or `wrap` a multiple of the accumulation."""
+        """Batches of each rank; with `cut` or `wrap` a multiple of the accumulation."""
         if self.remainder == CUT:
             return self.num_samples // self.effective_batch * self.accumulation
         if self.remainder == WRAP:
             return -(-self.num_samples // self.effective_batch) * self.accumulation
-        whole = -(-self.num_samples // self.global_batch)
-        if whole and len(range(*self.bounds(whole - 1))) == 0:
-            return whole - 1
-        return whole
+        return -(-self.num_samples // self.global_batch)
 
     def bounds(self, batch_no: int) -> tuple[int, int]:
         """The positions [start, stop) of a batch; with `wrap` they may pass `num_samples`."""
@@ -75,8 +72,7 @@ class RankShare:
 
     def _keep_edge(self, batch_no: int) -> int:
         """Where a global batch begins; the last but one lends to a last one that is too small."""
-        whole = -(-self.num_samples // self.global_batch)
         edge = min(batch_no * self.global_batch, self.num_samples)
-        if batch_no == whole - 1 > 0 and self.batch_size > 1:
+        if batch_no == self.num_batches - 1 > 0 and self.batch_size > 1:
             return min(edge, self.num_samples - self.world_size)
         return edge

@@ -9,29 +9,27 @@
 Plan -> this rank's positions -> rows -> extents -> a reused buffer -> Batch. It works alike on a
 store and on tar shards, in a plain loop and as a Lightning dataloader: it has a length, a state,
 and `sampler.set_epoch`. Nothing is opened and no thread runs before the first batch is asked for;
-leaving the loop, by its end, `break` or an exception, ends the thread and closes the files.
+leaving the loop, by its end, `break`, an exception or Ctrl-C, ends the thread and closes the files.
 """
 
 import weakref
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from datasets.batch import Batch
+from datasets.batch_maker import Background, BatchMaker, Reading, SliceTargets
 from datasets.buffers import BufferPool
 from datasets.epoch_plan import EpochPlan
 from datasets.prefetch import prefetch
 from datasets.quarantine import BadSlice, CarefulReader
 from datasets.rank_share import CUT, KEEP, WRAP, RankShare
 from datasets.slice_source import SliceSource
-from storage.errors import ConfigError, DamageError
-from storage.extents import Extents
+from storage.errors import ConfigError
 from storage.options import option
-
-_SPAN_BATCHES = 64  # batches whose extents are looked up together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +40,7 @@ class LoaderConfig:
     prefetch_batches: int = option(4, "batches read ahead; 0 reads in the caller's thread")
     remainder: str = option("cut", "training: cut or wrap what is no whole effective batch")
     check: bool = option(True, "verify the checksum of every slice")
-    max_bad: int = option(0, "unreadable slices to go on without before stopping")
+    max_bad: int = option(0, "unreadable slices that a rank goes on without before stopping")
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -53,31 +51,15 @@ class LoaderConfig:
             raise ConfigError(f"remainder={self.remainder} is neither {CUT} nor {WRAP}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Request:
-    """One batch to read: int64 [B] arrays and B extents."""
-
-    position: np.ndarray
-    rows: np.ndarray
-    recording_no: np.ndarray
-    extents: Extents
-
-    def __getitem__(self, take: slice | np.ndarray) -> "_Request":
-        return _Request(
-            position=self.position[take],
-            rows=self.rows[take],
-            recording_no=self.recording_no[take],
-            extents=self.extents[take],
-        )
-
-
 class BatchReader:
     """The batches of one rank, epoch after epoch.
 
     `planner` gives the plan of an epoch: an `EpochPlanner`, or a function of the epoch. `targets`
-    float32 [recordings, C] by position in `source.recordings()`, or None. With `train` the epoch
+    float32 [recordings, C] by position in `source.recordings()`, or an object that knows those of
+    single slices, or None. `background` has what is read beside each sample. With `train` the epoch
     is cut or wrapped to whole effective batches (world_size x batch_size x accumulation), else
-    every sample comes exactly once over all ranks. A batch is the caller's to keep.
+    every sample comes exactly once over all ranks; a bad slice is replaced by a good one, else left
+    out. All ranks have equally many batches. A batch is the caller's to keep.
     """
 
     batch_sampler = None  # Lightning looks for one wherever there is a sampler
@@ -88,8 +70,9 @@ class BatchReader:
         planner: Callable[[int], EpochPlan],
         config: LoaderConfig,
         *,
-        targets: np.ndarray | None,
+        targets: np.ndarray | SliceTargets | None,
         train: bool,
+        background: Background | None = None,
         rank: int = 0,
         world_size: int = 1,
         accumulation: int = 1,
@@ -98,10 +81,8 @@ class BatchReader:
         self._planner = planner
         self._config = config
         self._train = train
-        recordings = source.recordings()
-        self._first_row = recordings["first_row"].to_numpy()
-        self._end_row = self._first_row + recordings["num_slices"].to_numpy()
-        self._targets = None if targets is None else _checked(targets, source, len(recordings))
+        self._maker = BatchMaker(source, targets=targets, background=background, full=train)
+        self._beside = {} if background is None else {"background": background.source.store_id}
         self._epoch = 0
         self._plan = planner(0)
         self._share = RankShare(
@@ -125,13 +106,7 @@ class BatchReader:
     def __iter__(self) -> Iterator[Batch]:
         """The rest of the epoch after `load_state_dict`, else all of it."""
         start, self._resume_at = self._resume_at, 0
-        plan = self._current_plan()
-        # torch publishes no type for is_initialized
-        device = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
-        batches = prefetch(
-            self._read(plan, start, self._epoch, device), self._config.prefetch_batches
-        )
-        self._running.add(batches)
+        batches = self.read_batches(range(start, len(self)), ahead=True)
         self._delivered = start
         try:
             for batch in batches:
@@ -139,6 +114,31 @@ class BatchReader:
                 yield batch
         finally:
             batches.close()
+
+    def read_batches(self, numbers: range, *, ahead: bool) -> Generator[Batch, None, None]:
+        """The batches of these numbers in the current epoch; `ahead` reads them in a thread.
+
+        Counts for nothing in the state.
+        """
+        # torch publishes no type for is_initialized
+        device = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+        batches = prefetch(
+            self._read(self._current_plan(), numbers, self._epoch, device),
+            self._config.prefetch_batches if ahead else 0,
+        )
+        self._running.add(batches)
+        return batches
+
+    def prepare(self) -> None:
+        """Looks up one slice, so that what a source makes when first asked is made."""
+        self._source.extents(self._plan.rows[:1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: all but the iterations that are under way."""
+        return {name: value for name, value in self.__dict__.items() if name != "_running"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _running=weakref.WeakSet())
 
     @property
     def sampler(self) -> "BatchReader":
@@ -160,9 +160,10 @@ class BatchReader:
         return {
             "epoch": self._epoch,
             "delivered": self._delivered * self._share.global_batch,
+            "global_batch": self._share.global_batch,
             "effective_batch": self._share.effective_batch,
             "seed": plan.seed,
-            "inputs": dict(plan.inputs),
+            "inputs": {**plan.inputs, **self._beside},
             "digest": plan.digest,
         }
 
@@ -173,7 +174,12 @@ class BatchReader:
         """
         self._epoch = state["epoch"]
         plan = self._current_plan()
-        here = {**plan.inputs, "seed": plan.seed, "effective_batch": self._share.effective_batch}
+        here = {
+            **plan.inputs,
+            **self._beside,
+            "seed": plan.seed,
+            "effective_batch": self._share.effective_batch,
+        }
         there = {
             **state["inputs"],
             "seed": state["seed"],
@@ -208,91 +214,28 @@ class BatchReader:
             self._plan = plan
         return self._plan
 
-    def _read(self, plan: EpochPlan, start: int, epoch: int, device: int | None) -> Iterator[Batch]:
-        """Reads the batches from number `start` on; runs in the background thread."""
+    def _read(
+        self, plan: EpochPlan, numbers: range, epoch: int, device: int | None
+    ) -> Iterator[Batch]:
+        """Reads batches by number; runs in the background thread."""
         config = self._config
         if device is not None:
             torch.cuda.set_device(device)  # a thread begins on device 0
         pool = BufferPool(
             (config.batch_size, *self._source.recipe.slice_shape),
             self._source.recipe.dtype,
-            keep=config.prefetch_batches + 3,
+            keep=(config.prefetch_batches + 3) * self._maker.buffers_per_batch,
             pinned=device is not None,
         )
-        number = torch.tensor(epoch)
-        with CarefulReader(check=config.check, max_bad=config.max_bad, bad=self.bad) as reader:
-            requests = self._requests(plan, start)
+        with CarefulReader(check=config.check, max_bad=config.max_bad, bad=self.bad) as files:
+            reading = Reading(plan=plan, epoch=epoch, files=files, buffers=pool)
+            requests = self._maker.requests(reading, map(self._share.bounds, numbers))
             ahead = next(requests, None)
             while ahead is not None:
                 request, ahead = ahead, next(requests, None)
                 if ahead is not None:
-                    reader.will_need(ahead.extents)
-                yield self._batch(reader, request, pool, number)
-
-    def _requests(self, plan: EpochPlan, start: int) -> Iterator[_Request]:
-        """This rank's batches; the places of many slices are looked up at once."""
-        for first in range(start, len(self), _SPAN_BATCHES):
-            numbers = range(first, min(first + _SPAN_BATCHES, len(self)))
-            bounds = [self._share.bounds(number) for number in numbers]
-            position = np.concatenate([np.arange(*edges) for edges in bounds])
-            rows = plan.rows[position % len(plan)]
-            recording_no = np.searchsorted(self._first_row, rows, side="right") - 1
-            if (recording_no < 0).any() or (rows >= self._end_row[recording_no]).any():
-                raise ConfigError(f"the plan names rows that {self._source.url} does not have")
-            span = _Request(
-                position=position,
-                rows=rows,
-                recording_no=recording_no,
-                extents=self._source.extents(rows),
-            )
-            end = 0
-            for low, high in bounds:
-                begin, end = end, end + high - low
-                yield span[begin:end]
-
-    def _batch(
-        self, reader: CarefulReader, request: _Request, pool: BufferPool, epoch: torch.Tensor
-    ) -> Batch:
-        slices = pool.take(len(request.rows))
-        cells = slices.numpy()
-        good = reader.read(request.extents, request.rows, cells)
-        if not good.all():
-            position, take = request.position, self._without_bad(good)
-            request = request[take]
-            if self._train:
-                request = replace(request, position=position)
-            cells[: len(take)] = cells[take]
-            slices = slices[: len(take)]
-        targets = None if self._targets is None else self._targets[request.recording_no]
-        return Batch(
-            slices=slices,
-            targets=None if targets is None else torch.from_numpy(targets),
-            rows=torch.from_numpy(request.rows),
-            recording_no=torch.from_numpy(request.recording_no),
-            position=torch.from_numpy(request.position),
-            epoch=epoch,
-        )
-
-    def _without_bad(self, good: np.ndarray) -> np.ndarray:
-        """Which samples the batch is made of: in training, good ones stand in for the bad."""
-        places = np.flatnonzero(good)
-        if not len(places):
-            raise DamageError(f"none of the {len(good)} slices of a batch can be read")
-        if not self._train:
-            return places
-        take = np.arange(len(good))
-        take[~good] = np.resize(places, len(good) - len(places))
-        return take
-
-
-def _checked(targets: np.ndarray, source: SliceSource, num_recordings: int) -> np.ndarray:
-    """The targets as float32; raises ConfigError unless there is one for each recording."""
-    if len(targets) != num_recordings:
-        raise ConfigError(
-            f"targets have {len(targets)} lines where {source.url} has {num_recordings} "
-            "recordings: make them from all of source.recordings()"
-        )
-    return np.ascontiguousarray(targets, np.float32)
+                    ahead.announce(files)
+                yield self._maker.make(request, reading)
 
 
 def _check_equal(here: dict[str, Any], there: dict[str, Any]) -> None:

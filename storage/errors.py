@@ -7,6 +7,7 @@
     |  |- DamageError                   bytes differ from what was written
     |- ObjectExistsError(FileExistsError)   a create-only put met other bytes
     |- NonFiniteLossError               training met a loss that is no number (training/module.py)
+    |- RankLostError(RuntimeError)      another process of a training has gone (training/ranks.py)
 
 A message states the rule, the numbers and the way out, in one line.
 """

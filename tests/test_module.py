@@ -1,15 +1,19 @@
 """training.module and training.optimizers: one step, the guard, decay groups and the schedule."""
 
 import math
+import warnings
 
 import numpy as np
 import polars as pl
 import pytest
+import pytorch_lightning as lightning
 import torch
+from torch.utils.data import DataLoader
 
 from datasets.batch import Batch
 from datasets.labels import Labels
 from storage.errors import ConfigError, MelbankError
+from training.losses import bce
 from training.metrics import Truth
 from training.models import ModelConfig, build_classifier
 from training.module import ModuleConfig, NonFiniteLossError, SliceModule, check_finite, to_unit
@@ -19,6 +23,7 @@ from training.optimizers import (
     build_schedule,
     learning_rate_fraction,
 )
+from training.trainer import quiet_lightning
 
 SHAPE = (16, 24)
 LABELS = Labels(("a", "b"))
@@ -92,6 +97,31 @@ def test_the_guard_watches_every_training_step(module):
 def test_a_batch_without_targets_is_refused(module):
     with pytest.raises(ValueError, match="without targets"):
         module.validation_step(batch_of(torch.zeros(2, *SHAPE))._replace(targets=None), 0)
+
+
+def test_scores_are_of_all_slices_and_an_empty_batch_adds_nothing(module):
+    """A rank may be given an empty batch, so that it does not end before the others."""
+    slices = torch.rand(7, *SHAPE)
+    whole = batch_of(slices)
+    parts = [
+        Batch(*(field[take] if field is not None and field.ndim else field for field in whole))
+        for take in (slice(0, 4), slice(4, 4), slice(4, 7))
+    ]
+    trainer = lightning.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    with quiet_lightning(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's, on batches that are no DataLoader's
+        loader = DataLoader(parts, batch_size=None)
+        (logged,) = trainer.validate(module, dataloaders=loader, verbose=False)
+    module.eval()
+    with torch.no_grad():
+        logits = module.model(slices).logits
+    expected = module._truth.score(logits.softmax(1).numpy(), whole.recording_no.numpy())
+    assert module.scores.kl == pytest.approx(expected.kl)
+    assert logged["val_kl"] == pytest.approx(expected.kl)
+    assert logged["val_accuracy"] == pytest.approx(expected.accuracy)
+    assert logged["val_loss"] == pytest.approx(float(bce(logits, whole.targets).mean()), rel=1e-5)
 
 
 def test_dropout_depends_on_seed_epoch_and_batch_alone(module):

@@ -117,9 +117,15 @@ def test_without_validation_too(source, tmp_path, when):
     check_resume(source, tmp_path, when, steps=13, limit_val_batches=0)
 
 
-def test_with_accumulation_too(source, tmp_path):
-    checkpoint = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, every_n_train_steps=8)
-    whole = fit(source, tmp_path, callbacks=[checkpoint], accumulation=2).trained
-    assert len(whole) == EPOCHS * 12
-    resumed = fit(source, tmp_path, ckpt_path=tmp_path / "step=8.ckpt", accumulation=2).trained
-    assert resumed == whole[16:]
+@pytest.mark.parametrize(
+    ("limit", "steps", "done"),
+    [(None, 8, 16), (None, 6, 12), (6, 4, 8), (5, 8, 14), (5, 6, 10)],
+    ids=["mid-epoch", "epoch end", "limited", "limited within a step", "there, at its end"],
+)
+def test_with_accumulation_too(source, tmp_path, limit, steps, done):
+    options = {"accumulation": 2, "limit_train_batches": limit}
+    checkpoint = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, every_n_train_steps=steps)
+    whole = fit(source, tmp_path, callbacks=[checkpoint], **options).trained
+    assert len(whole) == EPOCHS * (limit or 12)
+    saved = tmp_path / f"step={steps}.ckpt"
+    assert fit(source, tmp_path, ckpt_path=saved, **options).trained == whole[done:]

@@ -14,9 +14,11 @@ from storage.recipe import Recipe
 from storage.source import SourceConfig
 from storage.store import open_store
 from tests.sounds import write_source
+from tools import show_plan
 from tools.command import run
 from tools.config import load_config
-from tools.train import COMMAND, Sections, main
+from tools.train import COMMAND, Sections, main, open_training
+from training.split import fold_data, split_recordings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 BASE = ["--config", str(CONFIGS / "base.yaml")]
@@ -76,6 +78,68 @@ def test_the_written_config_does_the_same_again(places, tmp_path):
     assert predictions(tmp_path, "exp_002").equals(predictions(tmp_path, "exp_001"))
 
 
+def sources(places):
+    return [
+        f"sources.focal.store={places / 'store'}",
+        f"sources.pool.shards={places / 'shards'}",
+        "sources.pool.weight=0.5",
+        "sources.pool.train_only=true",
+        "sources.pool.shared_ids=rename",
+        "sources.pool.where='rating > 1'",
+    ]
+
+
+def test_two_sources_train_and_the_written_config_does_the_same_again(places, tmp_path, capsys):
+    assert call(*sources(places), *SHORT, f"experiment.root={tmp_path}") == 0
+    found = predictions(tmp_path)
+    assert set(found["source"]) == {"focal"}
+    assert f"focal={places / 'store'}, pool={places / 'shards'}" in capsys.readouterr().out
+    assert run(COMMAND, main, ["--config", str(tmp_path / "configs" / "exp_001.yaml")]) == 0
+    assert predictions(tmp_path, "exp_002").equals(found)
+
+
+def test_predictions_serve_as_targets_and_a_store_as_background(places, tmp_path):
+    where = f"experiment.root={tmp_path}"
+    assert call(f"store={places / 'store'}", where, *SHORT, "train_folds=[]") == 0
+    words = [
+        f"sources.focal.store={places / 'store'}",
+        f"sources.focal.targets={tmp_path / 'preds' / 'exp_001' / 'oof.parquet'}",
+        f"background.shards={places / 'shards'}",
+        "augment.background.p=0.5",
+    ]
+    assert call(*words, where, *SHORT) == 0
+    plain = call(f"store={places / 'store'}", where, *SHORT)
+    assert plain == 0
+    own = predictions(tmp_path, "exp_002").drop("source")
+    other = predictions(tmp_path, "exp_003")
+    assert own["row"].equals(other["row"])
+    assert not own.equals(other)
+
+
+def test_a_plan_is_shown_and_written_as_training_makes_it(places, tmp_path, capsys):
+    words = [*sources(places), *SHORT, "sampling.balance=sqrt", "sampling.where='NOT silent'"]
+    file = tmp_path / "new" / "plan.parquet"
+    flags = ["--epoch", "3", "--fold", "1", "--parquet", str(file)]
+    assert run(show_plan.COMMAND, show_plan.main, [*BASE, *words, *flags]) == 0
+    told = capsys.readouterr().out
+    config = load_config(Sections, BASE[1], words)
+    mix = open_training(config)
+    planner = fold_data(mix, split_recordings(mix, config), 1, config).planner()
+    assert f"plan {planner(3).digest}" in told
+    assert "focal" in told
+    table = pl.read_parquet(file)
+    assert len(table) == len(planner(3))
+    share = table.filter(source="pool").height / len(table)
+    assert abs(share - 1 / 3) < 1 / len(table)
+    with open_store(str(places / "store")) as store:
+        index = store.slice_index().rename({"recording_id": "id"})
+    joined = table.join(index, on=["row", "slice_no"])
+    assert len(joined) == len(table)
+    assert joined.select(pl.col("recording_id").str.strip_prefix("pool/") == pl.col("id"))[
+        "recording_id"
+    ].all()
+
+
 def test_limit_trains_on_a_part(places, tmp_path):
     words = [f"store={places / 'store'}", f"experiment.root={tmp_path}", "limit=12"]
     assert call(*words, *SHORT, "train_folds=[]") == 0
@@ -92,8 +156,28 @@ def test_limit_trains_on_a_part(places, tmp_path):
         (["train_folds=[0,0]"], "names a fold twice"),
         (["trainer.precision=half"], "trainer.precision=half is none of"),
         (["limit=1"], "limit=1: training needs at least 2 recordings"),
+        (["sampling.where=loudness > 3"], "there is no column loudness"),
+        (["sampling.slice_choice=nothing:here"], "No module named 'nothing'"),
+        (["sources.a.shard=x"], "sources.a.shard: no such key. Did you mean shards?"),
+        (["sources.a.weight=1"], "a source needs either store= or shards="),
+        (["sources.a.store=x", "shards=y"], "shards=y beside sources"),
+        (["augment.background.p=0.5"], "give background.store="),
     ],
-    ids=["key", "batch", "column", "fold", "twice", "precision", "limit"],
+    ids=[
+        "key",
+        "batch",
+        "column",
+        "fold",
+        "twice",
+        "precision",
+        "limit",
+        "where",
+        "own choice",
+        "source key",
+        "source of nothing",
+        "shards too",
+        "background",
+    ],
 )
 def test_a_wrong_call_ends_with_one_line_and_code_2(places, tmp_path, capsys, words, message):
     where = [f"store={places / 'store'}", f"experiment.root={tmp_path / 'lab'}"]

@@ -16,6 +16,7 @@ from training.choices import (
     choose_compile,
     choose_logger,
     choose_precision,
+    choose_strategy,
     choose_threads,
 )
 from training.trainer import (
@@ -79,6 +80,7 @@ def test_all_choices_are_told():
     lines = choose_machine(TrainerConfig(accelerator="cpu")).lines()
     assert [line.split(":")[0] for line in lines] == [
         "accelerator",
+        "strategy",
         "precision",
         "compile",
         "logger",
@@ -103,6 +105,24 @@ def test_threads_respect_the_share_of_a_container(tmp_path, quota, threads):
     found = int(choose_threads(0, tmp_path / "cpu.max").value)
     assert found == min(usual, threads or usual)
     assert choose_threads(3, tmp_path / "cpu.max").value == "3"
+
+
+def test_ranks_divide_the_threads_among_themselves(tmp_path):
+    (tmp_path / "cpu.max").write_text("max 100000")
+    usual = int(choose_threads(0, tmp_path / "cpu.max").value)
+    shared = choose_threads(0, tmp_path / "cpu.max", num_ranks=2)
+    assert int(shared.value) == max(1, usual // 2)
+    assert "divided among 2 ranks" in shared.reason
+
+
+def test_several_devices_work_together_by_ddp():
+    assert choose_strategy("auto", "cpu", 1).value == "auto"
+    assert choose_strategy("auto", "cpu", 2).value == "ddp"
+    asked = choose_strategy("ddp_find_unused_parameters_true", "cpu", 2)
+    assert (asked.value, asked.reason) == ("ddp_find_unused_parameters_true", "as asked")
+    too_many = torch.cuda.device_count() + 1
+    with pytest.raises(ConfigError, match=f"devices={too_many}: torch sees"):
+        choose_strategy("auto", "gpu", too_many)
 
 
 def test_torch_has_its_threads_back_afterwards():
@@ -151,8 +171,20 @@ def test_quiet_lightning_silences_information_and_known_noise_only():
         ({"compile": "maybe"}, "trainer.compile=maybe is none of auto, true, false"),
         ({"logger": "paper"}, "trainer.logger=paper is none of auto, csv, wandb"),
         ({"accelerator": "tpu"}, "trainer.accelerator=tpu is none of auto, cpu, gpu"),
+        ({"devices": 0}, "trainer.devices=0 must be at least 1"),
+        ({"strategy": "fsdp"}, "trainer.strategy=fsdp is none of auto, ddp"),
     ],
-    ids=["epochs", "effective", "patience", "precision", "compile", "logger", "accelerator"],
+    ids=[
+        "epochs",
+        "effective",
+        "patience",
+        "precision",
+        "compile",
+        "logger",
+        "accelerator",
+        "devices",
+        "strategy",
+    ],
 )
 def test_impossible_values_are_refused_by_name(options, message):
     with pytest.raises(ConfigError, match=message):

@@ -12,6 +12,7 @@ A short tour, in the order in which things happen:
         trainer, choices           epochs, accumulation, early stopping; what `auto` comes to
         checkpoints, predict       fold_K.ckpt, enough by itself; out-of-fold predictions
       report                       the table of folds and scores.json
+      ranks, resume                several processes: what all of them know; checkpoints that fit
 
 Start with `cross_validation`, then `module`. Everything here takes a `SliceSource`: a store and a
 set of tar shards train alike.

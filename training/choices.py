@@ -15,6 +15,7 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 COMPILES = {"auto": "", "true": "on", "false": "off"}  # yaml reads on and off as booleans
 LOGGERS = ("auto", "csv", "wandb")
 ACCELERATORS = ("auto", "cpu", "gpu")
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container on Linux
 
 
@@ -42,6 +43,19 @@ def choose_accelerator(asked: str) -> Choice:
     if has_gpu:
         return Choice(name="accelerator", value="gpu", reason=torch.cuda.get_device_name())
     return Choice(name="accelerator", value="cpu", reason="torch sees no CUDA device")
+
+
+def choose_strategy(asked: str, accelerator: str, devices: int) -> Choice:
+    """How ranks work together, in Lightning's words; ConfigError where GPUs are too few."""
+    if accelerator == "gpu" and devices > torch.cuda.device_count():
+        raise ConfigError(
+            f"trainer.devices={devices}: torch sees {torch.cuda.device_count()} GPUs here"
+        )
+    if asked != "auto":
+        return _asked("strategy", asked)
+    if devices > 1:
+        return Choice(name="strategy", value="ddp", reason=f"{devices} ranks")
+    return Choice(name="strategy", value="auto", reason="one process")
 
 
 def choose_precision(asked: str, accelerator: str) -> Choice:
@@ -83,8 +97,11 @@ def choose_logger(asked: str) -> Choice:
     return Choice(name="logger", value="csv", reason="wandb is not installed")
 
 
-def choose_threads(asked: int, quota_file: Path = CPU_QUOTA) -> Choice:
-    """Threads of torch: as many as the process may use, which in a container can be few."""
+def choose_threads(asked: int, quota_file: Path = CPU_QUOTA, *, num_ranks: int = 1) -> Choice:
+    """Threads of torch: as many as the process may use, which in a container can be few.
+
+    Several ranks divide them among themselves.
+    """
     if asked:
         return _asked("threads", str(asked))
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
@@ -92,8 +109,12 @@ def choose_threads(asked: int, quota_file: Path = CPU_QUOTA) -> Choice:
     quota = _cpu_quota(quota_file)
     if quota < allowed:
         reason = f"the container's share of {allowed} processors"
-        return Choice(name="threads", value=str(max(1, math.ceil(quota))), reason=reason)
-    return Choice(name="threads", value=str(allowed), reason="processors of this process")
+        allowed = max(1, math.ceil(quota))
+    else:
+        reason = "processors of this process"
+    if num_ranks > 1:
+        reason += f", divided among {num_ranks} ranks"
+    return Choice(name="threads", value=str(max(1, allowed // num_ranks)), reason=reason)
 
 
 def _cpu_quota(quota_file: Path) -> float:

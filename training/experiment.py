@@ -3,7 +3,8 @@
     weights/exp_001/fold_0.ckpt ...     preds/exp_001/oof.parquet ...     configs/exp_001.yaml
 
 A number is taken by creating `configs/.exp_001`, which fails if it exists, so two starts at the
-same moment get two numbers; the mark stays, so a number is never given twice.
+same moment get two numbers; the mark stays, so a number is never given twice. Where several
+processes train together, the first one takes the number and writes.
 """
 
 import importlib.metadata
@@ -23,7 +24,9 @@ from omegaconf import OmegaConf
 
 from storage.errors import ConfigError
 from storage.options import option
+from training.ranks import from_first_rank, is_first_rank
 
+SHARED_NAME = "MELBANK_EXPERIMENT"  # by which the first process tells those that it starts
 NAME = re.compile(r"^\.?exp_(\d+)(\.yaml)?$")
 PACKAGES = ("torch", "pytorch-lightning", "timm", "numpy", "polars", "zarr")
 
@@ -70,9 +73,32 @@ def take_experiment(config: ExperimentConfig) -> Experiment:
     return experiment
 
 
+def share_experiment(config: ExperimentConfig) -> Experiment:
+    """The next free number, the same for all processes that train together.
+
+    Raises ConfigError in a process that was not started by the first one.
+    """
+    if is_first_rank():
+        experiment = take_experiment(config)
+        os.environ[SHARED_NAME] = experiment.name
+    name = from_first_rank(os.environ.get(SHARED_NAME, ""))
+    found = NAME.match(name)
+    if found is None:
+        raise ConfigError(
+            "start training once, without torchrun or mpirun: it starts trainer.devices processes"
+        )
+    return _places(Path(config.root), int(found.group(1)))
+
+
 @contextmanager
 def guard_experiment(experiment: Experiment, say: Callable[[str], None]) -> Iterator[None]:
-    """Cleans up behind an exception and says why; what was stopped from outside is kept."""
+    """Cleans up behind an exception and says why; what was stopped from outside is kept.
+
+    Only the first of several processes does.
+    """
+    if not is_first_rank():
+        yield
+        return
     try:
         yield
     except Exception as error:

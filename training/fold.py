@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 
 from datasets.labels import Labels
+from datasets.quarantine import BadSlice, write_report
 from storage.recipe import Recipe
 from training.checkpoints import TrainedClassifier, checkpoint_contents, read_checkpoint
 from training.data_module import FoldData, FoldDataModule
@@ -23,8 +24,16 @@ from training.experiment import Experiment
 from training.metrics import Truth
 from training.models import Classifier, ModelConfig, build_classifier, num_parameters
 from training.module import ModuleConfig, SliceModule
-from training.predict import Predictions, predict
+from training.predict import Predictions, gather_predictions, predict
 from training.progress import FoldBar
+from training.ranks import (
+    gather_lists,
+    is_first_rank,
+    lost_ranks,
+    num_ranks,
+    rank,
+    wait_for_ranks,
+)
 from training.report import FoldResult
 from training.trainer import (
     BEST,
@@ -55,9 +64,10 @@ class FoldRun:
 def train_fold(
     run: FoldRun, data: FoldData, fold: int, say: Callable[[str], None]
 ) -> tuple[FoldResult, Predictions]:
-    """Trains, writes `fold_K.ckpt`, and predicts from that file.
+    """Trains, writes `fold_K.ckpt`, and predicts from that file; the same on all ranks.
 
-    Memory of the model and its optimizer is free again on return.
+    Slices that could not be read are listed in `quarantine_fold_K.parquet` beside the
+    predictions. Memory of the model and its optimizer is free again on return.
     """
     start_s = time.monotonic()
     contents = checkpoint_contents(run.labels, run.recipe, run.config, fold=fold)
@@ -69,10 +79,11 @@ def train_fold(
         f"{len(data.held_out_recordings)} held out; {run.model.backbone} with "
         f"{num_parameters(module.model):,} parameters"
     )
-    num_epochs, checkpoint = _fit(run, module, data, fold)
+    num_epochs, checkpoint, bad = _fit(run, module, data, fold)
     del module
     trained = read_checkpoint(checkpoint)
-    predictions = _predict_held_out(run, trained, data)
+    predictions, held_out_bad = _predict_held_out(run, trained, data)
+    _report_bad(run, fold, [*bad, *held_out_bad], say)
     result = FoldResult(
         fold=fold,
         num_recordings=len(data.held_out_recordings),
@@ -101,9 +112,14 @@ def _new_model(run: FoldRun, fold: int, val_batch_size: int) -> Classifier:
     return model
 
 
-def _fit(run: FoldRun, module: SliceModule, data: FoldData, fold: int) -> tuple[int, Path]:
-    """Epochs that were trained, and the checkpoint of the best."""
-    batches_per_step = accumulation(run.trainer.effective_batch_size, data.train_loader.batch_size)
+def _fit(
+    run: FoldRun, module: SliceModule, data: FoldData, fold: int
+) -> tuple[int, Path, list[BadSlice]]:
+    """Epochs that were trained, the checkpoint of the best, and what this rank could not read."""
+    batches_per_step = accumulation(
+        run.trainer.effective_batch_size, data.train_loader.batch_size, run.trainer.devices
+    )
+    readers = FoldDataModule(data, accumulation=batches_per_step)
     scratch = run.experiment.weights / f".fold_{fold}"
     loggers = build_loggers(
         run.machine,
@@ -111,8 +127,9 @@ def _fit(run: FoldRun, module: SliceModule, data: FoldData, fold: int) -> tuple[
         experiment=run.experiment.name,
         fold=fold,
     )
-    callbacks: list[Callback] = [FoldBar(fold)] if run.trainer.progress else []
-    with quiet_lightning(), keyboard_interrupts():
+    shows_bar = run.trainer.progress and is_first_rank()
+    callbacks: list[Callback] = [FoldBar(fold)] if shows_bar else []
+    with quiet_lightning(), keyboard_interrupts(), lost_ranks():
         trainer = build_trainer(
             run.trainer,
             run.machine,
@@ -121,14 +138,16 @@ def _fit(run: FoldRun, module: SliceModule, data: FoldData, fold: int) -> tuple[
             loggers=loggers,
             callbacks=callbacks,
         )
-        trainer.fit(module, datamodule=FoldDataModule(data, accumulation=batches_per_step))
+        trainer.fit(module, datamodule=readers)
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.finish()  # else the next fold would write into this one's run
     checkpoint = run.experiment.weights / f"fold_{fold}.ckpt"
-    (scratch / f"{BEST}.ckpt").replace(checkpoint)
-    scratch.rmdir()
-    return trainer.current_epoch, checkpoint
+    if is_first_rank():
+        (scratch / f"{BEST}.ckpt").replace(checkpoint)
+        scratch.rmdir()
+    wait_for_ranks()
+    return trainer.current_epoch, checkpoint, readers.bad
 
 
 @contextmanager
@@ -147,14 +166,29 @@ def keyboard_interrupts() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
-def _predict_held_out(run: FoldRun, trained: TrainedClassifier, data: FoldData) -> Predictions:
-    return predict(
+def _predict_held_out(
+    run: FoldRun, trained: TrainedClassifier, data: FoldData
+) -> tuple[Predictions, list[BadSlice]]:
+    """Predictions of all held-out slices, to which each rank adds its share; what was not read."""
+    device = torch.device("cuda" if run.machine.accelerator.value == "gpu" else "cpu")
+    reader = data.val_reader(rank=rank(), world_size=num_ranks())
+    own = predict(
         trained.model,
-        data.val_reader(),
+        reader,
         output=run.model.output,
-        device=torch.device("cuda" if run.machine.accelerator.value == "gpu" else "cpu"),
+        device=device,
         precision=run.machine.precision.value,
     )
+    return gather_predictions(own, device), reader.bad
+
+
+def _report_bad(run: FoldRun, fold: int, own: list[BadSlice], say: Callable[[str], None]) -> None:
+    """Lists what any rank could not read."""
+    bad = sorted(set(gather_lists(own)), key=lambda one: (one.object, one.offset))
+    if bad and is_first_rank():
+        path = run.experiment.preds / f"quarantine_fold_{fold}.parquet"
+        write_report(bad, path)
+        say(f"fold {fold}: {len(bad)} slices could not be read; they are listed in {path}")
 
 
 def _release_memory() -> None:

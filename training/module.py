@@ -8,7 +8,7 @@ Shapes: B samples, M mel bands, T frames, C classes.
 
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -22,6 +22,8 @@ from training.losses import LossConfig, build_loss
 from training.metrics import Scores, Truth
 from training.models import Classifier, probabilities
 from training.optimizers import OptimizerConfig, build_optimizer, build_schedule
+from training.ranks import gather_ranks, num_ranks, rank
+from training.resume import rescale_batch_progress
 
 
 class NonFiniteLossError(MelbankError, ArithmeticError):
@@ -38,6 +40,14 @@ class ModuleConfig:
     output: str = "softmax"
     seed: int = 0
     top_db: float = 80.0
+
+
+class HeldOut(NamedTuple):
+    """What validation keeps of a batch, and in the end of all of them."""
+
+    probabilities_BC: Tensor
+    losses_B: Tensor
+    recording_no_B: Tensor
 
 
 class SliceModule(pl.LightningModule):
@@ -58,41 +68,66 @@ class SliceModule(pl.LightningModule):
         self._contents = contents or {}
         self._loss = build_loss(config.loss)
         self._augment = Augment(config.augment, seed=config.seed, top_db=config.top_db)
-        self._held_out: list[tuple[Tensor, Tensor]] = []
+        self._held_out: list[HeldOut] = []
         self.scores: Scores | None = None
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Dropout and the like depend on (seed, epoch, batch) alone, so training can resume."""
-        text = f"{self.config.seed}/{self.current_epoch}/{batch_idx}".encode()
+        """Dropout and the like depend on (seed, epoch, batch) alone, so training can resume.
+
+        Batches are counted over all ranks: the same samples get the same on any number of them.
+        """
+        number = batch_idx * num_ranks() + rank()
+        text = f"{self.config.seed}/{self.current_epoch}/{number}".encode()
         torch.manual_seed(int.from_bytes(blake2b(text, digest_size=7).digest()))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss of the augmented batch; raises NonFiniteLossError."""
         targets = _targets(batch)
-        slices, targets = self._augment(to_unit(batch.slices), targets, batch.epoch, batch.position)
+        background = None if batch.background is None else to_unit(batch.background)
+        slices, targets = self._augment(
+            to_unit(batch.slices), targets, batch.epoch, batch.position, background
+        )
         losses = self._loss(self.model(slices).logits, targets)
         check_finite(losses, batch)
         loss = losses.mean()
-        self.log("train_loss", loss, on_step=True, on_epoch=True, batch_size=len(losses))
+        self.log(
+            "train_loss",
+            loss,
+            on_step=True,
+            on_epoch=True,
+            batch_size=len(losses),
+            sync_dist=True,
+        )
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keeps the probabilities of the batch for the scores of the epoch."""
-        logits = self.model(to_unit(batch.slices)).logits
-        loss = self._loss(logits, _targets(batch)).mean()
-        self.log("val_loss", loss, on_epoch=True, batch_size=len(logits))
-        self._held_out.append((probabilities(logits, self.config.output), batch.recording_no))
+        targets = _targets(batch)
+        if len(targets):
+            logits = self.model(to_unit(batch.slices)).logits
+            predicted = probabilities(logits, self.config.output)
+            losses = self._loss(logits, targets)
+        else:  # this rank has nothing; the others wait for it
+            predicted, losses = torch.zeros_like(targets), targets.new_zeros(0)
+        self._held_out.append(HeldOut(predicted, losses, batch.recording_no))
 
     def on_validation_epoch_end(self) -> None:
-        """Scores all slices of the held-out fold at once."""
-        predicted = torch.cat([part for part, _ in self._held_out]).cpu().numpy()
-        recording_no = torch.cat([part for _, part in self._held_out]).cpu().numpy()
+        """Scores all slices of the held-out fold at once, on each rank those of all ranks."""
+        columns = zip(*self._held_out, strict=True)
+        whole = HeldOut(*(gather_ranks(torch.cat(column)) for column in columns))
         self._held_out.clear()
-        self.scores = self._truth.score(predicted, recording_no)
-        self.log("val_kl", self.scores.kl)
-        self.log("val_accuracy", self.scores.accuracy)
+        self.scores = self._truth.score(
+            whole.probabilities_BC.cpu().numpy(), whole.recording_no_B.cpu().numpy()
+        )
+        self._log_score("val_loss", whole.losses_B.mean())
+        self._log_score("val_kl", self.scores.kl)
+        self._log_score("val_accuracy", self.scores.accuracy)
         if not np.isnan(self.scores.roc_auc):
-            self.log("val_roc_auc", self.scores.roc_auc)
+            self._log_score("val_roc_auc", self.scores.roc_auc)
+
+    def _log_score(self, name: str, value: Tensor | float) -> None:
+        """Logs what is the same on all ranks."""
+        self.log(name, value, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """AdamW with a schedule per optimizer step."""
@@ -108,6 +143,10 @@ class SliceModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what is needed to predict from the checkpoint alone."""
         checkpoint["melbank"] = self._contents
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Fits the batch counts to the ranks that there are now."""
+        rescale_batch_progress(checkpoint, self.trainer.accumulate_grad_batches)
 
 
 def to_unit(slices: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from datasets.batch import Batch
 from datasets.labels import Labels
 from training.models import Classifier, probabilities
 from training.module import to_unit
+from training.ranks import gather_ranks
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -43,13 +44,17 @@ def predict(
 ) -> Predictions:
     """What a model says about all slices of a reader; targets are not needed.
 
-    The model is moved to `device` and left in evaluation mode.
+    The model is moved to `device` and left in evaluation mode. Batches may be empty.
     """
     device = device or torch.device("cpu")
     model = model.to(device).eval()
-    rows, recording_no, found, embeddings = [], [], [], []
+    rows, recording_no = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    found = [np.empty((0, model.head.out_features), np.float32)]
+    embeddings = [np.empty((0, model.embedding_size), np.float32)]
     with torch.inference_mode(), _autocast(device, precision):
         for batch in batches:
+            if not len(batch.rows):
+                continue
             logits, embedding = model(to_unit(batch.slices.to(device, non_blocking=True)))
             found.append(probabilities(logits, output).cpu().numpy())
             embeddings.append(embedding.float().cpu().numpy())
@@ -60,6 +65,22 @@ def predict(
         recording_no=np.concatenate(recording_no),
         probabilities=np.concatenate(found),
         embeddings=np.concatenate(embeddings),
+    )
+
+
+def gather_predictions(own: Predictions, device: torch.device) -> Predictions:
+    """The predictions of all ranks on each of them, sorted by row; `device` carries them."""
+
+    def whole(values: np.ndarray) -> np.ndarray:
+        return gather_ranks(torch.from_numpy(values).to(device)).cpu().numpy()
+
+    rows = whole(own.rows)
+    order = rows.argsort()
+    return Predictions(
+        rows=rows[order],
+        recording_no=whole(own.recording_no)[order],
+        probabilities=whole(own.probabilities)[order],
+        embeddings=whole(own.embeddings)[order],
     )
 
 

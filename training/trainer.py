@@ -21,11 +21,13 @@ from training.choices import (
     COMPILES,
     LOGGERS,
     PRECISIONS,
+    STRATEGIES,
     Choice,
     choose_accelerator,
     choose_compile,
     choose_logger,
     choose_precision,
+    choose_strategy,
     choose_threads,
 )
 
@@ -47,6 +49,8 @@ class TrainerConfig:
     patience: int = option(4, "epochs without a better validation KL before stopping; 0: never")
     gradient_clip: float = option(0.0, "largest norm of the gradient; 0: any")
     accelerator: str = option("auto", "auto, cpu or gpu")
+    devices: int = option(1, "GPUs, or processes on the CPU, that train together; one rank each")
+    strategy: str = option("auto", "auto (ddp for several devices), ddp, ...")
     precision: str = option("auto", "auto, 32-true, bf16-mixed or 16-mixed")
     compile: str = option("auto", "torch.compile of the backbone: auto, true or false")
     logger: str = option("auto", "auto, csv or wandb (offline without a key)")
@@ -57,13 +61,14 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("accelerator", self.accelerator, ACCELERATORS),
+            ("strategy", self.strategy, STRATEGIES),
             ("precision", self.precision, PRECISIONS),
             ("compile", self.compile.lower(), tuple(COMPILES)),
             ("logger", self.logger, LOGGERS),
         ):
             if value not in allowed:
                 raise ConfigError(f"trainer.{name}={value} is none of {', '.join(allowed)}")
-        for name in ("epochs", "effective_batch_size"):
+        for name in ("epochs", "effective_batch_size", "devices"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"trainer.{name}={getattr(self, name)} must be at least 1")
         for name in ("patience", "gradient_clip", "threads"):
@@ -76,6 +81,7 @@ class Machine:
     """What the `auto` values came to."""
 
     accelerator: Choice
+    strategy: Choice
     precision: Choice
     compile: Choice
     logger: Choice
@@ -91,10 +97,11 @@ def choose_machine(config: TrainerConfig) -> Machine:
     accelerator = choose_accelerator(config.accelerator)
     return Machine(
         accelerator=accelerator,
+        strategy=choose_strategy(config.strategy, accelerator.value, config.devices),
         precision=choose_precision(config.precision, accelerator.value),
         compile=choose_compile(config.compile, accelerator.value),
         logger=choose_logger(config.logger),
-        threads=choose_threads(config.threads),
+        threads=choose_threads(config.threads, num_ranks=config.devices),
     )
 
 
@@ -130,7 +137,9 @@ def build_trainer(
         callbacks.append(EarlyStopping(MONITOR, mode="min", patience=config.patience))
     return pl.Trainer(
         accelerator=machine.accelerator.value,
-        devices=1,
+        devices=config.devices,
+        strategy=machine.strategy.value,
+        use_distributed_sampler=False,  # each rank's reader has its share
         precision=machine.precision.value,  # type: ignore[arg-type]  # checked: one of Lightning's
         max_epochs=config.epochs,
         accumulate_grad_batches=batches_per_step,

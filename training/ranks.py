@@ -1,0 +1,93 @@
+"""Several processes that train together: which is this, what do the others have, wait for them.
+
+With one process all of this is free: it is the first, and has everything.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+from storage.errors import MelbankError
+
+GLOO_LOST = ("Connection closed by peer", "Connection reset by peer")  # in gloo's words
+T = TypeVar("T")
+
+
+class RankLostError(MelbankError, RuntimeError):
+    """Another process of this training has ended before its time."""
+
+
+def is_joined() -> bool:
+    """Whether this process has been connected to others."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def num_ranks() -> int:
+    """How many processes are connected."""
+    return distributed.get_world_size() if is_joined() else 1
+
+
+def rank() -> int:
+    """The number of this process among those that are, or will be, connected."""
+    return distributed.get_rank() if is_joined() else int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def is_first_rank() -> bool:
+    """Whether it is for this process to write files and to talk."""
+    return rank() == 0
+
+
+def wait_for_ranks() -> None:
+    """Returns when all processes have come here."""
+    if is_joined():
+        distributed.barrier()
+
+
+@contextmanager
+def lost_ranks() -> Iterator[None]:
+    """Says in one line that another process has gone, which it will have given a reason for."""
+    try:
+        yield
+    except RuntimeError as error:
+        if num_ranks() > 1 and any(words in str(error) for words in GLOO_LOST):
+            raise RankLostError(
+                f"rank {rank()} of {num_ranks()} ends because another one has; its error is above"
+            ) from error
+        raise
+
+
+def from_first_rank(value: T) -> T:
+    """The first process's value, on all of them."""
+    if not is_joined():
+        return value
+    values = [value]
+    distributed.broadcast_object_list(values)
+    return values[0]
+
+
+def gather_lists(values: list[T]) -> list[T]:
+    """The values of all processes, in the order of the ranks, on each of them."""
+    if not is_joined():
+        return values
+    parts: list[list[T]] = [[] for _ in range(num_ranks())]
+    distributed.all_gather_object(parts, values)
+    return [value for part in parts for value in part]
+
+
+def gather_ranks(tensor: Tensor) -> Tensor:
+    """The tensors [n, ...] of all processes one behind the other; n may differ, and be 0."""
+    if not is_joined():
+        return tensor
+    length = torch.tensor([len(tensor)], device=tensor.device)
+    lengths = [torch.empty_like(length) for _ in range(num_ranks())]
+    distributed.all_gather(lengths, length)
+    counts = [int(each) for each in lengths]
+    padded = tensor.new_zeros((max(counts), *tensor.shape[1:]))
+    padded[: len(tensor)] = tensor
+    parts = [torch.empty_like(padded) for _ in counts]
+    distributed.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
