@@ -31,9 +31,14 @@ DPI = 120
 
 
 def write_contact_sheet(
-    slices_NMT: np.ndarray[Any, Any], recipe: Recipe, titles: Sequence[str], path: Path
+    slices_NMT: np.ndarray[Any, Any],
+    recipe: Recipe,
+    titles: Sequence[str],
+    path: Path,
+    *,
+    columns: int | None = None,
 ) -> None:
-    """Writes a PNG with one panel per slice, in order, row by row.
+    """Writes a PNG with one panel per slice, in order, row by row; about as many rows as columns.
 
     `slices_NMT` is [1 to 64, mel bands, frames], uint8 or float in [0, 1] as a store holds it, both
     scaled to `recipe.top_db` below the slice's own maximum. A title has two lines at most.
@@ -41,7 +46,7 @@ def write_contact_sheet(
     """
     _check_sheet(slices_NMT, recipe, titles)
     num_panels = len(slices_NMT)
-    columns = math.ceil(math.sqrt(num_panels))
+    columns = columns or math.ceil(math.sqrt(num_panels))
     rows = math.ceil(num_panels / columns)
     width = LEFT + columns * PANEL[0] + (columns - 1) * GAP[0] + RIGHT
     height = TOP + rows * PANEL[1] + (rows - 1) * GAP[1] + BOTTOM

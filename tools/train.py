@@ -41,9 +41,9 @@ COMMAND = Command(doc=__doc__, sections=Sections)
 
 def main(config: Sections, _: Arguments) -> None:
     """Trains, prints the scores of each fold and of all together."""
-    behind = config.background
-    background = open_source(store=behind.store, shards=behind.shards) if behind.given else None
-    report = train_folds(open_training(config), config, say=print, background=background)
+    report = train_folds(
+        open_training(config), config, say=print, background=open_background(config)
+    )
     if not is_first_rank():
         return
     print(report.table())
@@ -59,6 +59,12 @@ def open_training(config: Sections) -> SliceSource:
     if config.shards:
         raise ConfigError(f"shards={config.shards} beside sources: give it as one of them")
     return open_sources(config.sources)
+
+
+def open_background(config: Sections) -> SliceSource | None:
+    """The source of backgrounds that a config names, if it does."""
+    behind = config.background
+    return open_source(store=behind.store, shards=behind.shards) if behind.given else None
 
 
 if __name__ == "__main__":

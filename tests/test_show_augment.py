@@ -1,0 +1,81 @@
+"""tools.show_augment draws the samples of an epoch, as stored and as training sees them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from datasets.augment import AUGMENTATIONS
+from storage.build import BuildConfig, build_store
+from storage.recipe import Recipe
+from storage.source import SourceConfig
+from tests.sounds import write_source
+from tools.command import run
+from tools.contact_sheet import BOTTOM, DPI, GAP, LEFT, PANEL, RIGHT, TOP
+from tools.show_augment import COMMAND, main
+
+ALIGNMENT = 0.005  # two panels of one slice differ by so much, lying between pixels
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("augment")
+    source = write_source(folder / "source", [3, 4, 5, 3, 4, 5], np.random.default_rng(2))
+    recipe = Recipe(sample_rate_hz=8000, fmax_hz=4000, slice_s=3.0, n_mels=64)
+    url = folder / "store"
+    build_store(SourceConfig(root=str(source)), recipe, str(url), BuildConfig(workers=1))
+    return url
+
+
+def draw(store: Path, *words: str) -> int:
+    return run(COMMAND, main, [f"store={store}", "folds.num_folds=2", "train_folds=[0]", *words])
+
+
+def panels(sheet: Path, columns: int, rows: int) -> np.ndarray:
+    """The pictures of a sheet, [rows, columns, height, width, 3]; checks that it has as many."""
+    image = imread(sheet)[:, :, :3]
+    width = LEFT + columns * PANEL[0] + (columns - 1) * GAP[0] + RIGHT
+    height = TOP + rows * PANEL[1] + (rows - 1) * GAP[1] + BOTTOM
+    assert image.shape[:2] == pytest.approx((height * DPI, width * DPI), abs=2)
+    size = [round(side * DPI) - 6 for side in PANEL]
+    corners = [
+        [
+            (
+                round((TOP + row * (PANEL[1] + GAP[1])) * DPI) + 3,
+                round((LEFT + column * (PANEL[0] + GAP[0])) * DPI) + 3,
+            )
+            for column in range(columns)
+        ]
+        for row in range(rows)
+    ]
+    return np.array(
+        [[image[y : y + size[1], x : x + size[0]] for y, x in line] for line in corners]
+    )
+
+
+def test_each_augmentation_has_a_row_that_differs_from_the_slices_as_stored(
+    store: Path, tmp_path: Path
+) -> None:
+    sheet = tmp_path / "each.png"
+    strong = ["augment.low_pass.slope_db=40", "augment.noise.max_db=40", "augment.gain.max_db=40"]
+    words = ["--each", "--num", "3", "--png", str(sheet), f"background.store={store}", *strong]
+    assert draw(store, *words) == 0
+    shown = panels(sheet, 3, 1 + len(AUGMENTATIONS))
+    for row in shown[1:]:
+        assert np.abs(row - shown[0]).mean() > 2 * ALIGNMENT
+
+
+def test_without_augmentation_training_sees_what_is_stored(store: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "plain.png"
+    off = [f"augment.{name}.p=0" for name in AUGMENTATIONS]
+    assert draw(store, "--num", "2", "--png", str(sheet), *off) == 0
+    stored, seen = panels(sheet, 2, 2)
+    assert np.abs(stored - seen).mean() < ALIGNMENT
+
+
+def test_more_panels_than_a_sheet_has_are_refused(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert draw(store, "--num", "33", "--png", str(tmp_path / "x.png")) == 2
+    assert "give --num 1 to 32" in capsys.readouterr().err
