@@ -15,7 +15,7 @@ from tools.command import run
 from tools.contact_sheet import BOTTOM, DPI, GAP, LEFT, PANEL, RIGHT, TOP
 from tools.show_augment import COMMAND, main
 
-ALIGNMENT = 0.005  # two panels of one slice differ by so much, lying between pixels
+ALIGNMENT = 0.003  # two panels of one slice differ by so much, lying between pixels
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +58,12 @@ def test_each_augmentation_has_a_row_that_differs_from_the_slices_as_stored(
     store: Path, tmp_path: Path
 ) -> None:
     sheet = tmp_path / "each.png"
-    strong = ["augment.low_pass.slope_db=40", "augment.noise.max_db=40", "augment.gain.max_db=40"]
-    words = ["--each", "--num", "3", "--png", str(sheet), f"background.store={store}", *strong]
+    strong = "augment.background.max_snr_db=0"
+    words = ["--each", "--num", "3", "--png", str(sheet), f"background.store={store}", strong]
     assert draw(store, *words) == 0
     shown = panels(sheet, 3, 1 + len(AUGMENTATIONS))
     for row in shown[1:]:
-        assert np.abs(row - shown[0]).mean() > 2 * ALIGNMENT
+        assert np.abs(row - shown[0]).mean() > ALIGNMENT
 
 
 def test_without_augmentation_training_sees_what_is_stored(store: Path, tmp_path: Path) -> None:
