@@ -15,32 +15,14 @@ from storage.store import open_store
 from tests.sounds import write_source
 
 README = Path(__file__).parents[1] / "README.md"
-EXAMPLE = """
-from datasets.epoch_plan import EpochPlanner, SamplingConfig
-from datasets.labels import Labels
-from datasets.reader import BatchReader, LoaderConfig
-from datasets.shard_index import open_shards
-
-source = open_shards("data/shards")  # or storage.store.open_store("data/store")
-recordings = source.recordings()
-targets = Labels.of(recordings).targets(recordings, secondary_weight=0.5)
-planner = EpochPlanner(recordings, SamplingConfig(balance="sqrt"), seed=0)
-reader = BatchReader(source, planner, LoaderConfig(batch_size=4), targets=targets, train=True)
-for epoch in range(2):
-    reader.set_epoch(epoch)
-    for batch in reader:
-        slices = batch.slices.float() / 255  # uint8 [4, 128, 313] -> [0, 1]
-        print(epoch, slices.mean(), batch.targets.shape, batch.rows.tolist())
-    state = reader.state_dict()  # reader.load_state_dict(state) goes on from here
-"""
 
 
 def example():
-    """The README's block of code with a reader; the one above until there is one."""
+    """The README's block of code with a reader."""
     blocks = re.findall(r"(?:^(?: {4}.*)?\n)+", README.read_text(encoding="utf-8"), re.MULTILINE)
     found = [textwrap.dedent(block) for block in blocks if " BatchReader(" in block]
-    assert len(found) <= 1
-    return found[0] if found else EXAMPLE
+    assert len(found) == 1
+    return found[0]
 
 
 @pytest.fixture
