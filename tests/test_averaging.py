@@ -1,5 +1,6 @@
 """Averaged weights: what they are, who sees them, and that training does not."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -72,10 +73,16 @@ def inputs() -> list[Tensor]:
 
 
 def fit(
-    folder: Path, config: AveragingConfig | None, *, resume: str | None = None, epochs: int = EPOCHS
+    folder: Path,
+    config: AveragingConfig | None,
+    *,
+    resume: str | None = None,
+    epochs: int = EPOCHS,
+    total_epochs: int = EPOCHS,
+    more: Sequence[Callback] = (),
 ) -> tuple[Regression, Watcher, WeightAverage | None]:
-    watcher, callbacks = Watcher(), []
-    average = config and WeightAverage(config, total_epochs=EPOCHS, batches=inputs)
+    watcher, callbacks = Watcher(), [*more]
+    average = config and WeightAverage(config, total_epochs=total_epochs, batches=inputs)
     if average:
         callbacks.append(average)
     callbacks += [
@@ -111,6 +118,14 @@ def mean_of(weights: list[Weights]) -> Weights:
         for name in weights[0]
         if "num_" not in name
     }
+
+
+def loss_of(state: Weights) -> float:
+    module = Regression()
+    module.load_state_dict(state)
+    with torch.no_grad():
+        predicted = module.eval().model(torch.cat(inputs()))[:, 0]
+    return float(((predicted - torch.cat(inputs()).sum(1)) ** 2).mean())
 
 
 SWA = AveragingConfig(kind="swa", start=0.5)
@@ -180,6 +195,19 @@ def test_resuming_equals_never_having_stopped(kind: str, epochs: int, tmp_path: 
         assert_equal(one, other)
     for one, other in zip(whole.validated[epochs:], rest.validated, strict=True):
         assert_equal(one, other)
+
+
+def test_stopping_judges_trained_weights_long_before_averaging_begins(tmp_path: Path) -> None:
+    """Early stopping on an untrained copy would end this at epoch 5."""
+    config = AveragingConfig(kind="swa", start=0.75)
+    stop = EarlyStopping("val_loss", patience=4)
+    _, watcher, average = fit(tmp_path, config, epochs=20, total_epochs=20, more=[stop])
+    assert len(watcher.validated) > 9
+    untrained, best = watcher.steps[0], torch.load(tmp_path / "best.ckpt", weights_only=True)
+    assert loss_of(best["state_dict"]) < 0.2 * loss_of(
+        {f"model.{k}": v for k, v in untrained.items()}
+    )
+    assert average.num_averaged == max(0, len(watcher.validated) - 15)
 
 
 @pytest.mark.parametrize(

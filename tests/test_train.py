@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from datasets.shard_writer import ShardConfig, write_shards
 from storage.build import BuildConfig, build_store
@@ -76,6 +77,25 @@ def test_the_written_config_does_the_same_again(places, tmp_path):
     again = ["--config", str(tmp_path / "configs" / "exp_001.yaml")]
     assert run(COMMAND, main, again) == 0
     assert predictions(tmp_path, "exp_002").equals(predictions(tmp_path, "exp_001"))
+
+
+def test_the_checkpoint_is_what_averaging_made_of_the_epochs(places, tmp_path):
+    """With a start at once, the second epoch's weights are not the live ones any more."""
+    where = [f"store={places / 'store'}", f"experiment.root={tmp_path}", *SHORT, "train_folds=[0]"]
+    assert call(*where, "averaging.kind=none") == 0
+    assert call(*where, "averaging.kind=swa", "averaging.start=0") == 0
+    assert call(*where, "averaging.kind=ema", "averaging.decay=0.5") == 0
+    weights = [
+        torch.load(tmp_path / "weights" / name / "fold_0.ckpt", weights_only=True)["state_dict"]
+        for name in ("exp_001", "exp_002", "exp_003")
+    ]
+    log = tmp_path / "preds" / "exp_00{}" / "log" / "fold_0" / "metrics.csv"
+    losses = [
+        pl.read_csv(str(log).format(number))["train_loss_step"].drop_nulls() for number in (1, 2, 3)
+    ]
+    assert losses[0].equals(losses[1])  # training itself is the same
+    assert losses[0].equals(losses[2])
+    assert not torch.equal(weights[0]["model.head.weight"], weights[2]["model.head.weight"])
 
 
 def sources(places):
@@ -209,9 +229,14 @@ def test_base_holds_the_defaults_of_the_design():
     automatic = (config.trainer.precision, config.trainer.compile, config.trainer.logger)
     assert automatic == ("auto", "auto", "auto")
     assert not config.trainer.detect_anomaly
+    assert (config.averaging.kind, config.averaging.start) == ("swa", 0.75)
 
 
-@pytest.mark.parametrize("name", ["base", "demo", "birdclef2025", "esc10"])
+def test_debug_looks_for_anomalies():
+    assert load_config(Sections, str(CONFIGS / "debug.yaml")).trainer.detect_anomaly
+
+
+@pytest.mark.parametrize("name", ["base", "birdclef2025", "debug", "demo", "esc10"])
 def test_each_config_file_is_valid(name):
     load_config(Sections, str(CONFIGS / f"{name}.yaml"))
 

@@ -41,6 +41,7 @@ SECTIONS = (
     "model",
     "loss",
     "optimizer",
+    "averaging",
     "trainer",
     "experiment",
     "demo",

@@ -10,6 +10,7 @@ from datasets.reader import LoaderConfig
 from datasets.source_mix import SourceSpec, source_weights
 from storage.errors import ConfigError
 from storage.options import option
+from training.averaging import AveragingConfig
 from training.experiment import ExperimentConfig
 from training.losses import LossConfig
 from training.models import ModelConfig
@@ -34,6 +35,7 @@ class TrainingConfig:
         metadata={"help": "several sources, each by name: .store or .shards, .weight, ..."},
     )
     background: BackgroundConfig = field(default_factory=BackgroundConfig)
+    averaging: AveragingConfig = field(default_factory=AveragingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     train_folds: list[int] = field(

@@ -127,6 +127,7 @@ def _fold_run(
         machine=machine,
         model=config.model,
         module=module,
+        averaging=config.averaging,
         trainer=config.trainer,
         labels=split.labels,
         recipe=source.recipe,

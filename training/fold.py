@@ -14,16 +14,18 @@ from typing import Any
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
+from torch import Tensor
 
 from datasets.labels import Labels
 from datasets.quarantine import BadSlice, write_report
 from storage.recipe import Recipe
+from training.averaging import NONE, AveragingConfig, WeightAverage
 from training.checkpoints import TrainedClassifier, checkpoint_contents, read_checkpoint
 from training.data_module import FoldData, FoldDataModule
 from training.experiment import Experiment
 from training.metrics import Truth
 from training.models import Classifier, ModelConfig, build_classifier, num_parameters
-from training.module import ModuleConfig, SliceModule
+from training.module import ModuleConfig, SliceModule, to_unit
 from training.predict import Predictions, gather_predictions, predict
 from training.progress import FoldBar
 from training.ranks import (
@@ -54,6 +56,7 @@ class FoldRun:
     machine: Machine
     model: ModelConfig
     module: ModuleConfig
+    averaging: AveragingConfig
     trainer: TrainerConfig
     labels: Labels
     recipe: Recipe
@@ -129,6 +132,8 @@ def _fit(
     )
     shows_bar = run.trainer.progress and is_first_rank()
     callbacks: list[Callback] = [FoldBar(fold)] if shows_bar else []
+    if run.averaging.kind != NONE:
+        callbacks.append(_weight_average(run, data))
     with quiet_lightning(), keyboard_interrupts(), lost_ranks():
         trainer = build_trainer(
             run.trainer,
@@ -148,6 +153,20 @@ def _fit(
         scratch.rmdir()
     wait_for_ranks()
     return trainer.current_epoch, checkpoint, readers.bad
+
+
+def _weight_average(run: FoldRun, data: FoldData) -> WeightAverage:
+    """Averages weights; batch norm sees training slices as they are, the same on all ranks."""
+
+    def batches() -> Iterator[Tensor]:
+        reader = data.train_reader(accumulation=1)
+        try:
+            for batch in reader:
+                yield to_unit(batch.slices)
+        finally:
+            reader.close()
+
+    return WeightAverage(run.averaging, total_epochs=run.trainer.epochs, batches=batches)
 
 
 @contextmanager

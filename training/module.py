@@ -1,7 +1,7 @@
 """The Lightning module: batches of slices in, loss and scores out.
 
     Batch (uint8) --device--> [0, 1] --augment--> model --> loss
-    every epoch, on all slices of the held-out fold: val_loss, val_kl, val_roc_auc, val_accuracy
+    every epoch, on all slices of the held-out fold: val_loss, val_kl, val_roc_auc, val_cmap, ...
 
 Shapes: B samples, M mel bands, T frames, C classes.
 """
@@ -124,6 +124,8 @@ class SliceModule(pl.LightningModule):
         self._log_score("val_accuracy", self.scores.accuracy)
         if not np.isnan(self.scores.roc_auc):
             self._log_score("val_roc_auc", self.scores.roc_auc)
+        if not np.isnan(self.scores.cmap):
+            self._log_score("val_cmap", self.scores.cmap)
 
     def _log_score(self, name: str, value: Tensor | float) -> None:
         """Logs what is the same on all ranks."""
