@@ -1,19 +1,26 @@
 """Holds a shard set against its own checksums, and against the store that it was written from."""
 
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
-from datasets.shard_format import ShardManifest
-from datasets.shard_index import ShardSet, open_shards
-from storage.errors import StoreError
-from storage.extents import ExtentReader
-from storage.objects import digest_file, open_objects
+from datasets.shard_format import INDEX, RECORDINGS, TARS, ShardManifest
+from datasets.shard_index import check_file
+from datasets.shard_state import HELD_SCHEMA, PLAN
+from storage.errors import DamageError
+from storage.extents import RAW, ExtentReader, Extents
+from storage.objects import LocalObjects, digest_file, open_objects
 from storage.progress import Progress, silent
 from storage.store import open_store
+from storage.workers import available_cores
 
 BATCH = 256
+_WRITE_AGAIN = "delete it and run tools.write_shards, which writes it again"
+_GET_AGAIN = "get it again; if it is right as it is, run tools.index_shards"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,55 +43,128 @@ class ShardVerifyReport:
         return "\n".join([head, *lines, *(f"  note {text}" for text in self.notes)])
 
 
-def verify_shards(url: str, store_url: str, progress: Progress = silent) -> ShardVerifyReport:
-    """Checks every file and every slice of a shard set; raises StoreError where there is none."""
+def verify_shards(
+    url: str, store_url: str | None, progress: Progress = silent
+) -> ShardVerifyReport:
+    """Checks every file and every slice of a shard set; raises StoreError where there is none.
+
+    Without a store, as for tars made elsewhere, the set is held against itself alone.
+    """
     report = ShardVerifyReport(url=url)
     objects = open_objects(url)
     manifest = ShardManifest.read(objects)
     report.num_shards = len(manifest.shards)
-    with progress("checking shards", report.num_shards, "shard") as step:
-        for name, entry in manifest.files.items():
-            path = objects.path(name)
-            if not path.is_file():
-                report.damage.append(f"{path} is missing")
-            elif path.stat().st_size != entry.size_bytes:
-                report.damage.append(f"{path} has not {entry.size_bytes:,} bytes")
-            elif digest_file(path) != entry.sha256:
-                report.damage.append(f"{path} differs from its checksum (sha256)")
-            step(name.endswith(".tar"))
+    for name in (INDEX, RECORDINGS):
+        report.damage += _file_problems(objects, name, manifest)
+    index = pl.DataFrame(schema=HELD_SCHEMA)
     if not report.damage:
-        _check_slices(open_shards(url), store_url, report)
+        index = pl.read_parquet(io.BytesIO(objects.get(INDEX)))
+        report.damage += _index_problems(objects, manifest, index)
+        report.num_slices = len(index)
+    groups = index.partition_by("shard", as_dict=True)
+    with (
+        progress("checking shards", report.num_shards, "shard") as step,
+        ThreadPoolExecutor(available_cores()) as threads,  # hashing leaves Python's lock
+    ):
+        work = [
+            (objects, name, manifest, groups.get((name,), index[:0])) for name in manifest.shards
+        ]
+        for problems in threads.map(lambda job: _shard_problems(*job), work):
+            report.damage += problems
+            step(1)
+    report.notes += _notes(objects, manifest, index)
+    if store_url is not None and len(index):
+        _compare(store_url, manifest, index, report)
     return report
 
 
-def _check_slices(shards: ShardSet, store_url: str, report: ShardVerifyReport) -> None:
-    index = shards.slice_index()
-    rows = index["row"].to_numpy()
-    report.num_slices = len(rows)
-    cells = np.empty((BATCH, *shards.recipe.slice_shape), shards.recipe.dtype)
-    with ExtentReader() as reader:
-        for start in range(0, len(rows), BATCH):
-            extents = shards.extents(rows[start : start + BATCH])
-            for bad in reader.try_read(extents, cells[: len(extents)]):
-                row = rows[start + bad.position]
-                report.damage.append(f"{bad.object}, row {row}: {bad.reason}")
+def _file_problems(objects: LocalObjects, name: str, manifest: ShardManifest) -> list[str]:
+    path, entry = objects.path(name), manifest.files[name]
     try:
-        store = open_store(store_url)
-    except StoreError as error:
-        report.notes.append(f"not held against a store: {error}")
-        return
-    if store.store_id != shards.store_id:
-        report.notes.append(f"not held against {store_url}: it was written from another store")
-        return
-    both = index.select("row", "crc32c").join(
-        store.slice_index().select("row", "crc32c"), on="row", how="left", suffix="_store"
-    )
+        check_file(objects, name, entry)
+        if digest_file(path) == entry.sha256:
+            return []
+    except DamageError as error:
+        return [str(error)]
+    except OSError as error:
+        return [f"{path} cannot be read ({error.strerror})"]
+    way_out = _GET_AGAIN if manifest.store_id.startswith(TARS) else _WRITE_AGAIN
+    return [f"{path} differs from its checksum (sha256): {way_out}"]
+
+
+def _index_problems(
+    objects: LocalObjects, manifest: ShardManifest, index: pl.DataFrame
+) -> Iterator[str]:
+    """What is wrong with a side index whose bytes are as they were written."""
+    path = objects.path(INDEX)
+    if index["row"].is_duplicated().any():
+        yield f"{path} has rows twice: run tools.index_shards"
+    if (index["length"] != manifest.recipe.slice_bytes).any():
+        yield f"{path} has slices of another length than the recipe's: run tools.index_shards"
+    strange = sorted(set(index["shard"].unique()) - manifest.shards.keys())
+    if strange:
+        yield f"{path} names {strange[0]}, which shards.json does not: run tools.index_shards"
+
+
+def _shard_problems(
+    objects: LocalObjects, name: str, manifest: ShardManifest, lines: pl.DataFrame
+) -> list[str]:
+    """The tar as a file, then each of its slices against the checksum in the side index."""
+    problems = _file_problems(objects, name, manifest)
+    path = objects.path(name)
+    if not path.is_file():
+        return problems
+    slice_bytes = manifest.recipe.slice_bytes
+    lines = lines.filter(pl.col("length") == slice_bytes)
+    cells = np.empty((BATCH, slice_bytes), np.uint8)
+    bad: list[tuple[int, str]] = []
+    with ExtentReader() as reader:
+        for part in lines.iter_slices(BATCH):
+            extents = Extents(
+                objects=(str(path),),
+                object_no=np.zeros(len(part), np.int32),
+                offset=part["offset"].to_numpy(),
+                length=part["length"].to_numpy(),
+                crc32c=part["crc32c"].to_numpy(),
+                codecs=(RAW,),
+            )
+            found = reader.try_read(extents, cells[: len(part)])
+            bad += [(part["row"][one.position], one.reason) for one in found]
+    if bad:
+        row, reason = bad[0]
+        problems.append(f"{path}: {len(bad):,} of its slices are bad, row {row} first: {reason}")
+    return problems
+
+
+def _notes(objects: LocalObjects, manifest: ShardManifest, index: pl.DataFrame) -> Iterator[str]:
+    """What is left over, and harmless to us, though not to readers of all the tars."""
+    others = sorted(path.name for path in objects.root.glob("*.tar"))
+    for name in others:
+        if name not in manifest.shards:
+            yield f"{objects.path(name)} is no shard of this set"
+    if objects.exists(PLAN):
+        yield "a run of tools.write_shards was interrupted: run it again and it goes on"
+    num_dead = sum(entry.num_slices for entry in manifest.shards.values()) - len(index)
+    if num_dead > 0 and len(index):
+        yield f"{num_dead:,} slices lie in the tars though no index names them"
+
+
+def _compare(
+    store_url: str, manifest: ShardManifest, index: pl.DataFrame, report: ShardVerifyReport
+) -> None:
+    """The set against its store, slice by slice."""
+    with open_store(store_url) as store:
+        if store.store_id != manifest.store_id:
+            report.notes.append(f"not held against {store_url}: they come from elsewhere")
+            return
+        there = store.slice_index().select("row", "crc32c")
+    both = index.select("row", "crc32c").join(there, on="row", how="left", suffix="_store")
     differ = both.filter(pl.col("crc32c") != pl.col("crc32c_store"))
-    stale = int(both["crc32c_store"].null_count())
+    gone = int(both["crc32c_store"].null_count())
     if len(differ):
-        report.damage.append(f"{len(differ)} slices differ from the store's")
-    if stale or len(both) < len(store.slice_index()):
+        report.damage.append(f"{len(differ)} slices differ from the store's: write them again")
+    if gone or len(both) < len(there):
         report.notes.append(
-            f"{stale:,} of its slices have left the store, which has "
-            f"{len(store.slice_index()):,}: write it again to bring it up to date"
+            f"{gone:,} of its slices have left the store, which has {len(there):,}: write it "
+            "again to bring it up to date"
         )

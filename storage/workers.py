@@ -1,4 +1,4 @@
-"""Maps part jobs over processes: a pool on this machine, or a Dask cluster.
+"""Maps jobs, such as the building of parts, over processes: a pool here, or a Dask cluster.
 
 Worker processes are started from a clean server process that has imported what they need. They
 end with their parent, however that ends, and leave Ctrl-C to it.
@@ -8,13 +8,16 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from multiprocessing.context import BaseContext
 from multiprocessing.queues import SimpleQueue
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from storage.dask_cluster import build_on_cluster, check_cluster
 from storage.errors import StoreError
@@ -24,6 +27,9 @@ MAX_POOLS = 4
 LOCAL = "local"
 
 OnSlices = Callable[[int], None]
+Key = TypeVar("Key", bound=Hashable)
+Job = TypeVar("Job")
+Report = TypeVar("Report")
 _progress: "SimpleQueue[int] | None" = None
 
 
@@ -52,48 +58,85 @@ def build_parts(
     if executor != LOCAL:
         yield from build_on_cluster(jobs, executor, on_slices)
         return
-    if workers <= 1 or len(jobs) <= 1:
-        from storage.part import build_part  # with workers, only they pay for importing torch
+    work = Work(run=_build_part, module="storage.part", option="build.workers")
+    makers = {job.range.part: partial(_as_it_is, job) for job in jobs}
+    for _, report in map_jobs(work, makers, workers, on_slices):
+        yield report
 
-        for job in jobs:
-            yield build_part(job, on_slices)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work(Generic[Job, Report]):
+    """What workers do with a job: a function of a module's top level, which tells of progress.
+
+    `module` is what it needs, imported once for all workers; `option` says how many there are.
+    """
+
+    run: Callable[[Job, OnSlices], Report]
+    module: str
+    option: str
+
+
+def map_jobs(
+    work: Work[Job, Report],
+    jobs: Mapping[Key, Callable[[], Job]],
+    workers: int,
+    on_slices: OnSlices,
+) -> Iterator[tuple[Key, Report]]:
+    """Does the work for each job and yields each (key, report) as it comes.
+
+    Jobs are made when a worker is about to be free for them. One worker means this process.
+    Killed workers are replaced as in `build_parts`.
+    """
+    if workers <= 1 or len(jobs) <= 1:
+        for key, make in jobs.items():
+            yield key, work.run(make(), on_slices)
         return
-    left = {job.range.part: job for job in jobs}
+    left = dict(jobs)
     for _ in range(MAX_POOLS):
         try:
-            for report in _run_pool(list(left.values()), workers, on_slices):
-                del left[report.part]
-                yield report
+            for key, report in _run_pool(work, dict(left), workers, on_slices):
+                del left[key]
+                yield key, report
         except BrokenProcessPool:
             continue
         return
     raise StoreError(
         f"worker processes were killed {MAX_POOLS} times, most likely for want of memory: "
-        f"use fewer with build.workers={max(1, workers // 2)}. What is committed stays"
+        f"use fewer with {work.option}={max(1, workers // 2)}. What is committed stays"
     )
 
 
-def _run_pool(jobs: list[PartJob], workers: int, on_slices: OnSlices) -> Iterator[PartReport]:
-    context = _context()
+def _run_pool(
+    work: Work[Job, Report],
+    jobs: dict[Key, Callable[[], Job]],
+    workers: int,
+    on_slices: OnSlices,
+) -> Iterator[tuple[Key, Report]]:
+    context = _context(work.module)
     with _listening(context, on_slices) as queue:
         pool = ProcessPoolExecutor(
             min(workers, len(jobs)), mp_context=context, initializer=_begin, initargs=(queue,)
         )
         try:
-            waiting: set[Future[PartReport]] = {pool.submit(_build, job) for job in jobs}
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            ready = iter(jobs.items())
+            waiting: dict[Future[Report], Key] = {}
+            while True:
+                for key, make in islice(ready, workers + 1 - len(waiting)):
+                    waiting[pool.submit(_call, work.run, make())] = key
+                if not waiting:
+                    return
+                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
-                    yield future.result()
+                    yield waiting.pop(future), future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _context() -> BaseContext:
+def _context(module: str) -> BaseContext:
     """forkserver where there is one: workers then need no import of their own."""
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["storage.part"])
+        context.set_forkserver_preload([module])
         return context
     return multiprocessing.get_context("spawn")
 
@@ -132,7 +175,15 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _build(job: PartJob) -> PartReport:
-    from storage.part import build_part  # in the worker: see build_parts
+def _call(run: Callable[[Job, OnSlices], Report], job: Job) -> Report:
+    return run(job, _progress.put if _progress else lambda _: None)
 
-    return build_part(job, _progress.put if _progress else lambda _: None)
+
+def _build_part(job: PartJob, on_slices: OnSlices) -> PartReport:
+    from storage.part import build_part  # with workers, only they pay for importing torch
+
+    return build_part(job, on_slices)
+
+
+def _as_it_is(job: PartJob) -> PartJob:
+    return job

@@ -1,6 +1,8 @@
 """Extents are read as they lie, given as they were asked for, and bad ones are named."""
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from storage.errors import DamageError
 from storage.extents import MAX_OPEN_FILES, RAW, ExtentReader, Extents, crc32c
+from tools.benchmarks.page_cache import evict, resident_pages
 
 SHAPE = (4, 5)
 PER_FILE = 3
@@ -95,3 +98,42 @@ def test_bad_extents_are_named_in_the_order_asked(tmp_path: Path) -> None:
     assert ["missing" in one.reason for one in bad] == [True, False, True]
     assert not out[[0, 2, 4]].any()
     assert np.array_equal(out[[1, 3]], cells[[0, 11]])
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="there is nothing to ask")
+def test_the_kernel_is_asked_only_where_reading_comes_from_the_disk(tmp_path: Path) -> None:
+    size, far = 40_000, 16_000_000  # bytes; no read-ahead goes so far
+    path = tmp_path / "cells.raw"
+    path.write_bytes(np.random.default_rng(2).bytes(far + size))
+    if evict(path):
+        pytest.skip("this disk is memory")
+    near, behind = (
+        Extents(
+            objects=(str(path),),
+            object_no=np.zeros(1, np.int32),
+            offset=np.array([offset]),
+            length=np.array([size]),
+            crc32c=np.zeros(1, np.uint32),
+            codecs=(RAW,),
+        )
+        for offset in (0, far)
+    )
+
+    def announce() -> list[bool]:
+        """Whether the second slice was fetched, after the first was read and before."""
+        fetched = []
+        with ExtentReader(check=False) as reader, path.open("rb") as file:
+            for _ in range(2):
+                reader.will_need(behind)
+                time.sleep(0.1)
+                fetched.append(bool(resident_pages(file.fileno())[-1]))
+                reader.read(near, np.empty((1, size), np.uint8))
+        return fetched
+
+    with ThreadPoolExecutor(1) as fresh_thread:  # which has not read from the disk
+        assert fresh_thread.submit(announce).result() == [False, True]
+    assert not evict(path)
+    with path.open("rb") as file:
+        file.read(size)
+    with ThreadPoolExecutor(1) as fresh_thread:
+        assert fresh_thread.submit(announce).result() == [False, False]

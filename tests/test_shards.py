@@ -4,9 +4,6 @@ import gc
 import hashlib
 import json
 import os
-import signal
-import subprocess
-import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +16,12 @@ import webdataset
 from datasets.epoch_plan import plan_all
 from datasets.shard_format import sample_key
 from datasets.shard_index import open_shards
-from datasets.shard_writer import ShardConfig, plan_shards, write_shards
+from datasets.shard_plan import cut_into_shards
+from datasets.shard_writer import ShardConfig, write_shards
 from storage.errors import ConfigError, DamageError, StoreError
-from storage.extents import ExtentReader
 from storage.recipe import Recipe
-from tests.fakes import fake_recordings, write_fake_source
-
-LENGTHS = [3, 1, 8, 2, 13, 1, 5, 4, 30, 2, 7, 6]
-SMALL_SHARDS = ShardConfig(shard_size_bytes=40_000)
+from tests.fakes import write_fake_source
+from tests.shard_sets import LENGTHS, SMALL_SHARDS, contents, read_all
 
 
 @pytest.fixture
@@ -37,24 +32,6 @@ def source(tmp_path):
 @pytest.fixture
 def target(tmp_path):
     return tmp_path / "shards"
-
-
-def contents(folder):
-    """Name -> bytes of every file that is not a lock."""
-    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in files
-        if path.name != ".lock"
-    }
-
-
-def read_all(shards):
-    rows = shards.slice_index()["row"].to_numpy()
-    out = np.empty((len(rows), *shards.recipe.slice_shape), shards.recipe.dtype)
-    with ExtentReader() as reader:
-        reader.read(shards.extents(rows), out)
-    return out
 
 
 @pytest.mark.parametrize("encoding", ["uint8", "float16", "float32"])
@@ -171,66 +148,6 @@ def test_a_second_run_writes_nothing(source, target):
     assert times == {path: path.stat().st_mtime_ns for path in target.glob("*.tar")}
 
 
-KILLED = """
-import os, signal, sys
-from contextlib import contextmanager
-from pathlib import Path
-from datasets.shard_writer import ShardConfig, write_shards
-from tests.fakes import write_fake_source
-
-folder, target, mortal = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-source = write_fake_source(folder / "cells.raw", %r, seed=1)
-count = 0
-
-@contextmanager
-def progress(*_):
-    def step(slices):
-        global count
-        count += slices
-        if count >= mortal:
-            os.kill(os.getpid(), signal.SIGKILL)
-    yield step
-
-write_shards(source, target, ShardConfig(shard_size_bytes=40_000), progress=progress)
-"""
-
-
-@pytest.mark.parametrize("mortal", [1, 20, 82])
-def test_killed_and_run_again_it_finishes_and_keeps_what_was_done(source, target, tmp_path, mortal):
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED % LENGTHS)
-    done = subprocess.run(
-        [sys.executable, script, tmp_path, target, str(mortal)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL
-    with pytest.raises(StoreError, match="not a finished shard set"):
-        open_shards(str(target))
-    kept = {path.name: path.stat().st_mtime_ns for path in target.glob("*.tar")}
-    assert bool(kept) == (mortal > 1)
-    report = write_shards(source, str(target), SMALL_SHARDS)
-    assert report.new_shards == report.num_shards - len(kept)
-    assert kept == {name: (target / name).stat().st_mtime_ns for name in kept}
-    write_shards(source, str(tmp_path / "whole"), SMALL_SHARDS)
-    assert contents(target) == contents(tmp_path / "whole")
-
-
-def test_an_unfinished_set_of_other_content_is_begun_anew(source, target, tmp_path):
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED % LENGTHS)
-    subprocess.run(
-        [sys.executable, script, tmp_path, target, "60"],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-        check=False,
-    )
-    assert len(list(target.glob("*.tar"))) > 1
-    report = write_shards(source, str(target), ShardConfig())
-    assert report.new_shards == report.num_shards == 1
-    assert np.array_equal(read_all(open_shards(str(target))), source.cells)
-    assert len(list(target.glob("*.tar"))) == 1
-
-
 def test_where_and_limit_take_a_part_with_its_rows(source, target, tmp_path):
     config = ShardConfig(where="primary_label = 'a' AND rating >= 1")
     write_shards(source, str(target), config)
@@ -271,14 +188,6 @@ def test_a_folder_that_holds_something_else_is_left_alone(source, target):
     assert contents(target) == {"thesis.tex": b"important"}
     with pytest.raises(ConfigError, match="is a file"):
         write_shards(source, str(target / "thesis.tex"), SMALL_SHARDS)
-
-
-def test_a_set_of_other_content_is_not_overwritten(source, target):
-    write_shards(source, str(target), SMALL_SHARDS)
-    before = contents(target)
-    with pytest.raises(ConfigError, match="new folder"):
-        write_shards(source, str(target), ShardConfig())
-    assert contents(target) == before
 
 
 def damage_truncate(folder):
@@ -368,9 +277,7 @@ def test_no_set_and_strange_rows_are_refused(source, target, tmp_path):
 
 
 def test_shards_are_filled_in_order_and_hold_one_recording_at_least():
-    table = fake_recordings([1, 1, 1, 100, 1, 1])
-    shards = plan_shards(table, slice_bytes=1024, shard_size_bytes=3 * 3072)
-    assert [len(shard) for shard in shards] == [3, 1, 2]
-    assert pl.concat(shards).equals(table)
-    appended = plan_shards(fake_recordings([1, 1, 1, 100, 1, 1, 1, 1]), 1024, 3 * 3072)
-    assert all(old.equals(new) for old, new in zip(shards[:2], appended, strict=False))
+    num_slices = np.array([1, 1, 1, 100, 1, 1])
+    pieces = cut_into_shards(num_slices, slice_bytes=1024, shard_size_bytes=3 * 3072)
+    assert [piece.tolist() for piece in pieces] == [[0, 1, 2], [3], [4, 5]]
+    assert cut_into_shards(num_slices[:0], 1024, 3 * 3072) == []

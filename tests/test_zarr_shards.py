@@ -17,6 +17,7 @@ from storage.zarr_shards import (
     INDEX_BYTES,
     SLICES_PER_ZARR_SHARD,
     ZSTD_LEVEL,
+    chunk_edges,
     decode_index,
     encode_chunk,
     encode_shard,
@@ -87,6 +88,16 @@ def test_a_flipped_index_is_damage(place: int) -> None:
     tail[place] ^= 1
     with pytest.raises(DamageError, match="checksum"):
         decode_index(bytes(tail), "it")
+
+
+def test_edges_are_as_small_as_the_shard_allows() -> None:
+    pairs = np.array([[7, 3], [10, 5], [15, 1]])
+    assert chunk_edges(pairs, "it").tolist() == [7, 10, 15, 16]
+    assert chunk_edges(pairs, "it").dtype == np.uint32
+    far = chunk_edges(pairs + np.array([2**32, 0]), "it")
+    assert (far.dtype, far[0]) == (np.int64, 2**32 + 7)
+    with pytest.raises(DamageError, match="it do not lie end to end"):
+        chunk_edges(pairs[[0, 2, 1]], "it")
 
 
 def test_metadata_tells_the_shape_and_carries_the_recipe() -> None:

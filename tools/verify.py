@@ -2,6 +2,7 @@
 
     python -m tools.verify store=data/store
     python -m tools.verify store=data/store shards=data/shards
+    python -m tools.verify store=none shards=data/shards
     python -m tools.verify store=data/store source.root=data --repair
 
 Exit code 0: all sound. 1: damage was found (and, with --repair, not all of it could be mended).
@@ -43,6 +44,10 @@ COMMAND = Command(
 
 def main(config: Sections, arguments: Arguments) -> int:
     """Prints what was found; 1 where damage is left."""
+    if config.store == "none" and config.shards:
+        alone = verify_shards(config.shards, None, bar)
+        print(alone.summary())
+        return int(bool(alone.damage))
     report = verify_store(config.store, bar)
     print(report.summary())
     if report.damage and arguments.repair:

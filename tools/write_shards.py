@@ -3,9 +3,13 @@
     python -m tools.write_shards store=data/store shards=data/shards
     python -m tools.write_shards shards=data/good "write_shards.where='rating >= 3'"
     python -m tools.write_shards shards=data/small limit=100
+    python -m tools.write_shards write_shards.fresh=true
 
-Killed at any moment, it goes on where it was. About 0.5 ms of CPU per slice; the shards take
-1.4 times the space of the store, since nothing in them is compressed.
+Run again after the store has grown, it puts new and changed recordings into new shards and leaves
+finished ones as they are; what has left the store leaves the index, and new labels go into
+recordings.parquet alone. Killed at any moment, it goes on where it was. About 0.3 ms of CPU per
+slice; the shards take 1.4 times the space of the store, since nothing in them is compressed.
+Exit code 1: a slice of the store is damaged, or the disk is full; 2: the folder holds other shards.
 """
 
 import sys
