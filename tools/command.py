@@ -1,7 +1,7 @@
 """What all commands share: arguments, help, one-line errors, exit codes.
 
 0: done. 1: it failed, or found what it was asked to look for (`verify`, `strict`). 2: a wrong
-call. 130: stopped by Ctrl-C; what was committed stays, and the same command goes on.
+call. 130: stopped by Ctrl-C; what was committed stays.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def run(
         config = load_config(command.sections, arguments.config, arguments.overrides)
         return main(config, arguments) or 0
     except KeyboardInterrupt:
-        print("\nstopped; what is committed stays, the same command goes on", file=sys.stderr)
+        print("\nstopped; what is committed stays", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

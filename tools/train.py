@@ -6,9 +6,11 @@
     python -m tools.train store=data/store limit=100 trainer.epochs=2
     python -m tools.train sources.focal.store=data/store \\
         sources.pool.shards=data/pool sources.pool.weight=0.3 sources.pool.train_only=true
+    python -m tools.train --resume exp_007
     python -m tools.train background.store=data/noise augment.background.p=0.3
 
-Several sources are learned from together, each with its share of the samples; then store= is not
+Killed or stopped, `--resume` goes on at the very sample, with the experiment's own config. Several
+sources are learned from together, each with its share of the samples; then store= is not
 read. sources.NAME.targets takes soft targets, such as an oof.parquet.
 
 Makes an experiment: weights/exp_001/fold_0.ckpt, preds/exp_001/ with oof.parquet,
@@ -23,9 +25,10 @@ from datasets.source_mix import open_source, open_sources
 from storage.errors import ConfigError
 from storage.options import option
 from tools.command import Arguments, Command, run
-from tools.config import StoreSection
+from tools.config import StoreSection, load_config
 from training.config import TrainingConfig
 from training.cross_validation import train_folds
+from training.experiment import find_experiment
 from training.ranks import is_first_rank
 
 
@@ -36,13 +39,23 @@ class Sections(TrainingConfig, StoreSection):
     shards: str = option("", "folder of the tar shards; left out, the store itself is read")
 
 
-COMMAND = Command(doc=__doc__, sections=Sections)
+COMMAND = Command(
+    doc=__doc__,
+    sections=Sections,
+    flags=(("--resume", {"metavar": "EXP", "default": "", "help": "experiment to go on with"}),),
+)
 
 
-def main(config: Sections, _: Arguments) -> None:
+def main(config: Sections, arguments: Arguments) -> None:
     """Trains, prints the scores of each fold and of all together."""
+    if arguments.resume:
+        config = _config_of(arguments.resume, config, arguments)
     report = train_folds(
-        open_training(config), config, say=print, background=open_background(config)
+        open_training(config),
+        config,
+        say=print,
+        background=open_background(config),
+        resume=arguments.resume,
     )
     if not is_first_rank():
         return
@@ -50,6 +63,16 @@ def main(config: Sections, _: Arguments) -> None:
     experiment = report.experiment
     print(f"weights: {experiment.weights}\npredictions: {experiment.preds}")
     print(f"config: {experiment.config_file}")
+
+
+def _config_of(name: str, config: Sections, arguments: Arguments) -> Sections:
+    """The config that an experiment was begun with; `experiment.root` says where it lies."""
+    others = [word for word in arguments.overrides if not word.startswith("experiment.root=")]
+    if others:
+        raise ConfigError(f"--resume {name} goes on with its own config: leave out {others[0]}")
+    root = config.experiment.root
+    file = find_experiment(config.experiment, name).config_file
+    return load_config(Sections, str(file), [f"experiment.root={root}"])
 
 
 def open_training(config: Sections) -> SliceSource:

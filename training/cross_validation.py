@@ -21,6 +21,7 @@ from datasets.slice_source import SOURCE, SliceSource, own_rows
 from storage.errors import ConfigError
 from training.config import TrainingConfig
 from training.experiment import (
+    SCORES,
     Experiment,
     guard_experiment,
     share_experiment,
@@ -31,7 +32,7 @@ from training.metrics import Scores
 from training.module import ModuleConfig
 from training.predict import Predictions, embedding_frame, oof_frame
 from training.ranks import is_first_rank, wait_for_ranks
-from training.report import TrainingReport
+from training.report import TrainingReport, read_result, write_result
 from training.split import Split, fold_data, split_recordings
 from training.trainer import (
     Machine,
@@ -39,7 +40,7 @@ from training.trainer import (
     torch_threads,
 )
 
-OOF, EMBEDDINGS, SCORES = "oof.parquet", "embeddings.parquet", "scores.json"
+OOF, EMBEDDINGS, RESULT = "oof.parquet", "embeddings.parquet", "result.json"
 
 
 def train_folds(
@@ -48,8 +49,12 @@ def train_folds(
     *,
     say: Callable[[str], None],
     background: SliceSource | None = None,
+    resume: str = "",
 ) -> TrainingReport:
     """Trains the folds of a config, one after the other, as a new numbered experiment.
+
+    Or goes on with the unfinished one that `resume` names: folds that are done are not trained
+    again, and the one that was under way goes on behind its last checkpoint, at the very sample.
 
     With `config.sources`, `source` is the mix of them. `background` is for `augment.background`.
     An exception cleans up what the experiment has written; raises ConfigError on what cannot
@@ -61,20 +66,28 @@ def train_folds(
     split = split_recordings(source, config)
     behind = _background_plan(background, config)
     fold_data(source, split, split.train_folds[0], config).planner()  # or say now why not
-    experiment = share_experiment(config.experiment)
+    experiment = share_experiment(config.experiment, resume)
     first = is_first_rank()
     say = say if first else _say_nothing
     say("\n".join([f"{experiment.name}: {source.url}", *machine.lines()]))
-    with guard_experiment(experiment, say), torch_threads(int(machine.threads.value)):
-        if first:
+    guard = guard_experiment(experiment, say, resumed=bool(resume))
+    with guard, torch_threads(int(machine.threads.value)):
+        if first and not resume:
             write_settings(experiment, asdict(config))
         run = _fold_run(source, config, split, experiment, machine)
         results = []
         for fold in split.train_folds:
+            done = _part(experiment.preds, RESULT, fold)
+            if done.is_file():
+                say(f"fold {fold}: done before")
+                results.append(read_result(done))
+                continue
             data = fold_data(source, split, fold, config, behind)
             result, predictions = train_fold(run, data, fold, say)
             if first:
                 _write_part(experiment.preds, predictions, split, fold)
+                write_result(result, done)
+            wait_for_ranks()
             results.append(result)
         if first:
             for name in (OOF, EMBEDDINGS):
@@ -87,6 +100,8 @@ def train_folds(
         )
         if first:
             report.write_scores(experiment.preds / SCORES)
+            for path in experiment.preds.glob(".fold_*"):
+                path.unlink()
     return report
 
 
@@ -157,8 +172,6 @@ def _join_parts(folder: Path, name: str, folds: Sequence[int]) -> None:
     """Makes one file of the folds' own, without holding them all in memory."""
     parts = [_part(folder, name, fold) for fold in folds]
     pl.concat([pl.scan_parquet(part) for part in parts]).sink_parquet(folder / name)
-    for part in parts:
-        part.unlink()
 
 
 def _overall(oof: Path, split: Split) -> Scores:

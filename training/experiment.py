@@ -4,9 +4,11 @@
 
 A number is taken by creating `configs/.exp_001`, which fails if it exists, so two starts at the
 same moment get two numbers; the mark stays, so a number is never given twice. Where several
-processes train together, the first one takes the number and writes.
+processes train together, the first one takes the number and writes. While it trains it holds a lock
+on the mark, which ends with the process, so no other can resume the same experiment meanwhile.
 """
 
+import fcntl
 import importlib.metadata
 import os
 import platform
@@ -28,6 +30,7 @@ from training.ranks import from_first_rank, is_first_rank
 
 SHARED_NAME = "MELBANK_EXPERIMENT"  # by which the first process tells those that it starts
 NAME = re.compile(r"^\.?exp_(\d+)(\.yaml)?$")
+SCORES = "scores.json"  # the last file of an experiment: with it, it is finished
 PACKAGES = ("torch", "pytorch-lightning", "timm", "numpy", "polars", "zarr")
 
 
@@ -73,13 +76,30 @@ def take_experiment(config: ExperimentConfig) -> Experiment:
     return experiment
 
 
-def share_experiment(config: ExperimentConfig) -> Experiment:
-    """The next free number, the same for all processes that train together.
+def find_experiment(config: ExperimentConfig, name: str) -> Experiment:
+    """One that was begun and not finished; raises ConfigError where it cannot be gone on with."""
+    found = NAME.match(name)
+    experiment = _places(Path(config.root), int(found.group(1))) if found else None
+    if experiment is None or not experiment.mark.is_file():
+        raise ConfigError(
+            f"--resume {name}: there is no such experiment in {config.root}; "
+            "python -m tools.experiments lists them"
+        )
+    if (experiment.preds / SCORES).is_file():
+        raise ConfigError(f"--resume {name}: it is finished, see {experiment.preds / SCORES}")
+    if not experiment.config_file.is_file():
+        why = experiment.mark.read_text(encoding="utf-8").strip() or "it has left no config"
+        raise ConfigError(f"--resume {name}: {why}; begin anew")
+    return experiment
+
+
+def share_experiment(config: ExperimentConfig, resume: str = "") -> Experiment:
+    """The next free number, or the one to go on with; the same for all ranks.
 
     Raises ConfigError in a process that was not started by the first one.
     """
     if is_first_rank():
-        experiment = take_experiment(config)
+        experiment = find_experiment(config, resume) if resume else take_experiment(config)
         os.environ[SHARED_NAME] = experiment.name
     name = from_first_rank(os.environ.get(SHARED_NAME, ""))
     found = NAME.match(name)
@@ -91,26 +111,46 @@ def share_experiment(config: ExperimentConfig) -> Experiment:
 
 
 @contextmanager
-def guard_experiment(experiment: Experiment, say: Callable[[str], None]) -> Iterator[None]:
+def guard_experiment(
+    experiment: Experiment, say: Callable[[str], None], *, resumed: bool = False
+) -> Iterator[None]:
     """Cleans up behind an exception and says why; what was stopped from outside is kept.
 
-    Only the first of several processes does.
+    So is what a resumed experiment has: the first part of it was good. Only the first of several
+    processes does. Raises ConfigError where another process trains this experiment.
     """
     if not is_first_rank():
         yield
         return
     try:
-        yield
+        with _lock(experiment):
+            yield
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
+        if resumed:
+            say(f"{experiment.name} ended in {reason}; it is as it was before")
+            raise
         experiment.mark.write_text(f"failed: {reason}\n", encoding="utf-8")
         remove_experiment(experiment)
         say(f"{experiment.name} ended in {reason}")
         say(f"{experiment.name}: its files are removed; the number is not given again")
         raise
     except BaseException:
-        say(f"{experiment.name} was stopped; {experiment.weights} and {experiment.preds} are kept")
+        say(
+            f"{experiment.name} was stopped; {experiment.weights} and {experiment.preds} are kept. "
+            f"Go on with: python -m tools.train --resume {experiment.name}"
+        )
         raise
+
+
+@contextmanager
+def _lock(experiment: Experiment) -> Iterator[None]:
+    with experiment.mark.open("r", encoding="utf-8") as mark:
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"{experiment.name} is being trained by another process") from error
+        yield
 
 
 def remove_experiment(experiment: Experiment) -> None:

@@ -14,9 +14,9 @@ import polars as pl
 from omegaconf import OmegaConf
 
 from storage.errors import ConfigError
-from training.experiment import NAME
+from training.experiment import NAME, SCORES
 
-SCORES = {"kl": "KL", "roc_auc": "ROC-AUC", "cmap": "cmAP", "accuracy": "accuracy"}
+TITLES = {"kl": "KL", "roc_auc": "ROC-AUC", "cmap": "cmAP", "accuracy": "accuracy"}
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
 _MISSING = "-"
 
@@ -48,8 +48,8 @@ def experiment_table(records: Sequence[ExperimentRecord], sort: str = "name") ->
 
     Raises ConfigError on a score that does not exist.
     """
-    if sort not in ("name", *SCORES):
-        raise ConfigError(f"--sort {sort} is none of name, {', '.join(SCORES)}")
+    if sort not in ("name", *TITLES):
+        raise ConfigError(f"--sort {sort} is none of name, {', '.join(TITLES)}")
     lines = [
         {
             "experiment": record.name,
@@ -57,17 +57,17 @@ def experiment_table(records: Sequence[ExperimentRecord], sort: str = "name") ->
             "status": record.status,
             "backbone": record.config.get("model.backbone", _MISSING),
             "folds": record.num_folds,
-            **{title: record.scores.get(key) for key, title in SCORES.items()},
+            **{title: record.scores.get(key) for key, title in TITLES.items()},
             "minutes": record.minutes,
             "why": record.reason,
         }
         for record in records
     ]
-    kinds = dict.fromkeys([*SCORES.values(), "minutes"], pl.Float64)
+    kinds = dict.fromkeys([*TITLES.values(), "minutes"], pl.Float64)
     table = pl.DataFrame(lines, schema_overrides=kinds)
     if sort == "name" or table.is_empty():
         return table
-    return table.sort(SCORES[sort], descending=sort != "kl", nulls_last=True)
+    return table.sort(TITLES[sort], descending=sort != "kl", nulls_last=True)
 
 
 def compare_experiments(records: Sequence[ExperimentRecord], names: Sequence[str]) -> pl.DataFrame:
@@ -82,7 +82,7 @@ def compare_experiments(records: Sequence[ExperimentRecord], names: Sequence[str
     chosen = [known[name] for name in names]
     lines = [
         [title, *(_cell(record.scores.get(key)) for record in chosen)]
-        for key, title in SCORES.items()
+        for key, title in TITLES.items()
     ]
     for key in sorted({key for record in chosen for key in record.config}):
         values = [_cell(record.config.get(key)) for record in chosen]
@@ -94,7 +94,7 @@ def compare_experiments(records: Sequence[ExperimentRecord], names: Sequence[str
 
 def _read(root: Path, name: str) -> ExperimentRecord:
     config_file = root / "configs" / f"{name}.yaml"
-    scores_file = root / "preds" / name / "scores.json"
+    scores_file = root / "preds" / name / SCORES
     mark = (root / "configs" / f".{name}").read_text(encoding="utf-8").strip()
     failed, _, reason = mark.partition(": ")
     text = config_file.read_text(encoding="utf-8") if config_file.is_file() else ""

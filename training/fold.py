@@ -1,6 +1,7 @@
 """Trains one fold and predicts its held-out slices with the weights of its best epoch."""
 
 import gc
+import shutil
 import signal
 import threading
 import time
@@ -44,6 +45,7 @@ from training.trainer import (
     accumulation,
     build_loggers,
     build_trainer,
+    newest_checkpoint,
     quiet_lightning,
 )
 
@@ -82,7 +84,7 @@ def train_fold(
         f"{len(data.held_out_recordings)} held out; {run.model.backbone} with "
         f"{num_parameters(module.model):,} parameters"
     )
-    num_epochs, checkpoint, bad = _fit(run, module, data, fold)
+    num_epochs, checkpoint, bad = _fit(run, module, data, fold, say)
     del module
     trained = read_checkpoint(checkpoint)
     predictions, held_out_bad = _predict_held_out(run, trained, data)
@@ -116,17 +118,23 @@ def _new_model(run: FoldRun, fold: int, val_batch_size: int) -> Classifier:
 
 
 def _fit(
-    run: FoldRun, module: SliceModule, data: FoldData, fold: int
+    run: FoldRun, module: SliceModule, data: FoldData, fold: int, say: Callable[[str], None]
 ) -> tuple[int, Path, list[BadSlice]]:
-    """Epochs that were trained, the checkpoint of the best, and what this rank could not read."""
+    """Epochs that were trained, the checkpoint of the best, and what this rank could not read.
+
+    Goes on behind the newest checkpoint that an interrupted run has left.
+    """
     batches_per_step = accumulation(
         run.trainer.effective_batch_size, data.train_loader.batch_size, run.trainer.devices
     )
     readers = FoldDataModule(data, accumulation=batches_per_step)
     scratch = run.experiment.weights / f".fold_{fold}"
+    resume = newest_checkpoint(scratch)
+    if resume is not None:
+        say(f"fold {fold}: goes on behind {resume}")
     loggers = build_loggers(
         run.machine,
-        folder=run.experiment.preds / "log",
+        folder=_log_folder(run.experiment.preds / "log", fold),
         experiment=run.experiment.name,
         fold=fold,
     )
@@ -143,16 +151,22 @@ def _fit(
             loggers=loggers,
             callbacks=callbacks,
         )
-        trainer.fit(module, datamodule=readers)
+        trainer.fit(module, datamodule=readers, ckpt_path=resume, weights_only=True)
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.finish()  # else the next fold would write into this one's run
     checkpoint = run.experiment.weights / f"fold_{fold}.ckpt"
     if is_first_rank():
         (scratch / f"{BEST}.ckpt").replace(checkpoint)
-        scratch.rmdir()
+        shutil.rmtree(scratch)
     wait_for_ranks()
     return trainer.current_epoch, checkpoint, readers.bad
+
+
+def _log_folder(log: Path, fold: int) -> Path:
+    """`log`, or `log/resumed_N` for the N-th time that a fold goes on: no log is overwritten."""
+    folders = [log, *(log / f"resumed_{number}" for number in range(1, 1000))]
+    return next(folder for folder in folders if not (folder / f"fold_{fold}").exists())
 
 
 def _weight_average(run: FoldRun, data: FoldData) -> WeightAverage:

@@ -27,6 +27,19 @@ class FoldResult:
     duration_s: float
 
 
+def write_result(result: FoldResult, path: Path) -> None:
+    """Keeps the result of a fold until all folds are done; the file is whole or absent."""
+    half = path.with_name(f"{path.name}.tmp")
+    half.write_text(json.dumps(asdict(result)), encoding="utf-8")
+    half.replace(path)
+
+
+def read_result(path: Path) -> FoldResult:
+    """What `write_result` wrote."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return FoldResult(**{**values, "scores": Scores(**values["scores"])})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingReport:
     """All folds, and the scores of all held-out slices together."""

@@ -31,11 +31,12 @@ from training.choices import (
     choose_threads,
 )
 
-BEST = "best"
+BEST, RESUME = "best", "resume"
 MONITOR = "val_kl"
 
 NOISE = (
     # torch 2.15 deprecates a class that Lightning 2.6 uses at each start; nothing for us to change
+    (r"Checkpoint directory .* exists and is not empty", UserWarning),  # resuming
     (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
 )
 
@@ -55,6 +56,9 @@ class TrainerConfig:
     compile: str = option("auto", "torch.compile of the backbone: auto, true or false")
     logger: str = option("auto", "auto, csv or wandb (offline without a key)")
     threads: int = option(0, "of torch on the CPU; 0: as many as this process may use")
+    checkpoint_steps: int = option(
+        500, "optimizer steps between checkpoints to resume from; 0: at the ends of epochs only"
+    )
     detect_anomaly: bool = option(False, "find the operation behind a NaN; several times slower")
     progress: bool = option(True, "show a bar")
 
@@ -71,7 +75,7 @@ class TrainerConfig:
         for name in ("epochs", "effective_batch_size", "devices"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"trainer.{name}={getattr(self, name)} must be at least 1")
-        for name in ("patience", "gradient_clip", "threads"):
+        for name in ("patience", "gradient_clip", "threads", "checkpoint_steps"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"trainer.{name}={getattr(self, name)} must not be negative")
 
@@ -128,11 +132,17 @@ def build_trainer(
     loggers: list[Logger],
     callbacks: list[Callback],
 ) -> pl.Trainer:
-    """A trainer that keeps the weights of the best epoch as `best.ckpt` in `weights_folder`."""
+    """A trainer that keeps the weights of the best epoch as `best.ckpt` in `weights_folder`.
+
+    Beside it lies what resuming takes, of the last epoch and of the last `checkpoint_steps`.
+    """
     best = ModelCheckpoint(
         dirpath=weights_folder, filename=BEST, monitor=MONITOR, mode="min", save_weights_only=True
     )
-    callbacks = [*callbacks, best]
+    callbacks = [*callbacks, best, _checkpoint(weights_folder, "epoch", every_n_epochs=1)]
+    if config.checkpoint_steps:
+        steps = config.checkpoint_steps
+        callbacks.append(_checkpoint(weights_folder, "step", every_n_train_steps=steps))
     if config.patience:
         callbacks.append(EarlyStopping(MONITOR, mode="min", patience=config.patience))
     return pl.Trainer(
@@ -152,6 +162,29 @@ def build_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=weights_folder,
+    )
+
+
+def newest_checkpoint(weights_folder: Path) -> Path | None:
+    """What training resumes from, if there is something."""
+    found = weights_folder.glob(f"{RESUME}_*.ckpt")
+    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+def _checkpoint(
+    folder: Path,
+    kind: str,
+    *,
+    every_n_epochs: int | None = None,
+    every_n_train_steps: int | None = None,
+) -> ModelCheckpoint:
+    """Keeps the whole state of the training, the last one only."""
+    return ModelCheckpoint(
+        dirpath=folder,
+        filename=f"{RESUME}_{kind}",
+        every_n_epochs=every_n_epochs,
+        every_n_train_steps=every_n_train_steps,
+        enable_version_counter=False,
     )
 
 
