@@ -13,12 +13,18 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 
+from storage import features
 from storage.errors import ConfigError
 from storage.options import option
 
 AUDIO_ENDINGS = (".ogg", ".oga", ".opus", ".mp3", ".flac", ".wav", ".aif", ".aiff", ".au", ".w64")
 LABEL_COLUMNS = ("primary_label", "secondary_labels", "filename")
-OUR_COLUMNS = (
+OUR_COLUMNS = (  # of the index and of the recordings
+    "row",
+    "slice_no",
+    "start_s",
+    *features.SCHEMA,
+    "crc32c",
     "recording_id",
     "duration_s",
     "sample_rate_hz",

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from storage.errors import ConfigError
-from storage.source import SourceConfig, parse_labels, read_source
+from storage.source import LABEL_COLUMNS, OUR_COLUMNS, SourceConfig, parse_labels, read_source
+from storage.tables import INDEX_SCHEMA, RECORDING_SCHEMA
 
 
 def write_csv(root: Path, rows: list[dict[str, object]]) -> SourceConfig:
@@ -44,6 +45,11 @@ def test_numeric_labels_stay_text_and_other_columns_stay_as_given(tmp_path: Path
     assert table["primary_label"].to_list() == ["001139"] * 2
     assert table["rating"].dtype == pl.Float64
     assert "csv_status" in table.columns
+
+
+def test_no_column_of_the_csv_can_be_taken_for_one_of_ours() -> None:
+    ours = {*INDEX_SCHEMA, *RECORDING_SCHEMA} - set(LABEL_COLUMNS)
+    assert ours <= set(OUR_COLUMNS)
 
 
 def test_two_files_with_one_id_are_rejected_with_the_remedy(tmp_path: Path) -> None:
