@@ -1,5 +1,6 @@
 """Horizontal bars, side by side, as a PNG."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +10,12 @@ from matplotlib.figure import Figure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bars:
-    """One panel; `values` lie beside `labels`."""
+    """One panel; `values` lie beside `labels`, NaN where there is none."""
 
     title: str
     labels: tuple[str, ...]
     values: tuple[float, ...]
+    logarithmic: bool = False
 
 
 def write_bars(file: Path, *panels: Bars) -> None:
@@ -24,9 +26,13 @@ def write_bars(file: Path, *panels: Bars) -> None:
         axes = figure.add_subplot(1, len(panels), place + 1)
         colours = ["#2a7f62" if "melbank" in label else "#9aa5b1" for label in panel.labels]
         drawn = axes.barh(range(len(panel.labels)), panel.values, color=colours)
-        axes.bar_label(drawn, fmt="{:,.0f}", padding=3)
+        style = "{:.3g}" if panel.logarithmic else "{:,.0f}"
+        texts = ["" if math.isnan(value) else style.format(value) for value in panel.values]
+        axes.bar_label(drawn, labels=texts, padding=3)
         axes.set_yticks(range(len(panel.labels)), panel.labels if place == 0 else [])
         axes.invert_yaxis()
+        if panel.logarithmic:
+            axes.set_xscale("log")
         axes.margins(x=0.15)
         axes.set_title(panel.title, fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,298 @@
+"""Measure reading slices as a training does, against other loaders and formats.
+
+    python -m tools.benchmark read benchmark.source_root=data --plot --markdown docs/benchmarks.md
+    python -m tools.benchmark read store=data/store shards=data/shards
+    python -m tools.benchmark read benchmark.peers=[litdata,huggingface] benchmark.states=[warm]
+
+Two tasks: one random slice of each recording, and every slice once, shuffled; in batches of 64,
+as torch tensors. Each way reads its own copy of the same slices, each run in a process of its own,
+on one core; each peer lives in an environment of its own, made on first use (some GB without uv).
+What arrives is compared with what was asked for. Without store= and shards= slices are made, from
+real ones where benchmark.source_root is given. An hour for all; copies take 13 times the slices.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from storage.errors import ConfigError, StoreError
+from storage.options import option
+from tools.bars import bar
+from tools.benchmarks.page_cache import evict, warm
+from tools.benchmarks.process import check_measurable
+from tools.benchmarks.read_environments import PEERS, python_of
+from tools.benchmarks.read_plans import ALL, ONE, TASKS
+from tools.benchmarks.read_report import COLD, WARM, Copy, Key, Measurements, sections_parts
+from tools.benchmarks.read_slices import Material, Wanted, given_material, made_material
+from tools.benchmarks.read_ways import (
+    CELLS,
+    COPY,
+    SHARDS,
+    STORE,
+    WAYS,
+    Way,
+    our_python,
+    run_way,
+    spec_of,
+)
+from tools.benchmarks.report import Section, Table, command_words, write_section
+from tools.command import Arguments, Command
+
+NPY = "npy"
+FLOAT32_SHARE = 4  # as many bytes in a quarter of the recordings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadBenchmarkConfig:
+    """What is read, by which ways, and how often."""
+
+    source_root: str = option("", "real recordings to make slices from; empty: drawn ones")
+    num_recordings: int = option(3072, "recordings; a quarter of them in float32")
+    slices_per_recording: int = option(8, "slices of a recording, on average")
+    batch_size: int = option(64, "slices in a batch")
+    dtypes: list[str] = field(
+        default_factory=lambda: ["uint8", "float32"],
+        metadata={"help": "cells: uint8, float16, float32; those of a given store are its own"},
+    )
+    tasks: list[str] = field(
+        default_factory=lambda: [ONE, ALL],
+        metadata={"help": "one: a random slice per recording; all: every slice once"},
+    )
+    states: list[str] = field(
+        default_factory=lambda: [WARM, COLD],
+        metadata={"help": "warm: files in the page cache; cold: none is"},
+    )
+    peers: list[str] = field(
+        default_factory=lambda: [NPY, *PEERS], metadata={"help": "the others to be measured"}
+    )
+    runs: int = option(3, "runs of each way, in turn; the tables have medians")
+    least_s: float = option(1.0, "a warm run takes whole epochs until so much time has passed, s")
+    timeout_s: float = option(900.0, "longer than this no run may take, s")
+    env_dir: str = option("", "folder of the peers' environments; empty: ~/.cache/melbank/peers")
+    work_dir: str = option("", "folder for slices and copies; empty: the temporary one")
+    seed: int = option(0, "decides the slices and the draws")
+
+    def __post_init__(self) -> None:
+        for name in ("num_recordings", "slices_per_recording", "batch_size", "runs"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"benchmark.{name}={getattr(self, name)} must be at least 1")
+        for name in ("least_s", "timeout_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"benchmark.{name}={getattr(self, name):g} must be positive")
+        known = {
+            "dtypes": ("uint8", "float16", "float32"),
+            "tasks": tuple(TASKS),
+            "states": (WARM, COLD),
+            "peers": (NPY, *PEERS),
+        }
+        for name, values in known.items():
+            for value in getattr(self, name):
+                if value not in values:
+                    raise ConfigError(f"benchmark.{name}: {value} is none of {', '.join(values)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sections:
+    """What this command uses."""
+
+    store: str | None = option(None, "folder of a store; null: none, or one made for it")
+    shards: str | None = option(None, "folder of tar shards, of the same slices")
+    benchmark: ReadBenchmarkConfig = field(default_factory=ReadBenchmarkConfig)
+
+
+COMMAND = Command(
+    doc=__doc__,
+    sections=Sections,
+    flags=(
+        ("--markdown", {"metavar": "FILE", "help": "write the result into its section of FILE"}),
+        ("--plot", {"action": "store_true", "help": "write a chart into docs/"}),
+    ),
+)
+
+
+def main(config: Sections, arguments: Arguments) -> None:
+    """Measures all ways, prints the tables, writes what was asked for."""
+    check_measurable()
+    section = run_benchmark(config, plot=arguments.plot)
+    print(section.text())
+    if arguments.markdown:
+        write_section(Path(arguments.markdown), section, command_words("read", arguments))
+
+
+def run_benchmark(config: Sections, *, plot: bool) -> Section:
+    """All ways on all slices, as a section of the report."""
+    parts: list[Table | str] = []
+    given = config.store is not None or config.shards is not None
+    dtypes = [""] if given else config.benchmark.dtypes
+    with _work_folder(config.benchmark.work_dir) as work:
+        for dtype in dtypes:
+            folder = work / (dtype or "given")
+            folder.mkdir()
+            material = _material(config, dtype, folder)
+            measurements = _Run(config.benchmark, material, folder).measure()
+            parts += sections_parts(measurements, plot=plot)
+            shutil.rmtree(folder)
+    return Section(name="read", title="Reading: slices into training", parts=tuple(parts))
+
+
+class _Run:
+    """All ways on the slices of one cell type."""
+
+    def __init__(self, config: ReadBenchmarkConfig, material: Material, folder: Path) -> None:
+        self._config = config
+        self._material = material
+        self._folder = folder
+        self._ways = [way for way in WAYS if not way.peer or way.peer in config.peers]
+        self._copies: dict[str, Copy] = {}
+        self._stayed: list[float] = []
+        self._pythons: dict[str, Path] = {}
+        self._failures: dict[Way, str] = {}
+
+    def measure(self) -> Measurements:
+        """Copies, then runs in turn, so that a change of the machine's mood meets all of them."""
+        self._leave_out_what_is_not_given()
+        for way in self._ways:
+            if way.reads == COPY and way.module not in self._copies and way not in self._failures:
+                self._write_copy(way)
+        expected = {task: self._expect(task) for task in self._config.tasks}
+        results: dict[Key, list[dict[str, Any]]] = {}
+        turns = [
+            (run, state, task, way)
+            for run in range(self._config.runs)
+            for state in self._config.states
+            for task in self._config.tasks
+            for way in self._ways
+            if task in way.tasks
+        ]
+        with bar("measuring", len(turns), "run") as step:
+            for run, state, task, way in turns:
+                if way not in self._failures:
+                    result = self._read(way, task, state, expected[task] if run == 0 else None)
+                    if result:
+                        results.setdefault(Key(way=way, task=task, state=state), []).append(result)
+                step(1)
+        return Measurements(
+            material=self._material,
+            results=results,
+            failures=self._failures,
+            copies=self._copies,
+            ways=tuple(self._ways),
+            stayed=max(self._stayed, default=0.0),
+            tasks=tuple(self._config.tasks),
+            states=tuple(self._config.states),
+            runs=self._config.runs,
+        )
+
+    def _leave_out_what_is_not_given(self) -> None:
+        for way in self._ways:
+            missing = (way.reads == STORE and self._material.store is None) or (
+                way.reads == SHARDS and self._material.shards is None
+            )
+            if missing:
+                self._failures[way] = f"{way.reads}= was not given"
+
+    def _write_copy(self, way: Way) -> None:
+        """A copy for the ways of one module; where it cannot be had, all of them fail."""
+        target = self._folder / way.module
+        try:
+            packages = []
+            if way.peer in PEERS:
+                self._pythons[way.peer] = python_of(PEERS[way.peer], self._config.env_dir)
+                packages = [PEERS[way.peer].package]
+            spec = spec_of(
+                way, "write", cells=str(self._material.cells), target=str(target), packages=packages
+            )
+            answer = run_way(self._python(way), spec, self._config.timeout_s)
+            self._copies[way.module] = Copy(
+                versions=answer["versions"],
+                size_bytes=sum(file.stat().st_size for file in target.rglob("*") if file.is_file()),
+            )
+        except StoreError as error:
+            for other in self._ways:
+                if other.module == way.module:
+                    self._failures[other] = str(error)
+
+    def _expect(self, task: str) -> dict[str, Any]:
+        spec = spec_of(
+            WAYS[0],
+            "expect",
+            cells=str(self._material.cells),
+            plans=[str(file) for file in self._material.plans[task]],
+        )
+        return run_way(our_python(), spec, self._config.timeout_s)
+
+    def _read(
+        self, way: Way, task: str, state: str, expected: dict[str, Any] | None
+    ) -> dict[str, Any] | None:
+        """One run of one way; checks what it delivered where that is known."""
+        target = self._target(way)
+        if state == WARM:
+            warm(target)
+        else:
+            self._stayed.append(evict(target))
+        spec = spec_of(
+            way,
+            "read",
+            target=str(target),
+            about={**self._material.about, "task": task},
+            plans=[str(file) for file in self._material.plans[task]],
+            rows=str(self._material.rows) if way.module == "melbank" else "",
+            cold=state == COLD,
+            least_s=self._config.least_s,
+            check=expected is not None,
+        )
+        try:
+            result = run_way(self._python(way), spec, self._config.timeout_s)
+            if expected is not None:
+                wanted = expected["everything" if task in way.streams else "planned"]
+                if result["delivered"] != wanted:
+                    raise StoreError(
+                        f"{result['delivered'][0]} slices came where {wanted[0]} were asked for, "
+                        "or others than those"
+                    )
+        except StoreError as error:
+            self._failures[way] = str(error)
+            return None
+        return result
+
+    def _target(self, way: Way) -> Path:
+        given = {
+            CELLS: self._material.cells,
+            STORE: self._material.store,
+            SHARDS: self._material.shards,
+        }
+        return given.get(way.reads) or self._folder / way.module
+
+    def _python(self, way: Way) -> Path:
+        return self._pythons.get(way.peer, our_python())
+
+
+def _material(config: Sections, dtype: str, folder: Path) -> Material:
+    """The given slices, or made ones of a cell type."""
+    chosen = config.benchmark
+    wanted = Wanted(
+        dtype=dtype,
+        num_recordings=chosen.num_recordings,
+        slices_per_recording=chosen.slices_per_recording,
+        batch_size=chosen.batch_size,
+        seed=chosen.seed,
+    )
+    if not dtype:
+        store = None if config.store is None else Path(config.store)
+        shards = None if config.shards is None else Path(config.shards)
+        return given_material(store, shards, wanted, folder)
+    if dtype == "float32":
+        wanted = replace(wanted, num_recordings=max(1, wanted.num_recordings // FLOAT32_SHARE))
+    return made_material(wanted, chosen.source_root, folder)
+
+
+@contextmanager
+def _work_folder(work_dir: str) -> Iterator[Path]:
+    if work_dir and not Path(work_dir).is_dir():
+        raise ConfigError(f"benchmark.work_dir={work_dir}: there is no such folder")
+    with tempfile.TemporaryDirectory(dir=work_dir or None, prefix="melbank-") as folder:
+        yield Path(folder)

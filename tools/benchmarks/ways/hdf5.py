@@ -1,0 +1,36 @@
+"""HDF5 by h5py: one dataset, a chunk per slice, not compressed."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+
+Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
+
+
+def write(cells: np.ndarray, target: Path) -> None:
+    """One file."""
+    target.mkdir()
+    with h5py.File(target / "slices.h5", "w") as file:
+        data = file.create_dataset("slices", cells.shape, cells.dtype, chunks=(1, *cells.shape[1:]))
+        for number, slice_MT in enumerate(cells):
+            data[number] = slice_MT
+
+
+def row_by_row(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+    """Slice by slice; `read_direct` and a list of rows at once take longer."""
+    data: Any = h5py.File(target / "slices.h5", "r")["slices"]
+    batch_size = about["batch_size"]
+
+    def epoch(wanted: np.ndarray, _: int) -> Batches:
+        for start in range(0, len(wanted), batch_size):
+            numbers = wanted[start : start + batch_size]
+            batch = np.empty((len(numbers), *data.shape[1:]), data.dtype)
+            for place, number in enumerate(numbers.tolist()):
+                batch[place] = data[number]
+            yield torch.from_numpy(batch), numbers
+
+    return epoch

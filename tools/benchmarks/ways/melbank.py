@@ -1,0 +1,57 @@
+"""melbank: its reader on tars and on a store, as a training loop gets it.
+
+It draws the plan of each epoch itself, in the time that is measured; the others are given theirs.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datasets.reader import BatchReader, LoaderConfig
+from datasets.shard_index import open_shards
+from datasets.slice_source import SliceSource
+from storage.store import open_store
+from tools.benchmarks.read_plans import planner_of
+
+Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
+Epoch = Callable[[np.ndarray, int], Batches]
+
+
+def tars(target: Path, about: dict[str, Any]) -> Epoch:
+    """Tar shards, every checksum verified."""
+    return _reader(open_shards(str(target)), about, check=True)
+
+
+def tars_unchecked(target: Path, about: dict[str, Any]) -> Epoch:
+    """Tar shards, checksums off."""
+    return _reader(open_shards(str(target)), about, check=False)
+
+
+def store(target: Path, about: dict[str, Any]) -> Epoch:
+    """The Zarr store, every checksum verified."""
+    return _reader(open_store(str(target)), about, check=True)
+
+
+def store_unchecked(target: Path, about: dict[str, Any]) -> Epoch:
+    """The Zarr store, checksums off."""
+    return _reader(open_store(str(target)), about, check=False)
+
+
+def _reader(source: SliceSource, about: dict[str, Any], *, check: bool) -> Epoch:
+    reader = BatchReader(
+        source,
+        planner_of(source.recordings(), about),
+        LoaderConfig(batch_size=about["batch_size"], check=check),
+        targets=None,
+        train=True,
+    )
+
+    def epoch(_: np.ndarray, epoch_no: int) -> Batches:
+        reader.set_epoch(epoch_no)
+        for batch in reader:
+            yield batch.slices, batch.rows.numpy()
+
+    return epoch

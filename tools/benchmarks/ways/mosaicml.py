@@ -1,0 +1,49 @@
+"""MosaicML Streaming: MDS shards of 64 MiB, not compressed, no hashes."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from streaming import MDSWriter, StreamingDataLoader, StreamingDataset
+
+Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
+
+
+def write(cells: np.ndarray, target: Path) -> None:
+    """An array and a number per sample."""
+    shape = ",".join(map(str, cells.shape[1:]))
+    columns = {"slice": f"ndarray:{cells.dtype}:{shape}", "number": "int64"}
+    with MDSWriter(out=str(target), columns=columns) as shards:
+        for number, slice_MT in enumerate(cells):
+            shards.write({"slice": np.ascontiguousarray(slice_MT), "number": np.int64(number)})
+
+
+def by_index(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+    """Random access to the samples of the plan."""
+    batch_size = about["batch_size"]
+    samples = StreamingDataset(local=str(target), batch_size=batch_size, shuffle=False)
+
+    def epoch(wanted: np.ndarray, _: int) -> Batches:
+        for start in range(0, len(wanted), batch_size):
+            found = [samples[number] for number in wanted[start : start + batch_size].tolist()]
+            slices = torch.from_numpy(np.stack([sample["slice"] for sample in found]))
+            yield slices, np.array([sample["number"] for sample in found])
+
+    return epoch
+
+
+def streamed(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+    """Its own shuffle and its own loader, a whole pass."""
+    batch_size = about["batch_size"]
+    samples = StreamingDataset(
+        local=str(target), batch_size=batch_size, shuffle=True, num_canonical_nodes=1
+    )
+    loader = StreamingDataLoader(samples, batch_size=batch_size, num_workers=0)
+
+    def epoch(_: np.ndarray, __: int) -> Batches:
+        for batch in loader:
+            yield batch["slice"], batch["number"].numpy()
+
+    return epoch

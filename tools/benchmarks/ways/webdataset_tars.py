@@ -1,0 +1,62 @@
+"""webdataset: tars of .npy members, read from beginning to end."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import webdataset as wds
+
+Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
+SHARD_BYTES = 128_000_000
+SHUFFLE_SLICES = 1000
+
+
+def write(cells: np.ndarray, target: Path) -> None:
+    """Tars of 128 MB; the key of a slice is its number."""
+    target.mkdir()
+    pattern = str(target / "shard-%06d.tar")
+    with wds.ShardWriter(pattern, maxsize=SHARD_BYTES, maxcount=10**9, verbose=0) as tars:
+        for number, slice_MT in enumerate(cells):
+            tars.write({"__key__": f"{number:08d}", "npy": slice_MT})
+
+
+def stock(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+    """The pipeline of the manual; where a slice per recording is wanted, the others are dropped."""
+
+    def epoch(wanted: np.ndarray, epoch_no: int) -> Batches:
+        samples = _open(target, epoch_no).decode()
+        if about["task"] == "one":
+            keys = _keys(wanted)
+            samples = samples.select(lambda sample: sample["__key__"] in keys)
+        return _batches(samples.shuffle(SHUFFLE_SLICES, seed=epoch_no), about["batch_size"])
+
+    return epoch
+
+
+def choose_first(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+    """The same, but members are dropped by their names, before they are read or decoded."""
+
+    def epoch(wanted: np.ndarray, epoch_no: int) -> Batches:
+        keys = _keys(wanted)
+        samples = _open(target, epoch_no, select_files=lambda name: name.partition(".")[0] in keys)
+        samples = samples.shuffle(SHUFFLE_SLICES, seed=epoch_no).decode()
+        return _batches(samples, about["batch_size"])
+
+    return epoch
+
+
+def _open(target: Path, seed: int, **options: Any) -> Any:
+    tars = sorted(map(str, target.glob("*.tar")))
+    return wds.WebDataset(tars, shardshuffle=len(tars), seed=seed, **options)
+
+
+def _keys(wanted: np.ndarray) -> set[str]:
+    return {f"{number:08d}" for number in wanted.tolist()}
+
+
+def _batches(samples: Any, batch_size: int) -> Batches:
+    batched = samples.to_tuple("npy", "__key__").batched(batch_size)
+    for slices, keys in wds.WebLoader(batched, batch_size=None, num_workers=0):
+        yield slices, np.array([int(key) for key in keys])

@@ -1,0 +1,41 @@
+"""zarr-python: an array as in a melbank store, 1,024 chunks to a zarr shard, zstd and crc32c."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
+SHARD_SLICES = 1024
+
+
+def write(cells: np.ndarray, target: Path) -> None:
+    """One array, zarr shard by zarr shard."""
+    array = zarr.create_array(
+        str(target),
+        shape=cells.shape,
+        shards=(SHARD_SLICES, *cells.shape[1:]),
+        chunks=(1, *cells.shape[1:]),
+        dtype=cells.dtype,
+        compressors=[ZstdCodec(level=1), Crc32cCodec()],
+    )
+    for start in range(0, len(cells), SHARD_SLICES):
+        array[start : start + SHARD_SLICES] = cells[start : start + SHARD_SLICES]
+
+
+def row_by_row(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+    """`array[row]` for each slice, `np.stack` of a batch; `oindex` takes longer."""
+    array: Any = zarr.open_array(str(target), mode="r")
+    batch_size = about["batch_size"]
+
+    def epoch(wanted: np.ndarray, _: int) -> Batches:
+        for start in range(0, len(wanted), batch_size):
+            numbers = wanted[start : start + batch_size]
+            batch = np.stack([array[number] for number in numbers.tolist()])
+            yield torch.from_numpy(batch), numbers
+
+    return epoch
