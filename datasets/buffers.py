@@ -31,12 +31,12 @@ class BufferPool:
         self._shape = shape
         self._dtype = dtype
         self._keep = keep
-        self._pinned = pinned
+        self.pinned = pinned
         self._arrays: list[np.ndarray] = []
 
     def take(self, length: int) -> Tensor:
         """A tensor [length, ...] with any content; `length` is at most that of the shape."""
-        if self._pinned:
+        if self.pinned:
             shape = (length, *self._shape[1:])
             dtype = torch.from_numpy(np.empty(0, self._dtype)).dtype
             return torch.empty(shape, dtype=dtype, pin_memory=True)

@@ -14,6 +14,7 @@ leaving the loop, by its end, `break`, an exception or Ctrl-C, ends the thread a
 
 import weakref
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +98,7 @@ class BatchReader:
         self._delivered = 0  # batches of this rank in the current epoch
         self._resume_at = 0  # where the next iteration begins
         self._running: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
+        self._spare_pools: list[BufferPool] = []  # of iterations that have ended
         self.bad: list[BadSlice] = []
 
     def __len__(self) -> int:
@@ -134,11 +136,12 @@ class BatchReader:
         self._source.extents(self._plan.rows[:1])
 
     def __getstate__(self) -> dict[str, Any]:
-        """For another process: all but the iterations that are under way."""
-        return {name: value for name, value in self.__dict__.items() if name != "_running"}
+        """For another process: all but the iterations that are under way, and their memory."""
+        left = ("_running", "_spare_pools")
+        return {name: value for name, value in self.__dict__.items() if name not in left}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _running=weakref.WeakSet())
+        self.__dict__.update(state, _running=weakref.WeakSet(), _spare_pools=[])
 
     @property
     def sampler(self) -> "BatchReader":
@@ -199,9 +202,10 @@ class BatchReader:
         self._delivered = self._resume_at = state["delivered"] // self._share.global_batch
 
     def close(self) -> None:
-        """Ends all iterations that are under way, with their threads and files."""
+        """Ends all iterations that are under way, with their threads, files and memory."""
         for batches in list(self._running):
             batches.close()
+        self._spare_pools.clear()
 
     def _current_plan(self) -> EpochPlan:
         if self._train and self._plan.epoch != self._epoch:
@@ -221,13 +225,10 @@ class BatchReader:
         config = self._config
         if device is not None:
             torch.cuda.set_device(device)  # a thread begins on device 0
-        pool = BufferPool(
-            (config.batch_size, *self._source.recipe.slice_shape),
-            self._source.recipe.dtype,
-            keep=(config.prefetch_batches + 3) * self._maker.buffers_per_batch,
-            pinned=device is not None,
-        )
-        with CarefulReader(check=config.check, max_bad=config.max_bad, bad=self.bad) as files:
+        with (
+            self._pool(pinned=device is not None) as pool,
+            CarefulReader(check=config.check, max_bad=config.max_bad, bad=self.bad) as files,
+        ):
             reading = Reading(plan=plan, epoch=epoch, files=files, buffers=pool)
             requests = self._maker.requests(reading, map(self._share.bounds, numbers))
             ahead = next(requests, None)
@@ -236,6 +237,24 @@ class BatchReader:
                 if ahead is not None:
                     ahead.announce(files)
                 yield self._maker.make(request, reading)
+
+    @contextmanager
+    def _pool(self, *, pinned: bool) -> Iterator[BufferPool]:
+        """Buffers for one iteration, those of an earlier one where there are any."""
+        pool = None
+        with suppress(IndexError):
+            pool = self._spare_pools.pop()
+        if pool is None or pool.pinned != pinned:
+            pool = BufferPool(
+                (self._config.batch_size, *self._source.recipe.slice_shape),
+                self._source.recipe.dtype,
+                keep=(self._config.prefetch_batches + 3) * self._maker.buffers_per_batch,
+                pinned=pinned,
+            )
+        try:
+            yield pool
+        finally:
+            self._spare_pools.append(pool)
 
 
 def _check_equal(here: dict[str, Any], there: dict[str, Any]) -> None:
