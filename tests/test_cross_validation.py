@@ -188,6 +188,27 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
         read_checkpoint(tmp_path / "other.ckpt")
 
 
+def test_recordings_have_the_means_of_their_slices_and_scores_of_their_own(report, oof):
+    folder = report.experiment.preds
+    pooled = pl.read_parquet(folder / "oof_recordings.parquet")
+    means = oof.group_by("recording_id").agg(pl.col(CLASSES).cast(pl.Float64).mean())
+    assert pooled.columns == ["recording_id", "fold", "target", *CLASSES]
+    both = pooled.join(means, on="recording_id", suffix="_mean")
+    assert len(both) == len(pooled) == len(means)
+    for name in CLASSES:
+        np.testing.assert_allclose(both[name], both[f"{name}_mean"], rtol=1e-5)
+    predicted = np.array(["a", "b", "c"])[pooled.select(CLASSES).to_numpy().argmax(1)]
+    expected = accuracy_score(pooled["target"].list.first().to_numpy(), predicted)
+    written = json.loads((folder / "scores.json").read_text())["pooled"]
+    assert written["accuracy"] == report.pooled.accuracy == pytest.approx(expected)
+    embeddings = pl.read_parquet(folder / "embeddings_recordings.parquet")
+    name = embeddings["recording_id"][0]
+    slices = pl.read_parquet(folder / "embeddings.parquet").filter(recording_id=name)["embedding"]
+    np.testing.assert_allclose(
+        embeddings["embedding"][0].to_numpy(), np.mean(slices.to_list(), axis=0), rtol=1e-4
+    )
+
+
 def test_nothing_else_is_left_behind(report):
     experiment = report.experiment
     assert sorted(path.name for path in experiment.weights.iterdir()) == [
@@ -196,8 +217,10 @@ def test_nothing_else_is_left_behind(report):
     ]
     assert sorted(path.name for path in experiment.preds.iterdir()) == [
         "embeddings.parquet",
+        "embeddings_recordings.parquet",
         "log",
         "oof.parquet",
+        "oof_recordings.parquet",
         "scores.json",
     ]
     assert not Path("lightning_logs").exists()
@@ -224,8 +247,14 @@ def test_the_table_has_a_line_per_fold_and_one_for_all(report):
     assert lines[0].split() == [
         "fold", "recordings", "slices", "epoch", "KL", "ROC-AUC", "cmAP", "accuracy", "minutes",
     ]  # fmt: skip
-    assert [line.split()[0] for line in lines if not line.startswith("-")][1:] == ["1", "3", "all"]
-    assert f"{report.overall.kl:.4f}" in lines[-1]
+    assert [line.split()[0] for line in lines if not line.startswith("-")][1:] == [
+        "1",
+        "3",
+        "all",
+        "pooled",
+    ]
+    assert f"{report.overall.kl:.4f}" in lines[-2]
+    assert f"{report.pooled.kl:.4f}" in lines[-1]
 
 
 def test_equal_seeds_train_equal_models_and_other_seeds_do_not(source, report, oof, tmp_path):

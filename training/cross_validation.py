@@ -4,7 +4,7 @@
     print(report.table())
 
     recordings --labels, folds--> FoldData --train_fold--> fold_K.ckpt, Predictions
-               --> oof.parquet, embeddings.parquet, scores.json
+               --> oof.parquet, embeddings.parquet, both also per recording, scores.json
 
 Shapes: R recordings, C classes.
 """
@@ -30,7 +30,7 @@ from training.experiment import (
 from training.fold import FoldRun, train_fold
 from training.metrics import Scores
 from training.module import ModuleConfig
-from training.predict import Predictions, embedding_frame, oof_frame
+from training.predict import Predictions, embedding_frame, oof_frame, pool_recordings
 from training.ranks import is_first_rank, wait_for_ranks
 from training.report import TrainingReport, read_result, write_result
 from training.split import Split, fold_data, split_recordings
@@ -41,6 +41,8 @@ from training.trainer import (
 )
 
 OOF, EMBEDDINGS, RESULT = "oof.parquet", "embeddings.parquet", "result.json"
+POOLED_OOF, POOLED_EMBEDDINGS = "oof_recordings.parquet", "embeddings_recordings.parquet"
+TABLES = (OOF, EMBEDDINGS, POOLED_OOF, POOLED_EMBEDDINGS)
 
 
 def train_folds(
@@ -90,13 +92,14 @@ def train_folds(
             wait_for_ranks()
             results.append(result)
         if first:
-            for name in (OOF, EMBEDDINGS):
+            for name in TABLES:
                 _join_parts(experiment.preds, name, split.train_folds)
         wait_for_ranks()
         report = TrainingReport(
             experiment=experiment,
             folds=results,
             overall=_overall(experiment.preds / OOF, split),
+            pooled=_overall(experiment.preds / POOLED_OOF, split),
         )
         if first:
             report.write_scores(experiment.preds / SCORES)
@@ -152,15 +155,21 @@ def _fold_run(
 
 
 def _write_part(folder: Path, predictions: Predictions, split: Split, fold: int) -> None:
-    """Keeps the predictions of a fold until all folds are done."""
-    oof = oof_frame(predictions, split.recordings, split.labels, fold=fold)
-    embeddings = embedding_frame(predictions, split.recordings, fold=fold)
-    for name, frame in ((OOF, oof), (EMBEDDINGS, embeddings)):
+    """Keeps the predictions of a fold, of slices and of recordings, until all folds are done."""
+    pooled = pool_recordings(predictions)
+    frames = {
+        OOF: oof_frame(predictions, split.recordings, split.labels, fold=fold),
+        EMBEDDINGS: embedding_frame(predictions, split.recordings, fold=fold),
+        POOLED_OOF: oof_frame(pooled, split.recordings, split.labels, fold=fold).drop("row"),
+        POOLED_EMBEDDINGS: embedding_frame(pooled, split.recordings, fold=fold).drop("row"),
+    }
+    for name, frame in frames.items():
         if SOURCE in split.recordings.columns:  # rows as each source itself counts them
-            frame = frame.with_columns(
-                split.recordings[SOURCE][predictions.recording_no],
-                pl.Series("row", own_rows(predictions.rows)),
-            )
+            of_slices = "row" in frame.columns
+            recording_no = (predictions if of_slices else pooled).recording_no
+            frame = frame.with_columns(split.recordings[SOURCE][recording_no])
+            if of_slices:
+                frame = frame.with_columns(pl.Series("row", own_rows(predictions.rows)))
         frame.write_parquet(_part(folder, name, fold))
 
 
@@ -175,7 +184,7 @@ def _join_parts(folder: Path, name: str, folds: Sequence[int]) -> None:
 
 
 def _overall(oof: Path, split: Split) -> Scores:
-    """The scores of all held-out slices together."""
+    """The scores of all held-out slices, or recordings, together."""
     frame = pl.read_parquet(oof)
     place = {name: number for number, name in enumerate(split.recordings["recording_id"])}
     recording_no = np.array([place[name] for name in frame["recording_id"]], np.int64)

@@ -84,6 +84,26 @@ def gather_predictions(own: Predictions, device: torch.device) -> Predictions:
     )
 
 
+def pool_recordings(predictions: Predictions) -> Predictions:
+    """One prediction per recording: means over its slices; the row is that of its first slice."""
+    recording_no, first, place = np.unique(
+        predictions.recording_no, return_index=True, return_inverse=True
+    )
+    counts = np.bincount(place)[:, None]
+
+    def means(values: np.ndarray) -> np.ndarray:
+        total = np.zeros((len(recording_no), values.shape[1]))
+        np.add.at(total, place, values)
+        return (total / counts).astype(np.float32)
+
+    return Predictions(
+        rows=predictions.rows[first],
+        recording_no=recording_no,
+        probabilities=means(predictions.probabilities),
+        embeddings=means(predictions.embeddings),
+    )
+
+
 def oof_frame(
     predictions: Predictions, recordings: pl.DataFrame, labels: Labels, *, fold: int
 ) -> pl.DataFrame:

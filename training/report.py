@@ -42,14 +42,18 @@ def read_result(path: Path) -> FoldResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingReport:
-    """All folds, and the scores of all held-out slices together."""
+    """All folds, and the scores of all held-out slices together.
+
+    `pooled`: those of all held-out recordings, each with the mean probabilities of its slices.
+    """
 
     experiment: Experiment
     folds: Sequence[FoldResult]
     overall: Scores
+    pooled: Scores
 
     def table(self) -> str:
-        """Folds with KL, ROC-AUC, cmAP and accuracy, and all together."""
+        """Folds with KL, ROC-AUC, cmAP and accuracy; all together; and pooled per recording."""
         lines = [
             (
                 str(result.fold),
@@ -69,7 +73,8 @@ class TrainingReport:
             *_score_cells(self.overall),
             f"{sum(result.duration_s for result in self.folds) / 60:.1f}",
         )
-        return format_table(COLUMNS, [*lines, total])
+        pooled = ("pooled", total[1], total[1], "", *_score_cells(self.pooled), "")
+        return format_table(COLUMNS, [*lines, total, pooled], num_totals=2)
 
     def write_scores(self, path: Path) -> None:
         """Writes `scores.json`; a score that is not defined is null."""
@@ -77,19 +82,21 @@ class TrainingReport:
             "experiment": self.experiment.name,
             "folds": [asdict(result) for result in self.folds],
             "overall": asdict(self.overall),
+            "pooled": asdict(self.pooled),
         }
         path.write_text(json.dumps(_without_nan(values), indent=2) + "\n", encoding="utf-8")
 
 
-def format_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Right-aligned columns, a rule below the header and above the last line."""
+def format_table(header: Sequence[str], lines: Sequence[Sequence[str]], *, num_totals: int) -> str:
+    """Right-aligned columns, a rule below the header and above the last lines."""
     widths = [max(len(line[place]) for line in [header, *lines]) for place in range(len(header))]
 
     def row(cells: Sequence[str]) -> str:
         return "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
 
     rule = "-" * len(row(header))
-    return "\n".join([row(header), rule, *map(row, lines[:-1]), rule, row(lines[-1])])
+    folds, totals = lines[:-num_totals], lines[-num_totals:]
+    return "\n".join([row(header), rule, *map(row, folds), rule, *map(row, totals)])
 
 
 def _score_cells(scores: Scores) -> list[str]:
