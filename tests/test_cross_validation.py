@@ -216,6 +216,8 @@ def test_nothing_else_is_left_behind(report):
         "fold_3.ckpt",
     ]
     assert sorted(path.name for path in experiment.preds.iterdir()) == [
+        "confusion.png",
+        "curves.png",
         "embeddings.parquet",
         "embeddings_recordings.parquet",
         "log",

@@ -30,6 +30,7 @@ from training.experiment import (
 from training.fold import FoldRun, train_fold
 from training.metrics import Scores
 from training.module import ModuleConfig
+from training.pictures import write_confusion, write_curves
 from training.predict import Predictions, embedding_frame, oof_frame, pool_recordings
 from training.ranks import is_first_rank, wait_for_ranks
 from training.report import TrainingReport, read_result, write_result
@@ -42,6 +43,7 @@ from training.trainer import (
 
 OOF, EMBEDDINGS, RESULT = "oof.parquet", "embeddings.parquet", "result.json"
 POOLED_OOF, POOLED_EMBEDDINGS = "oof_recordings.parquet", "embeddings_recordings.parquet"
+CURVES, CONFUSION = "curves.png", "confusion.png"
 TABLES = (OOF, EMBEDDINGS, POOLED_OOF, POOLED_EMBEDDINGS)
 
 
@@ -102,6 +104,10 @@ def train_folds(
             pooled=_overall(experiment.preds / POOLED_OOF, split),
         )
         if first:
+            write_curves(experiment.preds / "log", experiment.preds / CURVES)
+            write_confusion(
+                experiment.preds / POOLED_OOF, split.labels, experiment.preds / CONFUSION
+            )
             report.write_scores(experiment.preds / SCORES)
             for path in experiment.preds.glob(".fold_*"):
                 path.unlink()

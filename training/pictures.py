@@ -1,0 +1,77 @@
+"""Two pictures of an experiment: how its folds learned, and which classes are taken for which.
+
+    write_curves(preds / "log", preds / "curves.png")
+    write_confusion(preds / "oof_recordings.parquet", labels, preds / "confusion.png")
+
+Half a second each.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from datasets.labels import Labels
+
+CURVES = {"train_loss_epoch": "training loss", "val_kl": "KL divergence", "val_cmap": "cmAP"}
+MAX_NAMES = 60  # more labels than that cannot be read beside a picture
+
+
+def write_curves(log: Path, target: Path) -> None:
+    """One panel per score, one line per fold, from the csv files below `log`."""
+    folds: dict[str, list[pl.DataFrame]] = {}
+    for file in sorted(log.rglob("metrics.csv"), key=lambda path: path.stat().st_mtime_ns):
+        folds.setdefault(file.parent.name, []).append(pl.read_csv(file, infer_schema_length=None))
+    figure = _figure(4.2 * len(CURVES), 3.4)
+    for place, (column, title) in enumerate(CURVES.items(), start=1):
+        axes = figure.add_subplot(1, len(CURVES), place)
+        for name, parts in sorted(folds.items()):
+            table = pl.concat(parts, how="diagonal_relaxed")
+            if column in table.columns:  # later lines of a resumed epoch count
+                line = table.drop_nulls(column).unique("epoch", keep="last").sort("epoch")
+                axes.plot(line["epoch"] + 1, line[column], marker=".", label=name.replace("_", " "))
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+    if figure.axes[0].lines:
+        figure.axes[0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(target, format="png")
+
+
+def confusion_CC(oof: pl.DataFrame, labels: Labels) -> np.ndarray[Any, Any]:
+    """How many recordings of each primary label (rows) were taken for each (columns), int64."""
+    predicted_R = oof.select(f"p_{name}" for name in labels.names).to_numpy().argmax(1)
+    number = {name: place for place, name in enumerate(labels.names)}
+    primary_R = np.array([number[names[0]] for names in oof["target"]], np.int64)
+    counts: np.ndarray[Any, Any] = np.zeros((len(labels), len(labels)), np.int64)
+    np.add.at(counts, (primary_R, predicted_R), 1)
+    return counts
+
+
+def write_confusion(oof_file: Path, labels: Labels, target: Path) -> None:
+    """Shares of each label's recordings, a row each, by the label that they were taken for."""
+    counts_CC = confusion_CC(pl.read_parquet(oof_file), labels)
+    shares_CC = counts_CC / counts_CC.sum(1, keepdims=True).clip(1)
+    side = 3.0 + 0.16 * min(len(labels), MAX_NAMES)
+    figure = _figure(side + 1.0, side)
+    axes = figure.add_subplot()
+    image = axes.imshow(shares_CC, cmap="viridis", vmin=0, vmax=1)
+    if len(labels) <= MAX_NAMES:
+        places = np.arange(len(labels))
+        axes.set_xticks(places, labels.names, rotation=90, fontsize=7, parse_math=False)
+        axes.set_yticks(places, labels.names, fontsize=7, parse_math=False)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("primary label")
+    figure.colorbar(image, label="share of the label's recordings")
+    figure.tight_layout()
+    figure.savefig(target, format="png")
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=110)
+    FigureCanvasAgg(figure)
+    return figure
