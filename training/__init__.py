@@ -2,16 +2,19 @@
 
 A short tour, in the order in which things happen:
 
-    cross_validation.train_folds   labels and folds of the recordings; an experiment; each fold
+    cross_validation.train_folds   an experiment; each fold; what all of them give together
+      config, split                all sections; labels, folds and targets of the recordings
       experiment                   exp_001, exp_002, ...: numbers, folders, what a failure leaves
       fold.train_fold              one fold: data, model, fit, best checkpoint, predictions
         data_module                the fold's two readers: to learn from, and held out
         models                     timm backbone on one channel -> embedding -> logits
         module                     Lightning: augment, loss, scores, the guard against NaN
           losses, metrics, optimizers
+        averaging                  SWA or EMA: what validation and checkpoints see
         trainer, choices           epochs, accumulation, early stopping; what `auto` comes to
         checkpoints, predict       fold_K.ckpt, enough by itself; out-of-fold predictions
-      report                       the table of folds and scores.json
+      report, pictures             the table of folds, scores.json, curves and confusion
+      experiment_table             what tools.experiments lists
       ranks, resume                several processes: what all of them know; checkpoints that fit
 
 Start with `cross_validation`, then `module`. Everything here takes a `SliceSource`: a store and a
