@@ -7,8 +7,8 @@ A tour, in the order of the data:
    `shard_encode`, `shard_format`); `shard_index` opens them, `shard_verify` checks them, and
    `shard_rebuild` indexes the tars of others (`shard_scan`, `shard_sample`, `shard_labels`).
    `source_mix` makes one source of several.
-2. `labels`, `folds`  recordings -> target vectors, and which recordings are held out. `targets` puts
-   soft ones in their place (`soft_sources`).
+2. `labels`, `folds`  recordings -> target vectors, and which recordings are held out. `targets`
+   puts soft ones in their place (`soft_sources`).
 3. `epoch_plan`  (recordings, config, seed, epoch) -> rows in order. Pure. `balance` says how often
    a recording is drawn, `slice_choice` which of its slices, `candidates` which of them may be,
    `strategies` finds functions of your own, `shuffle` orders them, `randomness` replaces
