@@ -1,0 +1,203 @@
+"""Whole shards of an object store in a local folder of limited size, shared by processes.
+
+    KEY.shard        whole; the oldest use goes first when room is needed
+    KEY.SIZE.part    under way, locked (flock) by who writes it; counts as SIZE bytes
+
+A key names one version of an object, so a replaced object is another key. A shard gets its name by
+a rename once all bytes are there: what is half written is never read. A lock ends with its process:
+a part that nobody holds is what a killed one has left, and is deleted. Nobody waits for a lock. Who
+has an evicted shard open goes on reading it.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+WHOLE, PART = ".shard", ".part"
+_PART_NAME = re.compile(r"[0-9a-f]+\.(\d+)\.part")
+
+
+def shard_key(url: str, *, size_bytes: int, version: str) -> str:
+    """The key, in hex, of one version (etag, or time of change) of the object at a URL."""
+    text = f"{url}\n{size_bytes}\n{version}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """A whole shard in the folder."""
+
+    last_use_ns: int
+    path: Path
+    size_bytes: int
+
+
+class ShardCache:
+    """The shards in a folder. Safe for threads and processes; any method may raise OSError."""
+
+    def __init__(self, folder: Path, *, limit_bytes: int) -> None:
+        self.folder = folder
+        self.limit_bytes = limit_bytes
+
+    def open(self, key: str, size_bytes: int) -> int | None:
+        """A descriptor of a whole shard, for the caller to close; None where it is not here."""
+        path = self._whole(key)
+        try:
+            file = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        if os.fstat(file).st_size != size_bytes:  # a power cut, after the rename: none is synced
+            os.close(file)
+            self.discard(key)
+            return None
+        with contextlib.suppress(FileNotFoundError):  # evicted just now; it stays readable
+            os.utime(path)
+        return file
+
+    def holds(self, key: str) -> bool:
+        """Whether a shard is here and whole."""
+        return self._whole(key).exists()
+
+    def discard(self, key: str) -> None:
+        """Deletes a shard, such as one with bytes that have changed on this disk."""
+        self._whole(key).unlink(missing_ok=True)
+
+    def claim(self, key: str, size_bytes: int) -> "ShardClaim | None":
+        """The right to write a shard; deletes older ones to make room.
+
+        None where it is here already, where another process or thread is at it, and where there
+        is no room beside what is under way.
+        """
+        if size_bytes > self.limit_bytes:
+            return None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / f"{key}.{size_bytes}{PART}"
+        file = _lock(part)
+        if file is None:
+            return None
+        claim = ShardClaim(file=file, part=part, whole=self._whole(key))
+        if self.holds(key) or not self._make_room(part):
+            claim.close()
+            return None
+        os.ftruncate(file, 0)  # what a killed process may have left
+        return claim
+
+    def size_bytes(self) -> int:
+        """All whole shards together."""
+        return sum(entry.size_bytes for entry in self._entries())
+
+    def clear_leftovers(self) -> None:
+        """Deletes what killed processes have left half written."""
+        for path in self._parts():
+            file = _lock(path, create=False)
+            if file is not None:
+                path.unlink(missing_ok=True)
+                os.close(file)
+
+    def _make_room(self, mine: Path) -> bool:
+        """Whether everything, with what is under way, is within the limit once old shards went.
+
+        Who asks has its own part there already: two who ask at once see each other, and make room
+        for both.
+        """
+        self.clear_leftovers()
+        under_way = {mine, *self._parts()}
+        entries = sorted(self._entries(), key=lambda entry: entry.last_use_ns)
+        total = sum(entry.size_bytes for entry in entries)
+        total += sum(int(path.name.split(".")[1]) for path in under_way)
+        for entry in entries:
+            if total <= self.limit_bytes:
+                break
+            entry.path.unlink(missing_ok=True)
+            total -= entry.size_bytes
+        return total <= self.limit_bytes
+
+    def _whole(self, key: str) -> Path:
+        return self.folder / f"{key}{WHOLE}"
+
+    def _parts(self) -> list[Path]:
+        return [path for path in self.folder.glob(f"*{PART}") if _PART_NAME.match(path.name)]
+
+    def _entries(self) -> Iterator[_Entry]:
+        for path in self.folder.glob(f"*{WHOLE}"):
+            with contextlib.suppress(FileNotFoundError):  # another process evicts too
+                found = path.stat()
+                yield _Entry(last_use_ns=found.st_mtime_ns, path=path, size_bytes=found.st_size)
+
+
+class ShardClaim:
+    """The right of one thread to write one shard; given back when closed."""
+
+    def __init__(self, *, file: int, part: Path, whole: Path) -> None:
+        self._file = file
+        self._part = part
+        self._whole = whole
+        self._open = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def write(self, data: bytes | memoryview, offset: int) -> None:
+        """Writes bytes at their place, in any order."""
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._file, view, offset)
+            view, offset = view[written:], offset + written
+
+    def commit(self) -> None:
+        """All bytes are written: the shard is there from now on."""
+        os.utime(self._file)
+        os.rename(self._part, self._whole)
+        self._end()
+
+    def close(self) -> None:
+        """Gives up, unless it is committed; deletes what was written."""
+        if self._open:
+            self._part.unlink(missing_ok=True)
+            self._end()
+
+    def _end(self) -> None:
+        self._open = False
+        os.close(self._file)  # the lock goes with it
+
+
+def _lock(path: Path, *, create: bool = True) -> int | None:
+    """A descriptor that holds the lock of a part; None where another has it."""
+    while True:
+        try:
+            file = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o644)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(file, path):
+                return file
+        except BlockingIOError:
+            os.close(file)
+            return None
+        except OSError:
+            os.close(file)
+            raise
+        os.close(file)  # meanwhile it was committed, or deleted: what is locked is not the part
+
+
+def _is_at(file: int, path: Path) -> bool:
+    """Whether a name is still that of an open file."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
