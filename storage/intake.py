@@ -10,7 +10,8 @@ from typing import Protocol
 from storage.audio import Decoder
 from storage.errors import AudioError
 from storage.npy_folder import hash_slices, list_slices, probe_slices, read_npy_source
-from storage.probe import Probe, hash_file, probe_file
+from storage.objects import digest_file
+from storage.probe import Probe, probe_file
 from storage.recipe import FOREIGN, Recipe
 from storage.slices import num_slices
 from storage.source import Source, SourceConfig, read_source
@@ -45,7 +46,7 @@ class AudioIntake:
         return probe_file(path)
 
     def content_hash(self, path: Path) -> str:
-        return hash_file(path)
+        return digest_file(path)
 
     def count_slices(self, path: Path) -> int:
         """Decodes it all."""

@@ -72,8 +72,8 @@ def list_slices(folder: Path) -> SliceFiles:
 
 
 def hash_slices(folder: Path) -> str:
-    """blake2b-128 of the names, sizes and bytes of a recording's slices, in hex."""
-    total = hashlib.blake2b(digest_size=16)
+    """sha256 of the names, sizes and bytes of a recording's slices, in hex."""
+    total = hashlib.sha256()
     for name in _npy_names(folder):
         with (folder / name).open("rb") as file:
             total.update(f"{name}\n{os.fstat(file.fileno()).st_size}\n".encode())

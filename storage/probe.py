@@ -14,6 +14,7 @@ import polars as pl
 
 from storage.audio import Decoder, read_header
 from storage.errors import AudioError, ConfigError
+from storage.objects import digest_file
 from storage.progress import Progress
 from storage.source import Source
 
@@ -74,7 +75,7 @@ def probe_file(path: Path) -> Probe:
     """Hashes one file and reads its header."""
     try:
         size = path.stat().st_size
-        content_hash = hash_file(path)
+        content_hash = digest_file(path)
     except FileNotFoundError:
         return Probe(problem=f"there is no such file: {path.name}")
     except OSError as error:
@@ -95,12 +96,6 @@ def _length_s(path: Path, size_bytes: int) -> float:
     for _ in decoder:
         pass
     return decoder.duration_s
-
-
-def hash_file(path: Path) -> str:
-    """blake2b-128 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _limited(recordings: pl.DataFrame, limit: int | None) -> pl.DataFrame:
