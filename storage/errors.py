@@ -5,6 +5,10 @@
     |- AudioError(ValueError)           a recording that cannot be used; becomes a row of rejects
     |- StoreError(OSError)              a store or shard set that is missing, foreign or unreadable
     |  |- DamageError                   bytes differ from what was written
+    |  |- ObjectMissingError(FileNotFoundError)   no object of that name
+    |  |- RemoteError                   an object store refuses, or cannot do, what was asked
+    |     |- AccessError(PermissionError)      it does not accept the credentials, or their rights
+    |     |- UnreachableError(ConnectionError) no answer, or none of use: later it may succeed
     |- ObjectExistsError(FileExistsError)   a create-only put met other bytes
     |- NonFiniteLossError               training met a loss that is no number (training/module.py)
     |- RankLostError(RuntimeError)      another process of a training has gone (training/ranks.py)
@@ -31,6 +35,22 @@ class StoreError(MelbankError, OSError):
 
 class DamageError(StoreError):
     """Stored bytes are not the bytes that were written."""
+
+
+class ObjectMissingError(StoreError, FileNotFoundError):
+    """There is no object of that name."""
+
+
+class RemoteError(StoreError):
+    """An object store refuses a request, and would again."""
+
+
+class AccessError(RemoteError, PermissionError):
+    """Credentials are missing, wrong or expired, or may not do this."""
+
+
+class UnreachableError(RemoteError, ConnectionError):
+    """An object store gave no answer of use in time; asked again later, it may."""
 
 
 class ObjectExistsError(MelbankError, FileExistsError):

@@ -1,21 +1,76 @@
-"""Whole objects by name below one root folder: put whole, put create-only, list, delete.
+"""Whole objects by name below one folder or URL: put whole, put create-only, list, delete.
 
-An object appears under its name at once and complete, and is on the disk (fsync) before `put`
-returns. `put_new` never replaces anything: an object with equal bytes is accepted, other bytes
-raise ObjectExistsError.
+    objects = open_objects("data/store")  # or s3://bucket/store
+    objects.put_new("index/part-00000.parquet", data)
+
+An object appears under its name at once and complete, and is on the disk (fsync), or has been
+accepted by the object store, before `put` returns. `put_new` never replaces anything: an object
+with equal bytes is accepted, other bytes raise ObjectExistsError.
 """
 
 import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
-from storage.errors import ObjectExistsError, StoreError
+from storage.errors import ObjectExistsError, ObjectMissingError, StoreError
 from storage.extents import local_path
 
 TEMPORARY = ".tmp"
+
+
+class Objects(Protocol):
+    """What can be asked of the objects below a folder or a URL, wherever they lie."""
+
+    url: str
+
+    def describe(self, name: str) -> str:
+        """Where an object lies, as messages say it."""
+
+    def exists(self, name: str) -> bool:
+        """Whether there is an object of that name."""
+
+    def size(self, name: str) -> int:
+        """An object's size in bytes; raises ObjectMissingError where it is missing."""
+
+    def sizes(self, names: Iterable[str]) -> dict[str, int]:
+        """The sizes of those of some objects that there are, in bytes."""
+
+    def get(self, name: str) -> bytes:
+        """An object's bytes; raises StoreError where it is missing."""
+
+    def get_many(self, names: Sequence[str]) -> list[bytes]:
+        """Several objects, in order."""
+
+    def get_range(self, name: str, offset: int, length: int) -> bytes:
+        """Bytes of an object; StoreError where it is missing or ends before them."""
+
+    def tail(self, name: str, length: int) -> bytes:
+        """The last bytes of an object; all of a shorter one."""
+
+    def list(self, folder: str) -> list[str]:
+        """The names directly below a folder, sorted, folder included; empty where there is none."""
+
+    def walk(self, folder: str = "") -> dict[str, int]:
+        """All objects below a folder, by name, with their sizes in bytes; hidden ones left out."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Puts an object, in the place of an older one if there is one."""
+
+    def put_new(self, name: str, data: bytes) -> None:
+        """Puts an object that must not exist yet; raises ObjectExistsError on other bytes."""
+
+    def put_file(self, name: str, path: Path) -> None:
+        """Puts what a local file holds."""
+
+    def delete(self, name: str) -> None:
+        """Deletes an object; fine if it is gone already."""
+
+    def clear_temporary(self) -> None:
+        """Deletes what killed writers left; only while nobody else writes."""
 
 
 class LocalObjects:
@@ -29,9 +84,24 @@ class LocalObjects:
         """Where an object lies."""
         return self.root / name
 
+    def describe(self, name: str) -> str:
+        """An object's path, for messages."""
+        return str(self.path(name))
+
     def exists(self, name: str) -> bool:
         """Whether there is an object of that name."""
         return self.path(name).is_file()
+
+    def size(self, name: str) -> int:
+        """An object's size in bytes; raises ObjectMissingError where it is missing."""
+        try:
+            return self.path(name).stat().st_size
+        except OSError as error:
+            raise ObjectMissingError(f"{self.path(name)} is missing ({error.strerror})") from error
+
+    def sizes(self, names: Iterable[str]) -> dict[str, int]:
+        """The sizes of those of some objects that there are, in bytes."""
+        return {name: self.size(name) for name in names if self.exists(name)}
 
     def get(self, name: str) -> bytes:
         """An object's bytes; raises StoreError where it is missing."""
@@ -40,6 +110,21 @@ class LocalObjects:
         except OSError as error:
             raise StoreError(f"{self.path(name)} cannot be read: {error.strerror}") from error
 
+    def get_many(self, names: Sequence[str]) -> list[bytes]:
+        """Several objects, in order."""
+        return [self.get(name) for name in names]
+
+    def get_range(self, name: str, offset: int, length: int) -> bytes:
+        """Bytes of an object; StoreError where it is missing or ends before them."""
+        data = self._read(name, offset, os.SEEK_SET, length)
+        if len(data) != length:
+            raise StoreError(f"{self.path(name)} ends before byte {offset + length:,}")
+        return data
+
+    def tail(self, name: str, length: int) -> bytes:
+        """The last bytes of an object; all of a shorter one."""
+        return self._read(name, -length, os.SEEK_END, length)
+
     def list(self, folder: str) -> list[str]:
         """The names directly below a folder, sorted, folder included; empty where there is none."""
         try:
@@ -47,6 +132,17 @@ class LocalObjects:
         except FileNotFoundError:
             return []
         return sorted(f"{folder}/{entry.name}" for entry in entries if entry.is_file())
+
+    def walk(self, folder: str = "") -> dict[str, int]:
+        """All objects below a folder, by name, with their sizes in bytes; hidden ones left out."""
+        found = {}
+        for parent, folders, files in os.walk(self.path(folder)):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in files:
+                path = Path(parent, name)
+                if not name.startswith(".") and path.is_file():
+                    found[path.relative_to(self.root).as_posix()] = path.stat().st_size
+        return dict(sorted(found.items()))
 
     def put(self, name: str, data: bytes) -> None:
         """Puts an object, in the place of an older one if there is one."""
@@ -72,6 +168,15 @@ class LocalObjects:
                     os.replace(temporary, path)
             _sync_folder(path.parent)
 
+    def put_file(self, name: str, path: Path) -> None:
+        """Puts what a local file holds."""
+        try:
+            self.put(name, path.read_bytes())
+        except OSError as error:
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+
     def delete(self, name: str) -> None:
         """Deletes an object; fine if it is gone already."""
         self.path(name).unlink(missing_ok=True)
@@ -80,6 +185,14 @@ class LocalObjects:
         """Deletes what killed writers left; only while nobody else writes."""
         for name in self.list(TEMPORARY):
             self.delete(name)
+
+    def _read(self, name: str, offset: int, whence: int, length: int) -> bytes:
+        try:
+            with self.path(name).open("rb") as file:
+                file.seek(offset, whence)
+                return file.read(length)
+        except OSError as error:
+            raise StoreError(f"{self.path(name)} cannot be read: {error.strerror}") from error
 
     def _check_equal(self, name: str, data: bytes) -> None:
         if self.get(name) != data:

@@ -1,0 +1,152 @@
+"""What an object store's failure means, in one line: the URL, the cause, what to check.
+
+obstore tells of failures in text: a status, the server's XML, the layers of the HTTP client. What
+is recognised here becomes one of our errors. Nothing of that text is passed on but the server's
+code for the error, since the rest may show what was signed, and with which key.
+"""
+
+import re
+from typing import Protocol
+
+from storage.errors import (
+    AccessError,
+    ObjectMissingError,
+    RemoteError,
+    StoreError,
+    UnreachableError,
+)
+
+_STATUS = re.compile(r"status code: (\d{3})|status: (\d{3}),")
+_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
+_REGION = re.compile(r"<Region>([\w-]{1,40})</Region>|expecting '([\w-]{1,40})'")
+
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+_SERVER = {"s3": "AWS_ENDPOINT_URL or remote.endpoint_url", "az": "AZURE_STORAGE_ACCOUNT_NAME"}
+_EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "RequestExpired", "InvalidToken")
+_WRONG_KEY = ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthenticationFailed")
+
+
+class Opened(Protocol):
+    """What has to be known of an opened URL."""
+
+    @property
+    def scheme(self) -> str:
+        """Of the URL."""
+
+    @property
+    def bucket(self) -> str:
+        """The bucket or container."""
+
+    @property
+    def endpoint(self) -> str:
+        """The server, for messages."""
+
+    def describe(self, name: str) -> str:
+        """The URL of an object."""
+
+
+def explain(error: Exception, remote: Opened, name: str) -> StoreError:
+    """The error that a person can act on."""
+    text = str(error)
+    url = remote.describe(name)
+    found = _STATUS.search(text)
+    status = int(found[1] or found[2]) if found else 0
+    match = _CODE.search(text)
+    code = match[1] if match else ""
+    if "latest/api/token" in text or "metadata.google" in text or "MissingCredentials" in text:
+        return AccessError(
+            f"{url}: no credentials: set the environment variables {_credentials(remote)}"
+        )
+    if not status:
+        return _no_answer(text, remote, url)
+    if code in ("NoSuchBucket", "InvalidBucketName", "ContainerNotFound"):
+        return RemoteError(
+            f"{url}: there is no bucket {remote.bucket} at {remote.endpoint} ({code}): make it, or "
+            f"check its name{_or_server(remote)}"
+        )
+    if code in ("AuthorizationHeaderMalformed", "PermanentRedirect") or status in (301, 307):
+        return _wrong_region(text, remote, url)
+    if status in (401, 403):
+        return _refused(code, status, remote, url)
+    if status == 404:
+        return ObjectMissingError(f"{url} is missing: there is no such object at {remote.endpoint}")
+    if (status >= 500 and status != 501) or status in (408, 429):
+        return UnreachableError(
+            f"{url}: {remote.endpoint} answers {_shown(status, code)} again and again: it is "
+            "overloaded or out of order; try later"
+        )
+    return RemoteError(f"{url}: {remote.endpoint} refuses the request with {_shown(status, code)}")
+
+
+def is_wrong_address(error: Exception) -> bool:
+    """Whether no connection came about at all: a wrong address, or a server that is down."""
+    text = str(error)
+    return "dns error" in text or "ConnectionRefused" in text
+
+
+def _no_answer(text: str, remote: Opened, url: str) -> StoreError:
+    """Failures below HTTP: names, connections, certificates, time."""
+    server = remote.endpoint
+    check = f"check {_SERVER.get(remote.scheme, 'the URL')} and the network"
+    if "redirect" in text and "region" in text:
+        return _wrong_region(text, remote, url)
+    if "dns error" in text:
+        return UnreachableError(f"{url}: the name of {server} is not known: {check}")
+    if "ConnectionRefused" in text:
+        return UnreachableError(
+            f"{url}: nothing answers at {server} (connection refused): start it, or {check}"
+        )
+    if "certificate" in text.lower() or "InvalidContentType" in text or "Tls" in text:
+        return RemoteError(
+            f"{url}: no encrypted connection with {server}: it has no https, or a certificate "
+            "that is not trusted here"
+        )
+    if "Timeout" in text or "TimedOut" in text or "timed out" in text:
+        return UnreachableError(f"{url}: {server} gave no answer in time: {check}")
+    return UnreachableError(f"{url}: the connection with {server} broke: {check}")
+
+
+def _refused(code: str, status: int, remote: Opened, url: str) -> StoreError:
+    shown, given = _shown(status, code), _credentials(remote)
+    if remote.scheme not in _CREDENTIALS:
+        return AccessError(f"{url}: {remote.endpoint} does not show it to the public ({shown})")
+    if code in _EXPIRED:
+        return AccessError(
+            f"{url}: the credentials have expired ({shown}): get new ones and set {given}, with "
+            "AWS_SESSION_TOKEN where they are temporary"
+        )
+    if code == "RequestTimeTooSkewed":
+        return AccessError(f"{url}: this machine's clock differs from the server's ({shown})")
+    if code in _WRONG_KEY:
+        return AccessError(
+            f"{url}: {remote.endpoint} does not know these credentials ({shown}): check {given}"
+        )
+    return AccessError(
+        f"{url}: access denied by {remote.endpoint} ({shown}): check {given}, and what the "
+        f"policy of bucket {remote.bucket} lets them do"
+    )
+
+
+def _wrong_region(text: str, remote: Opened, url: str) -> StoreError:
+    match = _REGION.search(text)
+    region = (match[1] or match[2]) if match else "the bucket's own"
+    return RemoteError(
+        f"{url}: {remote.endpoint} expects another region: set AWS_REGION or remote.region to "
+        f"{region}"
+    )
+
+
+def _credentials(remote: Opened) -> str:
+    return _CREDENTIALS.get(remote.scheme, "of the server")
+
+
+def _or_server(remote: Opened) -> str:
+    return f" and {_SERVER[remote.scheme]}" if remote.scheme in _SERVER else ""
+
+
+def _shown(status: int, code: str) -> str:
+    return f"{status} {code}" if code else str(status)

@@ -1,0 +1,251 @@
+"""Objects of a bucket, or of a web server, by the same questions as those of a folder.
+
+A put is atomic: nobody ever sees a part of an object, and nothing has to be cleared away but
+uploads in pieces that were broken off, which no listing shows and only the bucket's own lifecycle
+rule deletes. There is no lock: two writers at once are harmless, because what is committed is
+created, never overwritten.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, NotSupportedError
+
+from storage.errors import ObjectExistsError, ObjectMissingError, RemoteError, StoreError
+from storage.remote import WEB, Remote, open_remote
+
+LISTINGS = {"catalog.json": "objects", "shards.json": "files"}  # of a server that cannot list
+
+_PIECE_BYTES = 16_000_000  # of an upload in pieces
+_PIECES_AT_ONCE = 4
+_IN_FLIGHT = 16
+_READ_AGAIN = 3
+_MD5 = re.compile(r'^"?([0-9a-f]{32})"?$')
+
+
+class RemoteObjects:
+    """The objects below a URL. Safe to use from several threads; pickled, it opens anew."""
+
+    def __init__(self, url: str) -> None:
+        self.remote: Remote = open_remote(url)
+        self.url = self.remote.url
+        self._creates = True  # until the server says that it cannot
+        self._has_bucket = False  # until the server shows something of it
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteObjects, (self.url,)
+
+    @cached_property
+    def _writer(self) -> Remote:
+        if self.remote.scheme in WEB:
+            raise StoreError(
+                f"{self.url} can only be read: {self.remote.scheme}:// takes no objects. Write to "
+                "a folder or to s3://, gs:// or az://, and let the web server show that"
+            )
+        return open_remote(self.url, writing=True)
+
+    def describe(self, name: str) -> str:
+        """The URL of an object, for messages."""
+        return self.remote.describe(name)
+
+    def exists(self, name: str) -> bool:
+        """Whether there is an object of that name; RemoteError where there is no bucket."""
+        try:
+            self.size(name)
+        except ObjectMissingError:
+            return False
+        return True
+
+    def size(self, name: str) -> int:
+        """An object's size in bytes; raises ObjectMissingError where it is missing."""
+        return int(self._head(name)["size"])
+
+    def sizes(self, names: Iterable[str]) -> dict[str, int]:
+        """The sizes of those of some objects that there are, in bytes."""
+
+        def size(name: str) -> int | None:
+            with suppress(ObjectMissingError):
+                return self.size(name)
+            return None
+
+        wanted = list(names)
+        found = zip(wanted, _at_once(size, wanted), strict=True)
+        return {name: size for name, size in found if size is not None}
+
+    def get(self, name: str) -> bytes:
+        """An object's bytes; raises StoreError where it is missing.
+
+        Read again where they differ from the server's own md5, as far as it tells one.
+        """
+        seen = set()
+        for _ in range(_READ_AGAIN):
+            data, tag = self.remote.call(name, self._get)
+            found = hashlib.md5(data, usedforsecurity=False).hexdigest()
+            if tag in ("", found) or found in seen:  # the same twice: the tag is no md5
+                break
+            seen.add(found)
+        return data
+
+    def get_many(self, names: Sequence[str]) -> list[bytes]:
+        """Several objects, in order, many at once."""
+        return _at_once(self.get, names)
+
+    def get_range(self, name: str, offset: int, length: int) -> bytes:
+        """Bytes of an object; StoreError where it is missing or ends before them."""
+
+        def get(key: str) -> bytes:
+            store = self.remote.store
+            return bytes(obstore.get_range(store, key, start=offset, length=length))
+
+        data = self.remote.call(name, get)
+        if len(data) != length:
+            raise StoreError(f"{self.describe(name)} ends before byte {offset + length:,}")
+        return data
+
+    def tail(self, name: str, length: int) -> bytes:
+        """The last bytes of an object; all of a shorter one."""
+
+        def get(key: str) -> bytes:
+            answer = obstore.get(self.remote.store, key, options={"range": {"suffix": length}})
+            return bytes(answer.bytes())
+
+        return self.remote.call(name, get)
+
+    def list(self, folder: str) -> list[str]:
+        """The names directly below a folder, sorted, folder included; empty where there is none."""
+        depth = folder.count("/") + 1
+        return [name for name in self.walk(folder) if name.count("/") == depth]
+
+    def walk(self, folder: str = "") -> dict[str, int]:
+        """All objects below a folder, by name, with their sizes in bytes; hidden ones left out."""
+        if self.remote.scheme in WEB:
+            return self._listed(folder)
+        start = len(self.remote.prefix) + 1 if self.remote.prefix else 0
+
+        def list_all(key: str) -> dict[str, int]:
+            pages = obstore.list(self.remote.store, key or None)
+            return {entry["path"][start:]: entry["size"] for page in pages for entry in page}
+
+        found = sorted(self.remote.call(folder, list_all).items())
+        return {name: size for name, size in found if "/." not in f"/{name}"}
+
+    def put(self, name: str, data: bytes) -> None:
+        """Puts an object, in the place of an older one if there is one."""
+        self._put(name, data)
+
+    def put_new(self, name: str, data: bytes) -> None:
+        """Puts an object that must not exist yet; raises ObjectExistsError on other bytes."""
+        if self.exists(name) or not self._create(name, data):
+            self._check_equal(name, data)
+
+    def put_file(self, name: str, path: Path) -> None:
+        """Puts a local file, in pieces where it is large."""
+        self._put(name, path)
+
+    def delete(self, name: str) -> None:
+        """Deletes an object; fine if it is gone already."""
+        with suppress(ObjectMissingError):
+            self._writer.call(name, lambda key: obstore.delete(self._writer.store, key))
+
+    def clear_temporary(self) -> None:
+        """Nothing is left by killed writers that could be seen or deleted."""
+
+    def _get(self, key: str) -> tuple[bytes, str]:
+        """An object and its md5, empty where the server tells none."""
+        answer = obstore.get(self.remote.store, key)
+        match = _MD5.match(answer.meta["e_tag"] or "")
+        return bytes(answer.bytes()), match[1] if match else ""
+
+    def _head(self, name: str) -> Any:
+        """What the server knows of an object.
+
+        The answer to HEAD gives no reason; that to GET says whether the bucket itself is missing.
+        """
+        try:
+            head = self.remote.call(name, lambda key: obstore.head(self.remote.store, key))
+        except (ObjectMissingError, RemoteError) as error:
+            if not (self._has_bucket and isinstance(error, ObjectMissingError)):
+                with suppress(ObjectMissingError):
+                    self.remote.call(name, lambda key: obstore.get(self.remote.store, key).meta)
+                self._has_bucket = True
+            raise
+        self._has_bucket = True
+        return head
+
+    def _put(self, name: str, data: bytes | Path) -> None:
+        def put(key: str) -> None:
+            obstore.put(
+                self._writer.store,
+                key,
+                data,
+                chunk_size=_PIECE_BYTES,
+                max_concurrency=_PIECES_AT_ONCE,
+            )
+
+        self._writer.call(name, put)
+
+    def _create(self, name: str, data: bytes) -> bool:
+        """Puts an object unless there is one; returns whether there was none.
+
+        Servers that know no conditional put are told from others once; with them, two writers at
+        the same instant would have to meet in the time between `exists` and this.
+        """
+
+        def create(key: str) -> None:
+            obstore.put(self._writer.store, key, data, mode="create")
+
+        if self._creates:
+            try:
+                self._writer.call(name, create)
+            except AlreadyExistsError:
+                return False
+            except (NotSupportedError, NotImplementedError):
+                self._creates = False
+        if not self._creates:
+            self._put(name, data)
+        return True
+
+    def _check_equal(self, name: str, data: bytes) -> None:
+        head = self._head(name)
+        match = _MD5.match(head["e_tag"] or "")
+        same = head["size"] == len(data)
+        if same and match and match[1] == hashlib.md5(data, usedforsecurity=False).hexdigest():
+            return
+        if not same or self.get(name) != data:
+            raise ObjectExistsError(
+                f"{self.describe(name)} exists with other bytes: nothing committed is overwritten"
+            )
+
+    def _listed(self, folder: str) -> dict[str, int]:
+        """What a store or shard set itself says it consists of."""
+        names: dict[str, int] = {}
+        for listing, section in LISTINGS.items():
+            try:
+                names |= {
+                    name: int(entry.get("size", entry.get("size_bytes", 0)))
+                    for name, entry in json.loads(self.get(listing))[section].items()
+                }
+            except ObjectMissingError:
+                continue
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise StoreError(
+                    f"{self.describe(listing)} is damaged ({error!r}), and {self.url} cannot list"
+                ) from error
+        start = f"{folder}/" if folder else ""
+        return {name: size for name, size in sorted(names.items()) if name.startswith(start)}
+
+
+def _at_once(get: Callable[[str], Any], names: Sequence[str]) -> list[Any]:
+    """What `get` returns for each name, in order; many requests in flight."""
+    if len(names) < 2:
+        return [get(name) for name in names]
+    with ThreadPoolExecutor(min(_IN_FLIGHT, len(names))) as threads:
+        return list(threads.map(get, names))
