@@ -1,11 +1,16 @@
 """Fixtures that every test may use."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from storage.errors import StoreError
+from tests.s3_server import S3, give_up
+from tools.benchmarks.s3_server import S3Server
 
 # One thread each: torch's idle threads would spin, and tests run beside one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,3 +31,29 @@ def real_data() -> Callable[[str], Path]:
         return path
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """The session's S3 server; each process of pytest-xdist has its own."""
+    folder = tmp_path_factory.mktemp("s3")
+    server = S3Server(folder)
+    try:
+        server.start()
+    except StoreError as error:
+        give_up(str(error))
+    yield server
+    server.kill()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    """A fresh bucket on the S3 server; the AWS_* variables of this process lead to it."""
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    s3 = S3(server=s3_server)
+    s3_server.make_bucket(s3.bucket)
+    yield s3
+    if not s3_server.is_running:
+        s3_server.start()

@@ -1,26 +1,16 @@
-"""An environment of its own for each peer, made once: no two of them have to agree on versions.
+"""An environment of its own for each peer: no two of them have to agree on versions.
 
-`uv` makes them where it is found, and shares what they have in common by hard links; else pip
-does, which takes some GB each, since torch is in all of them. Packages come from where the user's
-own do: an index set in uv's or pip's settings holds here too.
+Without uv these take some GB each, since torch is in all of them.
 """
 
 import importlib.metadata
-import json
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.errors import StoreError
-from tools.benchmarks.process import ROOT
+from tools.benchmarks.environments import python_with
 
 DEFAULT_FOLDER = Path("~/.cache/melbank/peers")
-READY = "ready.json"
-INSTALL_TIMEOUT_S = 1800
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,51 +50,4 @@ def python_of(peer: Peer, env_dir: str) -> Path:
     """
     root = Path(env_dir).expanduser() if env_dir else DEFAULT_FOLDER.expanduser()
     folder = root / f"{peer.name}-py{sys.version_info.major}{sys.version_info.minor}"
-    python = folder / "bin" / "python"
-    wanted = {"requirements": peer.requirements}
-    if (folder / READY).is_file() and json.loads((folder / READY).read_text()) == wanted:
-        return python
-    if folder.exists():
-        shutil.rmtree(folder)
-    root.mkdir(parents=True, exist_ok=True)
-    print(f"making an environment for {peer.package} in {folder}", file=sys.stderr, flush=True)
-    for command in _install_commands(folder, python, peer.requirements):
-        _run(command, peer)
-    (folder / READY).write_text(json.dumps(wanted), encoding="utf-8")
-    return python
-
-
-def _install_commands(folder: Path, python: Path, requirements: list[str]) -> list[list[str]]:
-    uv = shutil.which("uv") or shutil.which(str(ROOT / ".uv" / "bin" / "uv"))
-    if uv:
-        return [
-            [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
-            [uv, "pip", "install", "--quiet", "--python", str(python), *requirements],
-        ]
-    return [
-        [sys.executable, "-m", "venv", str(folder)],
-        [str(python), "-m", "pip", "install", "--quiet", *requirements],
-    ]
-
-
-def _run(command: list[str], peer: Peer) -> None:
-    """Runs one step outside the checkout, whose pyproject.toml is not the peer's."""
-    env = {"UV_SYSTEM_CERTS": "1", **os.environ}
-    for name in ("VIRTUAL_ENV", "PYTHONPATH"):
-        env.pop(name, None)
-    with tempfile.TemporaryDirectory() as elsewhere:
-        try:
-            done = subprocess.run(
-                command,
-                cwd=elsewhere,
-                env=env,
-                capture_output=True,
-                text=True,
-                timeout=INSTALL_TIMEOUT_S,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise StoreError(f"{peer.package} cannot be installed: {error}") from error
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        raise StoreError(f"{peer.package} cannot be installed: {lines[-1].strip()}")
+    return python_with(peer.requirements, folder)

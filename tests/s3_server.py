@@ -1,0 +1,56 @@
+"""The S3 server as tests get it: a bucket of their own, and AWS_* variables that lead to it.
+
+It needs the package index once, and a file system with user attributes. Where it cannot be had the
+tests skip and say why; where MELBANK_REQUIRE_S3 or CI is set, as in .ci/run, they fail.
+"""
+
+import os
+import secrets
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import pytest
+
+from tools.benchmarks.s3_requests import Access
+from tools.benchmarks.s3_server import S3Server
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3:
+    """The session's server and a fresh bucket."""
+
+    server: S3Server
+    bucket: str = field(default_factory=lambda: f"test-{secrets.token_hex(6)}")
+
+    @property
+    def access(self) -> Access:
+        """Endpoint, region and keys."""
+        return self.server.access
+
+    @property
+    def endpoint(self) -> str:
+        """Such as http://127.0.0.1:40000."""
+        return self.access.endpoint
+
+    def url(self, folder: str) -> str:
+        """A folder of the bucket, such as s3://test-1f/store."""
+        return f"s3://{self.bucket}/{folder}"
+
+    def environment(self, endpoint: str = "") -> dict[str, str]:
+        """AWS_* variables for it, or for a proxy in front of it."""
+        return self.server.environment(endpoint)
+
+    def restart(self, after_s: float = 0.0) -> None:
+        """Kills it, waits, starts it again: the same port, the same objects."""
+        self.server.restart(after_s)
+
+    def kill(self) -> None:
+        """As a crash would; `restart` brings it back."""
+        self.server.kill()
+
+
+def give_up(reason: str) -> NoReturn:
+    """Skips a test without a server, or fails it where one is required."""
+    if os.environ.get("MELBANK_REQUIRE_S3") or os.environ.get("CI"):
+        pytest.fail(f"MELBANK_REQUIRE_S3 or CI is set, but there is no S3 server: {reason}")
+    pytest.skip(f"no S3 server: {reason}")

@@ -1,0 +1,214 @@
+"""OpenStack Swift with its S3 API, all four of its servers in this one process, on loopback.
+
+    PYTHON swift_process.py FOLDER PORT ACCESS_KEY SECRET_KEY REGION
+
+PYTHON is one that has Swift. Objects lie below FOLDER, which another start finds again; port 0
+takes any free one. Prints the port when ready, and ends with its standard input: nobody who is
+killed leaves a server behind. One process imports Swift once and takes some 80 MB.
+
+There is no memcached: what Swift would ask it for, on each request, a dictionary answers.
+"""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import eventlet
+from eventlet import patcher, wsgi
+from swift.common import utils
+from swift.common.ring import RingBuilder
+from swift.common.wsgi import SwiftHttpProtocol, loadapp
+
+App = Callable[[dict[str, Any], Any], Any]
+STORAGE = ("account", "container", "object")
+BIND_S = 10.0
+
+COMMON_CONF = """[DEFAULT]
+swift_dir = {folder}
+devices = {folder}/devices
+mount_check = false
+disable_fallocate = true
+log_level = ERROR
+"""
+SWIFT_CONF = """[swift-hash]
+swift_hash_path_prefix = melbank
+swift_hash_path_suffix = melbank
+"""
+STORAGE_CONF = """
+[pipeline:main]
+pipeline = {kind}-server
+[app:{kind}-server]
+use = egg:swift#{kind}
+"""
+PROXY_CONF = """
+[pipeline:main]
+pipeline = catch_errors gatekeeper healthcheck cache listing_formats s3api tempauth copy slo \
+proxy-server
+[app:proxy-server]
+use = egg:swift#proxy
+account_autocreate = true
+allow_account_management = true
+[filter:catch_errors]
+use = egg:swift#catch_errors
+[filter:gatekeeper]
+use = egg:swift#gatekeeper
+[filter:healthcheck]
+use = egg:swift#healthcheck
+[filter:cache]
+paste.filter_factory = swift_process:cache_filter
+[filter:listing_formats]
+use = egg:swift#listing_formats
+[filter:s3api]
+use = egg:swift#s3api
+location = {region}
+s3_acl = false
+dns_compliant_bucket_names = true
+allow_multipart_uploads = true
+[filter:tempauth]
+use = egg:swift#tempauth
+user_{user} = {secret} .admin .reseller_admin
+[filter:copy]
+use = egg:swift#copy
+[filter:slo]
+use = egg:swift#slo
+"""
+
+
+class Memory:
+    """What Swift's middleware wants of memcached, in a dictionary; no entry outlives its time."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, tuple[Any, float]] = {}
+
+    def get(self, key: str, **_: Any) -> Any:
+        """The value, or None."""
+        value, ends = self.entries.get(key, (None, 0.0))
+        return value if not ends or ends > time.time() else None
+
+    def set(self, key: str, value: Any, *, time: float = 0, **_: Any) -> None:
+        """Keeps a value for so many seconds; 0: for good."""
+        self.entries[key] = (value, ends_at(time))
+
+    def incr(self, key: str, delta: int = 1, time: float = 0) -> int:
+        """Counts."""
+        value = max(0, int(self.get(key) or 0) + delta)
+        self.set(key, value, time=time)
+        return value
+
+    def delete(self, key: str, **_: Any) -> None:
+        """Forgets a value."""
+        self.entries.pop(key, None)
+
+
+def ends_at(seconds: float) -> float:
+    """When an entry ends that is kept for so long; 0: never."""
+    return time.time() + seconds if seconds else 0.0
+
+
+def cache_filter(_: dict[str, str], **__: str) -> Callable[[App], App]:
+    """The filter that hands one `Memory` to all that follow."""
+    memory = Memory()
+
+    def wrapped(app: App) -> App:
+        def answer(env: dict[str, Any], start_response: Any) -> Any:
+            env["swift.cache"] = memory
+            return app(env, start_response)
+
+        return answer
+
+    return wrapped
+
+
+def main(folder: str, port: str, access_key: str, secret_key: str, region: str) -> None:
+    """Serves until standard input ends."""
+    utils.monkey_patch()
+    conf = Path(folder) / "conf"
+    (conf / "devices" / "d1").mkdir(parents=True, exist_ok=True)
+    end_with_standard_input()
+    os.environ["TZ"] = "UTC+0"  # Swift reads the times of its own answers as UTC
+    time.tzset()
+    write_configs(conf, user=access_key.replace(":", "_"), secret=secret_key, region=region)
+    utils.set_swift_dir(str(conf))
+    sockets = {kind: listen() for kind in STORAGE}
+    sockets["proxy"] = listen(int(port))
+    for kind in STORAGE:
+        write_ring(conf, kind, sockets[kind].getsockname()[1])
+    apps = {kind: loadapp(str(conf / f"{kind}.conf"), {"log_name": kind}) for kind in sockets}
+    print(sockets["proxy"].getsockname()[1], flush=True)
+    for kind in STORAGE:
+        eventlet.spawn(serve, sockets[kind], apps[kind])
+    serve(sockets["proxy"], apps["proxy"])
+
+
+def serve(listening: Any, app: App) -> None:
+    """One of the four, in green threads."""
+    wsgi.server(
+        listening,
+        app,
+        utils.NullLogger(),
+        protocol=SwiftHttpProtocol,
+        capitalize_response_headers=False,  # clients of S3 want `ETag`, not `Etag`
+        max_size=1024,
+    )
+
+
+def listen(port: int = 0) -> Any:
+    """A socket; a given port's last owner, just killed, may hold it a moment longer."""
+    ends = time.time() + BIND_S
+    while True:
+        try:
+            listening = eventlet.listen(("127.0.0.1", port))
+        except OSError:
+            if time.time() > ends:
+                raise
+            time.sleep(0.05)
+        else:
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or 40 ms an answer
+            return listening
+
+
+def write_ring(conf: Path, kind: str, port: int) -> None:
+    """One device, one copy of everything: what Swift looks up to find an object's place."""
+    builder = RingBuilder(4, 1, 0)
+    device: dict[str, Any] = {
+        "id": 0,
+        "region": 1,
+        "zone": 1,
+        "device": "d1",
+        "weight": 1,
+        "meta": "",
+    }
+    for prefix in ("", "replication_"):
+        device |= {f"{prefix}ip": "127.0.0.1", f"{prefix}port": port}
+    builder.add_dev(device)
+    builder.rebalance()
+    builder.get_ring().save(str(conf / f"{kind}.ring.gz"))
+
+
+def write_configs(conf: Path, **values: str) -> None:
+    """The config file of each server."""
+    (conf / "swift.conf").write_text(SWIFT_CONF)
+    common = COMMON_CONF.format(folder=conf)
+    for kind in STORAGE:
+        (conf / f"{kind}.conf").write_text(common + STORAGE_CONF.format(kind=kind))
+    (conf / "proxy.conf").write_text(common + PROXY_CONF.format(**values))
+
+
+def end_with_standard_input() -> None:
+    """Ends this process when whoever started it has gone, however that came about."""
+    threading, system = patcher.original("threading"), patcher.original("os")
+
+    def watch() -> None:
+        while system.read(0, 1):
+            pass
+        system._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
