@@ -1,6 +1,7 @@
 """Augmentations with a partner of the same batch: mixup, cutmix in time, ResizeMix.
 
-Targets are mixed in the shares in which the slices are. Shapes: B samples, M mel bands, T frames,
+Targets are mixed in the shares in which the slices are; a class that is not known (NaN) in one of
+two that are mixed is not known in the mixture. Shapes: B samples, M mel bands, T frames,
 C classes.
 """
 
@@ -67,12 +68,9 @@ def mix_up(samples: Samples, draws: Draws, config: MixupConfig) -> Samples:
     partner_B = partners(place)
     table = _beta_table(config.alpha, chosen.device)
     weight_B = torch.where(chosen < config.p, table[(amount * len(table)).long()], 1.0)
-    mel_BMT, targets_BC = samples.mel_BMT, samples.targets_BC
-    mel_weight, target_weight = weight_B[:, None, None], weight_B[:, None]
-    return samples._replace(
-        mel_BMT=mel_BMT * mel_weight + mel_BMT[partner_B] * (1 - mel_weight),
-        targets_BC=targets_BC * target_weight + targets_BC[partner_B] * (1 - target_weight),
-    )
+    mel_BMT, weight_B11 = samples.mel_BMT, weight_B[:, None, None]
+    mixed_BMT = mel_BMT * weight_B11 + mel_BMT[partner_B] * (1 - weight_B11)
+    return _shared(samples, mixed_BMT, 1 - weight_B, partner_B)
 
 
 def cut_mix(samples: Samples, draws: Draws, config: CutMixConfig) -> Samples:
@@ -127,7 +125,8 @@ def _shared(samples: Samples, mel_BMT: Tensor, share_B: Tensor, partner_B: Tenso
     """The samples with these cells, of which the partner has a share in [0, 1]."""
     targets_BC, share_B1 = samples.targets_BC, share_B[:, None]
     mixed_BC = targets_BC * (1 - share_B1) + targets_BC[partner_B] * share_B1
-    return samples._replace(mel_BMT=mel_BMT, targets_BC=mixed_BC)
+    targets_BC = torch.where(share_B1 > 0, mixed_BC, targets_BC)  # else NaN of nobody's would stay
+    return samples._replace(mel_BMT=mel_BMT, targets_BC=targets_BC)
 
 
 @lru_cache(maxsize=4)

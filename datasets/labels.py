@@ -1,5 +1,6 @@
 """Class names and target vectors."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
@@ -33,13 +34,16 @@ class Labels:
         primary = recordings["primary_label"].drop_nulls().unique().to_list()
         return cls(tuple(sorted({*primary, *extra})))
 
-    def targets(self, recordings: pl.DataFrame, secondary_weight: float) -> np.ndarray:
+    def targets(self, recordings: pl.DataFrame, secondary_weight: float | None) -> np.ndarray:
         """float32 [n, C]: 1 for the primary label, `secondary_weight` for each secondary one.
 
-        Secondary labels that are no class are ignored; a recording without a primary label has
-        none. Raises ConfigError on a primary label that is no class.
+        None makes them NaN: not known, so that the loss leaves them out. Secondary labels that
+        are no class are ignored; a recording without a primary label has none. Raises ConfigError
+        on a primary label that is no class.
         """
-        if not 0 <= secondary_weight <= 1:
+        if secondary_weight is None:
+            secondary_weight = math.nan
+        elif not 0 <= secondary_weight <= 1:
             raise ConfigError(f"secondary_weight={secondary_weight:g} must lie between 0 and 1")
         targets = np.zeros((len(recordings), len(self)), np.float32)
         second = (

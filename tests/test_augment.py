@@ -273,6 +273,24 @@ def test_the_share_of_the_partner_in_the_targets_is_its_share_of_the_cells(name)
     assert ((others > 0).sum(1) <= 1).all()
 
 
+@pytest.mark.parametrize("name", MIXING)
+def test_a_class_that_is_not_known_in_one_of_two_is_not_known_in_their_mixture(name):
+    """And in no other: a sample that is not chosen keeps its own."""
+    batch = samples(60)
+    unknown = torch.rand(batch[1].shape, generator=torch.Generator().manual_seed(1)) < 0.3
+    masked = batch[1].masked_fill(unknown, torch.nan)
+    slices, targets = run(config_of(name, p=0.5), (batch[0], masked, *batch[2:]))
+    plain_slices, plain = run(config_of(name, p=0.5), batch)
+    assert torch.equal(slices, plain_slices)
+    kept = (slices == batch[0]).flatten(1).all(1)
+    assert 0 < kept.sum() < len(kept)
+    assert torch.equal(targets[kept].isnan(), unknown[kept])
+    assert (targets.isnan() >= unknown).all()
+    assert torch.equal(targets[~targets.isnan()], plain[~targets.isnan()])
+    more = targets[~kept].isnan().sum(1) > unknown[~kept].sum(1)
+    assert more.float().mean() > 0.5
+
+
 def test_cutmix_takes_one_stretch_of_time_from_where_it_was():
     num, frames = 300, 40
     slices = torch.rand(num, 3, frames)

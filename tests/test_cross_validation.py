@@ -337,6 +337,21 @@ def test_secondary_labels_are_learned_with_their_weight(source, tmp_path):
     assert split.targets.hard[1].tolist() == [0.25, 1, 0]
 
 
+def test_masked_secondary_labels_teach_nothing_and_are_scored_like_soft_ones(source, tmp_path):
+    second = source.table.with_columns(secondary_labels=pl.lit(["a"], dtype=pl.List(pl.String)))
+    masked = config_in(tmp_path, loss=LossConfig(secondary="mask"), train_folds=[1])
+    split = split_recordings(replace(source, table=second), masked)
+    np.testing.assert_array_equal(split.targets.hard[:2], [[1, 0, 0], [np.nan, 1, 0]])
+    soft = replace(masked, loss=LossConfig(secondary="soft"))
+    of_soft = split_recordings(replace(source, table=second), soft)
+    np.testing.assert_array_equal(split.truth.targets_RC, of_soft.truth.targets_RC)
+    results = [train(replace(source, table=second), one) for one in (masked, soft)]
+    frames = [pl.read_parquet(done.experiment.preds / "oof.parquet") for done in results]
+    means = [frame.filter(pl.col("target").list.first() != "a")["p_a"].mean() for frame in frames]
+    assert means[0] != pytest.approx(means[1], abs=0.02)
+    assert np.isfinite(results[0].overall.kl)
+
+
 def test_early_stopping_counts_epochs_without_a_better_kl(source, tmp_path):
     stuck = config_in(
         tmp_path,

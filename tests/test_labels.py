@@ -29,6 +29,12 @@ def test_primary_counts_one_secondary_its_weight_and_strangers_nothing():
     assert targets.tolist() == [[0.25, 0, 1], [1, 0.25, 0], [0, 0, 1], [0.25, 1, 0]]
 
 
+def test_secondary_labels_that_are_masked_are_not_known():
+    targets = Labels.of(RECORDINGS).targets(RECORDINGS, None)
+    assert np.isnan(targets).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0], [1, 0, 0]]
+    assert np.nan_to_num(targets).tolist() == [[0, 0, 1], [1, 0, 0], [0, 0, 1], [0, 1, 0]]
+
+
 def test_without_secondary_weight_each_line_has_one_class():
     assert Labels.of(RECORDINGS).targets(RECORDINGS, 0).sum(1).tolist() == [1, 1, 1, 1]
 

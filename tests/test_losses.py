@@ -8,7 +8,7 @@ from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
 from storage.errors import ConfigError
-from training.losses import LOSSES, LossConfig, build_loss, to_distribution
+from training.losses import LOSSES, MASKABLE, LossConfig, build_loss, to_distribution
 
 
 @pytest.fixture
@@ -107,15 +107,42 @@ def test_a_target_without_labels_gives_a_finite_loss_and_gradient(name, batch):
     assert torch.isfinite(logits.grad).all()
 
 
+@pytest.mark.parametrize("name", MASKABLE)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_classes_that_are_not_known_take_no_part(name, smoothing, batch):
+    """As if they were not there, in the loss and in the gradient."""
+    logits, _, soft = batch
+    loss = loss_of(name)
+    masked = soft.clone()
+    masked[:, 2] = torch.nan
+    others = [0, 1, 3, 4, 5, 6]
+    torch.testing.assert_close(loss(logits, masked), loss(logits[:, others], soft[:, others]))
+    loss = loss_of(name, label_smoothing=smoothing)
+    moved = logits.clone().requires_grad_()
+    loss(moved, masked).sum().backward()
+    assert moved.grad[:, 2].abs().max() == 0
+    assert moved.grad[:, others].abs().min() > 0
+    elsewhere = logits.clone()
+    elsewhere[:, 2] += 5
+    assert torch.equal(loss(elsewhere, masked), loss(logits, masked))
+
+
+@pytest.mark.parametrize("name", sorted(set(LOSSES) - set(MASKABLE)))
+def test_losses_of_one_probability_for_all_classes_cannot_mask(name):
+    with pytest.raises(ConfigError, match=f"loss.name={name} all classes share one probability"):
+        LossConfig(name=name, secondary="mask")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"name": "bee"}, "loss.name=bee is none of bce, ce, focal, kl"),
+        ({"secondary": "none"}, "loss.secondary=none is neither soft nor mask"),
         ({"secondary_weight": 2.0}, "loss.secondary_weight must lie in 0 to 1"),
         ({"label_smoothing": 1.0}, "label_smoothing"),
         ({"focal_gamma": -1.0}, "loss.focal_gamma must not be negative"),
     ],
-    ids=["name", "weight", "smoothing", "gamma"],
+    ids=["name", "secondary", "weight", "smoothing", "gamma"],
 )
 def test_impossible_values_are_refused_by_name(options, message):
     with pytest.raises(ConfigError, match=message):

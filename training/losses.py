@@ -3,6 +3,10 @@
 A loss is one function and one line in LOSSES. It takes logits [B, C] and targets [B, C] with values
 in [0, 1] that need not sum to one, and gives float32 [B]; the mean over the batch is what is
 minimised, the single values name the rows at fault when one is not finite.
+
+Losses that judge each class for itself (bce, focal) leave out classes whose target is NaN: of them
+it is not known whether they are there. The others know no such thing, because their classes share
+one probability.
 """
 
 from collections.abc import Callable
@@ -17,19 +21,35 @@ from storage.options import option
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
+SOFT, MASK = "soft", "mask"
+MASKABLE = ("bce", "focal")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossConfig:
     """Which loss, and what the targets hold."""
 
     name: str = option("bce", "bce, ce, focal or kl")
-    secondary_weight: float = option(0.5, "target value of a secondary label; the primary has 1")
+    secondary: str = option(
+        SOFT, "secondary labels: soft targets, or mask: out of the loss (bce and focal)"
+    )
+    secondary_weight: float = option(
+        0.5, "target value of a secondary label, the primary has 1; with mask in the scores alone"
+    )
     label_smoothing: float = option(0.0, "share of each target that is spread over all classes")
     focal_gamma: float = option(2.0, "focal: how fast easy cells lose weight; 0 is bce")
 
     def __post_init__(self) -> None:
         if self.name not in LOSSES:
             raise ConfigError(f"loss.name={self.name} is none of {', '.join(LOSSES)}")
+        if self.secondary not in (SOFT, MASK):
+            raise ConfigError(f"loss.secondary={self.secondary} is neither {SOFT} nor {MASK}")
+        if self.secondary == MASK and self.name not in MASKABLE:
+            raise ConfigError(
+                f"loss.secondary={MASK} needs a loss that judges each class for itself, but with "
+                f"loss.name={self.name} all classes share one probability: take "
+                f"loss.name={' or '.join(MASKABLE)}, or loss.secondary={SOFT}"
+            )
         if not 0 <= self.secondary_weight <= 1:
             raise ConfigError(
                 f"loss.secondary_weight must lie in 0 to 1, not {self.secondary_weight}"
@@ -40,6 +60,11 @@ class LossConfig:
             )
         if self.focal_gamma < 0:
             raise ConfigError(f"loss.focal_gamma must not be negative, not {self.focal_gamma}")
+
+    @property
+    def secondary_target(self) -> float | None:
+        """The target of a secondary label; None: not known."""
+        return None if self.secondary == MASK else self.secondary_weight
 
 
 def build_loss(config: LossConfig) -> Loss:
@@ -62,9 +87,12 @@ def smoothed(loss: Loss, smoothing: float) -> Loss:
 
 
 def bce(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy, each class for itself, mean over classes."""
-    cells = functional.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none")
-    return cells.mean(1)
+    """Binary cross-entropy, each class for itself, mean over the classes that are known."""
+    known = ~targets.isnan()
+    cells = functional.binary_cross_entropy_with_logits(
+        logits.float(), targets.nan_to_num(0.0), reduction="none"
+    )
+    return _mean_of_known(cells, known)
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -89,10 +117,10 @@ def focal(gamma: float) -> Loss:
     """
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        logits = logits.float()
+        logits, known, targets = logits.float(), ~targets.isnan(), targets.nan_to_num(0.0)
         cells = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         distances = (targets - logits.sigmoid()).abs()
-        return (cells * distances.pow(gamma)).mean(1)
+        return _mean_of_known(cells * distances.pow(gamma), known)
 
     return loss
 
@@ -100,6 +128,11 @@ def focal(gamma: float) -> Loss:
 def to_distribution(targets: Tensor) -> Tensor:
     """Rows brought to sum one; a row of zeros stays one."""
     return targets / targets.sum(1, keepdim=True).clamp_min(1e-12)
+
+
+def _mean_of_known(cells: Tensor, known: Tensor) -> Tensor:
+    """float [B]: the mean of the known cells of each row; cells that are not get no gradient."""
+    return (cells * known).sum(1) / known.sum(1).clamp_min(1)
 
 
 LOSSES: dict[str, Callable[[LossConfig], Loss]] = {

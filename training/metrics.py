@@ -47,7 +47,7 @@ class Truth:
     def of(cls, recordings: pl.DataFrame, labels: Labels, secondary_weight: float) -> Self:
         """The truth of recordings; those without a primary label must not be scored.
 
-        KL compares with targets as in training, so it depends on `secondary_weight`; ROC-AUC
+        KL compares with soft targets, so it depends on `secondary_weight`; ROC-AUC
         (every label of the recording counts) and accuracy (the primary one) do not.
         """
         targets = labels.targets(recordings, secondary_weight)

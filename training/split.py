@@ -78,7 +78,7 @@ def split_recordings(source: SliceSource, config: TrainingConfig) -> Split:
         fold_R=fold_R,
         train_folds=_chosen_folds(fold_R[scored_R], config),
         labels=labels,
-        targets=soft.targets(labels.targets(labelled, config.loss.secondary_weight), labels),
+        targets=soft.targets(labels.targets(labelled, config.loss.secondary_target), labels),
         truth=Truth.of(labelled, labels, config.loss.secondary_weight),
         eligible=soft.eligible,
     )
