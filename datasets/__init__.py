@@ -16,8 +16,9 @@ A tour, in the order of the data:
 4. `reader`  plan -> batches: `rank_share` picks this rank's positions, `batch_maker` looks up and
    reads them, `prefetch` does so ahead in one thread, `buffers` reuses memory, `quarantine` names
    what cannot be read. `data_loader` is for programs that want torch's DataLoader.
-5. `batch`  what arrives; `augment` changes it on the device (`augment_level`, `augment_place`,
-   `augment_mix`; `samples` holds what they draw).
+5. `batch`  what arrives; `image_transforms` has changed it on the host where asked to, `augment`
+   changes it on the device (`augment_level`, `augment_place`, `augment_mix`; `samples` holds what
+   they draw).
 
 Every decision is in the plan, so what is seen does not depend on files, workers or ranks.
 """

@@ -43,13 +43,21 @@ from datasets.augment_place import (
     paste_patches,
     shift_time,
 )
+from datasets.image_transforms import check_specs
 from datasets.samples import Draws, Samples, sample_keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentConfig:
-    """What is done to training samples; all off unless a probability says otherwise."""
+    """What is done to training samples; all off unless a probability says otherwise.
 
+    `images` is for the reader (`datasets.image_transforms`), all else for `Augment`.
+    """
+
+    images: list[dict[str, Any]] = field(
+        default_factory=list,
+        metadata={"help": "albumentations on the host, in order: [{name: RandomGamma, p: 0.3}]"},
+    )
     time_shift: TimeShiftConfig = field(default_factory=TimeShiftConfig)
     background: BackgroundMixConfig = field(default_factory=BackgroundMixConfig)
     low_pass: LowPassConfig = field(default_factory=LowPassConfig)
@@ -60,6 +68,9 @@ class AugmentConfig:
     resize_mix: ResizeMixConfig = field(default_factory=ResizeMixConfig)
     mixup: MixupConfig = field(default_factory=MixupConfig)
     xy_mask: XYMaskConfig = field(default_factory=XYMaskConfig)
+
+    def __post_init__(self) -> None:
+        check_specs(self.images)
 
 
 AUGMENTATIONS: dict[str, Callable[[Samples, Draws, Any], Samples]] = {

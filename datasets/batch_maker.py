@@ -44,6 +44,13 @@ class Background(Protocol):
         """The row of `source`, int64 [n], that goes with each position, int64 [n], of an epoch."""
 
 
+class SliceTransform(Protocol):
+    """What is done to slices as soon as they are read, such as `ImageTransforms`."""
+
+    def __call__(self, slices_BMT: np.ndarray, *, epoch: int, position: np.ndarray) -> None:
+        """Changes slices as stored in place; `position` int64 [B] in the epoch."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Beside:
     """Backgrounds to read: int64 [B] rows of their source, and B extents."""
@@ -105,6 +112,7 @@ class BatchMaker:
         *,
         targets: np.ndarray | SliceTargets | None,
         background: Background | None,
+        transform: SliceTransform | None,
         full: bool,
     ) -> None:
         recordings = source.recordings()
@@ -120,6 +128,7 @@ class BatchMaker:
                 f"but {source.url} by {source.recipe}: build both by one recipe"
             )
         self._background = background
+        self._transform = transform
         self._full = full
 
     @property
@@ -144,11 +153,14 @@ class BatchMaker:
         """
         slices = reading.buffers.take(len(request.rows))
         request = self._read(request, reading, slices.numpy())
+        slices = slices[: len(request.rows)]
+        if self._transform is not None:
+            self._transform(slices.numpy(), epoch=reading.epoch, position=request.position)
         targets = None
         if self._targets is not None:
             targets = torch.from_numpy(self._targets.of(request.rows, request.recording_no))
         return Batch(
-            slices=slices[: len(request.rows)],
+            slices=slices,
             targets=targets,
             rows=torch.from_numpy(request.rows),
             recording_no=torch.from_numpy(request.recording_no),

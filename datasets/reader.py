@@ -22,7 +22,13 @@ import numpy as np
 import torch
 
 from datasets.batch import Batch
-from datasets.batch_maker import Background, BatchMaker, Reading, SliceTargets
+from datasets.batch_maker import (
+    Background,
+    BatchMaker,
+    Reading,
+    SliceTargets,
+    SliceTransform,
+)
 from datasets.buffers import BufferPool
 from datasets.epoch_plan import EpochPlan
 from datasets.prefetch import prefetch
@@ -57,10 +63,11 @@ class BatchReader:
 
     `planner` gives the plan of an epoch: an `EpochPlanner`, or a function of the epoch. `targets`
     float32 [recordings, C] by position in `source.recordings()`, or an object that knows those of
-    single slices, or None. `background` has what is read beside each sample. With `train` the epoch
-    is cut or wrapped to whole effective batches (world_size x batch_size x accumulation), else
-    every sample comes exactly once over all ranks; a bad slice is replaced by a good one, else left
-    out. All ranks have equally many batches. A batch is the caller's to keep.
+    single slices, or None. `background` has what is read beside each sample, `transform` changes
+    slices as soon as they are read. With `train` the epoch is cut or wrapped to whole effective
+    batches (world_size x batch_size x accumulation), else every sample comes exactly once over all
+    ranks; a bad slice is replaced by a good one, else left out. All ranks have equally many
+    batches. A batch is the caller's to keep.
     """
 
     batch_sampler = None  # Lightning looks for one wherever there is a sampler
@@ -74,6 +81,7 @@ class BatchReader:
         targets: np.ndarray | SliceTargets | None,
         train: bool,
         background: Background | None = None,
+        transform: SliceTransform | None = None,
         rank: int = 0,
         world_size: int = 1,
         accumulation: int = 1,
@@ -82,7 +90,9 @@ class BatchReader:
         self._planner = planner
         self._config = config
         self._train = train
-        self._maker = BatchMaker(source, targets=targets, background=background, full=train)
+        self._maker = BatchMaker(
+            source, targets=targets, background=background, transform=transform, full=train
+        )
         self._beside = {} if background is None else {"background": background.source.store_id}
         self._epoch = 0
         self._plan = planner(0)

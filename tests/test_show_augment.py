@@ -74,6 +74,17 @@ def test_without_augmentation_training_sees_what_is_stored(store: Path, tmp_path
     assert np.abs(stored - seen).mean() < ALIGNMENT
 
 
+def test_a_folder_has_a_small_sheet_of_two_rows_for_each(store: Path, tmp_path: Path) -> None:
+    images = "augment.images=[{name: VerticalFlip, p: 1.0}]"
+    assert draw(store, "--num", "2", "--folder", str(tmp_path / "new"), images) == 0
+    names = {path.stem for path in (tmp_path / "new").iterdir()}
+    assert names == {"images", *AUGMENTATIONS} - {"background"}
+    stored, seen = panels(tmp_path / "new" / "images.png", 2, 2)
+    assert np.abs(stored - seen).mean() > 10 * ALIGNMENT
+    upright = np.array([panel[::-1] for panel in seen])
+    assert np.abs(stored - upright).mean() < np.abs(stored - seen).mean() / 2
+
+
 def test_more_panels_than_a_sheet_has_are_refused(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -98,6 +98,16 @@ def test_the_checkpoint_is_what_averaging_made_of_the_epochs(places, tmp_path):
     assert not torch.equal(weights[0]["model.head.weight"], weights[2]["model.head.weight"])
 
 
+def test_a_list_of_image_transforms_trains_and_is_written_down(places, tmp_path):
+    where = [f"store={places / 'store'}", f"experiment.root={tmp_path}", *SHORT, "train_folds=[0]"]
+    assert call(*where, "augment.images=[{name: VerticalFlip, p: 0.5}]") == 0
+    assert call(*where) == 0
+    assert run(COMMAND, main, ["--config", str(tmp_path / "configs" / "exp_001.yaml")]) == 0
+    first, plain, again = (predictions(tmp_path, f"exp_00{number}") for number in (1, 2, 3))
+    assert again.equals(first)
+    assert not plain.equals(first)
+
+
 def sources(places):
     return [
         f"sources.focal.store={places / 'store'}",
@@ -182,6 +192,9 @@ def test_limit_trains_on_a_part(places, tmp_path):
         (["sources.a.weight=1"], "a source needs either store= or shards="),
         (["sources.a.store=x", "shards=y"], "shards=y beside sources"),
         (["augment.background.p=0.5"], "give background.store="),
+        (["augment.images=[{name: Flop}]"], "augment.images: Flop is no transform of"),
+        (["augment.images=[{p: 0.5}]"], "augment.images[0]: name=None must be the plain name"),
+        (["loss.secondary=mask", "loss.name=ce"], "loss.name=ce all classes share"),
     ],
     ids=[
         "key",
@@ -197,6 +210,9 @@ def test_limit_trains_on_a_part(places, tmp_path):
         "source of nothing",
         "shards too",
         "background",
+        "image transform",
+        "image transform without a name",
+        "mask",
     ],
 )
 def test_a_wrong_call_ends_with_one_line_and_code_2(places, tmp_path, capsys, words, message):

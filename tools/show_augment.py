@@ -3,25 +3,32 @@
     python -m tools.show_augment store=data/store --png augment.png
     python -m tools.show_augment store=data/store --each --num 4 --png docs/augmentations.png
     python -m tools.show_augment --config configs/birdclef2025.yaml --epoch 3 augment.mixup.p=1
+    python -m tools.show_augment store=data/store --folder docs/augmentations --num 3
 
 Takes the same keys as tools.train, and the very samples that its epoch begins with: each as stored,
 and as training sees it. `--each` draws one row per augmentation instead, at probability 1 and with
-the config's other values, whether the config uses it or not; `background` where there is a source.
+the config's other values, whether the config uses it or not; `background` where there is a source,
+`images` where they are given, as they are. `--folder` makes a small sheet for each of these. A
+title has the label, or the labels and their shares.
 """
 
 import sys
-from collections.abc import Iterator
-from dataclasses import fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
-from datasets.augment import Augment, AugmentConfig
+from datasets.augment import AUGMENTATIONS, Augment, AugmentConfig
 from datasets.background import BackgroundPlan
 from datasets.batch import Batch
+from datasets.image_transforms import ImageTransforms
 from datasets.rank_share import WRAP
 from storage.errors import ConfigError
+from storage.recipe import Recipe
 from tools.command import Arguments, Command, run
 from tools.contact_sheet import MAX_PANELS, write_contact_sheet
 from tools.train import Sections, open_background, open_training
@@ -36,62 +43,73 @@ COMMAND = Command(
         ("--num", {"type": int, "default": 6, "help": "slices to draw (default: %(default)s)"}),
         ("--epoch", {"type": int, "default": 0, "help": "which epoch (default: %(default)s)"}),
         ("--each", {"action": "store_true", "help": "one row per augmentation"}),
+        ("--folder", {"metavar": "FOLDER", "help": "one sheet per augmentation, FOLDER/NAME.png"}),
     ),
 )
 AS_STORED = "as stored"
+SMALL_COLOURS = 64  # of the sheets in a folder, which are for documents
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """The batch as it is drawn in one row: slices [B, M, T], and B titles."""
+
+    slices: Tensor
+    titles: list[str]
 
 
 def main(config: Sections, arguments: Arguments) -> None:
-    """Writes the sheet."""
-    source = open_training(config)
-    split = split_recordings(source, config)
-    batch = _first_batch(config, arguments)
-    looks = dict(_looks(config.augment, arguments.each, behind=batch.background is not None))
-    if not 1 <= arguments.num <= MAX_PANELS // len(looks):
+    """Writes the sheet, or those of a folder."""
+    recipe = open_training(config).recipe
+    each = arguments.each or bool(arguments.folder)
+    batch, labels = _first_batch(config, arguments)
+    wanted = dict(_wanted(config.augment, each, behind=batch.background is not None))
+    num_rows = 2 if arguments.folder else len(wanted)
+    if not 1 <= arguments.num <= MAX_PANELS // num_rows:
         raise ConfigError(
-            f"--num {arguments.num} slices in {len(looks)} rows: a sheet has 1 to {MAX_PANELS} "
-            f"panels, so give --num 1 to {MAX_PANELS // len(looks)}"
+            f"--num {arguments.num} slices in {num_rows} rows: a sheet has 1 to {MAX_PANELS} "
+            f"panels, so give --num 1 to {MAX_PANELS // num_rows}"
         )
-    rows = [
-        _augmented(batch, Augment(look, seed=config.seed, top_db=source.recipe.top_db))
-        for look in looks.values()
-    ]
-    labels = split.recordings["primary_label"].gather(batch.recording_no.numpy()).to_list()
-    titles = [f"{label}\n{look}" for look in looks for label in labels]
-    write_contact_sheet(
-        torch.cat(rows).numpy(),
-        source.recipe,
-        titles,
-        Path(arguments.png),
-        columns=arguments.num,
-    )
-    print(f"--png: {arguments.png}")
+    looks = {name: _look(batch, labels, augment, config) for name, augment in wanted.items()}
+    if not arguments.folder:
+        _write(looks, recipe, Path(arguments.png))
+        print(f"--png: {arguments.png}")
+        return
+    stored = looks.pop(AS_STORED)
+    for name, look in looks.items():
+        path = Path(arguments.folder) / f"{name}.png"
+        _write({AS_STORED: stored, name: look}, recipe, path)
+        with Image.open(path) as image:
+            small = image.convert("RGB").quantize(SMALL_COLOURS)
+        small.save(path, optimize=True)
+        print(path)
 
 
-def _first_batch(config: Sections, arguments: Arguments) -> Batch:
-    """The samples that the epoch of the first fold begins with."""
+def _first_batch(config: Sections, arguments: Arguments) -> tuple[Batch, list[str]]:
+    """The samples that the epoch of the first fold begins with, as stored, and their labels."""
     source = open_training(config)
     split = split_recordings(source, config)
-    data = fold_data(source, split, split.train_folds[0], config)
-    behind = open_background(config)
+    behind, beside = open_background(config), None
     if behind is not None:
-        plan = BackgroundPlan(behind, seed=config.seed, where=config.background.where)
-        data = replace(data, background=plan)
+        beside = BackgroundPlan(behind, seed=config.seed, where=config.background.where)
     data = replace(
-        data,
+        fold_data(source, split, split.train_folds[0], config),
         train_loader=replace(
             config.train_loader, batch_size=arguments.num, prefetch_batches=0, remainder=WRAP
         ),
+        background=beside,
+        transform=None,
     )
     reader = data.train_reader(accumulation=1)
     reader.set_epoch(arguments.epoch)
     for batch in reader:
         reader.close()
-        return batch
+        labels = split.recordings["primary_label"].gather(batch.recording_no.numpy())
+        return batch, labels.fill_null("no label").to_list()
     raise ConfigError("the epoch holds no sample")
 
 
-def _looks(
+def _wanted(
     config: AugmentConfig, each: bool, *, behind: bool
 ) -> Iterator[tuple[str, AugmentConfig]]:
     """What is drawn, row by row: a name and the augmentations."""
@@ -99,17 +117,44 @@ def _looks(
     if not each:
         yield "augmented", config
         return
-    for entry in fields(config):
-        if entry.name != "background" or behind:
-            alone = replace(getattr(config, entry.name), p=1.0)
-            yield entry.name, replace(AugmentConfig(), **{entry.name: alone})
+    if config.images:
+        yield "images", AugmentConfig(images=config.images)
+    for name in AUGMENTATIONS:
+        if name != "background" or behind:
+            alone = replace(getattr(config, name), p=1.0)
+            yield name, replace(AugmentConfig(), **{name: alone})
 
 
-def _augmented(batch: Batch, augment: Augment) -> Tensor:
-    targets = torch.ones(len(batch.slices), 1)
+def _look(batch: Batch, labels: list[str], look: AugmentConfig, config: Sections) -> Look:
+    """The batch as the augmentations of `look` leave it."""
+    slices = batch.slices.clone()
+    recipe = open_training(config).recipe
+    if look.images:
+        transform = ImageTransforms(look.images, seed=config.seed, slice_shape=recipe.slice_shape)
+        transform(slices.numpy(), epoch=int(batch.epoch), position=batch.position.numpy())
+    names = sorted(set(labels))
+    targets_BC = functional.one_hot(torch.tensor([names.index(one) for one in labels])).float()
     background = None if batch.background is None else to_unit(batch.background)
-    mel_BMT, _ = augment(to_unit(batch.slices), targets, batch.epoch, batch.position, background)
-    return mel_BMT
+    augment = Augment(look, seed=config.seed, top_db=recipe.top_db)
+    mel_BMT, targets_BC = augment(
+        to_unit(slices), targets_BC, batch.epoch, batch.position, background
+    )
+    return Look(slices=mel_BMT, titles=[_shares(line, names) for line in targets_BC])
+
+
+def _shares(target_C: Tensor, names: Sequence[str]) -> str:
+    """The label, or all of them with their shares, the largest first."""
+    order: list[int] = target_C.argsort(descending=True).tolist()
+    order = [place for place in order if target_C[place] > 0]
+    if len(order) == 1:
+        return names[order[0]]
+    return ", ".join(f"{names[place]} {target_C[place]:.0%}" for place in order)
+
+
+def _write(looks: Mapping[str, Look], recipe: Recipe, path: Path) -> None:
+    slices = torch.cat([look.slices for look in looks.values()])
+    titles = [f"{title}\n{name}" for name, look in looks.items() for title in look.titles]
+    write_contact_sheet(slices.numpy(), recipe, titles, path, columns=len(slices) // len(looks))
 
 
 if __name__ == "__main__":

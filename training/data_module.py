@@ -9,6 +9,7 @@ import polars
 import pytorch_lightning as pl
 
 from datasets.background import BackgroundPlan
+from datasets.batch_maker import SliceTransform
 from datasets.epoch_plan import (
     EpochPlan,
     EpochPlanner,
@@ -27,7 +28,8 @@ class FoldData:
     """What is read for one fold.
 
     `targets` are of all recordings of the source. `eligible` int64 are the rows to learn from, if
-    not all; `source_weights` as in `EpochPlanner`; `background` as in `BatchReader`.
+    not all; `source_weights` as in `EpochPlanner`; `background` and `transform`, which is for
+    training alone, as in `BatchReader`.
     """
 
     source: SliceSource
@@ -41,6 +43,7 @@ class FoldData:
     source_weights: Mapping[str, float] = field(default_factory=dict)
     eligible: np.ndarray | None = None
     background: BackgroundPlan | None = None
+    transform: SliceTransform | None = None
 
     def planner(self) -> EpochPlanner:
         """The plans of all training epochs."""
@@ -63,6 +66,7 @@ class FoldData:
             targets=self.targets,
             train=True,
             background=self.background,
+            transform=self.transform,
             rank=rank,
             world_size=world_size,
             accumulation=accumulation,

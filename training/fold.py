@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,7 @@ def _weight_average(run: FoldRun, data: FoldData) -> WeightAverage:
     """Averages weights; batch norm sees training slices as they are, the same on all ranks."""
 
     def batches() -> Iterator[Tensor]:
-        reader = data.train_reader(accumulation=1)
+        reader = replace(data, transform=None).train_reader(accumulation=1)
         try:
             for batch in reader:
                 yield to_unit(batch.slices)

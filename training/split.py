@@ -18,6 +18,7 @@ import polars as pl
 
 from datasets.background import BackgroundPlan
 from datasets.folds import assign_folds
+from datasets.image_transforms import ImageTransforms
 from datasets.labels import Labels
 from datasets.slice_source import SOURCE, SliceSource
 from datasets.soft_sources import read_soft_sources
@@ -92,6 +93,8 @@ def fold_data(
     background: BackgroundPlan | None = None,
 ) -> FoldData:
     """What one fold reads: this one held out, all else to learn from."""
+    images = config.augment.images
+    shape = source.recipe.slice_shape
     held_out_R = split.scored_R & (split.fold_R == fold)
     return FoldData(
         source=source,
@@ -105,6 +108,7 @@ def fold_data(
         source_weights=source_weights(config.sources),
         eligible=split.eligible,
         background=background,
+        transform=ImageTransforms(images, seed=config.seed, slice_shape=shape) if images else None,
     )
 
 
