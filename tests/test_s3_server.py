@@ -1,7 +1,4 @@
-"""The S3 server that the tests use is a real one: signatures, ranges, conditions, uploads in parts.
-
-Also what stands in front of it: the proxy that injects faults, each seen by a bare client.
-"""
+"""The S3 server that the tests use is a real one: signatures, ranges, conditions, uploads in parts."""
 
 import subprocess
 import sys

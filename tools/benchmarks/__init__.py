@@ -8,5 +8,8 @@
   `read_slices` and `read_plans` say what is read, `page_cache` makes it cold, `read_report` tables
 * `plan`: epochs of millions of slices; `plan_run` is what its subprocesses run
 * `query`: an index of millions of rows, made by `synthetic_index`
+* `s3_server`: a real S3 server on loopback, which the tests use too, `swift_process` what it runs;
+  `fault_proxy` stands in front of it, `s3_requests` speaks to it
+* `environments`: installs what is not ours, each in an environment of its own
 * `process`: runs a subprocess and measures it; `report`: tables, Markdown, the machine; `chart`
 """
