@@ -1,4 +1,4 @@
-"""The S3 server that the tests use is a real one: signatures, ranges, conditions, uploads in parts."""
+"""The S3 server of the tests is a real one: signatures, ranges, conditions, uploads in parts."""
 
 import subprocess
 import sys
