@@ -367,6 +367,23 @@ def test_early_stopping_counts_epochs_without_a_better_kl(source, tmp_path):
     assert result.num_epochs == result.best_epoch + 2
 
 
+def test_the_last_weights_are_judged_where_they_are_asked_for(source, tmp_path):
+    overshooting = config_in(
+        tmp_path,
+        train_folds=[1],
+        optimizer=OptimizerConfig(learning_rate=0.3, final_fraction=1.0, warmup_epochs=0.0),
+        trainer=TrainerConfig(
+            epochs=5, effective_batch_size=8, patience=0, keep="last", progress=False, threads=1
+        ),
+    )
+    report = train(source, overshooting)
+    log = pl.read_csv(report.experiment.preds / "log" / "fold_1" / "metrics.csv")
+    kl = log["val_kl"].drop_nulls()
+    assert report.folds[0].best_epoch == 5
+    assert report.folds[0].scores.kl == pytest.approx(kl[4], rel=1e-4)
+    assert kl.min() < kl[4], "the last epoch should not be the best one here"
+
+
 def test_a_loss_that_is_not_finite_ends_the_experiment_and_cleans_up(source, tmp_path):
     said = []
     config = config_in(tmp_path, optimizer=OptimizerConfig(learning_rate=1e30, warmup_epochs=0.0))

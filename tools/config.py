@@ -46,6 +46,7 @@ SECTIONS = (
     "experiment",
     "demo",
     "benchmark",
+    "ablation",
     "export_npy",
 )
 SHORT_KEYS = {"executor": "build.executor"}  # on the command line

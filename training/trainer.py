@@ -31,7 +31,7 @@ from training.choices import (
     choose_threads,
 )
 
-BEST, RESUME = "best", "resume"
+BEST, LAST, RESUME = "best", "last", "resume"
 MONITOR = "val_kl"
 
 NOISE = (
@@ -48,6 +48,7 @@ class TrainerConfig:
     epochs: int = option(20, "at most so many epochs")
     effective_batch_size: int = option(16, "samples per optimizer step, over batches and ranks")
     patience: int = option(4, "epochs without a better validation KL before stopping; 0: never")
+    keep: str = option(BEST, "weights that are judged and kept: best by validation KL, or last")
     gradient_clip: float = option(0.0, "largest norm of the gradient; 0: any")
     accelerator: str = option("auto", "auto, cpu or gpu")
     devices: int = option(1, "GPUs, or processes on the CPU, that train together; one rank each")
@@ -69,6 +70,7 @@ class TrainerConfig:
             ("precision", self.precision, PRECISIONS),
             ("compile", self.compile.lower(), tuple(COMPILES)),
             ("logger", self.logger, LOGGERS),
+            ("keep", self.keep, (BEST, LAST)),
         ):
             if value not in allowed:
                 raise ConfigError(f"trainer.{name}={value} is none of {', '.join(allowed)}")
@@ -132,14 +134,21 @@ def build_trainer(
     loggers: list[Logger],
     callbacks: list[Callback],
 ) -> pl.Trainer:
-    """A trainer that keeps the weights of the best epoch as `best.ckpt` in `weights_folder`.
+    """A trainer that keeps the weights of one epoch as `best.ckpt` in `weights_folder`.
+
+    The best one, or the last: choosing by the held-out fold flatters its scores a little.
 
     Beside it lies what resuming takes, of the last epoch and of the last `checkpoint_steps`.
     """
-    best = ModelCheckpoint(
-        dirpath=weights_folder, filename=BEST, monitor=MONITOR, mode="min", save_weights_only=True
+    kept = ModelCheckpoint(
+        dirpath=weights_folder,
+        filename=BEST,
+        monitor=MONITOR if config.keep == BEST else None,
+        mode="min" if config.keep == BEST else "max",  # Lightning tells callbacks apart by it
+        save_weights_only=True,
+        enable_version_counter=False,
     )
-    callbacks = [*callbacks, best, _checkpoint(weights_folder, "epoch", every_n_epochs=1)]
+    callbacks = [*callbacks, kept, _checkpoint(weights_folder, "epoch", every_n_epochs=1)]
     if config.checkpoint_steps:
         steps = config.checkpoint_steps
         callbacks.append(_checkpoint(weights_folder, "step", every_n_train_steps=steps))

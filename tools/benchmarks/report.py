@@ -56,18 +56,20 @@ class Section:
         """For a terminal."""
         return "\n\n".join(part if isinstance(part, str) else part.text() for part in self.parts)
 
-    def markdown(self, command: Sequence[str]) -> str:
+    def markdown(self, command: Sequence[str], module: str) -> str:
         """As Markdown, with where it comes from."""
         parts = [part if isinstance(part, str) else part.markdown() for part in self.parts]
-        made = f"    {shlex.join(['python', '-m', 'tools.benchmark', *command])}"
+        made = f"    {shlex.join(['python', '-m', module, *command])}"
         where = f"{datetime.date.today().isoformat()}, {machine()}; {versions()}."
         return "\n\n".join([f"## {self.title}", made, where, *parts])
 
 
-def write_section(file: Path, section: Section, command: Sequence[str]) -> None:
+def write_section(
+    file: Path, section: Section, command: Sequence[str], module: str = "tools.benchmark"
+) -> None:
     """Puts a section into a Markdown file, in the place of an older one of its name."""
     begin, end = f"<!-- begin {section.name} -->", f"<!-- end {section.name} -->"
-    block = f"{begin}\n{section.markdown(command)}\n{end}"
+    block = f"{begin}\n{section.markdown(command, module)}\n{end}"
     text = file.read_text(encoding="utf-8") if file.exists() else HEAD
     if begin in text:
         pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)

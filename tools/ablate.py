@@ -1,0 +1,57 @@
+"""Train variants of a config with several seeds each, and compare their means and spreads.
+
+    python -m tools.ablate --config configs/esc10_ablation.yaml store=data/esc10
+    python -m tools.ablate --config configs/esc10_ablation.yaml store=data/esc10 \\
+        ablation.seeds=[0,1,2,3,4] --markdown docs/results.md
+
+A variant is a name and the words that it adds to those of `tools.train`. Each run is an experiment
+below `ablation.root`; a run that is there is not made again, so that a stopped ablation goes on.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.ablation import AblationConfig, plan_runs, section_of, train_runs
+from tools.bars import bar
+from tools.benchmarks.report import write_section
+from tools.command import Arguments, Command, run
+from tools.train import Sections as TrainSections
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sections(TrainSections):
+    """What `tools.train` uses, and which variants of it there are."""
+
+    ablation: AblationConfig = field(default_factory=AblationConfig)
+
+
+COMMAND = Command(
+    doc=__doc__,
+    sections=Sections,
+    flags=(
+        ("--markdown", {"metavar": "FILE", "help": "write the result into its section of FILE"}),
+    ),
+)
+
+
+def main(config: Sections, arguments: Arguments) -> None:
+    """Trains all runs that are not there, and prints the table."""
+    words = ["--config", arguments.config, *training_words(arguments.overrides)]
+    runs = plan_runs(config.ablation, words)
+    train_runs(runs, config.ablation.jobs, bar)
+    section = section_of(config.ablation, runs)
+    print(section.text())
+    if arguments.markdown:
+        command = ["--config", arguments.config, *arguments.overrides]
+        write_section(Path(arguments.markdown), section, command, module="tools.ablate")
+
+
+def training_words(overrides: Sequence[str]) -> list[str]:
+    """What was given for the training, not for the ablation itself."""
+    return [word for word in overrides if not word.startswith("ablation.")]
+
+
+if __name__ == "__main__":
+    sys.exit(run(COMMAND, main))
