@@ -21,7 +21,7 @@ import polars as pl
 
 from storage.errors import StoreError
 from storage.extents import crc32c
-from storage.objects import LocalObjects
+from storage.objects import Objects
 from storage.recipe import Recipe
 
 MANIFEST = "shards.json"
@@ -80,7 +80,7 @@ class ShardManifest:
         return (json.dumps(document, indent=1) + "\n").encode()
 
     @classmethod
-    def read(cls, objects: LocalObjects, name: str = MANIFEST) -> Self:
+    def read(cls, objects: Objects, name: str = MANIFEST) -> Self:
         """The manifest of a set; raises StoreError where there is none, or it is not whole."""
         if not objects.exists(name):
             raise StoreError(
@@ -104,7 +104,7 @@ class ShardManifest:
                 raise ValueError("its seal differs")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
-                f"{objects.path(name)} is damaged ({error!r}): python -m tools.index_shards "
+                f"{objects.describe(name)} is damaged ({error!r}): python -m tools.index_shards "
                 f"shards={objects.url} makes it again from the tars"
             ) from error
         return manifest

@@ -5,7 +5,6 @@ shards.extents(rows)  # each slice's place in its tar, behind the .npy header
 """
 
 import io
-import os
 
 import numpy as np
 import polars as pl
@@ -18,9 +17,9 @@ from datasets.shard_format import (
     FileEntry,
     ShardManifest,
 )
-from storage.errors import DamageError, StoreError
+from storage.errors import DamageError, RemoteError, StoreError
 from storage.extents import RAW, Extents, find_rows
-from storage.objects import LocalObjects, digest, open_objects
+from storage.objects import Objects, digest, open_objects
 from storage.recipe import Recipe
 
 _WAY_OUT = "run tools.write_shards again, or tools.index_shards if the tars are not of melbank"
@@ -32,8 +31,10 @@ class ShardSet:
     def __init__(self, url: str) -> None:
         objects = open_objects(url)
         manifest = ShardManifest.read(objects)
+        sizes = objects.sizes(manifest.shards)
         for name, entry in manifest.shards.items():
-            check_file(objects, name, entry)
+            if sizes.get(name) != entry.size_bytes:
+                check_file(objects, name, entry)
         self.url = url
         self.recipe: Recipe = manifest.recipe
         self.store_id: str = manifest.store_id
@@ -41,11 +42,11 @@ class ShardSet:
         index = _read_table(objects, INDEX, manifest.files[INDEX]).sort("row")
         if (index["length"] != self.recipe.slice_bytes).any():
             raise StoreError(
-                f"{objects.path(INDEX)} has slices that are not {self.recipe.slice_bytes} bytes "
-                f"long, as the recipe in shards.json has it: {_WAY_OUT}"
+                f"{objects.describe(INDEX)} has slices that are not {self.recipe.slice_bytes} "
+                f"bytes long, as the recipe in shards.json has it: {_WAY_OUT}"
             )
         names = list(manifest.shards)
-        self._objects = tuple(str(objects.path(name)) for name in names)
+        self._objects = tuple(objects.describe(name) for name in names)
         numbers = {name: number for number, name in enumerate(names)}
         self._object_no = index["shard"].replace_strict(numbers, return_dtype=pl.Int32).to_numpy()
         self._offset = index["offset"].to_numpy()
@@ -53,7 +54,7 @@ class ShardSet:
         self._rows = self._index["row"].to_numpy()
         self._crc32c = self._index["crc32c"].to_numpy()
         if (np.diff(self._rows) < 1).any() or self._recordings["num_slices"].sum() != len(index):
-            raise DamageError(f"{objects.path(INDEX)} has rows twice, or too few: {_WAY_OUT}")
+            raise DamageError(f"{objects.describe(INDEX)} has rows twice, or too few: {_WAY_OUT}")
 
     def recordings(self) -> pl.DataFrame:
         """One line per recording, sorted by `first_row`, as the store had it."""
@@ -85,28 +86,27 @@ def open_shards(url: str) -> ShardSet:
     return ShardSet(url)
 
 
-def check_file(objects: LocalObjects, name: str, entry: FileEntry) -> None:
+def check_file(objects: Objects, name: str, entry: FileEntry) -> None:
     """Raises DamageError, naming the file, unless it can be read and has its size."""
-    path = objects.path(name)
     try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise DamageError(f"{path} is missing ({error.strerror}): {_WAY_OUT}") from error
-    if not path.is_file() or not os.access(path, os.R_OK):
-        raise DamageError(f"{path} is no file that may be read: take it away; then {_WAY_OUT}")
+        size = objects.size(name)
+    except RemoteError:
+        raise
+    except StoreError as error:
+        raise DamageError(f"{error}; then {_WAY_OUT}") from error
     if size != entry.size_bytes:
         raise DamageError(
-            f"{path} has {size:,} bytes where shards.json has {entry.size_bytes:,}: it is stale "
-            f"or truncated; {_WAY_OUT}"
+            f"{objects.describe(name)} has {size:,} bytes where shards.json has "
+            f"{entry.size_bytes:,}: it is stale or truncated; {_WAY_OUT}"
         )
 
 
-def _read_table(objects: LocalObjects, name: str, entry: FileEntry) -> pl.DataFrame:
+def _read_table(objects: Objects, name: str, entry: FileEntry) -> pl.DataFrame:
     check_file(objects, name, entry)
     data = objects.get(name)
     if digest(data) != entry.sha256:
         raise DamageError(
-            f"{objects.path(name)} differs from its checksum in shards.json: it is stale or "
+            f"{objects.describe(name)} differs from its checksum in shards.json: it is stale or "
             f"damaged; {_WAY_OUT}"
         )
     return pl.read_parquet(io.BytesIO(data))

@@ -33,7 +33,7 @@ from datasets.shard_scan import ScanJob, ScannedTar, scan_tar
 from datasets.shard_state import HELD_SCHEMA, commit
 from storage.builder_lock import builder_lock
 from storage.errors import ConfigError, DamageError, StoreError
-from storage.objects import LocalObjects, open_objects
+from storage.objects import Objects, open_objects
 from storage.options import option
 from storage.progress import Progress, silent
 from storage.recipe import FOREIGN, Recipe
@@ -131,7 +131,7 @@ def index_shards(
 
 
 def scan_held(
-    objects: LocalObjects, manifest: ShardManifest, workers: int, progress: Progress
+    objects: Objects, manifest: ShardManifest, workers: int, progress: Progress
 ) -> pl.DataFrame:
     """Where the slices of a committed set lie (`HELD_SCHEMA`), read from those tars that are there.
 
@@ -145,15 +145,12 @@ def scan_held(
     return samples.select(*HELD_SCHEMA).unique("row", keep="last", maintain_order=True)
 
 
-def _list_tars(objects: LocalObjects) -> list[str]:
-    root = objects.root
-    if not root.is_dir():
-        raise ConfigError(f"shards={objects.url} is no folder: give the one that the tars are in")
-    names = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
+def _list_tars(objects: Objects) -> list[str]:
+    names = objects.entries()
     for name in names:
         if name.lower().endswith(_COMPRESSED):
             raise StoreError(
-                f"{objects.path(name)} is compressed, so that no slice can be read on its own: "
+                f"{objects.describe(name)} is compressed, so that no slice can be read on its own: "
                 "decompress it, or take it away"
             )
     tars = [name for name in names if name.endswith(".tar")]
@@ -163,19 +160,19 @@ def _list_tars(objects: LocalObjects) -> list[str]:
 
 
 def _scan(
-    objects: LocalObjects, names: list[str], member: str | None, workers: int, progress: Progress
+    objects: Objects, names: list[str], member: str | None, workers: int, progress: Progress
 ) -> list[ScannedTar]:
     jobs = {
         name: partial(ScanJob, url=objects.url, name=name, member=member and member.lower())
         for name in names
     }
-    total = sum(objects.path(name).stat().st_size for name in names if objects.exists(name))
+    total = sum(objects.sizes(names).values())
     with progress("reading tars", total, "B") as step:
         found = dict(map_jobs(WORK, jobs, workers, step))
     return [found[name] for name in names]
 
 
-def _check_alike(objects: LocalObjects, tars: list[ScannedTar]) -> bool:
+def _check_alike(objects: Objects, tars: list[ScannedTar]) -> bool:
     """Whether the tars are our own; raises StoreError where they are not of one kind."""
     first = tars[0]
     kinds = ("head", "member", "shape", "dtype")
@@ -183,7 +180,7 @@ def _check_alike(objects: LocalObjects, tars: list[ScannedTar]) -> bool:
         for kind in kinds:
             if getattr(tar, kind) != getattr(first, kind):
                 raise StoreError(
-                    f"{objects.path(tar.name)} differs from {first.name}: {_kind(tar)} there, "
+                    f"{objects.describe(tar.name)} differs from {first.name}: {_kind(tar)} there, "
                     f"{_kind(first)} here. All tars of a set are alike: take away what is foreign"
                 )
     return PAX_RECIPE in first.head
@@ -198,7 +195,7 @@ def _samples(tars: list[ScannedTar]) -> pl.DataFrame:
     return pl.concat(tar.samples.select(pl.lit(tar.name).alias("shard"), pl.all()) for tar in tars)
 
 
-def _own_recipe(objects: LocalObjects, tar: ScannedTar) -> tuple[Recipe, str]:
+def _own_recipe(objects: Objects, tar: ScannedTar) -> tuple[Recipe, str]:
     """Recipe and store_id as they stand in a tar; DamageError where its slices are others."""
     try:
         recipe = Recipe.from_dict(json.loads(tar.head[PAX_RECIPE]))
@@ -206,24 +203,26 @@ def _own_recipe(objects: LocalObjects, tar: ScannedTar) -> tuple[Recipe, str]:
         if head_check(tar.head[PAX_RECIPE], store_id) != tar.head[PAX_CHECK]:
             raise ValueError("its checksum differs")
     except (ValueError, KeyError, TypeError) as error:
-        raise DamageError(f"{objects.path(tar.name)}: its head is damaged ({error!r})") from error
+        where = objects.describe(tar.name)
+        raise DamageError(f"{where}: its head is damaged ({error!r})") from error
     if (tar.shape, tar.dtype) != (recipe.slice_shape, recipe.encoding):
         raise DamageError(
-            f"{objects.path(tar.name)} has slices {tar.dtype} {list(tar.shape)} where its recipe "
-            f"says {recipe.encoding} {list(recipe.slice_shape)}: write the shards anew"
+            f"{objects.describe(tar.name)} has slices {tar.dtype} {list(tar.shape)} where its "
+            f"recipe says {recipe.encoding} {list(recipe.slice_shape)}: write the shards anew"
         )
     return recipe, store_id
 
 
-def _check_checksums(objects: LocalObjects, samples: pl.DataFrame) -> None:
+def _check_checksums(objects: Objects, samples: pl.DataFrame) -> None:
     """Raises DamageError where cells are not those that our writer noted beside them."""
     bad = samples.filter(pl.col("crc32c").ne_missing(pl.col("said_crc32c")))
     if len(bad):
         shard, key, row = bad.select("shard", "key", "row").row(0)
         raise DamageError(
-            f"{objects.path(shard)}: {len(bad):,} slices of the set differ from their checksums, "
-            f"the first is {key}, row {row}. Delete that tar and run tools.write_shards, which "
-            f"writes it again; without {MANIFEST}, give write_shards a new folder"
+            f"{objects.describe(shard)}: {len(bad):,} slices of the set differ from their "
+            f"checksums, the first is {key}, row {row}. Delete that tar and run "
+            f"tools.write_shards, which writes it again; without {MANIFEST}, give write_shards a "
+            "new folder"
         )
 
 

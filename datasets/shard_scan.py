@@ -13,7 +13,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import IO, Any
 
 import numpy as np
@@ -74,22 +74,23 @@ class ScannedTar:
 
 def scan_tar(job: ScanJob, on_bytes: OnSlices) -> ScannedTar:
     """Reads a tar; raises DamageError or StoreError, naming file and member, on a bad one."""
-    path = open_objects(job.url).path(job.name)
+    objects = open_objects(job.url)
+    where = objects.describe(job.name)
+    if not objects.exists(job.name):
+        raise StoreError(f"{where} is no file: take it away, or put the tar in its place")
     try:
-        if not path.is_file():
-            raise StoreError(f"{path} is no file: take it away, or put the tar in its place")
-        with path.open("rb", buffering=0) as file:
-            _check_plain(path, file.read(8))
+        with objects.as_file(job.name) as path, path.open("rb", buffering=0) as file:
+            _check_plain(where, file.read(8))
             file.seek(0)
-            return _scan(path, _Sequential(file, on_bytes), job.member)
+            return _scan(where, _Sequential(file, on_bytes), job)
     except tarfile.TarError as error:
         raise DamageError(
-            f"{path} is truncated, empty or no tar ({error}): get it again, or take it away"
+            f"{where} is truncated, empty or no tar ({error}): get it again, or take it away"
         ) from error
     except OSError as error:
         if isinstance(error, StoreError):
             raise
-        raise StoreError(f"{path} cannot be read ({error.strerror}): check its rights") from error
+        raise StoreError(f"{where} cannot be read ({error.strerror}): check its rights") from error
 
 
 class _Sequential:
@@ -120,26 +121,26 @@ class _Sequential:
         return FileEntry(size_bytes=self.size_bytes, sha256=digest, num_slices=num_slices)
 
 
-def _scan(path: Path, stream: _Sequential, member: str | None) -> ScannedTar:
-    samples = _Samples(path=path, member=member)
+def _scan(where: str, stream: _Sequential, job: ScanJob) -> ScannedTar:
+    samples = _Samples(where=where, member=job.member)
     with tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER_BYTES) as tar:  # type: ignore[call-overload]  # read is all that it calls
         samples.own = PAX_RECIPE in tar.pax_headers
         head = dict(tar.pax_headers)
-        for info in _members(tar, path):
+        for info in _members(tar, where):
             samples.add(tar, info)
         end = tar.offset
     samples.finish()
     entry = stream.entry(len(samples.lines))
     if stream.filled_bytes > end or stream.size_bytes < end + _END_BYTES:
         raise DamageError(
-            f"{path} is no whole tar: at byte {end:,} of {stream.size_bytes:,} there should be its "
-            "end or another member. It is truncated or damaged, or there is something behind its "
-            "end: get it again"
+            f"{where} is no whole tar: at byte {end:,} of {stream.size_bytes:,} there should be "
+            "its end or another member. It is truncated or damaged, or there is something behind "
+            "its end: get it again"
         )
     if not samples.lines:
-        raise StoreError(f"{path} holds no samples: take it away, or get it again")
+        raise StoreError(f"{where} holds no samples: take it away, or get it again")
     return ScannedTar(
-        name=path.name,
+        name=job.name,
         entry=entry,
         head=head,
         member=samples.member or "",
@@ -151,18 +152,18 @@ def _scan(path: Path, stream: _Sequential, member: str | None) -> ScannedTar:
     )
 
 
-def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
+def _members(tar: tarfile.TarFile, where: str) -> Iterator[tarfile.TarInfo]:
     """The regular members; raises StoreError on what could lead out of the tar."""
     while (info := tar.next()) is not None:
         tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
         place = PurePosixPath(info.name)
         if place.is_absolute() or ".." in place.parts:
-            raise StoreError(f"{path}: the member {info.name} leads out of the tar: write it anew")
+            raise StoreError(f"{where}: the member {info.name} leads out of the tar: write it anew")
         if info.isdir() or _META.match(info.name):
             continue
         if not info.isreg() or info.issparse():
             raise StoreError(
-                f"{path}: the member {info.name} is a link, a device or sparse, not a plain file: "
+                f"{where}: the member {info.name} is a link, a device or sparse, not a plain file: "
                 "write the tar anew with the files themselves"
             )
         yield info
@@ -172,7 +173,7 @@ def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
 class _Samples:
     """The samples of one tar, as they come."""
 
-    path: Path
+    where: str
     member: str | None
     own: bool = False
     shape: tuple[int, ...] = ()
@@ -198,13 +199,13 @@ class _Samples:
             self.finish()
             if key in self._keys:
                 raise StoreError(
-                    f"{self.path}: the key {key} comes twice, at the second time with the member "
+                    f"{self.where}: the key {key} comes twice, at the second time with the member "
                     f"{info.name}: keys must differ, and the members of one lie side by side"
                 )
             self._key = key
             self._keys.add(key)
         if ending in self._endings:
-            raise StoreError(f"{self.path}: there are two members {info.name}: keys must differ")
+            raise StoreError(f"{self.where}: there are two members {info.name}: keys must differ")
         self._endings.add(ending)
         is_array = ending == self.member if self.member else ending.split(".")[-1] == "npy"
         if is_array:
@@ -218,7 +219,7 @@ class _Samples:
         """The sample that was under way."""
         if self._key is None:
             return
-        where = f"{self.path}, sample {self._key}"
+        where = f"{self.where}, sample {self._key}"
         if self.member is None and len(self._arrays) > 1:
             names = ", ".join(sorted(self._arrays))
             raise StoreError(f"{where} has several arrays: say which by member= one of {names}")
@@ -241,12 +242,12 @@ class _Samples:
 
     def _pass_over(self, name: str, ending: str) -> None:
         if self.own:
-            raise StoreError(f"{self.path}: {name} is no member of a melbank shard: damaged?")
+            raise StoreError(f"{self.where}: {name} is no member of a melbank shard: damaged?")
         self.passed_over[ending] += 1
 
     def _read_array(self, tar: tarfile.TarFile, info: tarfile.TarInfo) -> tuple[int, int, int]:
         """Offset, length and crc32c of the cells in a .npy member."""
-        where = f"{self.path}: {info.name}"
+        where = f"{self.where}: {info.name}"
         data = _read(tar, info)
         if not self._header or not data.startswith(self._header):
             self._read_header(data, where)
@@ -298,10 +299,10 @@ def _read(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
     return b"" if file is None else file.read()
 
 
-def _check_plain(path: Path, head: bytes) -> None:
+def _check_plain(where: str, head: bytes) -> None:
     for magic, name in _COMPRESSED.items():
         if head.startswith(magic):
             raise StoreError(
-                f"{path} is compressed ({name}), so that no slice can be read on its own: "
+                f"{where} is compressed ({name}), so that no slice can be read on its own: "
                 "decompress it, and index the plain tar"
             )

@@ -25,7 +25,7 @@ from datasets.shard_format import (
     ShardManifest,
 )
 from storage.errors import ConfigError, DamageError, StoreError
-from storage.objects import TEMPORARY, LocalObjects, digest, digest_file
+from storage.objects import TEMPORARY, Objects, digest
 from storage.recipe import Recipe
 from storage.tables import encode_table
 
@@ -50,44 +50,40 @@ class Held:
         return Held(entries={**self.entries, **entries}, lines=lines)
 
 
-def check_target(objects: LocalObjects) -> None:
+def check_target(objects: Objects) -> None:
     """Raises ConfigError on a folder that holds something else than shards of ours."""
-    root = objects.root
-    if root.exists() and not root.is_dir():
-        raise ConfigError(f"shards={objects.url} is a file; give a folder")
-    if not root.is_dir() or objects.exists(MANIFEST) or objects.exists(PLAN):
+    objects.check_writable()
+    if objects.exists(MANIFEST) or objects.exists(PLAN):
         return
-    foreign = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
-    if foreign:
+    if foreign := objects.entries():
         raise ConfigError(
             f"shards={objects.url} is not empty and not a shard set (it holds {foreign[0]}): "
             "give a new folder; tars that lack their shards.json get one by tools.index_shards"
         )
 
 
-def is_whole(objects: LocalObjects, name: str, entry: FileEntry) -> bool:
+def is_whole(objects: Objects, name: str, entry: FileEntry) -> bool:
     """Whether a file is there, with the size that it was written with."""
-    path = objects.path(name)
-    return path.is_file() and path.stat().st_size == entry.size_bytes
+    return objects.sizes([name]).get(name) == entry.size_bytes
 
 
-def read_manifest(objects: LocalObjects) -> ShardManifest | None:
+def read_manifest(objects: Objects) -> ShardManifest | None:
     """What is committed; the next manifest where the index on disk is already its own."""
     manifest = ShardManifest.read(objects) if objects.exists(MANIFEST) else None
     if objects.exists(NEXT_MANIFEST) and objects.exists(INDEX):
         later = ShardManifest.read(objects, NEXT_MANIFEST)
-        if digest_file(objects.path(INDEX)) == later.files[INDEX].sha256:
+        if objects.digest(INDEX) == later.files[INDEX].sha256:
             return later
     return manifest
 
 
-def read_held_lines(objects: LocalObjects, manifest: ShardManifest) -> pl.DataFrame | None:
+def read_held_lines(objects: Objects, manifest: ShardManifest) -> pl.DataFrame | None:
     """The side index, as far as writing needs it; None where it is missing or damaged."""
     data = _read_whole(objects, INDEX, manifest)
     return None if data is None else pl.read_parquet(io.BytesIO(data), columns=[*HELD_SCHEMA])
 
 
-def read_held_ids(objects: LocalObjects, manifest: ShardManifest) -> pl.Series:
+def read_held_ids(objects: Objects, manifest: ShardManifest) -> pl.Series:
     """The ids of the recordings of a set; none where the table is missing or damaged."""
     data = _read_whole(objects, RECORDINGS, manifest)
     if data is None:
@@ -100,25 +96,25 @@ def identity_of(store_id: str, recipe: Recipe) -> str:
     return f"{store_id} {recipe.digest()}"
 
 
-def put_plan(objects: LocalObjects, identity: str, digest: str, claimed: list[str]) -> None:
+def put_plan(objects: Objects, identity: str, digest: str, claimed: list[str]) -> None:
     """Writes down what a run is about to do; `claimed`: the tars that it may leave behind."""
     plan = {"identity": identity, "plan": digest, "claimed": sorted(set(claimed))}
     objects.put(PLAN, json.dumps(plan).encode())
 
 
-def read_plan(objects: LocalObjects) -> dict[str, Any]:
+def read_plan(objects: Objects) -> dict[str, Any]:
     """The plan of an interrupted run; empty where there is none, DamageError on a damaged one."""
     try:
         plan: dict[str, Any] = json.loads(objects.get(PLAN)) if objects.exists(PLAN) else {}
     except ValueError as error:
         raise DamageError(
-            f"{objects.path(PLAN)} is damaged ({error}): delete the folder {UNFINISHED} and the "
-            "tars that shards.json does not name, and write the shards again"
+            f"{objects.describe(PLAN)} is damaged ({error}): delete the folder {UNFINISHED} and "
+            "the tars that shards.json does not name, and write the shards again"
         ) from error
     return plan
 
 
-def read_notes(objects: LocalObjects) -> dict[str, WrittenShard]:
+def read_notes(objects: Objects) -> dict[str, WrittenShard]:
     """The whole shards that an interrupted run has written, by name; damaged notes are none."""
     notes = {}
     for path in objects.list(UNFINISHED):
@@ -135,7 +131,7 @@ def read_notes(objects: LocalObjects) -> dict[str, WrittenShard]:
 
 
 def commit(
-    objects: LocalObjects, manifest: ShardManifest, index: pl.DataFrame, recordings: pl.DataFrame
+    objects: Objects, manifest: ShardManifest, index: pl.DataFrame, recordings: pl.DataFrame
 ) -> ShardManifest:
     """Puts the tables and, last, `shards.json`, as far as they differ from what is there.
 
@@ -160,14 +156,14 @@ def commit(
     return whole
 
 
-def forget_notes(objects: LocalObjects, notes: Iterable[str]) -> None:
+def forget_notes(objects: Objects, notes: Iterable[str]) -> None:
     """Deletes the notes of some shards, and the shards."""
     for name in notes:
         for file in (note_names(name)[1], note_names(name)[0], name):
             objects.delete(file)
 
 
-def clear_notes(objects: LocalObjects) -> None:
+def clear_notes(objects: Objects) -> None:
     """Deletes what a run notes while it is under way.
 
     The plan first: a tar that a plan claims and no note names would be taken for unfinished.
@@ -175,11 +171,10 @@ def clear_notes(objects: LocalObjects) -> None:
     for name in sorted(objects.list(UNFINISHED), key=lambda name: name != PLAN):
         objects.delete(name)
     for folder in (UNFINISHED, TEMPORARY):
-        with suppress(OSError):  # not there, or another's
-            objects.path(folder).rmdir()
+        objects.drop_folder(folder)
 
 
-def _read_whole(objects: LocalObjects, name: str, manifest: ShardManifest) -> bytes | None:
+def _read_whole(objects: Objects, name: str, manifest: ShardManifest) -> bytes | None:
     """A table's bytes; None where they are not those in the manifest."""
     if not is_whole(objects, name, manifest.files[name]):
         return None

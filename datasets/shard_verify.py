@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -11,9 +12,9 @@ import polars as pl
 from datasets.shard_format import INDEX, RECORDINGS, TARS, ShardManifest
 from datasets.shard_index import check_file
 from datasets.shard_state import HELD_SCHEMA, PLAN
-from storage.errors import DamageError
+from storage.errors import DamageError, StoreError
 from storage.extents import RAW, ExtentReader, Extents
-from storage.objects import LocalObjects, digest_file, open_objects
+from storage.objects import Objects, digest_file, open_objects
 from storage.progress import Progress, silent
 from storage.store import open_store
 from storage.workers import available_cores
@@ -78,25 +79,30 @@ def verify_shards(
     return report
 
 
-def _file_problems(objects: LocalObjects, name: str, manifest: ShardManifest) -> list[str]:
-    path, entry = objects.path(name), manifest.files[name]
+def _file_problems(
+    objects: Objects, name: str, manifest: ShardManifest, copy: Path | None = None
+) -> list[str]:
+    """What is wrong with a file as a whole; `copy` is a local one of it, if there is."""
+    where, entry = objects.describe(name), manifest.files[name]
     try:
         check_file(objects, name, entry)
-        if digest_file(path) == entry.sha256:
+        if (digest_file(copy) if copy else objects.digest(name)) == entry.sha256:
             return []
     except DamageError as error:
         return [str(error)]
     except OSError as error:
-        return [f"{path} cannot be read ({error.strerror})"]
+        if isinstance(error, StoreError):
+            raise
+        return [f"{where} cannot be read ({error.strerror})"]
     way_out = _GET_AGAIN if manifest.store_id.startswith(TARS) else _WRITE_AGAIN
-    return [f"{path} differs from its checksum (sha256): {way_out}"]
+    return [f"{where} differs from its checksum (sha256): {way_out}"]
 
 
 def _index_problems(
-    objects: LocalObjects, manifest: ShardManifest, index: pl.DataFrame
+    objects: Objects, manifest: ShardManifest, index: pl.DataFrame
 ) -> Iterator[str]:
     """What is wrong with a side index whose bytes are as they were written."""
-    path = objects.path(INDEX)
+    path = objects.describe(INDEX)
     if index["row"].is_duplicated().any():
         yield f"{path} has rows twice: run tools.index_shards"
     if (index["length"] != manifest.recipe.slice_bytes).any():
@@ -107,14 +113,25 @@ def _index_problems(
 
 
 def _shard_problems(
-    objects: LocalObjects, name: str, manifest: ShardManifest, lines: pl.DataFrame
+    objects: Objects, name: str, manifest: ShardManifest, lines: pl.DataFrame
 ) -> list[str]:
     """The tar as a file, then each of its slices against the checksum in the side index."""
-    problems = _file_problems(objects, name, manifest)
-    path = objects.path(name)
-    if not path.is_file():
-        return problems
-    slice_bytes = manifest.recipe.slice_bytes
+    if not objects.exists(name):
+        return _file_problems(objects, name, manifest)
+    with objects.as_file(name) as path:
+        problems = _file_problems(objects, name, manifest, path)
+        bad = _bad_slices(path, manifest.recipe.slice_bytes, lines)
+    if bad:
+        row, reason = bad[0]
+        problems.append(
+            f"{objects.describe(name)}: {len(bad):,} of its slices are bad, row {row} first: "
+            f"{reason}"
+        )
+    return problems
+
+
+def _bad_slices(path: Path, slice_bytes: int, lines: pl.DataFrame) -> list[tuple[int, str]]:
+    """The slices of a tar that differ from their checksums: row and reason."""
     lines = lines.filter(pl.col("length") == slice_bytes)
     cells = np.empty((BATCH, slice_bytes), np.uint8)
     bad: list[tuple[int, str]] = []
@@ -130,18 +147,14 @@ def _shard_problems(
             )
             found = reader.try_read(extents, cells[: len(part)])
             bad += [(part["row"][one.position], one.reason) for one in found]
-    if bad:
-        row, reason = bad[0]
-        problems.append(f"{path}: {len(bad):,} of its slices are bad, row {row} first: {reason}")
-    return problems
+    return bad
 
 
-def _notes(objects: LocalObjects, manifest: ShardManifest, index: pl.DataFrame) -> Iterator[str]:
+def _notes(objects: Objects, manifest: ShardManifest, index: pl.DataFrame) -> Iterator[str]:
     """What is left over, and harmless to us, though not to readers of all the tars."""
-    others = sorted(path.name for path in objects.root.glob("*.tar"))
-    for name in others:
-        if name not in manifest.shards:
-            yield f"{objects.path(name)} is no shard of this set"
+    for name in objects.entries():
+        if name.endswith(".tar") and name not in manifest.shards:
+            yield f"{objects.describe(name)} is no shard of this set"
     if objects.exists(PLAN):
         yield "a run of tools.write_shards was interrupted: run it again and it goes on"
     num_dead = sum(entry.num_slices for entry in manifest.shards.values()) - len(index)

@@ -54,7 +54,7 @@ from datasets.shard_state import (
 from datasets.slice_source import SliceSource, select_recordings
 from storage.builder_lock import builder_lock
 from storage.errors import ConfigError, StoreError
-from storage.objects import LocalObjects, open_objects
+from storage.objects import Objects, open_objects
 from storage.options import option
 from storage.progress import Progress, silent
 from storage.workers import Work, available_cores, map_jobs
@@ -151,7 +151,7 @@ class _Run:
     """One run of the writer on one folder."""
 
     source: SliceSource
-    objects: LocalObjects
+    objects: Objects
     config: ShardConfig
     wanted: Wanted
     progress: Progress

@@ -20,7 +20,7 @@ from storage.filterbank import mel_filterbank
 from storage.intake import intake_of
 from storage.manifest import NAME as MANIFEST
 from storage.manifest import Manifest
-from storage.objects import LocalObjects, open_objects
+from storage.objects import Objects, open_objects
 from storage.options import option
 from storage.part_job import PartJob
 from storage.part_plan import PartRange, part_ranges, part_slices, plan_parts
@@ -144,7 +144,7 @@ class _Build:
     """One run of the builder on one store."""
 
     source: Source
-    objects: LocalObjects
+    objects: Objects
     recipe: Recipe
     workers: int
     executor: str
@@ -303,22 +303,17 @@ class _Build:
         self.catalog.put(self.objects)
 
 
-def check_target(objects: LocalObjects) -> None:
-    """Raises ConfigError on a folder that holds something else."""
-    root = objects.root
-    if root.exists() and not root.is_dir():
-        raise ConfigError(f"store={objects.url} is a file; give a folder")
-    if objects.exists(MANIFEST) or not root.is_dir():
-        return
-    foreign = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
-    if foreign:
+def check_target(objects: Objects) -> None:
+    """Raises ConfigError on a folder that holds something else, StoreError on one to read only."""
+    objects.check_writable()
+    if not objects.exists(MANIFEST) and (foreign := objects.entries()):
         raise ConfigError(
             f"store={objects.url} is not empty and not a store (it holds {foreign[0]}): "
             "give a new folder"
         )
 
 
-def _known_catalog(objects: LocalObjects) -> Catalog:
+def _known_catalog(objects: Objects) -> Catalog:
     """The catalogue, with what was committed since it was last written.
 
     Raises DamageError on tables that are not what was written: building on them would hide it.
@@ -331,7 +326,7 @@ def _known_catalog(objects: LocalObjects) -> Catalog:
         for name in names:
             if not catalog.matches(name, objects.get(name)):
                 raise DamageError(
-                    f"{objects.path(name)} is not what was written: run tools.verify --repair"
+                    f"{objects.describe(name)} is not what was written: run tools.verify --repair"
                 )
     return catalog
 

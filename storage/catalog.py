@@ -13,7 +13,7 @@ import polars as pl
 
 from storage.errors import DamageError
 from storage.manifest import NAME as MANIFEST
-from storage.objects import LocalObjects, digest
+from storage.objects import Objects, digest
 from storage.tables import INDEX, TABLES, table_name
 from storage.zarr_array import NAME as ARRAY_METADATA
 from storage.zarr_array import num_shards_of
@@ -46,14 +46,14 @@ class Catalog:
         entry = self.entries[name]
         return digest(data) in (entry.get("sha256"), entry.get("next_sha256"))
 
-    def note_part(self, objects: LocalObjects, part: int) -> None:
+    def note_part(self, objects: Objects, part: int) -> None:
         """Notes the three tables of a committed part, the index with its range of rows."""
         for table in TABLES:
             name = table_name(table, part)
             data = objects.get(name)
             self.add(name, data, **(_row_range(data) if table == INDEX else {}))
 
-    def note_heads(self, objects: LocalObjects) -> None:
+    def note_heads(self, objects: Objects) -> None:
         """Notes `melbank.json` and `zarr.json`, the latter with its number of zarr shards."""
         for name in (MANIFEST, ARRAY_METADATA):
             if objects.exists(name):
@@ -61,7 +61,7 @@ class Catalog:
                 more = {"num_shards": num_shards_of(data)} if name == ARRAY_METADATA else {}
                 self.add(name, data, **more)
 
-    def put(self, objects: LocalObjects) -> None:
+    def put(self, objects: Objects) -> None:
         """Writes the catalogue into its store."""
         objects.put(NAME, self.encode())
 
@@ -85,7 +85,7 @@ class Catalog:
         return cls(entries)
 
     @classmethod
-    def read(cls, objects: LocalObjects) -> "Catalog":
+    def read(cls, objects: Objects) -> "Catalog":
         """The catalogue of a store; an empty one where it is missing."""
         return cls.decode(objects.get(NAME)) if objects.exists(NAME) else cls()
 

@@ -42,7 +42,7 @@ def compact_store(url: str) -> CompactReport:
         for table in (RECORDINGS, REJECTS):
             left = set(table_numbers(objects, table)) - set(parts)
             names += [table_name(table, part) for part in sorted(left)]
-        size_bytes = sum(objects.path(name).stat().st_size for name in names)
+        size_bytes = sum(objects.sizes(names).values())
         for name in names:
             objects.delete(name)
     return CompactReport(url=url, num_objects=len(names), size_bytes=size_bytes)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from storage.errors import ConfigError, DamageError, StoreError
-from storage.objects import LocalObjects
+from storage.objects import Objects
 from storage.recipe import Recipe
 from storage.zarr_shards import ARRAY, SLICES_PER_ZARR_SHARD
 
@@ -40,7 +40,7 @@ class Manifest:
         return (json.dumps(self.to_dict(), indent=2) + "\n").encode()
 
     @classmethod
-    def read(cls, objects: LocalObjects) -> Self:
+    def read(cls, objects: Objects) -> Self:
         """The manifest of a store; raises StoreError where there is none or a foreign one."""
         if not objects.exists(NAME):
             raise StoreError(
@@ -50,8 +50,8 @@ class Manifest:
         try:
             document = json.loads(objects.get(NAME))
         except ValueError as error:
-            raise DamageError(f"{objects.path(NAME)} is damaged: {error}") from error
-        return cls.from_dict(document, str(objects.path(NAME)))
+            raise DamageError(f"{objects.describe(NAME)} is damaged: {error}") from error
+        return cls.from_dict(document, objects.describe(NAME))
 
     @classmethod
     def from_dict(cls, document: dict[str, Any], name: str) -> Self:

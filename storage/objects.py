@@ -13,11 +13,14 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from storage.errors import ObjectExistsError, ObjectMissingError, StoreError
+from storage.errors import ConfigError, ObjectExistsError, ObjectMissingError, StoreError
 from storage.extents import local_path
+from storage.remote import is_remote
+from storage.remote_objects import RemoteObjects
 
 TEMPORARY = ".tmp"
 
@@ -69,8 +72,23 @@ class Objects(Protocol):
     def delete(self, name: str) -> None:
         """Deletes an object; fine if it is gone already."""
 
+    def drop_folder(self, folder: str) -> None:
+        """Removes a folder, if it is there and empty."""
+
     def clear_temporary(self) -> None:
         """Deletes what killed writers left; only while nobody else writes."""
+
+    def entries(self) -> Sequence[str]:
+        """The names of objects and folders directly below, sorted; hidden ones left out."""
+
+    def check_writable(self) -> None:
+        """Raises StoreError where objects can only be read."""
+
+    def as_file(self, name: str) -> AbstractContextManager[Path]:
+        """A local file that holds an object, for as long as the context lasts."""
+
+    def digest(self, name: str) -> str:
+        """sha256 of an object of any size, in hex."""
 
 
 class LocalObjects:
@@ -94,14 +112,22 @@ class LocalObjects:
 
     def size(self, name: str) -> int:
         """An object's size in bytes; raises ObjectMissingError where it is missing."""
+        path = self.path(name)
         try:
-            return self.path(name).stat().st_size
+            size = path.stat().st_size
         except OSError as error:
-            raise ObjectMissingError(f"{self.path(name)} is missing ({error.strerror})") from error
+            raise ObjectMissingError(f"{path} is missing ({error.strerror})") from error
+        if not path.is_file() or not os.access(path, os.R_OK):
+            raise StoreError(f"{path} is no file that may be read: take it away")
+        return size
 
     def sizes(self, names: Iterable[str]) -> dict[str, int]:
         """The sizes of those of some objects that there are, in bytes."""
-        return {name: self.size(name) for name in names if self.exists(name)}
+        found = {}
+        for name in names:
+            with contextlib.suppress(StoreError):
+                found[name] = self.size(name)
+        return found
 
     def get(self, name: str) -> bytes:
         """An object's bytes; raises StoreError where it is missing."""
@@ -181,6 +207,33 @@ class LocalObjects:
         """Deletes an object; fine if it is gone already."""
         self.path(name).unlink(missing_ok=True)
 
+    def drop_folder(self, folder: str) -> None:
+        """Removes a folder, if it is there and empty."""
+        with contextlib.suppress(OSError):
+            self.path(folder).rmdir()
+
+    def entries(self) -> Sequence[str]:
+        """The names of objects and folders directly below, sorted; hidden ones left out."""
+        try:
+            names = os.listdir(self.root)
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError as error:
+            raise ConfigError(f"{self.url} is a file; give a folder") from error
+        return sorted(name for name in names if not name.startswith("."))
+
+    def check_writable(self) -> None:
+        """Raises StoreError where objects can only be read: writing itself will tell."""
+
+    @contextlib.contextmanager
+    def as_file(self, name: str) -> Iterator[Path]:
+        """The object itself."""
+        yield self.path(name)
+
+    def digest(self, name: str) -> str:
+        """sha256 of an object of any size, in hex."""
+        return digest_file(self.path(name))
+
     def clear_temporary(self) -> None:
         """Deletes what killed writers left; only while nobody else writes."""
         for name in self.list(TEMPORARY):
@@ -224,9 +277,9 @@ class LocalObjects:
             temporary.unlink(missing_ok=True)
 
 
-def open_objects(url: str) -> LocalObjects:
-    """The objects behind a URL."""
-    return LocalObjects(url)
+def open_objects(url: str) -> Objects:
+    """The objects behind a path or a URL; ConfigError on a URL that cannot work as given."""
+    return RemoteObjects(url) if is_remote(url) else LocalObjects(url)
 
 
 def digest(data: bytes) -> str:

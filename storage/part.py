@@ -15,7 +15,7 @@ import torch
 from storage.errors import AudioError, ObjectExistsError
 from storage.extents import crc32c
 from storage.intake import intake_of
-from storage.objects import LocalObjects, open_objects
+from storage.objects import Objects, open_objects
 from storage.part_job import PartJob, PartReport, with_metadata
 from storage.part_plan import PartRange
 from storage.recipe import Recipe
@@ -46,7 +46,7 @@ class PartFullError(Exception):
 class ShardWriter:
     """Collects a part's chunks and puts each zarr shard as it fills."""
 
-    objects: LocalObjects
+    objects: Objects
     range: PartRange
     recipe: Recipe
     num_rows: int = 0
@@ -93,7 +93,7 @@ class PartTables:
     recordings: list[Row] = field(default_factory=list)
     rejects: list[Row] = field(default_factory=list)
 
-    def commit(self, objects: LocalObjects, part: int, metadata: pl.DataFrame) -> None:
+    def commit(self, objects: Objects, part: int, metadata: pl.DataFrame) -> None:
         """Puts recordings and rejects, then the index, which is the commit."""
         recordings = _frame(self.recordings, RECORDING_SCHEMA)
         labelled = with_metadata(recordings, metadata)
@@ -129,9 +129,7 @@ def build_part(job: PartJob, on_slices: Callable[[int], None] = lambda _: None) 
 class _PartBuilder:
     """Goes through a part's recordings, one after the other."""
 
-    def __init__(
-        self, job: PartJob, objects: LocalObjects, on_slices: Callable[[int], None]
-    ) -> None:
+    def __init__(self, job: PartJob, objects: Objects, on_slices: Callable[[int], None]) -> None:
         self._job = job
         self._on_slices = on_slices
         self._intake = intake_of(job.recipe)

@@ -9,11 +9,12 @@ created, never overwritten.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import obstore
@@ -155,8 +156,52 @@ class RemoteObjects:
         with suppress(ObjectMissingError):
             self._writer.call(name, lambda key: obstore.delete(self._writer.store, key))
 
+    def drop_folder(self, folder: str) -> None:
+        """There are no folders: one is gone with its last object."""
+
+    def entries(self) -> Sequence[str]:
+        """The names of objects and folders directly below, sorted; hidden ones left out."""
+        if self.remote.scheme in WEB:
+            return sorted({name.split("/")[0] for name in self.walk()})
+
+        def list_top(key: str) -> Sequence[str]:
+            found = obstore.list_with_delimiter(self.remote.store, key or None)
+            paths = [*found["common_prefixes"], *(entry["path"] for entry in found["objects"])]
+            return [path.rstrip("/").rpartition("/")[2] for path in paths]
+
+        names = self.remote.call("", list_top)
+        return sorted(name for name in names if not name.startswith("."))
+
+    def check_writable(self) -> None:
+        """Raises StoreError where objects can only be read."""
+        _ = self._writer
+
+    @contextmanager
+    def as_file(self, name: str) -> Iterator[Path]:
+        """A copy of an object, deleted afterwards; it takes the object's size of temporary disk."""
+        with TemporaryDirectory(prefix="melbank-") as folder:
+            path = Path(folder, "object")
+            self.remote.call(name, lambda key: self._download(key, path))
+            yield path
+
+    def digest(self, name: str) -> str:
+        """sha256 of an object of any size, in hex."""
+
+        def get(key: str) -> str:
+            hasher = hashlib.sha256()
+            for piece in obstore.get(self.remote.store, key).stream(_PIECE_BYTES):
+                hasher.update(piece)
+            return hasher.hexdigest()
+
+        return self.remote.call(name, get)
+
     def clear_temporary(self) -> None:
         """Nothing is left by killed writers that could be seen or deleted."""
+
+    def _download(self, key: str, path: Path) -> None:
+        with path.open("wb") as file:
+            for piece in obstore.get(self.remote.store, key).stream(_PIECE_BYTES):
+                file.write(piece)
 
     def _get(self, key: str) -> tuple[bytes, str]:
         """An object and its md5, empty where the server tells none."""
@@ -239,6 +284,11 @@ class RemoteObjects:
                 raise StoreError(
                     f"{self.describe(listing)} is damaged ({error!r}), and {self.url} cannot list"
                 ) from error
+        if not names:
+            raise StoreError(
+                f"{self.url} cannot be listed and has neither of {' and '.join(LISTINGS)}, which "
+                "say what there is"
+            )
         start = f"{folder}/" if folder else ""
         return {name: size for name, size in sorted(names.items()) if name.startswith(start)}
 

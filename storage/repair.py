@@ -5,7 +5,10 @@ deleted first. A part some of whose recordings are missing or have changed is le
 named.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 
 import polars as pl
 
@@ -17,12 +20,13 @@ from storage.filterbank import mel_filterbank
 from storage.intake import intake_of
 from storage.manifest import NAME as MANIFEST
 from storage.manifest import Manifest
-from storage.objects import TEMPORARY, LocalObjects, open_objects
+from storage.objects import TEMPORARY, Objects, open_objects
 from storage.part_job import PartJob
 from storage.part_plan import SCHEMA as PLAN_SCHEMA
 from storage.part_plan import PartRange
 from storage.probe import probe_wanted
 from storage.progress import Progress, silent
+from storage.remote import is_remote
 from storage.slice_counts import expected_slices
 from storage.source import Source, SourceConfig
 from storage.state import StoreState, pending_recordings
@@ -78,8 +82,18 @@ def repair_store(
     return repair.done
 
 
+@contextmanager
+def _scratch_folder(url: str) -> Iterator[str]:
+    """A local folder to build in: on the store's own disk, or for the time being."""
+    if is_remote(url):
+        with TemporaryDirectory(prefix="melbank-repair-") as folder:
+            yield folder
+    else:
+        yield f"{url}/{SCRATCH}"
+
+
 class _Repair:
-    def __init__(self, objects: LocalObjects, report: VerifyReport) -> None:
+    def __init__(self, objects: Objects, report: VerifyReport) -> None:
         self.objects = objects
         self.damaged = {finding.object for finding in report.damage}
         self.manifest: Manifest = read_manifest(objects)
@@ -134,19 +148,20 @@ class _Repair:
                 f"the first is {missing['recording_id'][0]}; bring it back, or drop it from the csv"
             )
             return
-        scratch = f"{self.objects.url}/{SCRATCH}"
-        job = PartJob(
-            url=scratch,
-            range=self._range(part, placed),
-            recipe=self.manifest.recipe,
-            filterbank_MF=mel_filterbank(self.manifest.recipe),
-            recordings=members.join(placed, on="recording_id", how="left", maintain_order="left"),
-            metadata_columns=source.metadata_columns,
-        )
-        list(build_parts([job], 1, lambda _: None))
-        self._adopt(open_objects(scratch), part)
+        recordings = members.join(placed, on="recording_id", how="left", maintain_order="left")
+        with _scratch_folder(self.objects.url) as scratch:
+            job = PartJob(
+                url=scratch,
+                range=self._range(part, placed),
+                recipe=self.manifest.recipe,
+                filterbank_MF=mel_filterbank(self.manifest.recipe),
+                recordings=recordings,
+                metadata_columns=source.metadata_columns,
+            )
+            list(build_parts([job], 1, lambda _: None))
+            self._adopt(open_objects(scratch), part)
 
-    def _adopt(self, scratch: LocalObjects, part: int) -> None:
+    def _adopt(self, scratch: Objects, part: int) -> None:
         """Puts the rebuilt objects of a part in place of those that differ; tables last."""
         names = [shard_name(number) for number in shard_numbers(scratch)]
         names += [table_name(table, part) for table in (RECORDINGS, REJECTS, INDEX)]

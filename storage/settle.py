@@ -9,7 +9,7 @@ import polars as pl
 
 from storage.catalog import Catalog
 from storage.errors import ConfigError
-from storage.objects import LocalObjects
+from storage.objects import Objects
 from storage.part_job import with_metadata
 from storage.source import Source
 from storage.state import StoreState
@@ -38,7 +38,7 @@ def check_drop(state: StoreState, source: Source, max_share: float) -> int:
 
 
 def settle(
-    objects: LocalObjects, state: StoreState, source: Source, probed: pl.DataFrame, catalog: Catalog
+    objects: Objects, state: StoreState, source: Source, probed: pl.DataFrame, catalog: Catalog
 ) -> int:
     """Puts anew the tables that differ; returns how many recordings were dropped."""
     live = state.live_recordings()
@@ -62,7 +62,7 @@ def settle(
 
 
 def _put_changed(
-    objects: LocalObjects, catalog: Catalog, part: int, tables: dict[str, pl.DataFrame]
+    objects: Objects, catalog: Catalog, part: int, tables: dict[str, pl.DataFrame]
 ) -> None:
     """Puts the tables of a part that differ; the catalogue hears of it before and after."""
     encoded = {table_name(table, part): encode_table(frame) for table, frame in tables.items()}

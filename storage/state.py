@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from storage.objects import LocalObjects
+from storage.objects import Objects
 from storage.tables import DUPLICATE, INDEX, RECORDINGS, REJECTS, read_tables, table_numbers
 
 
@@ -21,7 +21,7 @@ class StoreState:
         return self.recordings.sort("part").unique("recording_id", keep="last", maintain_order=True)
 
 
-def read_state(objects: LocalObjects) -> StoreState:
+def read_state(objects: Objects) -> StoreState:
     """Reads what is committed: parts that have an index file."""
     parts = table_numbers(objects, INDEX)
     return StoreState(

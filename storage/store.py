@@ -6,7 +6,6 @@ cells = store.slices(loud)          # uint8 [n, 128, 313]
 cells = store.read([5, 3, 5])       # by row, in that order
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,11 +14,11 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from storage.errors import StoreError
+from storage.errors import RemoteError, StoreError
 from storage.extents import ZSTD_CRC32C, ExtentReader, Extents, find_rows
 from storage.late_join import late_join
 from storage.manifest import Manifest
-from storage.objects import LocalObjects, open_objects
+from storage.objects import Objects, open_objects
 from storage.recipe import Recipe
 from storage.sql import select
 from storage.state import StoreState, read_state
@@ -39,23 +38,21 @@ RECORDING_NO = "#recording_no"  # no column of a csv is called that
 class ShardIndexes:
     """Where each slice lies in its zarr shard; read when first asked for, then kept: 4 kB each."""
 
-    objects: LocalObjects
+    objects: Objects
     known: dict[int, np.ndarray] = field(default_factory=dict)
 
     def edges(self, shard_no: int) -> np.ndarray:
         """Where the chunks of a zarr shard begin and the last one ends, bytes, [1025]."""
         if shard_no not in self.known:
             name = shard_name(shard_no)
-            path = self.objects.path(name)
+            url = self.objects.describe(name)
             try:
-                with path.open("rb") as file:
-                    file.seek(-INDEX_BYTES, os.SEEK_END)
-                    tail = file.read()
-            except OSError as error:
-                raise StoreError(
-                    f"{path} cannot be read ({error.strerror}): run tools.verify --repair"
-                ) from error
-            self.known[shard_no] = chunk_edges(decode_index(tail, str(path)), str(path))
+                tail = self.objects.tail(name, INDEX_BYTES)
+            except RemoteError:
+                raise
+            except StoreError as error:
+                raise StoreError(f"{error}: run tools.verify --repair") from error
+            self.known[shard_no] = chunk_edges(decode_index(tail, url), url)
         return self.known[shard_no]
 
 
@@ -142,7 +139,7 @@ class Store:
         table = np.array(edges).reshape(-1, SLICES_PER_ZARR_SHARD + 1)
         offset = table[object_no, place].astype(np.int64)
         return Extents(
-            objects=tuple(str(self.objects.path(shard_name(int(shard_no)))) for shard_no in shards),
+            objects=tuple(self.objects.describe(shard_name(int(shard_no))) for shard_no in shards),
             object_no=object_no.astype(np.int32),
             offset=offset,
             length=table[object_no, place + 1].astype(np.int64) - offset,

@@ -12,7 +12,7 @@ import polars as pl
 
 from storage import features, part_plan
 from storage.errors import DamageError
-from storage.objects import LocalObjects
+from storage.objects import Objects
 
 INDEX = "index"
 RECORDINGS = "recordings"
@@ -66,7 +66,7 @@ def table_name(table: str, number: int) -> str:
     return f"{table}/{'plan' if table == PLANS else 'part'}-{number:05d}.parquet"
 
 
-def table_numbers(objects: LocalObjects, table: str) -> list[int]:
+def table_numbers(objects: Objects, table: str) -> list[int]:
     """The numbers of the parts (or plans) that have such a table, in order."""
     matches = (_NAME.match(name) for name in objects.list(table))
     return sorted(int(match[2]) for match in matches if match)
@@ -79,23 +79,27 @@ def encode_table(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def read_table(objects: LocalObjects, table: str, number: int) -> pl.DataFrame:
+def read_table(objects: Objects, table: str, number: int) -> pl.DataFrame:
     """One part's table; raises DamageError where it is no Parquet."""
     name = table_name(table, number)
+    return _decode(objects.get(name), objects.describe(name))
+
+
+def _decode(data: bytes, where: str) -> pl.DataFrame:
     try:
-        return pl.read_parquet(io.BytesIO(objects.get(name)))
+        return pl.read_parquet(io.BytesIO(data))
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
-        raise DamageError(
-            f"{objects.path(name)} is damaged ({reason}): run tools.verify --repair"
-        ) from error
+        raise DamageError(f"{where} is damaged ({reason}): run tools.verify --repair") from error
 
 
-def read_tables(objects: LocalObjects, table: str, numbers: Iterable[int]) -> pl.DataFrame:
+def read_tables(objects: Objects, table: str, numbers: Iterable[int]) -> pl.DataFrame:
     """The tables of several parts as one, in the order of the parts, with a column `part`."""
+    numbers = list(numbers)
+    names = [table_name(table, number) for number in numbers]
     frames = [
-        read_table(objects, table, number).with_columns(pl.lit(number, pl.Int32).alias("part"))
-        for number in numbers
+        _decode(data, objects.describe(name)).with_columns(pl.lit(number, pl.Int32).alias("part"))
+        for number, name, data in zip(numbers, names, objects.get_many(names), strict=True)
     ]
     if not frames:
         return pl.DataFrame(schema={**SCHEMAS[table], "part": pl.Int32})

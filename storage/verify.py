@@ -7,6 +7,7 @@ that are not finite. What is merely left over is noted, not called damage.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from storage.errors import DamageError, StoreError
 from storage.extents import crc32c, decode_chunk
 from storage.manifest import NAME as MANIFEST
 from storage.manifest import Manifest
-from storage.objects import TEMPORARY, LocalObjects, open_objects
+from storage.objects import TEMPORARY, Objects, open_objects
 from storage.progress import Progress, silent
 from storage.recipe import Recipe
 from storage.tables import (
@@ -43,6 +44,8 @@ from storage.zarr_shards import (
     decode_index,
     shard_name,
 )
+
+_SHARD_NAME = re.compile(rf"^{re.escape(ARRAY)}/c/(\d+)/0/0$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +113,7 @@ def verify_store(url: str, progress: Progress = silent) -> VerifyReport:
     return report
 
 
-def read_manifest(objects: LocalObjects) -> Manifest:
+def read_manifest(objects: Objects) -> Manifest:
     """The manifest, from `melbank.json` or its copy in `zarr.json`, whichever is sound."""
     try:
         return Manifest.read(objects)
@@ -122,10 +125,10 @@ def read_manifest(objects: LocalObjects) -> Manifest:
                 f"{objects.url}: {MANIFEST} and {ARRAY_METADATA} are both damaged; with them "
                 "the recipe is lost"
             ) from error
-        return Manifest.from_dict(document, str(objects.path(ARRAY_METADATA)))
+        return Manifest.from_dict(document, objects.describe(ARRAY_METADATA))
 
 
-def _read_catalog(objects: LocalObjects, report: VerifyReport) -> Catalog | None:
+def _read_catalog(objects: Objects, report: VerifyReport) -> Catalog | None:
     try:
         if not objects.exists(CATALOG):
             raise DamageError(f"{CATALOG} is missing")
@@ -135,7 +138,7 @@ def _read_catalog(objects: LocalObjects, report: VerifyReport) -> Catalog | None
         return None
 
 
-def _check_heads(objects: LocalObjects, catalog: Catalog | None) -> Iterator[Finding]:
+def _check_heads(objects: Objects, catalog: Catalog | None) -> Iterator[Finding]:
     for name in (MANIFEST, ARRAY_METADATA):
         problem = _object_problem(objects, catalog, name)
         if problem:
@@ -149,7 +152,7 @@ def _check_heads(objects: LocalObjects, catalog: Catalog | None) -> Iterator[Fin
         yield Finding(object=MANIFEST, problem=str(error))
 
 
-def _object_problem(objects: LocalObjects, catalog: Catalog | None, name: str) -> str:
+def _object_problem(objects: Objects, catalog: Catalog | None, name: str) -> str:
     if not objects.exists(name):
         return "it is missing"
     if catalog and not catalog.knows(name):
@@ -159,7 +162,7 @@ def _object_problem(objects: LocalObjects, catalog: Catalog | None, name: str) -
     return ""
 
 
-def _all_parts(objects: LocalObjects, catalog: Catalog | None) -> list[int]:
+def _all_parts(objects: Objects, catalog: Catalog | None) -> list[int]:
     """The parts that are committed, or that the catalogue says should be."""
     listed = [name for name in (catalog.entries if catalog else ()) if name.startswith(INDEX)]
     numbers = {int(name.split("-")[1].split(".")[0]) for name in listed}
@@ -167,7 +170,7 @@ def _all_parts(objects: LocalObjects, catalog: Catalog | None) -> list[int]:
 
 
 def _read_part(
-    objects: LocalObjects, catalog: Catalog | None, part: int
+    objects: Objects, catalog: Catalog | None, part: int
 ) -> tuple[dict[str, pl.DataFrame] | None, list[Finding]]:
     """The three tables of a part, or None with the findings that say why not."""
     tables, findings = {}, []
@@ -218,7 +221,7 @@ def _check_rows(part: int, tables: dict[str, pl.DataFrame]) -> Iterator[Finding]
 
 
 def _check_shards(
-    objects: LocalObjects,
+    objects: Objects,
     recipe: Recipe,
     sound: dict[int, dict[str, pl.DataFrame]],
     report: VerifyReport,
@@ -245,7 +248,7 @@ def _check_shards(
 
 
 def _check_shard(
-    objects: LocalObjects, recipe: Recipe, part: int, number: int, rows: pl.DataFrame
+    objects: Objects, recipe: Recipe, part: int, number: int, rows: pl.DataFrame
 ) -> list[Finding]:
     name = shard_name(number)
     try:
@@ -311,7 +314,7 @@ def _check_overlaps(sound: dict[int, dict[str, pl.DataFrame]]) -> Iterator[Findi
             )
 
 
-def _notes(objects: LocalObjects, sound: dict[int, dict[str, pl.DataFrame]]) -> Iterator[Finding]:
+def _notes(objects: Objects, sound: dict[int, dict[str, pl.DataFrame]]) -> Iterator[Finding]:
     """What is left over, and harmless."""
     for number in table_numbers(objects, PLANS):
         yield Finding(
@@ -340,9 +343,7 @@ def _notes(objects: LocalObjects, sound: dict[int, dict[str, pl.DataFrame]]) -> 
         yield Finding(object=TEMPORARY, problem=f"{len(left)} temporary files", damage=False)
 
 
-def shard_numbers(objects: LocalObjects) -> list[int]:
-    """The zarr shards that lie on disk."""
-    folder = objects.path(f"{ARRAY}/c")
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    numbers = sorted(int(name) for name in names if name.isdigit())
-    return [number for number in numbers if objects.exists(shard_name(number))]
+def shard_numbers(objects: Objects) -> list[int]:
+    """The zarr shards that there are."""
+    matches = (_SHARD_NAME.match(name) for name in objects.walk(f"{ARRAY}/c"))
+    return sorted(int(match[1]) for match in matches if match)

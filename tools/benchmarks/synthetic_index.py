@@ -11,7 +11,7 @@ import polars as pl
 
 from storage.manifest import NAME as MANIFEST
 from storage.manifest import Manifest
-from storage.objects import LocalObjects, open_objects
+from storage.objects import Objects, open_objects
 from storage.part_plan import part_slices
 from storage.recipe import Recipe
 from storage.tables import (
@@ -59,7 +59,7 @@ def _slice_counts(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _write_part(
-    objects: LocalObjects, part: int, first_row: int, counts: np.ndarray, rng: np.random.Generator
+    objects: Objects, part: int, first_row: int, counts: np.ndarray, rng: np.random.Generator
 ) -> None:
     recordings = _recordings(part, first_row, counts, rng)
     index = _index(recordings["recording_id"], first_row, counts, rng)
