@@ -22,6 +22,7 @@ from datasets.folds import FoldConfig
 from datasets.reader import BatchReader, LoaderConfig
 from storage.errors import ConfigError, StoreError
 from tests.learnable import write_learnable_source
+from training.averaging import AveragingConfig
 from training.checkpoints import read_checkpoint
 from training.config import TrainingConfig
 from training.cross_validation import train_folds
@@ -248,6 +249,7 @@ def test_the_table_has_a_line_per_fold_and_one_for_all(report):
     lines = report.table().splitlines()
     assert lines[0].split() == [
         "fold", "recordings", "slices", "epoch", "KL", "ROC-AUC", "cmAP", "accuracy", "minutes",
+        "MB", "left",
     ]  # fmt: skip
     assert [line.split()[0] for line in lines if not line.startswith("-")][1:] == [
         "1",
@@ -438,6 +440,27 @@ def test_models_of_finished_folds_are_not_kept(source, tmp_path):
     train(source, config_in(tmp_path))
     alive = [thing for thing in gc.get_objects() if type(thing) is Classifier]
     assert not alive
+
+
+def test_memory_does_not_grow_from_fold_to_fold(source, tmp_path):
+    """Each fold's model, optimizer and averages are 45 MB; what stays must be less than one."""
+    config = config_in(
+        tmp_path,
+        model=ModelConfig(backbone="resnet10t"),
+        trainer=TrainerConfig(epochs=1, effective_batch_size=48, progress=False, threads=1),
+        train_loader=LoaderConfig(batch_size=48),
+        averaging=AveragingConfig(kind="ema"),
+        folds=FoldConfig(cv="column", column="part"),
+        train_folds=[],
+    )
+    parts = source.table.with_columns(part=pl.int_range(pl.len()) % 6)
+    done = train(replace(source, table=parts), config)
+    left = [result.memory.host_bytes for result in done.folds]
+    assert len(left) == 6
+    assert min(left) > 50e6
+    assert left[-1] - left[0] < 45e6
+    assert f"{left[-1] / 1e6:.0f}" in done.table()
+    assert json.loads((done.experiment.preds / "scores.json").read_text())["folds"][5]["memory"]
 
 
 def test_gradients_are_accumulated_to_the_effective_batch(source, tmp_path):

@@ -1,6 +1,10 @@
 """training.experiment: numbers, also under parallel starts, and what remains of a failure."""
 
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -13,6 +17,8 @@ from training.experiment import (
     take_experiment,
     write_settings,
 )
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -69,6 +75,32 @@ def test_starts_at_the_same_moment_get_different_numbers(config):
     for thread in threads:
         thread.join()
     assert sorted(taken) == [f"exp_{number:03d}" for number in range(1, num + 1)]
+
+
+@pytest.mark.slow  # eight times loading torch
+def test_eight_processes_that_start_together_get_eight_numbers(tmp_path):
+    code = (
+        "import pathlib, sys, time\n"
+        "from training.experiment import ExperimentConfig, take_experiment\n"
+        "print('ready', flush=True)\n"
+        "while not pathlib.Path('go').exists(): time.sleep(0.001)\n"
+        "print(take_experiment(ExperimentConfig(root='lab')).name)"
+    )
+    starts = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        for _ in range(8)
+    ]
+    for start in starts:
+        assert start.stdout.readline() == "ready\n"
+    (tmp_path / "go").touch()
+    taken = [start.communicate()[0].strip() for start in starts]
+    assert sorted(taken) == [f"exp_{number:03d}" for number in range(1, 9)]
 
 
 def test_an_exception_cleans_up_says_why_and_is_raised(config):

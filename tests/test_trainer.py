@@ -18,6 +18,7 @@ from training.choices import (
     choose_precision,
     choose_strategy,
     choose_threads,
+    has_wandb_key,
 )
 from training.trainer import (
     TrainerConfig,
@@ -74,6 +75,23 @@ def test_without_wandb_auto_is_a_csv_file_and_asking_for_it_is_refused():
     assert choose_logger("auto").value == "csv"
     with pytest.raises(ConfigError, match="wandb is not installed"):
         choose_logger("wandb")
+
+
+def test_wandb_is_offline_without_a_key_and_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)  # all is installed
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("NETRC", raising=False)
+    without = choose_logger("auto")
+    assert (without.value, has_wandb_key()) == ("wandb", False)
+    assert without.reason == "wandb is installed; offline, for there is no key"
+    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password none\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    assert has_wandb_key()
+    assert choose_logger("wandb").reason == "as asked; with your key"
+    (tmp_path / ".netrc").unlink()
+    monkeypatch.setenv("WANDB_API_KEY", "none")
+    assert has_wandb_key()
 
 
 def test_all_choices_are_told():

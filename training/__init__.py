@@ -15,6 +15,7 @@ A short tour, in the order in which things happen:
         checkpoints, predict       fold_K.ckpt, enough by itself; out-of-fold predictions
       report, pictures             the table of folds, scores.json, curves and confusion
       experiment_table             what tools.experiments lists
+      memory                       what is left of it between folds
       ranks, resume                several processes: what all of them know; checkpoints that fit
 
 Start with `cross_validation`, then `module`. Everything here takes a `SliceSource`: a store and a

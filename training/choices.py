@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import netrc
 import os
 import shutil
 from dataclasses import dataclass
@@ -90,11 +91,23 @@ def choose_logger(asked: str) -> Choice:
             "trainer.logger=wandb: the package wandb is not installed; `uv sync --extra wandb`, "
             "`pip install wandb`, or trainer.logger=csv"
         )
-    if asked != "auto":
+    if asked != "auto" and asked != "wandb":
         return _asked("logger", asked)
     if installed:
-        return Choice(name="logger", value="wandb", reason="wandb is installed")
+        how = "as asked" if asked == "wandb" else "wandb is installed"
+        where = "with your key" if has_wandb_key() else "offline, for there is no key"
+        return Choice(name="logger", value="wandb", reason=f"{how}; {where}")
     return Choice(name="logger", value="csv", reason="wandb is not installed")
+
+
+def has_wandb_key() -> bool:
+    """Whether W&B would know who we are, by the environment or by ~/.netrc."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
 
 
 def choose_threads(asked: int, quota_file: Path = CPU_QUOTA, *, num_ranks: int = 1) -> Choice:

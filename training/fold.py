@@ -1,6 +1,5 @@
 """Trains one fold and predicts its held-out slices with the weights of its best epoch."""
 
-import gc
 import shutil
 import signal
 import threading
@@ -24,6 +23,7 @@ from training.averaging import NONE, AveragingConfig, WeightAverage
 from training.checkpoints import TrainedClassifier, checkpoint_contents, read_checkpoint
 from training.data_module import FoldData, FoldDataModule
 from training.experiment import Experiment
+from training.memory import release_memory
 from training.metrics import Truth
 from training.models import Classifier, ModelConfig, build_classifier, num_parameters
 from training.module import ModuleConfig, SliceModule, to_unit
@@ -89,18 +89,20 @@ def train_fold(
     trained = read_checkpoint(checkpoint)
     predictions, held_out_bad = _predict_held_out(run, trained, data)
     _report_bad(run, fold, [*bad, *held_out_bad], say)
+    scores = run.truth.score(predictions.probabilities, predictions.recording_no)
+    best_epoch = trained.epoch + 1
+    del trained
     result = FoldResult(
         fold=fold,
         num_recordings=len(data.held_out_recordings),
         num_slices=len(predictions.rows),
-        best_epoch=trained.epoch + 1,
+        best_epoch=best_epoch,
         num_epochs=num_epochs,
-        scores=run.truth.score(predictions.probabilities, predictions.recording_no),
+        scores=scores,
         plan_digest=data.planner()(0).digest,
+        memory=release_memory(),
         duration_s=time.monotonic() - start_s,
     )
-    del trained
-    _release_memory()
     return result, predictions
 
 
@@ -222,9 +224,3 @@ def _report_bad(run: FoldRun, fold: int, own: list[BadSlice], say: Callable[[str
         path = run.experiment.preds / f"quarantine_fold_{fold}.parquet"
         write_report(bad, path)
         say(f"fold {fold}: {len(bad)} slices could not be read; they are listed in {path}")
-
-
-def _release_memory() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -8,9 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from training.experiment import Experiment
+from training.memory import MemoryLeft
 from training.metrics import Scores
 
-COLUMNS = ("fold", "recordings", "slices", "epoch", "KL", "ROC-AUC", "cmAP", "accuracy", "minutes")
+COLUMNS = (
+    "fold",
+    "recordings",
+    "slices",
+    "epoch",
+    "KL",
+    "ROC-AUC",
+    "cmAP",
+    "accuracy",
+    "minutes",
+    "MB left",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +36,7 @@ class FoldResult:
     num_epochs: int
     scores: Scores
     plan_digest: str  # of the first epoch's plan
+    memory: MemoryLeft  # behind the fold, of the first rank
     duration_s: float
 
 
@@ -37,7 +50,8 @@ def write_result(result: FoldResult, path: Path) -> None:
 def read_result(path: Path) -> FoldResult:
     """What `write_result` wrote."""
     values = json.loads(path.read_text(encoding="utf-8"))
-    return FoldResult(**{**values, "scores": Scores(**values["scores"])})
+    scores, memory = Scores(**values["scores"]), MemoryLeft(**values["memory"])
+    return FoldResult(**{**values, "scores": scores, "memory": memory})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +67,10 @@ class TrainingReport:
     pooled: Scores
 
     def table(self) -> str:
-        """Folds with KL, ROC-AUC, cmAP and accuracy; all together; and pooled per recording."""
+        """Folds with KL, ROC-AUC, cmAP and accuracy; all together; and pooled per recording.
+
+        `MB left`: what the process holds behind each fold, on a GPU after the plus.
+        """
         lines = [
             (
                 str(result.fold),
@@ -62,6 +79,7 @@ class TrainingReport:
                 f"{result.best_epoch} of {result.num_epochs}",
                 *_score_cells(result.scores),
                 f"{result.duration_s / 60:.1f}",
+                str(result.memory),
             )
             for result in self.folds
         ]
@@ -72,8 +90,9 @@ class TrainingReport:
             "",
             *_score_cells(self.overall),
             f"{sum(result.duration_s for result in self.folds) / 60:.1f}",
+            "",
         )
-        pooled = ("pooled", total[1], total[1], "", *_score_cells(self.pooled), "")
+        pooled = ("pooled", total[1], total[1], "", *_score_cells(self.pooled), "", "")
         return format_table(COLUMNS, [*lines, total, pooled], num_totals=2)
 
     def write_scores(self, path: Path) -> None:

@@ -1,8 +1,6 @@
 """One Lightning trainer per fold: epochs, accumulation, early stopping, the best weights."""
 
 import logging
-import netrc
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +27,7 @@ from training.choices import (
     choose_precision,
     choose_strategy,
     choose_threads,
+    has_wandb_key,
 )
 
 BEST, LAST, RESUME = "best", "last", "resume"
@@ -207,7 +206,7 @@ def build_loggers(machine: Machine, *, folder: Path, experiment: str, fold: int)
                 group=experiment,
                 project="melbank",
                 save_dir=folder,
-                offline=not _has_wandb_key(),
+                offline=not has_wandb_key(),
             )
         )
     return loggers
@@ -222,15 +221,6 @@ def torch_threads(num: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _has_wandb_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 @contextmanager
