@@ -42,6 +42,9 @@ class Objects(Protocol):
     def sizes(self, names: Iterable[str]) -> dict[str, int]:
         """The sizes of those of some objects that there are, in bytes."""
 
+    def tag(self, name: str) -> str:
+        """What the server has made of an object's bytes, most often an md5; empty on a disk."""
+
     def get(self, name: str) -> bytes:
         """An object's bytes; raises StoreError where it is missing."""
 
@@ -128,6 +131,11 @@ class LocalObjects:
             with contextlib.suppress(StoreError):
                 found[name] = self.size(name)
         return found
+
+    def tag(self, name: str) -> str:
+        """Nothing: a disk keeps no checksums that could be asked for."""
+        del name
+        return ""
 
     def get(self, name: str) -> bytes:
         """An object's bytes; raises StoreError where it is missing."""

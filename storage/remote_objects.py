@@ -69,6 +69,10 @@ class RemoteObjects:
         """An object's size in bytes; raises ObjectMissingError where it is missing."""
         return int(self._head(name)["size"])
 
+    def tag(self, name: str) -> str:
+        """The server's etag of an object, most often an md5; empty where it tells none."""
+        return str(self._head(name)["e_tag"] or "").strip('"')
+
     def sizes(self, names: Iterable[str]) -> dict[str, int]:
         """The sizes of those of some objects that there are, in bytes."""
 

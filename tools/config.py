@@ -48,6 +48,7 @@ SECTIONS = (
     "benchmark",
     "ablation",
     "export_npy",
+    "sync",
 )
 SHORT_KEYS = {"executor": "build.executor"}  # on the command line
 

@@ -1,0 +1,72 @@
+"""Copy a store or a set of shards to another place, or bring the copy up to date.
+
+    python -m tools.sync data/store s3://bucket/store
+    python -m tools.sync s3://bucket/shards /scratch/shards
+    python -m tools.sync data/shards s3://bucket/shards --dry-run
+    python -m tools.sync data/store s3://bucket/store --delete sync.in_flight=8
+
+Places are folders and s3://, gs://, az:// URLs; http:// and https:// can be copied from. Objects
+that are there with equal bytes are left alone; all that is copied is held against its checksum
+before and after. Killed at any moment, the copy is what it was, or opens for nobody until the same
+command has been run again. Needs memory for sync.in_flight objects, 30 MB each for a store.
+Exit code 1: the source is damaged, or a server cannot be reached; 2: the target is something else.
+"""
+
+import sys
+from dataclasses import dataclass, field
+
+from datasets.shard_sync import SHARDS
+from storage.errors import StoreError
+from storage.objects import open_objects
+from storage.store_sync import STORE
+from storage.sync import SetKind, SyncConfig, sync
+from tools.bars import bar
+from tools.command import Arguments, Command, run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sections:
+    """What this command uses."""
+
+    sync: SyncConfig = field(default_factory=SyncConfig)
+
+
+COMMAND = Command(
+    doc=__doc__,
+    sections=Sections,
+    flags=(
+        ("source", {"metavar": "FROM", "help": "folder or URL of a store or of tar shards"}),
+        ("target", {"metavar": "TO", "help": "folder or URL of the copy"}),
+        ("--delete", {"action": "store_true", "help": "delete in TO what FROM has no more"}),
+        ("--dry-run", {"action": "store_true", "help": "compare and tell, change nothing"}),
+    ),
+)
+
+
+def main(config: Sections, arguments: Arguments) -> None:
+    """Copies, prints a summary."""
+    report = sync(
+        kind_of(arguments.source),
+        arguments.source,
+        arguments.target,
+        config.sync,
+        delete=arguments.delete,
+        dry_run=arguments.dry_run,
+        progress=bar,
+    )
+    print(report.summary())
+
+
+def kind_of(url: str) -> SetKind:
+    """Whether a URL holds a store or a shard set; raises StoreError where it is neither."""
+    objects = open_objects(url)
+    for kind in (STORE, SHARDS):
+        if objects.exists(kind.head):
+            return kind
+    raise StoreError(
+        f"{url} is neither a store nor a shard set: it has no {STORE.head} and no {SHARDS.head}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run(COMMAND, main))
