@@ -82,7 +82,7 @@ class Request:
         )
 
     def announce(self, files: CarefulReader) -> None:
-        """Asks the kernel for what will be read."""
+        """Asks the kernel, or the object store, for what will be read."""
         files.will_need(self.extents)
         if self.beside is not None:
             files.will_need(self.beside.extents)
@@ -139,7 +139,9 @@ class BatchMaker:
     def requests(self, reading: Reading, bounds: Iterable[tuple[int, int]]) -> Iterator[Request]:
         """What to read for each batch, given as positions [start, stop) of the plan."""
         remaining = iter(bounds)
-        while span := list(islice(remaining, _SPAN_BATCHES)):
+        num_batches = 1  # of the first look-up, which the first batch waits for
+        while span := list(islice(remaining, num_batches)):
+            num_batches = min(2 * num_batches, _SPAN_BATCHES)
             whole = self._request(reading, np.concatenate([np.arange(*edges) for edges in span]))
             end = 0
             for low, high in span:

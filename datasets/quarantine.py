@@ -13,7 +13,8 @@ import polars as pl
 
 from datasets.slice_source import SliceSource
 from storage.errors import DamageError, StoreError
-from storage.extents import BadExtent, ExtentReader, Extents
+from storage.extents import BadExtent, Extents
+from storage.slice_reader import SliceReader
 
 RETRY_AFTER_S = (0.0, 0.1, 1.0)
 
@@ -49,13 +50,15 @@ def look_up(source: SliceSource, rows: np.ndarray) -> Extents:
 
 
 class CarefulReader:
-    """An extent reader that goes on past up to `max_bad` different bad slices.
+    """A slice reader that goes on past up to `max_bad` different bad slices.
 
-    It adds them to `bad`, a list that the caller keeps.
+    It adds them to `bad`, a list that the caller keeps. `mode` as in `SliceReader`.
     """
 
-    def __init__(self, *, check: bool, max_bad: int, bad: list[BadSlice]) -> None:
-        self._extents = ExtentReader(check=check)
+    def __init__(
+        self, *, check: bool, max_bad: int, bad: list[BadSlice], mode: str | None = None
+    ) -> None:
+        self._extents = SliceReader(check=check, mode=mode)
         self._max_bad = max_bad
         self._bad = bad
 
@@ -64,6 +67,11 @@ class CarefulReader:
 
     def __exit__(self, *_: object) -> None:
         self._extents.close()
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether more should be asked for ahead, beyond the next batch."""
+        return self._extents.wants_more
 
     def will_need(self, extents: Extents) -> None:
         """Asks for these slices ahead of `read`."""
@@ -82,7 +90,7 @@ class CarefulReader:
             if not bad or (wait_s and self._is_known_to_be_bad(bad)):
                 break
             time.sleep(wait_s)
-            self._extents.close()  # a file may have been put anew under its name
+            self._extents.release_files()  # one may have been put anew under its name
             bad = self._read_again(extents, bad, out)
         for extent in bad:
             good[extent.position] = False

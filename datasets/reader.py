@@ -13,6 +13,7 @@ leaving the loop, by its end, `break`, an exception or Ctrl-C, ends the thread a
 """
 
 import weakref
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from datasets.batch_maker import (
     Background,
     BatchMaker,
     Reading,
+    Request,
     SliceTargets,
     SliceTransform,
 )
@@ -241,12 +243,17 @@ class BatchReader:
         ):
             reading = Reading(plan=plan, epoch=epoch, files=files, buffers=pool)
             requests = self._maker.requests(reading, map(self._share.bounds, numbers))
-            ahead = next(requests, None)
-            while ahead is not None:
-                request, ahead = ahead, next(requests, None)
-                if ahead is not None:
-                    ahead.announce(files)
-                yield self._maker.make(request, reading)
+            ahead: deque[Request] = deque()
+            while True:
+                while len(ahead) < 2 or files.wants_more:
+                    request = next(requests, None)
+                    if request is None:
+                        break
+                    request.announce(files)
+                    ahead.append(request)
+                if not ahead:
+                    return
+                yield self._maker.make(ahead.popleft(), reading)
 
     @contextmanager
     def _pool(self, *, pinned: bool) -> Iterator[BufferPool]:

@@ -21,6 +21,7 @@ from storage.errors import DamageError, RemoteError, StoreError
 from storage.extents import RAW, Extents, find_rows
 from storage.objects import Objects, digest, open_objects
 from storage.recipe import Recipe
+from storage.remote import is_remote
 
 _WAY_OUT = "run tools.write_shards again, or tools.index_shards if the tars are not of melbank"
 
@@ -74,6 +75,7 @@ class ShardSet:
             length=np.full(len(rows), self.recipe.slice_bytes, np.int64),
             crc32c=self._crc32c[places],
             codecs=(RAW,) * len(self._objects),
+            remote=is_remote(self.url),
         )
 
 

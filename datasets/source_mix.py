@@ -124,6 +124,7 @@ class SourceMix:
         number = rows // SOURCE_ROWS
         objects: list[str] = []
         codecs: list[str] = []
+        remote = False
         object_no = np.empty(len(rows), np.int32)
         offset, length = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
         crc32c = np.empty(len(rows), np.uint32)
@@ -139,6 +140,7 @@ class SourceMix:
             crc32c[places] = found.crc32c
             objects += found.objects
             codecs += found.codecs
+            remote |= found.remote
         return Extents(
             objects=tuple(objects),
             object_no=object_no,
@@ -146,6 +148,7 @@ class SourceMix:
             length=length,
             crc32c=crc32c,
             codecs=tuple(codecs),
+            remote=remote,
         )
 
     @cached_property

@@ -12,7 +12,7 @@ import os
 import resource
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +32,8 @@ RAW: Codec = "raw"
 ZSTD_CRC32C: Codec = "zstd+crc32c"  # as Zarr writes it: zstd, then 4 bytes crc32c, little endian
 
 MAX_OPEN_FILES = 128
+ENDS_EARLY = "the file ends before the slice does"
+CHANGED = "the checksum differs: bytes have changed since they were written"
 
 Place = tuple[int, int, int, int, int]  # object_no, position in the request, offset, length, crc32c
 
@@ -40,7 +42,8 @@ Place = tuple[int, int, int, int, int]  # object_no, position in the request, of
 class Extents:
     """n extents as arrays, in the order in which the slices are wanted.
 
-    `crc32c` is that of the decoded bytes, uint32 [n]; `codecs` has one codec for each object.
+    `crc32c` is that of the decoded bytes, uint32 [n]; `codecs` has one codec for each object. Only
+    where `remote` is set may objects be URLs.
     """
 
     objects: tuple[str, ...]
@@ -49,6 +52,7 @@ class Extents:
     length: np.ndarray
     crc32c: np.ndarray
     codecs: tuple[Codec, ...]
+    remote: bool = False
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -61,6 +65,7 @@ class Extents:
             length=self.length[take],
             crc32c=self.crc32c[take],
             codecs=self.codecs,
+            remote=self.remote,
         )
 
 
@@ -96,14 +101,22 @@ class OpenFile:
         os.close(self.descriptor)
 
 
+def open_path(path: str) -> int:
+    """A descriptor of a local file."""
+    # a pipe in the place of a file would else block for ever
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+
 class ExtentReader:
     """Reads extents of local files into arrays. Safe to use from several threads.
 
-    Keeps up to 128 files open; use it as a context manager, or call `close`.
+    Keeps up to 128 files open; use it as a context manager, or call `close`. `open_file` gives the
+    descriptor of an object, FileNotFoundError where there is none.
     """
 
-    def __init__(self, *, check: bool = True) -> None:
+    def __init__(self, *, check: bool = True, open_file: Callable[[str], int] = open_path) -> None:
         self._check = check
+        self._open_file = open_file
         self._disk_blocks = 0
         self._files: OrderedDict[str, OpenFile] = OrderedDict()
         self._lock = threading.Lock()
@@ -116,7 +129,7 @@ class ExtentReader:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """In another process: a reader with nothing open."""
-        return partial(ExtentReader, check=self._check), ()
+        return partial(ExtentReader, check=self._check, open_file=self._open_file), ()
 
     def close(self) -> None:
         """Closes all files; the reader may be used again."""
@@ -125,23 +138,14 @@ class ExtentReader:
 
     def read(self, extents: Extents, out: np.ndarray) -> None:
         """Fills `out` [n, ...] with decoded slices; raises DamageError at the first bad one."""
-        bad = self.try_read(extents, out)
-        if bad:
-            first = bad[0]
-            raise DamageError(
-                f"{len(bad)} of {len(extents)} slices cannot be read; the first is in "
-                f"{first.object} at byte {first.offset}: {first.reason}. "
-                "Run tools.verify on it; --repair builds it again"
-            )
+        check_none_bad(self.try_read(extents, out), len(extents))
 
     def try_read(self, extents: Extents, out: np.ndarray) -> list[BadExtent]:
         """Fills `out` [n, ...] with decoded slices; returns those that could not be had.
 
         The cells of a bad slice are zero.
         """
-        if len(out) != len(extents) or not out.flags.c_contiguous:
-            raise ValueError(f"out must be contiguous with {len(extents)} rows, not {out.shape}")
-        views = out.view(np.uint8).reshape(len(out), math.prod(out.shape[1:]) * out.itemsize)
+        views = cells_as_bytes(out, len(extents))
         bad: list[BadExtent] = []
         for object_no, places in groupby(_as_they_lie(extents), key=itemgetter(0)):
             name, codec = extents.objects[object_no], extents.codecs[object_no]
@@ -170,8 +174,7 @@ class ExtentReader:
         with self._lock:
             file = self._files.pop(name, None)
             if file is None:
-                # a pipe in the place of a file would else block for ever
-                file = OpenFile(os.open(name, os.O_RDONLY | os.O_NONBLOCK))
+                file = OpenFile(self._open_file(name))
             self._files[name] = file
             if len(self._files) > MAX_OPEN_FILES:
                 self._files.popitem(last=False)
@@ -206,16 +209,16 @@ class ExtentReader:
                 if length != view.nbytes:
                     return f"{length} bytes where a slice has {view.nbytes}"
                 if os.preadv(file, [view.data], offset) != length:
-                    return "the file ends before the slice does"
+                    return ENDS_EARLY
             else:
                 packed = os.pread(file, length, offset)
                 if len(packed) != length:
-                    return "the file ends before the slice does"
+                    return ENDS_EARLY
                 decode_chunk(packed, view)
         except (OSError, DamageError, RuntimeError, ValueError) as error:
             return str(error)
         if self._check and google_crc32c.value(view) != crc:
-            return "the checksum differs: bytes have changed since they were written"
+            return CHANGED
         return ""
 
 
@@ -227,7 +230,25 @@ def _as_they_lie(extents: Extents) -> Iterator[Place]:
     return zip(object_no, order.tolist(), offset, length, crc, strict=True)
 
 
-def decode_chunk(packed: bytes, view: np.ndarray) -> None:
+def check_none_bad(bad: Sequence[BadExtent], num_extents: int) -> None:
+    """Raises DamageError where any extent could not be had."""
+    if bad:
+        first = bad[0]
+        raise DamageError(
+            f"{len(bad)} of {num_extents} slices cannot be read; the first is in "
+            f"{first.object} at byte {first.offset}: {first.reason}. "
+            "Run tools.verify on it; --repair builds it again"
+        )
+
+
+def cells_as_bytes(out: np.ndarray, num_slices: int) -> np.ndarray:
+    """Each slice as uint8 [n, bytes], a view of contiguous `out` [n, ...]."""
+    if len(out) != num_slices or not out.flags.c_contiguous:
+        raise ValueError(f"out must be contiguous with {num_slices} rows, not {out.shape}")
+    return out.view(np.uint8).reshape(len(out), math.prod(out.shape[1:]) * out.itemsize)
+
+
+def decode_chunk(packed: bytes | memoryview, view: np.ndarray) -> None:
     """Decodes one Zarr inner chunk (zstd + crc32c) into `view`, a uint8 array of its size."""
     if len(packed) <= 4:
         raise DamageError(f"a chunk of {len(packed)} bytes holds nothing")

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -34,6 +35,8 @@ from storage.remote_errors import explain, is_wrong_address
 WEB = ("http", "https")
 SCHEMES = ("s3", "gs", "az", *WEB)
 VARIABLE = "MELBANK_REMOTE"
+AUTO, RANGED, CACHED = "auto", "ranged", "cached"
+MODES = (AUTO, RANGED, CACHED)
 
 _VARIABLES = ("MELBANK_", "AWS_", "GOOGLE_", "AZURE_")
 _S3_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
@@ -67,17 +70,47 @@ class RemoteConfig:
     timeout_s: float = option(120.0, "give up on a request after so long, repetitions included, s")
     connect_timeout_s: float = option(5.0, "repeat a connection that takes longer, s")
     read_timeout_s: float = option(10.0, "repeat a request whose answer stands still so long, s")
+    mode: str = option(
+        AUTO,
+        "slices by ranged requests, from shards cached whole, or auto: by what the plan needs",
+    )
+    in_flight: int = option(64, "requests of one reader at a time")
+    prefetch_bytes: int = option(64 * 2**20, "at most so many bytes asked for ahead of reading")
+    cache_dir: str | None = option(
+        None, "folder of cached shards; null: $MELBANK_CACHE/shards, else ~/.cache/melbank/shards"
+    )
+    cache_size_gb: float = option(20.0, "the cache deletes its oldest shards beyond so many GB")
 
     def __post_init__(self) -> None:
         for name in ("timeout_s", "connect_timeout_s", "read_timeout_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"remote.{name}={getattr(self, name):g} must be positive")
+        if self.mode not in MODES:
+            raise ConfigError(f"remote.mode={self.mode} is none of {', '.join(MODES)}")
+        if self.in_flight < 1 or self.prefetch_bytes < 0 or not self.cache_size_gb >= 0:
+            raise ConfigError(
+                f"remote.in_flight={self.in_flight} must be at least 1, remote.prefetch_bytes="
+                f"{self.prefetch_bytes} and remote.cache_size_gb={self.cache_size_gb:g} at least 0"
+            )
         if self.endpoint_url is not None:
             check_url(self.endpoint_url)
             if urlsplit(self.endpoint_url).scheme not in WEB:
                 raise ConfigError(
                     f"remote.endpoint_url={self.endpoint_url} is no http:// or https:// URL"
                 )
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where shards are cached."""
+        if self.cache_dir is not None:
+            return Path(self.cache_dir).expanduser()
+        base = os.environ.get("MELBANK_CACHE")
+        return (Path(base) if base else Path.home() / ".cache" / "melbank") / "shards"
+
+    @property
+    def cache_bytes(self) -> int:
+        """The size limit of the cache."""
+        return int(self.cache_size_gb * 1e9)
 
     def publish(self) -> None:
         """Makes this the config of this process and of those that it starts."""

@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +140,7 @@ class ShardClaim:
         self._part = part
         self._whole = whole
         self._open = True
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -147,11 +149,12 @@ class ShardClaim:
         self.close()
 
     def write(self, data: bytes | memoryview, offset: int) -> None:
-        """Writes bytes at their place, in any order."""
+        """Writes bytes at their place, in any order; nothing any more once it is closed."""
         view = memoryview(data)
-        while view:
-            written = os.pwrite(self._file, view, offset)
-            view, offset = view[written:], offset + written
+        with self._lock:  # else the descriptor might be another file's by now
+            while view and self._open:
+                written = os.pwrite(self._file, view, offset)
+                view, offset = view[written:], offset + written
 
     def commit(self) -> None:
         """All bytes are written: the shard is there from now on."""
@@ -166,8 +169,9 @@ class ShardClaim:
             self._end()
 
     def _end(self) -> None:
-        self._open = False
-        os.close(self._file)  # the lock goes with it
+        with self._lock:
+            self._open = False
+            os.close(self._file)  # what flock locks goes with it
 
 
 def _lock(path: Path, *, create: bool = True) -> int | None:

@@ -15,11 +15,13 @@ import numpy as np
 import polars as pl
 
 from storage.errors import RemoteError, StoreError
-from storage.extents import ZSTD_CRC32C, ExtentReader, Extents, find_rows
+from storage.extents import ZSTD_CRC32C, Extents, find_rows
 from storage.late_join import late_join
 from storage.manifest import Manifest
 from storage.objects import Objects, open_objects
 from storage.recipe import Recipe
+from storage.remote import is_remote
+from storage.slice_reader import SliceReader
 from storage.sql import select
 from storage.state import StoreState, read_state
 from storage.tables import DUPLICATE, INDEX, read_tables
@@ -67,7 +69,7 @@ class Store:
         self.store_id: str = manifest.store_id
         self._state: StoreState = read_state(self.objects)
         self._shards = ShardIndexes(self.objects)
-        self._reader = ExtentReader()
+        self._reader = SliceReader()
 
     def __enter__(self) -> Self:
         return self
@@ -145,6 +147,7 @@ class Store:
             length=table[object_no, place + 1].astype(np.int64) - offset,
             crc32c=self._crc32c[places],
             codecs=(ZSTD_CRC32C,) * len(shards),
+            remote=is_remote(self.url),
         )
 
     @cached_property
