@@ -1,7 +1,9 @@
 """The proxy in front of the S3 server: what it injects is what a bare client sees."""
 
 import http.client
+import json
 import time
+import urllib.request
 from dataclasses import replace
 
 import pytest
@@ -134,6 +136,34 @@ def test_a_server_that_is_away_is_a_closed_connection(s3: S3) -> None:
             request(access, "GET", f"/{s3.bucket}")
         s3.restart()
         assert request(access, "GET", f"/{s3.bucket}").status == 200
+
+
+def test_kept_objects_are_given_as_the_server_gives_them(s3: S3) -> None:
+    path = f"/{s3.bucket}/a b/object"
+    assert request(s3.access, "PUT", path, body=BODY).status == 200
+    whole = request(s3.access, "GET", path)
+    with FaultProxy(s3.endpoint, Faults(), seed=0) as proxy:
+        access = replace(s3.access, endpoint=proxy.endpoint)
+        proxy.keep(path, whole.headers, memoryview(BODY))
+        for spec in ("", "bytes=5-99", "bytes=-7", "bytes=1023990-", "bytes=1000000-9999999"):
+            headers = {"Range": spec} if spec else {}
+            mine = request(access, "GET", path, headers=headers)
+            its = request(s3.access, "GET", path, headers=headers)
+            assert (mine.status, mine.body) == (its.status, its.body)
+            for name in ("etag", "content-length", "content-range", "last-modified"):
+                assert mine.headers.get(name) == its.headers.get(name), name
+        s3.kill()
+        assert request(access, "GET", path).body == BODY
+        with urllib.request.urlopen(proxy.counts_url) as answer:
+            counts = json.loads(answer.read())
+        assert counts["requests"] == {"GET": 6}
+    s3.restart()
+
+
+def test_the_line_carries_no_more_than_it_may(s3: S3) -> None:
+    begun = time.monotonic()
+    assert get(s3, Faults(link_bytes_s=2 * len(BODY))).body == BODY
+    assert 0.45 < time.monotonic() - begun < 2
 
 
 @pytest.mark.parametrize("wrong", [{"rate": 1.5}, {"rate": 0.1, "kinds": ("fire",)}])

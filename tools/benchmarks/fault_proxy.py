@@ -8,17 +8,24 @@
 Requests go through unchanged, the Host header too, which clients sign. Which requests are hit is
 drawn from the seed in the order of arrival. A fault that needs a body in the answer (truncated,
 flipped) leaves answers without one alone, and is not counted then.
+
+To measure clients rather than the server behind, `keep` lets the proxy answer GETs of some objects
+by itself, and `link_bytes_s` bounds what all answers together take, as a network does. What was
+counted so far can be asked for by HTTP, at `counts_url`.
 """
 
 import asyncio
+import json
 import random
+import re
 import socket
 import struct
 import threading
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from storage.errors import ConfigError
 
@@ -27,13 +34,19 @@ TRUNCATED, STALLED, FLIPPED = "truncated", "stalled", "flipped"
 KINDS = (ERROR, BUSY, RESET, TRUNCATED, STALLED, FLIPPED)
 
 BLOCK_BYTES = 256 * 1024
+LINE_BYTES = 64 * 1024  # after so many bytes, others may have the line
+COUNTS_PATH = "/-/counts"
 LINGER_0 = struct.pack("ii", 1, 0)  # closing then sends a reset, not an end
+_KEPT_HEADERS = ("etag", "last-modified", "content-type", "accept-ranges")
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 REFUSALS = {ERROR: ("Internal Server Error", "InternalError"), BUSY: ("Slow Down", "SlowDown")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
     """What happens to requests: `latency_s` to each, one of `kinds` to a share of them.
+
+    `link_bytes_s`: what the line to the clients carries in a second; 0: whatever it can.
 
     500; 503 with Retry-After; reset (half of them behind the server's back, half after it has
     done what was asked for); truncated: an honest Content-Length, half of the body, the end;
@@ -45,6 +58,7 @@ class Faults:
     latency_s: float = 0.0
     stall_s: float = 5.0
     retry_after_s: int = 1
+    link_bytes_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate <= 1:
@@ -64,6 +78,36 @@ class Counts:
     faults: Counter[str] = field(default_factory=Counter)
     connections: int = 0
 
+    def encode(self) -> bytes:
+        """As JSON."""
+        return json.dumps(
+            {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        ).encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """An object that the proxy gives by itself."""
+
+    headers: dict[str, str]
+    body: memoryview
+
+    def answer(self, spec: str) -> tuple[bytes, memoryview]:
+        """The head of the answer, and the body, for a Range header or without one."""
+        size = len(self.body)
+        match = _RANGE.fullmatch(spec)
+        begin, end, status = 0, size, "200 OK"
+        if match:
+            first, last = match.groups()
+            begin = int(first) if first else max(0, size - int(last))
+            end = min(size, int(last) + 1) if first and last else size
+            status = "206 Partial Content"
+        lines = [f"HTTP/1.1 {status}", *(f"{name}: {self.headers[name]}" for name in self.headers)]
+        lines.append(f"content-length: {end - begin}")
+        if match:
+            lines.append(f"content-range: bytes {begin}-{end - 1}/{size}")
+        return "\r\n".join([*lines, "", ""]).encode("latin-1"), self.body[begin:end]
+
 
 @dataclass(slots=True, kw_only=True)
 class _Head:
@@ -78,8 +122,8 @@ class _Head:
         raw = await reader.readuntil(b"\r\n\r\n")
         first, *lines = raw.decode("latin-1").rstrip("\r\n").split("\r\n")
         pairs = (line.partition(":") for line in lines)
-        fields = {name.strip().lower(): value.strip() for name, _, value in pairs}
-        return cls(raw=raw, first=first.split(" ", 2), fields=fields)
+        named = {name.strip().lower(): value.strip() for name, _, value in pairs}
+        return cls(raw=raw, first=first.split(" ", 2), fields=named)
 
     @property
     def length(self) -> int:
@@ -92,7 +136,8 @@ class _Head:
     @property
     def kind(self) -> str:
         """The method of a request; LIST where it lists a bucket."""
-        listing = "list-type=" in self.first[1] or "prefix=" in self.first[1]
+        query = self.first[1].partition("?")[2]
+        listing = "list-type=" in query or "prefix=" in query
         return "LIST" if self.first[0] == "GET" and listing else self.first[0]
 
 
@@ -109,7 +154,34 @@ class FaultProxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
+        self._kept: dict[str, Kept] = {}
+        self._line_free_s = 0.0
         self.endpoint = ""
+
+    @property
+    def counts_url(self) -> str:
+        """Where the counts can be had by HTTP, which is not counted."""
+        return f"{self.endpoint}{COUNTS_PATH}"
+
+    def keep(self, path: str, headers: Mapping[str, str], body: memoryview) -> None:
+        """From now on answers GETs of `/bucket/key` by itself, with these headers and bytes.
+
+        Signatures of such requests are not checked.
+        """
+        kept = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
+        self._kept[quote(path)] = Kept(headers=kept, body=body)
+
+    def kept(self, request: "_Head") -> Kept | None:
+        """What the proxy itself has for a request."""
+        path = request.first[1].partition("?")[0]
+        return self._kept.get(path) if request.kind == "GET" else None
+
+    async def pass_line(self, size: int) -> None:
+        """Waits until the line has carried so many bytes more."""
+        if self.faults.link_bytes_s:
+            now_s = self._loop.time()
+            self._line_free_s = max(now_s, self._line_free_s) + size / self.faults.link_bytes_s
+            await asyncio.sleep(self._line_free_s - now_s)
 
     def reset_counts(self) -> Counts:
         """Begins to count anew; gives what was counted so far."""
@@ -193,6 +265,9 @@ class _Connection:
         """One request and its answer; whether the connection can be used on."""
         request = await _Head.read(self._reader)
         counts, faults = self._proxy.counts, self._proxy.faults
+        if request.first[1] == COUNTS_PATH:
+            await self._give(Kept(headers={}, body=memoryview(counts.encode())), request)
+            return True
         counts.requests[request.kind] += 1
         fault = self._proxy.draw()
         if faults.latency_s:
@@ -201,6 +276,10 @@ class _Connection:
             return await self._refuse(request, fault)
         if fault == RESET and self._proxy.draw_below(2):
             return self._cut(RESET)
+        kept = self._proxy.kept(request)
+        if kept is not None and not fault:
+            counts.sent_bytes[request.kind] += await self._give(kept, request)
+            return True
         if self._server is None:
             self._server = await self._proxy.connect()
         from_server, to_server = self._server
@@ -217,6 +296,17 @@ class _Connection:
                 return False
         await self._writer.drain()
         return answer.fields.get("connection", "").lower() != "close"
+
+    async def _give(self, kept: Kept, request: _Head) -> int:
+        """An object of the proxy's own, through the line; the bytes sent."""
+        head, body = kept.answer(request.fields.get("range", ""))
+        self._writer.write(head)
+        for start in range(0, len(body), LINE_BYTES):
+            block = body[start : start + LINE_BYTES]
+            await self._proxy.pass_line(len(block))
+            self._writer.write(block)
+            await self._writer.drain()
+        return len(body)
 
     async def _refuse(self, request: _Head, fault: str) -> bool:
         """An error of the server's own, in place of what was asked for."""
@@ -307,6 +397,7 @@ class _Connection:
             if not block:
                 raise EOFError
             left -= len(block)
+            await self._proxy.pass_line(len(block))
             self._writer.write(block)
             await self._writer.drain()
         return size
