@@ -1,20 +1,22 @@
 """tools.show_augment draws the samples of an epoch, as stored and as training sees them."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from datasets.augment import AUGMENTATIONS
+from datasets.augment import AUGMENTATIONS, AugmentConfig
 from storage.build import BuildConfig, build_store
 from storage.recipe import Recipe
 from storage.source import SourceConfig
 from tests.sounds import write_source
 from tools.command import run
 from tools.contact_sheet import BOTTOM, DPI, GAP, LEFT, PANEL, RIGHT, TOP
-from tools.show_augment import COMMAND, main
+from tools.show_augment import COMMAND, SMALL, main
 
+DOCS = Path(__file__).parents[1] / "docs"
 ALIGNMENT = 0.003  # two panels of one slice differ by so much, lying between pixels
 
 
@@ -32,18 +34,18 @@ def draw(store: Path, *words: str) -> int:
     return run(COMMAND, main, [f"store={store}", "folds.num_folds=2", "train_folds=[0]", *words])
 
 
-def panels(sheet: Path, columns: int, rows: int) -> np.ndarray:
+def panels(sheet: Path, columns: int, rows: int, dpi: float = DPI) -> np.ndarray:
     """The pictures of a sheet, [rows, columns, height, width, 3]; checks that it has as many."""
     image = imread(sheet)[:, :, :3]
     width = LEFT + columns * PANEL[0] + (columns - 1) * GAP[0] + RIGHT
     height = TOP + rows * PANEL[1] + (rows - 1) * GAP[1] + BOTTOM
-    assert image.shape[:2] == pytest.approx((height * DPI, width * DPI), abs=2)
-    size = [round(side * DPI) - 6 for side in PANEL]
+    assert image.shape[:2] == pytest.approx((height * dpi, width * dpi), abs=2)
+    size = [round(side * dpi) - 6 for side in PANEL]
     corners = [
         [
             (
-                round((TOP + row * (PANEL[1] + GAP[1])) * DPI) + 3,
-                round((LEFT + column * (PANEL[0] + GAP[0])) * DPI) + 3,
+                round((TOP + row * (PANEL[1] + GAP[1])) * dpi) + 3,
+                round((LEFT + column * (PANEL[0] + GAP[0])) * dpi) + 3,
             )
             for column in range(columns)
         ]
@@ -74,12 +76,25 @@ def test_without_augmentation_training_sees_what_is_stored(store: Path, tmp_path
     assert np.abs(stored - seen).mean() < ALIGNMENT
 
 
+def test_every_augmentation_has_a_small_picture_and_a_text_in_the_documents() -> None:
+    text = (DOCS / "augmentations.md").read_text(encoding="utf-8")
+    pictures = {path.stem: path.stat().st_size for path in (DOCS / "augmentations").iterdir()}
+    assert set(pictures) == {"images", *AUGMENTATIONS}
+    assert max(pictures.values()) < 150_000
+    for entry in fields(AugmentConfig):
+        assert f"**{entry.name}**: " in text
+        assert f"![{entry.name}](augmentations/{entry.name}.png)" in text
+    for name in AUGMENTATIONS:
+        for key in fields(getattr(AugmentConfig(), name)):
+            assert f"`{key.name}`" in text, key.name
+
+
 def test_a_folder_has_a_small_sheet_of_two_rows_for_each(store: Path, tmp_path: Path) -> None:
     images = "augment.images=[{name: VerticalFlip, p: 1.0}]"
     assert draw(store, "--num", "2", "--folder", str(tmp_path / "new"), images) == 0
     names = {path.stem for path in (tmp_path / "new").iterdir()}
     assert names == {"images", *AUGMENTATIONS} - {"background"}
-    stored, seen = panels(tmp_path / "new" / "images.png", 2, 2)
+    stored, seen = panels(tmp_path / "new" / "images.png", 2, 2, dpi=SMALL * DPI)
     assert np.abs(stored - seen).mean() > 10 * ALIGNMENT
     upright = np.array([panel[::-1] for panel in seen])
     assert np.abs(stored - upright).mean() < np.abs(stored - seen).mean() / 2

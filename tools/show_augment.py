@@ -47,7 +47,8 @@ COMMAND = Command(
     ),
 )
 AS_STORED = "as stored"
-SMALL_COLOURS = 64  # of the sheets in a folder, which are for documents
+SMALL = 0.7  # of the width and height of a sheet: those in a folder are for documents
+SMALL_COLOURS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +80,7 @@ def main(config: Sections, arguments: Arguments) -> None:
     for name, look in looks.items():
         path = Path(arguments.folder) / f"{name}.png"
         _write({AS_STORED: stored, name: look}, recipe, path)
-        with Image.open(path) as image:
-            small = image.convert("RGB").quantize(SMALL_COLOURS)
-        small.save(path, optimize=True)
+        _shrink(path)
         print(path)
 
 
@@ -155,6 +154,15 @@ def _write(looks: Mapping[str, Look], recipe: Recipe, path: Path) -> None:
     slices = torch.cat([look.slices for look in looks.values()])
     titles = [f"{title}\n{name}" for name, look in looks.items() for title in look.titles]
     write_contact_sheet(slices.numpy(), recipe, titles, path, columns=len(slices) // len(looks))
+
+
+def _shrink(path: Path) -> None:
+    """Makes a picture a quarter as large on disk."""
+    with Image.open(path) as image:
+        size = (round(image.width * SMALL), round(image.height * SMALL))
+        small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    # dithered, it would be no smaller
+    small.quantize(SMALL_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":
