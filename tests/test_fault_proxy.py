@@ -4,6 +4,7 @@ import http.client
 import json
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -158,6 +159,19 @@ def test_kept_objects_are_given_as_the_server_gives_them(s3: S3) -> None:
             counts = json.loads(answer.read())
         assert counts["requests"] == {"GET": 6}
     s3.restart()
+
+
+def test_counts_lose_nothing_when_many_go_at_once(s3: S3) -> None:
+    path = f"/{s3.bucket}/object"
+    assert request(s3.access, "PUT", path, body=BODY).status == 200
+    with FaultProxy(s3.endpoint, Faults(), seed=0) as proxy, ThreadPoolExecutor(16) as threads:
+        access = replace(s3.access, endpoint=proxy.endpoint)
+        for _ in range(2):
+            bodies = threads.map(lambda _: request(access, "GET", path).body, range(32))
+            assert set(bodies) == {BODY}
+            assert proxy.counts.sent_bytes == {"GET": 32 * len(BODY)}
+            proxy.reset_counts()
+            proxy.keep(path, {}, memoryview(BODY))
 
 
 def test_the_line_carries_no_more_than_it_may(s3: S3) -> None:

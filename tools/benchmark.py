@@ -5,17 +5,19 @@
     python -m tools.benchmark query
     python -m tools.benchmark plan
     python -m tools.benchmark read benchmark.source_root=data
+    python -m tools.benchmark remote
     python -m tools.benchmark build --help
 
 build: recordings into slices, against librosa in a notebook's loop. store-read: slices out of a
 store, against zarr-python, h5py, .npy files and np.memmap. query: an index of millions of rows.
-read: slices into training, against other loaders and formats. plan: epochs of millions of slices.
+read: slices into training, against other loaders and formats. remote: slices of a bucket
+into training, against other loaders, over a line with latency. plan: epochs of millions of slices.
 """
 
 import sys
 from collections.abc import Callable, Sequence
 
-from tools.benchmarks import build, plan, query, read, store_read
+from tools.benchmarks import build, plan, query, read, remote, store_read
 from tools.command import run
 
 BENCHMARKS: dict[str, Callable[[Sequence[str]], int]] = {
@@ -23,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[Sequence[str]], int]] = {
     "store-read": lambda argv: run(store_read.COMMAND, store_read.main, argv),
     "query": lambda argv: run(query.COMMAND, query.main, argv),
     "read": lambda argv: run(read.COMMAND, read.main, argv),
+    "remote": lambda argv: run(remote.COMMAND, remote.main, argv),
     "plan": lambda argv: run(plan.COMMAND, plan.main, argv),
 }
 

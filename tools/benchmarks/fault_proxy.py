@@ -278,13 +278,15 @@ class _Connection:
             return self._cut(RESET)
         kept = self._proxy.kept(request)
         if kept is not None and not fault:
-            counts.sent_bytes[request.kind] += await self._give(kept, request)
+            size = await self._give(kept, request)  # apart from adding, or others' would be lost
+            counts.sent_bytes[request.kind] += size
             return True
         if self._server is None:
             self._server = await self._proxy.connect()
         from_server, to_server = self._server
         to_server.write(request.raw)
-        counts.received_bytes[request.kind] += await self._pass_body(request, to_server)
+        size = await self._pass_body(request, to_server)
+        counts.received_bytes[request.kind] += size
         answer = await _Head.read(from_server)
         if fault == RESET:
             return self._cut(RESET)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tools.benchmarks.read_plans import ALL, ONE
 FOLDER = Path(__file__).parent / "ways"
 CELLS, STORE, SHARDS, COPY = "cells", "store", "shards", "copy"
 BOTH = (ONE, ALL)
+NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +125,12 @@ WAYS = (
 )
 
 
-def run_way(python: Path, spec: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+def run_way(
+    python: Path, spec: dict[str, Any], timeout_s: float, environment: Mapping[str, str] = NOTHING
+) -> dict[str, Any]:
     """Runs `ways/run_way.py` in an interpreter, outside the checkout; returns its result.
+
+    `environment` comes on top of this process's own.
 
     Raises StoreError, with the last line that it wrote, where it fails or takes too long.
     """
@@ -135,7 +141,13 @@ def run_way(python: Path, spec: dict[str, Any], timeout_s: float) -> dict[str, A
             [str(python), "-I", str(FOLDER / "run_way.py"), str(asked), str(answered)],
             cwd=elsewhere,
             # some leave locks and caches behind, in these places
-            env={**os.environ, **ONE_THREAD, "TMPDIR": elsewhere, "HOME": elsewhere},
+            env={
+                **os.environ,
+                **environment,
+                **ONE_THREAD,
+                "TMPDIR": elsewhere,
+                "HOME": elsewhere,
+            },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -1,5 +1,6 @@
 """LitData: chunks of 64 MB, not compressed."""
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -27,9 +28,22 @@ def write(cells: np.memmap[Any, Any], target: Path) -> None:
 
 def by_index(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
     """Random access to the samples of the plan."""
-    batch_size = about["batch_size"]
     samples = litdata.StreamingDataset(str(target), shuffle=False)
+    return _by_index(samples, about["batch_size"])
 
+
+def remote(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+    """Random access to the samples of the plan, out of chunks that it fetches from a bucket."""
+    samples = litdata.StreamingDataset(
+        about["url"],
+        cache_dir=str(target),
+        shuffle=False,
+        storage_options={"endpoint_url": os.environ["AWS_ENDPOINT_URL"]},
+    )
+    return _by_index(samples, about["batch_size"])
+
+
+def _by_index(samples: Any, batch_size: int) -> Callable[[np.ndarray, int], Batches]:
     def epoch(wanted: np.ndarray, _: int) -> Batches:
         for start in range(0, len(wanted), batch_size):
             found = [samples[number] for number in wanted[start : start + batch_size].tolist()]

@@ -13,6 +13,7 @@ import torch
 from datasets.reader import BatchReader, LoaderConfig
 from datasets.shard_index import open_shards
 from datasets.slice_source import SliceSource
+from storage.remote import RemoteConfig
 from storage.store import open_store
 from tools.benchmarks.read_plans import planner_of
 
@@ -38,6 +39,26 @@ def store(target: Path, about: dict[str, Any]) -> Epoch:
 def store_unchecked(target: Path, about: dict[str, Any]) -> Epoch:
     """The Zarr store, checksums off."""
     return _reader(open_store(str(target)), about, check=False)
+
+
+def remote_ranged(_: Path, about: dict[str, Any]) -> Epoch:
+    """Tar shards of a bucket, by ranged requests."""
+    return _remote(about, RemoteConfig(mode="ranged"))
+
+
+def remote_cached(target: Path, about: dict[str, Any]) -> Epoch:
+    """Tar shards of a bucket, whole, by way of the cache."""
+    return _remote(about, RemoteConfig(mode="cached", cache_dir=str(target)))
+
+
+def remote_auto(target: Path, about: dict[str, Any]) -> Epoch:
+    """Tar shards of a bucket, in the way that melbank chooses."""
+    return _remote(about, RemoteConfig(cache_dir=str(target)))
+
+
+def _remote(about: dict[str, Any], config: RemoteConfig) -> Epoch:
+    config.publish()
+    return _reader(open_shards(about["url"]), about, check=True)
 
 
 def _reader(source: SliceSource, about: dict[str, Any], *, check: bool) -> Epoch:

@@ -24,7 +24,10 @@ def by_index(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int],
     """Random access to the samples of the plan."""
     batch_size = about["batch_size"]
     samples = StreamingDataset(local=str(target), batch_size=batch_size, shuffle=False)
+    return _by_index(samples, batch_size)
 
+
+def _by_index(samples: Any, batch_size: int) -> Callable[[np.ndarray, int], Batches]:
     def epoch(wanted: np.ndarray, _: int) -> Batches:
         for start in range(0, len(wanted), batch_size):
             found = [samples[number] for number in wanted[start : start + batch_size].tolist()]
@@ -32,6 +35,15 @@ def by_index(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int],
             yield slices, np.array([sample["number"] for sample in found])
 
     return epoch
+
+
+def remote(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+    """Random access to the samples of the plan, out of shards that it fetches from a bucket."""
+    batch_size = about["batch_size"]
+    samples = StreamingDataset(
+        remote=about["url"], local=str(target), batch_size=batch_size, shuffle=False
+    )
+    return _by_index(samples, batch_size)
 
 
 def streamed(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:

@@ -15,8 +15,9 @@ import os
 import struct
 import sys
 import time
+import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,12 +32,12 @@ WARM_UP_S = 0.3
 
 
 def main(spec_file: str, result_file: str) -> None:
-    """Does what SPEC asks for: write, expect or read."""
+    """Does what SPEC asks for: write, expect, read or epochs."""
     bare_bytes = resident_bytes("VmRSS")
     spec = json.loads(Path(spec_file).read_text(encoding="utf-8"))
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
-    job = {"write": write, "expect": expect, "read": read}[spec["job"]]
+    job = {"write": write, "expect": expect, "read": read, "epochs": epochs}[spec["job"]]
     result = job(spec, bare_bytes)
     Path(result_file).write_text(json.dumps(result), encoding="utf-8")
 
@@ -85,6 +86,31 @@ def read(spec: dict[str, Any], bare_bytes: int) -> dict[str, Any]:
     return result
 
 
+def epochs(spec: dict[str, Any], _: int) -> dict[str, Any]:
+    """Measures the first epochs of the plans from nothing on: opening is in the first one.
+
+    What the proxy at `counts_url` has counted is taken behind each; what came is checked there.
+    """
+    way = getattr(load(spec), spec["function"])
+    rows = np.load(spec["rows"]) if spec["rows"] else None
+    cells = np.load(spec["cells"], mmap_mode="r")
+    results, epoch, first_batch_s = [], None, 0.0
+    for epoch_no, file in enumerate(spec["plans"]):
+        wanted, came = np.load(file), []
+        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        epoch = epoch or way(Path(spec["target"]), spec["about"])
+        for slices, numbers in epoch(wanted, epoch_no):
+            first_batch_s = first_batch_s or time.perf_counter() - wall_s
+            came.append((slices.clone(), numbers))
+        result = {"wall_s": time.perf_counter() - wall_s, "cpu_s": time.process_time() - cpu_s}
+        with urllib.request.urlopen(spec["counts_url"]) as answer:
+            result["counts"] = json.loads(answer.read())
+        if fingerprint_of(came, rows) != fingerprint(cells, wanted):
+            raise ValueError(f"what came in epoch {epoch_no} is not what was asked for")
+        results.append({**result, "num_slices": len(wanted)})
+    return {"first_batch_s": first_batch_s, "epochs": results}
+
+
 def warm_up(batches: Iterator[Batch]) -> None:
     """Takes the first batches, so that files are open and caches filled."""
     ends = time.perf_counter() + WARM_UP_S
@@ -100,10 +126,20 @@ def delivered(batches: Iterator[Batch], spec: dict[str, Any]) -> list[Any]:
     """The fingerprint of what came; refuses batches that are not as the others'."""
     rows = np.load(spec["rows"]) if spec["rows"] else None
     shape, dtype = tuple(spec["about"]["shape"]), spec["about"]["dtype"]
+
+    def alike() -> Iterator[Batch]:
+        for slices, numbers in batches:
+            if slices.shape[1:] != shape or str(slices.dtype) != f"torch.{dtype}":
+                raise ValueError(f"batches are {slices.dtype} {list(slices.shape)}")
+            yield slices, numbers
+
+    return fingerprint_of(alike(), rows)
+
+
+def fingerprint_of(batches: Iterable[Batch], rows: np.ndarray | None) -> list[int]:
+    """The fingerprint of batches; `rows` are those of all slices where rows are their numbers."""
     count, total = 0, 0
     for slices, numbers in batches:
-        if slices.shape[1:] != shape or str(slices.dtype) != f"torch.{dtype}":
-            raise ValueError(f"batches are {slices.dtype} {list(slices.shape)}")
         numbers = np.asarray(numbers) if rows is None else np.searchsorted(rows, numbers)
         for number, cells in zip(numbers.tolist(), slices.numpy(), strict=True):
             count, total = count + 1, total + of_one(number, cells)

@@ -1,9 +1,11 @@
 """webdataset: tars of .npy members, read from beginning to end."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import torch
 import webdataset as wds
@@ -41,6 +43,42 @@ def choose_first(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, i
     def epoch(wanted: np.ndarray, epoch_no: int) -> Batches:
         keys = _keys(wanted)
         samples = _open(target, epoch_no, select_files=lambda name: name.partition(".")[0] in keys)
+        samples = samples.shuffle(SHUFFLE_SLICES, seed=epoch_no).decode()
+        return _batches(samples, about["batch_size"])
+
+    return epoch
+
+
+def piped(_: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+    """Tars of a bucket as its manual has it, through curl; members chosen before decoding."""
+    return _choose_from([f"pipe:curl -s -f '{url}'" for url in about["urls"]], about)
+
+
+def piped_and_kept(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+    """The same, the tars kept on disk by its own `cache_dir`."""
+    urls = [f"pipe:curl -s -f '{url}'" for url in about["urls"]]
+    return _choose_from(urls, about, cache_dir=str(target))
+
+
+def opened(_: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+    """Tars of a bucket through fsspec, registered as the opener of s3:// URLs."""
+    options = {"endpoint_url": os.environ["AWS_ENDPOINT_URL"]}
+    wds.gopen_schemes["s3"] = lambda url, mode, _: fsspec.open(url, mode, **options).open()
+    return _choose_from([f"{about['url']}/{name}" for name in about["names"]], about)
+
+
+def _choose_from(
+    urls: list[str], about: dict[str, Any], **options: Any
+) -> Callable[[np.ndarray, int], Batches]:
+    def epoch(wanted: np.ndarray, epoch_no: int) -> Batches:
+        keys = _keys(wanted)
+        samples = wds.WebDataset(
+            urls,
+            shardshuffle=len(urls),
+            seed=epoch_no,
+            select_files=lambda name: name.partition(".")[0] in keys,
+            **options,
+        )
         samples = samples.shuffle(SHUFFLE_SLICES, seed=epoch_no).decode()
         return _batches(samples, about["batch_size"])
 

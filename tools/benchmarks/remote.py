@@ -1,0 +1,156 @@
+"""Measure reading from an object store, against other loaders.
+
+    python -m tools.benchmark remote --markdown docs/object-storage.md
+    python -m tools.benchmark remote benchmark.source_root=data benchmark.runs=3
+    python -m tools.benchmark remote benchmark.peers=[] benchmark.latencies_s=[0.1]
+
+One random slice of each recording, in batches of 64, two epochs, from nothing on: opening and the
+first batch count, caches begin empty. Slices are made, from real ones where benchmark.source_root
+is given, and put into a bucket of a real S3 server on this machine. Clients reach it through a
+proxy that adds latency to each request, carries benchmark.link_mb_s, and counts. It gives the
+objects' bytes itself: the server alone, made for tests, would be the slowest part of all. Each way
+in a process of its own, on one core. Five minutes; 2 GB of disk; peers are installed on first use.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from storage.errors import ConfigError, StoreError
+from storage.options import option
+from tools.bars import bar
+from tools.benchmarks.fault_proxy import Faults
+from tools.benchmarks.process import check_measurable
+from tools.benchmarks.read_slices import Material, Wanted, made_material
+from tools.benchmarks.read_ways import Way
+from tools.benchmarks.remote_report import RemoteKey, RemoteMeasurements, remote_parts
+from tools.benchmarks.remote_ways import REMOTE_PEERS, REMOTE_WAYS, Bucket
+from tools.benchmarks.report import Section, command_words, write_section
+from tools.command import Arguments, Command
+
+MB = 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteBenchmarkConfig:
+    """What is read, over which line, and how often."""
+
+    source_root: str = option("", "real recordings to make slices from; empty: drawn ones")
+    num_recordings: int = option(512, "recordings")
+    slices_per_recording: int = option(13, "slices of a recording, on average")
+    batch_size: int = option(64, "slices in a batch")
+    latencies_s: list[float] = field(
+        default_factory=lambda: [0.0, 0.03],
+        metadata={"help": "added to each request, s; one table each"},
+    )
+    link_mb_s: float = option(125.0, "what the line carries, MB/s; 0: whatever it can")
+    peers: list[str] = field(
+        default_factory=lambda: [*REMOTE_PEERS], metadata={"help": "the others to be measured"}
+    )
+    runs: int = option(2, "runs of each way, in turn; the tables have medians")
+    timeout_s: float = option(180.0, "longer than this no run may take, s")
+    env_dir: str = option("", "folder of the peers' environments; empty: ~/.cache/melbank/peers")
+    work_dir: str = option("", "folder for slices and copies; empty: the temporary one")
+    seed: int = option(0, "decides the slices and the draws")
+
+    def __post_init__(self) -> None:
+        for name in ("num_recordings", "slices_per_recording", "batch_size", "runs"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"benchmark.{name}={getattr(self, name)} must be at least 1")
+        if not self.timeout_s > 0:
+            raise ConfigError(f"benchmark.timeout_s={self.timeout_s:g} must be positive")
+        if min([self.link_mb_s, *self.latencies_s]) < 0:
+            raise ConfigError("benchmark.link_mb_s and latencies_s must not be negative")
+        for peer in self.peers:
+            if peer not in REMOTE_PEERS:
+                raise ConfigError(f"benchmark.peers: {peer} is none of {', '.join(REMOTE_PEERS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sections:
+    """What this command uses."""
+
+    benchmark: RemoteBenchmarkConfig = field(default_factory=RemoteBenchmarkConfig)
+
+
+COMMAND = Command(
+    doc=__doc__,
+    sections=Sections,
+    flags=(
+        ("--markdown", {"metavar": "FILE", "help": "write the result into its section of FILE"}),
+    ),
+)
+
+
+def main(config: Sections, arguments: Arguments) -> None:
+    """Measures all ways, prints the tables, writes what was asked for."""
+    check_measurable()
+    section = run_benchmark(config.benchmark)
+    print(section.text())
+    if arguments.markdown:
+        write_section(Path(arguments.markdown), section, command_words("remote", arguments))
+
+
+def run_benchmark(config: RemoteBenchmarkConfig) -> Section:
+    """All ways, as a section of the report."""
+    with TemporaryDirectory(dir=config.work_dir or None) as work:
+        wanted = Wanted(
+            dtype="uint8",
+            num_recordings=config.num_recordings,
+            slices_per_recording=config.slices_per_recording,
+            batch_size=config.batch_size,
+            seed=config.seed,
+        )
+        material = made_material(wanted, config.source_root, Path(work))
+        measurements = measure(config, material, Path(work))
+    return Section(
+        name="remote", title="Measured: over a line", parts=tuple(remote_parts(measurements))
+    )
+
+
+def measure(config: RemoteBenchmarkConfig, material: Material, work: Path) -> RemoteMeasurements:
+    """Uploads, then runs in turn, so that a change of the machine's mood meets all of them."""
+    ways = [way for way in REMOTE_WAYS if not way.peer or way.peer in config.peers]
+    found = RemoteMeasurements(
+        material=material,
+        ways=tuple(ways),
+        latencies_s=tuple(config.latencies_s),
+        link_mb_s=config.link_mb_s,
+        runs=config.runs,
+    )
+    opened = Bucket.opened(work, timeout_s=config.timeout_s, env_dir=config.env_dir)
+    with opened as bucket:
+        with bar("uploading", len(ways), "copies") as step:
+            for way in ways:
+                with noting_failures(found, way):
+                    bucket.add(way, material)
+                step(1)
+        turns = [
+            (latency_s, way)
+            for _ in range(config.runs)
+            for latency_s in config.latencies_s
+            for way in ways
+        ]
+        with bar("measuring", len(turns), "run") as step:
+            for latency_s, way in turns:
+                bucket.proxy.faults = Faults(
+                    latency_s=latency_s, link_bytes_s=config.link_mb_s * MB
+                )
+                if way not in found.failures:
+                    with noting_failures(found, way):
+                        result = bucket.run(way, material)
+                        key = RemoteKey(way=way, latency_s=latency_s)
+                        found.results.setdefault(key, []).append(result)
+                step(1)
+    return found
+
+
+@contextmanager
+def noting_failures(found: RemoteMeasurements, way: Way) -> Iterator[None]:
+    """What cannot be had or does not run stands in the report with its reason."""
+    try:
+        yield
+    except StoreError as error:
+        found.failures[way] = str(error)
