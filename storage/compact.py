@@ -9,9 +9,15 @@ from storage.builder_lock import builder_lock
 from storage.errors import StoreError
 from storage.manifest import Manifest
 from storage.objects import open_objects
+from storage.remote import is_remote
 from storage.tables import INDEX, PLANS, RECORDINGS, REJECTS, read_tables, table_name, table_numbers
 from storage.verify import shard_numbers
 from storage.zarr_shards import SLICES_PER_ZARR_SHARD, shard_name
+
+BROKEN_UPLOADS = (
+    "uploads in pieces that were broken off are in no listing, but are paid for: give the bucket a "
+    "lifecycle rule that aborts incomplete multipart uploads after a day"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +29,9 @@ class CompactReport:
     size_bytes: int
 
     def summary(self) -> str:
-        """One line for a person."""
-        return f"{self.url}: {self.num_objects:,} objects deleted, {self.size_bytes / 1e6:.1f} MB"
+        """One line for a person; another one about what no listing shows."""
+        line = f"{self.url}: {self.num_objects:,} objects deleted, {self.size_bytes / 1e6:.1f} MB"
+        return f"{line}\n{BROKEN_UPLOADS}" if is_remote(self.url) else line
 
 
 def compact_store(url: str) -> CompactReport:

@@ -27,6 +27,7 @@ from storage.errors import ConfigError, StoreError
 from storage.manifest import NAME as MANIFEST
 from storage.objects import open_objects
 from storage.part_job import PartJob, PartReport
+from storage.remote import RemoteConfig
 
 SCHEME = "dask://"
 CONNECT_S = 10.0
@@ -54,7 +55,9 @@ def build_on_cluster(
     """
     with _connected(executor) as client:
         pool = client.get_executor(pure=False)
-        left = {pool.submit(_build_here, _absolute(job)): job for job in jobs}
+        left = {
+            pool.submit(_build_here, _absolute(job), RemoteConfig.published()): job for job in jobs
+        }
         watch = _Watch(client=client, executor=executor, last_seen_s=time.monotonic())
         while left:
             watch.check()
@@ -166,8 +169,9 @@ def _absolute(job: PartJob) -> PartJob:
     )
 
 
-def _build_here(job: PartJob) -> PartReport:
-    """Runs on a worker."""
+def _build_here(job: PartJob, remote: RemoteConfig) -> PartReport:
+    """Runs on a worker, whose own environment has the credentials."""
+    remote.publish()
     from storage.part import build_part  # only workers need torch
 
     check_shared(job)

@@ -8,6 +8,7 @@
     |  |- ObjectMissingError(FileNotFoundError)   no object of that name
     |  |- RemoteError                   an object store refuses, or cannot do, what was asked
     |     |- AccessError(PermissionError)      it does not accept the credentials, or their rights
+    |     |- UnsupportedError(NotImplementedError) it knows no such request
     |     |- UnreachableError(ConnectionError) no answer, or none of use: later it may succeed
     |- ObjectExistsError(FileExistsError)   a create-only put met other bytes
     |- NonFiniteLossError               training met a loss that is no number (training/module.py)
@@ -47,6 +48,10 @@ class RemoteError(StoreError):
 
 class AccessError(RemoteError, PermissionError):
     """Credentials are missing, wrong or expired, or may not do this."""
+
+
+class UnsupportedError(RemoteError, NotImplementedError):
+    """An object store that knows no such request, or not with these conditions."""
 
 
 class UnreachableError(RemoteError, ConnectionError):

@@ -8,9 +8,10 @@ AWS_SESSION_TOKEN; GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT_NAME an
 AZURE_STORAGE_ACCOUNT_KEY; or whatever else obstore reads. AWS_ENDPOINT_URL, AWS_REGION and the
 section `remote` of a config name the server.
 
-The section reaches other processes through the environment too: the commands `publish` it as
-MELBANK_REMOTE, which processes that are started later inherit, and `storage.workers` hands
-`remote_environment()` to its workers, whenever their parent process was started.
+The section reaches other processes through the environment too: reading a config publishes it as
+MELBANK_REMOTE, which processes that are started later inherit; `storage.workers` hands
+`remote_environment()` to its workers. Dask workers get the section with their jobs, and have
+credentials in their own environment.
 """
 
 import json
@@ -18,7 +19,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -51,6 +52,8 @@ _SECRETS = ("key", "secret", "token", "password", "credential", "sas")
 _QUICK_RETRIES = 3  # by obstore itself, within a second or two; then `call` has patience
 _BACKOFF_S, _MAX_BACKOFF_S = 0.1, 5.0
 _WRITE_TIMEOUT_S = 600.0  # no byte comes back before the last one has gone up
+
+_reached: set[str] = set()  # the servers that have answered this process
 
 Result = TypeVar("Result")
 
@@ -114,7 +117,9 @@ class RemoteConfig:
 
     def publish(self) -> None:
         """Makes this the config of this process and of those that it starts."""
-        os.environ[VARIABLE] = json.dumps(asdict(self))
+        os.environ.pop(VARIABLE, None)
+        if self != RemoteConfig():
+            os.environ[VARIABLE] = json.dumps(asdict(self))
 
     @classmethod
     def published(cls) -> "RemoteConfig":
@@ -130,7 +135,7 @@ class RemoteConfig:
 class Remote:
     """An opened URL: obstore's store, and the prefix of the keys below the URL.
 
-    `endpoint` is the server as messages name it; `answered` is empty until it has said anything.
+    `endpoint` is the server as messages name it.
     """
 
     url: str
@@ -140,11 +145,15 @@ class Remote:
     bucket: str
     endpoint: str
     config: RemoteConfig
-    answered: list[bool] = field(default_factory=list)
 
     def key(self, name: str) -> str:
         """The key of an object below the URL."""
         return f"{self.prefix}/{name}".strip("/")
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether TLS would notice a byte that changed on its way."""
+        return not self.endpoint.startswith("http://")
 
     def describe(self, name: str) -> str:
         """An object's whole URL, for messages."""
@@ -153,8 +162,8 @@ class Remote:
     def call(self, name: str, request: Callable[[str], Result]) -> Result:
         """Does a request for the key of `name`, repeated while repeating may help.
 
-        Raises what `explain` makes of failures. A server that nobody has ever reached is given
-        up at once: its address is most likely wrong.
+        Raises what `explain` makes of failures. A server that has never answered this process is
+        given up at once: its address is most likely wrong.
         """
         end = time.monotonic() + self.config.timeout_s
         attempt = 0
@@ -162,26 +171,22 @@ class Remote:
             try:
                 result = request(self.key(name))
             except AlreadyExistsError:
-                self._note_answer()
+                _reached.add(self.endpoint)
                 raise
-            except (BaseError, OSError) as error:
+            except (BaseError, OSError, NotImplementedError) as error:
                 problem = explain(error, self, name)
                 if not isinstance(problem, UnreachableError):
-                    self._note_answer()
+                    _reached.add(self.endpoint)
                     raise problem from None  # the cause would show what is signed
                 wait_s = backoff_s(attempt)
-                is_lost = not self.answered and is_wrong_address(error)
+                is_lost = self.endpoint not in _reached and is_wrong_address(error)
                 if is_lost or time.monotonic() + wait_s > end:
                     raise problem from None
             else:
-                self._note_answer()
+                _reached.add(self.endpoint)
                 return result
             time.sleep(wait_s)
             attempt += 1
-
-    def _note_answer(self) -> None:
-        if not self.answered:
-            self.answered.append(True)
 
 
 def is_remote(url: str) -> bool:
@@ -189,10 +194,8 @@ def is_remote(url: str) -> bool:
     return "://" in url and not url.startswith("file://")
 
 
-def check_url(url: str) -> None:
-    """Raises ConfigError, which does not repeat them, on a URL with credentials or of no use."""
-    if not is_remote(url):
-        return
+def check_bare(url: str) -> None:
+    """Raises ConfigError, which does not repeat them, on a URL with credentials in it."""
     parts = urlsplit(url)
     if parts.username or parts.password or parts.query or parts.fragment:
         shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -201,6 +204,14 @@ def check_url(url: str) -> None:
             "and records; give them in the environment, such as AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, and the URL alone"
         )
+
+
+def check_url(url: str) -> None:
+    """Raises ConfigError on a URL with credentials, of another kind, or of no folder."""
+    if not is_remote(url):
+        return
+    check_bare(url)
+    parts = urlsplit(url)
     if parts.scheme not in SCHEMES:
         raise ConfigError(
             f"{url}: {parts.scheme}:// is not known; there are "
@@ -223,6 +234,13 @@ def check_no_credentials(section: Mapping[Any, Any]) -> None:
 def remote_environment() -> dict[str, str]:
     """The variables that another process needs to reach what this one does."""
     return {name: value for name, value in os.environ.items() if name.startswith(_VARIABLES)}
+
+
+def adopt_environment(variables: Mapping[str, str]) -> None:
+    """In another process: reaches what the process of these variables reaches, and no more."""
+    for name in remote_environment().keys() - variables.keys():
+        del os.environ[name]
+    os.environ.update(variables)
 
 
 def open_remote(url: str, *, writing: bool = False) -> Remote:
@@ -251,7 +269,13 @@ def open_remote(url: str, *, writing: bool = False) -> Remote:
             },
         },
     }
-    store, endpoint = _open_store(parts.scheme, parts.netloc, config, common)
+    try:
+        store, endpoint = _open_store(parts.scheme, parts.netloc, config, common)
+    except BaseError as error:
+        reason = str(error).splitlines()[0].rpartition(" error: ")[2]
+        raise ConfigError(
+            f"{url} cannot be opened ({reason}): check the environment variables for it"
+        ) from None
     return Remote(
         url=url.rstrip("/"),
         store=store,

@@ -14,6 +14,7 @@ from storage.errors import (
     RemoteError,
     StoreError,
     UnreachableError,
+    UnsupportedError,
 )
 
 _STATUS = re.compile(r"status code: (\d{3})|status: (\d{3}),")
@@ -61,6 +62,8 @@ def explain(error: Exception, remote: Opened, name: str) -> StoreError:
         return AccessError(
             f"{url}: no credentials: set the environment variables {_credentials(remote)}"
         )
+    if isinstance(error, NotImplementedError):
+        return UnsupportedError(f"{url}: {remote.endpoint} is not asked for such a thing")
     if not status:
         return _no_answer(text, remote, url)
     if code in ("NoSuchBucket", "InvalidBucketName", "ContainerNotFound"):
@@ -70,11 +73,17 @@ def explain(error: Exception, remote: Opened, name: str) -> StoreError:
         )
     if code in ("AuthorizationHeaderMalformed", "PermanentRedirect") or status in (301, 307):
         return _wrong_region(text, remote, url)
+    if code == "NoSuchUpload":
+        return UnreachableError(f"{url}: {remote.endpoint} has lost an upload in pieces: try later")
     if status in (401, 403):
         return _refused(code, status, remote, url)
     if status == 404:
         return ObjectMissingError(f"{url} is missing: there is no such object at {remote.endpoint}")
-    if (status >= 500 and status != 501) or status in (408, 429):
+    if status == 501 or code == "NotImplemented":
+        return UnsupportedError(f"{url}: {remote.endpoint} knows no such request ({status} {code})")
+    if status == 416:
+        return StoreError(f"{url} ends before the bytes that were asked for: it is not whole")
+    if status >= 500 or status in (408, 409, 429):
         return UnreachableError(
             f"{url}: {remote.endpoint} answers {_shown(status, code)} again and again: it is "
             "overloaded or out of order; try later"

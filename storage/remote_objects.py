@@ -18,9 +18,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, NotSupportedError
+from obstore.exceptions import AlreadyExistsError
 
-from storage.errors import ObjectExistsError, ObjectMissingError, RemoteError, StoreError
+from storage.errors import (
+    ObjectExistsError,
+    ObjectMissingError,
+    RemoteError,
+    StoreError,
+    UnsupportedError,
+)
 from storage.remote import WEB, Remote, open_remote
 
 LISTINGS = {"catalog.json": "objects", "shards.json": "files"}  # of a server that cannot list
@@ -139,7 +145,7 @@ class RemoteObjects:
             pages = obstore.list(self.remote.store, key or None)
             return {entry["path"][start:]: entry["size"] for page in pages for entry in page}
 
-        found = sorted(self.remote.call(folder, list_all).items())
+        found = sorted(self._agreed(folder, list_all).items())
         return {name: size for name, size in found if "/." not in f"/{name}"}
 
     def put(self, name: str, data: bytes) -> None:
@@ -147,12 +153,19 @@ class RemoteObjects:
         self._put(name, data)
 
     def put_new(self, name: str, data: bytes) -> None:
-        """Puts an object that must not exist yet; raises ObjectExistsError on other bytes."""
-        if self.exists(name) or not self._create(name, data):
-            self._check_equal(name, data)
+        """Puts an object that must not exist yet; raises ObjectExistsError on other bytes.
+
+        What came of it is looked at even so: not every server that knows conditional puts keeps
+        two at the same instant apart.
+        """
+        if not self.exists(name):
+            self._create(name, data)
+        self._check_equal(name, data)
 
     def put_file(self, name: str, path: Path) -> None:
         """Puts a local file, in pieces where it is large."""
+        if not path.is_file():
+            raise StoreError(f"{path} cannot be read: there is no such file")
         self._put(name, path)
 
     def delete(self, name: str) -> None:
@@ -173,7 +186,7 @@ class RemoteObjects:
             paths = [*found["common_prefixes"], *(entry["path"] for entry in found["objects"])]
             return [path.rstrip("/").rpartition("/")[2] for path in paths]
 
-        names = self.remote.call("", list_top)
+        names = self._agreed("", list_top)
         return sorted(name for name in names if not name.startswith("."))
 
     def check_writable(self) -> None:
@@ -229,6 +242,15 @@ class RemoteObjects:
         self._has_bucket = True
         return head
 
+    def _agreed(self, name: str, request: Callable[[str], Any]) -> Any:
+        """What a listing shows; over plain http, which guards nothing, what two in a row show."""
+        found = self.remote.call(name, request)
+        for _ in range(0 if self.remote.is_guarded else _READ_AGAIN):
+            before, found = found, self.remote.call(name, request)
+            if before == found:
+                break
+        return found
+
     def _put(self, name: str, data: bytes | Path) -> None:
         def put(key: str) -> None:
             obstore.put(
@@ -241,26 +263,20 @@ class RemoteObjects:
 
         self._writer.call(name, put)
 
-    def _create(self, name: str, data: bytes) -> bool:
-        """Puts an object unless there is one; returns whether there was none.
-
-        Servers that know no conditional put are told from others once; with them, two writers at
-        the same instant would have to meet in the time between `exists` and this.
-        """
+    def _create(self, name: str, data: bytes) -> None:
+        """Puts an object unless there is one; servers that cannot are told from others once."""
 
         def create(key: str) -> None:
             obstore.put(self._writer.store, key, data, mode="create")
 
         if self._creates:
             try:
-                self._writer.call(name, create)
-            except AlreadyExistsError:
-                return False
-            except (NotSupportedError, NotImplementedError):
+                with suppress(AlreadyExistsError):
+                    self._writer.call(name, create)
+            except UnsupportedError:
                 self._creates = False
         if not self._creates:
             self._put(name, data)
-        return True
 
     def _check_equal(self, name: str, data: bytes) -> None:
         head = self._head(name)

@@ -22,6 +22,7 @@ from typing import Any, Generic, TypeVar
 from storage.dask_cluster import build_on_cluster, check_cluster
 from storage.errors import StoreError
 from storage.part_job import PartJob, PartReport
+from storage.remote import adopt_environment, remote_environment
 
 MAX_POOLS = 4
 LOCAL = "local"
@@ -115,7 +116,10 @@ def _run_pool(
     context = _context(work.module)
     with _listening(context, on_slices) as queue:
         pool = ProcessPoolExecutor(
-            min(workers, len(jobs)), mp_context=context, initializer=_begin, initargs=(queue,)
+            min(workers, len(jobs)),
+            mp_context=context,
+            initializer=_begin,
+            initargs=(queue, remote_environment()),
         )
         try:
             ready = iter(jobs.items())
@@ -160,9 +164,10 @@ def _listening(context: BaseContext, on_slices: OnSlices) -> Iterator["SimpleQue
         queue.close()
 
 
-def _begin(queue: "SimpleQueue[int]") -> None:
-    """First thing in a worker process."""
+def _begin(queue: "SimpleQueue[int]", variables: dict[str, str]) -> None:
+    """First thing in a worker process, which is a child of a server started long before."""
     global _progress
+    adopt_environment(variables)
     _progress = queue
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()

@@ -6,9 +6,10 @@ that no section has is an error with a hint.
 """
 
 import difflib
+import re
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from storage.errors import ConfigError
 from storage.options import option
+from storage.remote import RemoteConfig, check_bare, check_no_credentials
 
 DEFAULT_CONFIG = "configs/base.yaml"
 SECTIONS = (
@@ -49,24 +51,34 @@ SECTIONS = (
     "ablation",
     "export_npy",
     "sync",
+    "remote",
 )
 SHORT_KEYS = {"executor": "build.executor"}  # on the command line
+
+_URL = re.compile(r"^\w+://\S+$")
 
 Section = TypeVar("Section")
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoreSection:
-    """A command that uses a store."""
+class RemoteSection:
+    """A command that may reach object stores."""
 
-    store: str = option("data/store", "folder of the store")
+    remote: RemoteConfig = field(default_factory=RemoteConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardsSection:
+class StoreSection(RemoteSection):
+    """A command that uses a store."""
+
+    store: str = option("data/store", "folder of the store, or its URL: s3://bucket/store")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardsSection(RemoteSection):
     """A command that uses tar shards."""
 
-    shards: str = option("data/shards", "folder of the tar shards")
+    shards: str = option("data/shards", "folder of the tar shards, or its URL: s3://bucket/shards")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +96,17 @@ class SeedSection:
 
 
 def load_config(sections: type[Section], file: str, overrides: Sequence[str] = ()) -> Section:
-    """The command's sections from a YAML file and `a.b=value` words; ConfigError with a hint."""
+    """The command's sections from a YAML file and `a.b=value` words; ConfigError with a hint.
+
+    The section `remote` is published to all that opens URLs in this process and its children.
+    """
     used = {entry.name for entry in fields(sections)}  # type: ignore[arg-type]  # a dataclass
+    for word in overrides:
+        _check_secrets(word.partition("=")[2])
     given = _read_yaml(file)
     given.merge_with(_read_words(overrides, used))
+    _check_secrets(OmegaConf.to_container(given))
+    check_no_credentials(given.get("remote") or {})
     unknown = [str(name) for name in given if name not in (*SECTIONS, *used)]
     if unknown:
         raise ConfigError(f"{unknown[0]}: no such section{_hint(unknown[0], SECTIONS)}")
@@ -105,7 +124,18 @@ def load_config(sections: type[Section], file: str, overrides: Sequence[str] = (
         raise ConfigError(_one_line(error)) from error
     if not isinstance(config, sections):
         raise ConfigError(f"--config {file} is not a mapping of sections")
+    if isinstance(config, RemoteSection):
+        config.remote.publish()
     return config
+
+
+def _check_secrets(value: Any) -> None:
+    """Raises ConfigError on URLs with credentials, before any message or record shows them."""
+    if isinstance(value, dict):
+        for entry in value.values():
+            _check_secrets(entry)
+    elif isinstance(value, str) and _URL.match(value):
+        check_bare(value)
 
 
 def _read_yaml(file: str) -> DictConfig:
