@@ -19,12 +19,14 @@ from torch import Tensor
 
 from datasets.augment_level import (
     BackgroundMixConfig,
+    EqualizerConfig,
     GainConfig,
     LowPassConfig,
     NoiseConfig,
     add_noise,
     change_gain,
     cut_highs,
+    equalize,
     mix_background,
 )
 from datasets.augment_mix import (
@@ -61,6 +63,7 @@ class AugmentConfig:
     time_shift: TimeShiftConfig = field(default_factory=TimeShiftConfig)
     background: BackgroundMixConfig = field(default_factory=BackgroundMixConfig)
     low_pass: LowPassConfig = field(default_factory=LowPassConfig)
+    equalizer: EqualizerConfig = field(default_factory=EqualizerConfig)
     gain: GainConfig = field(default_factory=GainConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     in_augment: InAugmentConfig = field(default_factory=InAugmentConfig)
@@ -77,6 +80,7 @@ AUGMENTATIONS: dict[str, Callable[[Samples, Draws, Any], Samples]] = {
     "time_shift": shift_time,
     "background": mix_background,
     "low_pass": cut_highs,
+    "equalizer": equalize,
     "gain": change_gain,
     "noise": add_noise,
     "in_augment": paste_patches,

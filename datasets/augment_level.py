@@ -1,4 +1,4 @@
-"""Augmentations of the level: gain, noise, background, low-pass. Targets stay.
+"""Augmentations of the level: gain, noise, background, low-pass, equaliser. Targets stay.
 
 Shapes: B samples, M mel bands, T frames. Cells are dB, scaled: 1 is the slice maximum, 0 is
 `top_db` below it.
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from datasets.samples import Draws, Samples, check_fractions, check_not_negative
 from storage.errors import ConfigError
@@ -68,6 +69,24 @@ class LowPassConfig:
         check_not_negative("low_pass", slope_db=self.slope_db)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EqualizerConfig:
+    """A smooth curve of gain over the bands: another microphone, another distance, other ground.
+
+    The linear type of FilterAugment (Nam, Kim, Park 2022), with bands of equal width.
+    """
+
+    p: float = option(0.0, "probability per sample")
+    max_db: float = option(6.0, "largest gain up or down, dB")
+    points: int = option(4, "points over the mel bands whose gains are drawn; lines join them")
+
+    def __post_init__(self) -> None:
+        check_fractions("equalizer", p=self.p)
+        check_not_negative("equalizer", max_db=self.max_db)
+        if self.points < 2:
+            raise ConfigError(f"augment.equalizer.points={self.points} must be at least 2")
+
+
 def change_gain(samples: Samples, draws: Draws, config: GainConfig) -> Samples:
     """Adds up to `max_db` up or down; values stay in [0, 1]."""
     chosen, amount = draws.uniform(2).unbind(1)
@@ -116,11 +135,31 @@ def cut_highs(samples: Samples, draws: Draws, config: LowPassConfig) -> Samples:
     cutoff_B1 = (config.min_fraction + place * (1 - config.min_fraction))[:, None]
     fall_BM = (band_M - cutoff_B1).clamp(min=0) * 10 * config.slope_db / samples.top_db
     lower_BMT = mel_BMT - fall_BM[:, :, None]
-    loss_B11 = mel_BMT.amax((1, 2), keepdim=True) - lower_BMT.amax((1, 2), keepdim=True)
     take_B11 = (chosen < config.p)[:, None, None]
-    return samples._replace(
-        mel_BMT=torch.where(take_B11, (lower_BMT + loss_B11).clamp(0, 1), mel_BMT)
+    return samples._replace(mel_BMT=torch.where(take_B11, _as_loud(lower_BMT, mel_BMT), mel_BMT))
+
+
+def equalize(samples: Samples, draws: Draws, config: EqualizerConfig) -> Samples:
+    """Adds to each band what a line through drawn points says, up to `max_db` up or down.
+
+    The result is relative to its own maximum again.
+    """
+    numbers = draws.uniform(1 + config.points)
+    mel_BMT = samples.mel_BMT
+    gain_B1P = (2 * numbers[:, None, 1:] - 1) * config.max_db / samples.top_db
+    gain_B1M = functional.interpolate(
+        gain_B1P, size=mel_BMT.shape[1], mode="linear", align_corners=True
     )
+    take_B11 = (numbers[:, 0] < config.p)[:, None, None]
+    return samples._replace(
+        mel_BMT=torch.where(take_B11, _as_loud(mel_BMT + gain_B1M.mT, mel_BMT), mel_BMT)
+    )
+
+
+def _as_loud(changed_BMT: Tensor, mel_BMT: Tensor) -> Tensor:
+    """Changed slices, each with the maximum that it had before; values stay in [0, 1]."""
+    loss_B11 = mel_BMT.amax((1, 2), keepdim=True) - changed_BMT.amax((1, 2), keepdim=True)
+    return (changed_BMT + loss_B11).clamp(0, 1)
 
 
 def _power(mel_BMT: Tensor, top_db: float) -> Tensor:

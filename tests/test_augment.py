@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from datasets.augment import AUGMENTATIONS, Augment, AugmentConfig
 from datasets.augment_level import (
     BackgroundMixConfig,
+    EqualizerConfig,
     GainConfig,
     LowPassConfig,
     NoiseConfig,
@@ -24,6 +25,7 @@ ALWAYS = {
     "time_shift": TimeShiftConfig(p=1.0),
     "background": BackgroundMixConfig(p=1.0),
     "low_pass": LowPassConfig(p=1.0),
+    "equalizer": EqualizerConfig(p=1.0),
     "gain": GainConfig(p=1.0),
     "noise": NoiseConfig(p=1.0),
     "in_augment": InAugmentConfig(p=1.0),
@@ -358,6 +360,20 @@ def test_low_pass_leaves_the_loudest_cell_that_remains_at_the_top():
     torch.testing.assert_close(filtered.amax((1, 2)), torch.ones(50))
 
 
+def test_the_equalizer_adds_lines_between_points_and_keeps_the_maximum():
+    num, mels, points = 400, 31, 4
+    slices = torch.full((num, mels, 3), 0.6)
+    config = AugmentConfig(equalizer=EqualizerConfig(p=1.0, max_db=8.0, points=points))
+    equalized, _ = run(config, (slices, torch.ones(num, 1), *samples(num)[2:]))
+    torch.testing.assert_close(equalized.amax((1, 2)), torch.full((num,), 0.6))
+    curve_db = (equalized[:, :, 0] - 0.6) * TOP_DB
+    bends = curve_db.diff(n=2, dim=1).abs() > 1e-3
+    places = set(bends.any(0).nonzero().flatten().tolist())
+    assert places == {9, 19}  # bands 10 and 20, the two points between the ends
+    assert -16.0 <= curve_db.min() < -12.0
+    assert torch.equal(equalized[:, :, 0], equalized[:, :, 2])
+
+
 def test_masks_are_bars_of_bounded_size_filled_with_one_value():
     num, mels, frames = 300, 20, 40
     batch = (torch.full((num, mels, frames), 0.5), torch.ones(num, 1), *samples(num)[2:])
@@ -409,6 +425,7 @@ def test_uniform_numbers_are_uniform_and_independent():
         (lambda: XYMaskConfig(time_masks=-1), "augment.xy_mask.time_masks"),
         (lambda: TimeShiftConfig(max_fraction=2), "augment.time_shift.max_fraction"),
         (lambda: LowPassConfig(slope_db=-1), "augment.low_pass.slope_db must not be negative"),
+        (lambda: EqualizerConfig(points=1), "augment.equalizer.points=1 must be at least 2"),
         (lambda: CutMixConfig(max_fraction=1.1), "augment.cutmix.max_fraction"),
         (lambda: ResizeMixConfig(min_side=0.9), "augment.resize_mix.min_side=0.9 is more than"),
         (lambda: InAugmentConfig(patches=0), "augment.in_augment.patches=0"),
@@ -422,6 +439,7 @@ def test_uniform_numbers_are_uniform_and_independent():
         "masks",
         "fraction",
         "slope",
+        "points",
         "stretch",
         "side",
         "patches",
