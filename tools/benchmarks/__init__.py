@@ -6,6 +6,8 @@
 * `read`: slices into training, against other loaders. `ways` has one module for each way of
   keeping and reading slices; `read_ways` lists and runs them, `read_environments` installs peers,
   `read_slices` and `read_plans` say what is read, `page_cache` makes it cold, `read_report` tables
+* `remote`: slices out of a bucket, against other loaders; `remote_ways` lists, uploads and runs
+  them, `remote_report` tables
 * `plan`: epochs of millions of slices; `plan_run` is what its subprocesses run
 * `query`: an index of millions of rows, made by `synthetic_index`
 * `s3_server`: a real S3 server on loopback, which the tests use too, `swift_process` what it runs;

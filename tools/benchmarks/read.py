@@ -12,9 +12,6 @@ real ones where benchmark.source_root is given. An hour for all; copies take 13 
 """
 
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +24,13 @@ from tools.benchmarks.process import check_measurable
 from tools.benchmarks.read_environments import PEERS, python_of
 from tools.benchmarks.read_plans import ALL, ONE, TASKS
 from tools.benchmarks.read_report import COLD, WARM, Copy, Key, Measurements, sections_parts
-from tools.benchmarks.read_slices import Material, Wanted, given_material, made_material
+from tools.benchmarks.read_slices import (
+    Material,
+    Wanted,
+    given_material,
+    made_material,
+    work_folder,
+)
 from tools.benchmarks.read_ways import (
     CELLS,
     COPY,
@@ -128,7 +131,7 @@ def run_benchmark(config: Sections, *, plot: bool) -> Section:
     parts: list[Table | str] = []
     given = config.store is not None or config.shards is not None
     dtypes = [""] if given else config.benchmark.dtypes
-    with _work_folder(config.benchmark.work_dir) as work:
+    with work_folder(config.benchmark.work_dir) as work:
         for dtype in dtypes:
             folder = work / (dtype or "given")
             folder.mkdir()
@@ -288,11 +291,3 @@ def _material(config: Sections, dtype: str, folder: Path) -> Material:
     if dtype == "float32":
         wanted = replace(wanted, num_recordings=max(1, wanted.num_recordings // FLOAT32_SHARE))
     return made_material(wanted, chosen.source_root, folder)
-
-
-@contextmanager
-def _work_folder(work_dir: str) -> Iterator[Path]:
-    if work_dir and not Path(work_dir).is_dir():
-        raise ConfigError(f"benchmark.work_dir={work_dir}: there is no such folder")
-    with tempfile.TemporaryDirectory(dir=work_dir or None, prefix="melbank-") as folder:
-        yield Path(folder)

@@ -4,26 +4,26 @@
     python -m tools.benchmark remote benchmark.source_root=data benchmark.runs=3
     python -m tools.benchmark remote benchmark.peers=[] benchmark.latencies_s=[0.1]
 
-One random slice of each recording, in batches of 64, two epochs, from nothing on: opening and the
-first batch count, caches begin empty. Slices are made, from real ones where benchmark.source_root
-is given, and put into a bucket of a real S3 server on this machine. Clients reach it through a
-proxy that adds latency to each request, carries benchmark.link_mb_s, and counts. It gives the
-objects' bytes itself: the server alone, made for tests, would be the slowest part of all. Each way
-in a process of its own, on one core. Five minutes; 2 GB of disk; peers are installed on first use.
+One random slice of each recording, in batches of 64, up to six epochs, from nothing on: opening and
+the first batch count, caches begin empty. Slices are made, from real ones where
+benchmark.source_root is given, and put into a bucket of a real S3 server on this machine. Clients
+reach it through a proxy that adds latency to each request, carries benchmark.link_mb_s, and counts.
+It gives the objects' bytes itself: the server, made for tests, would be the slowest part of all.
+Each way in a process of its own, on one core. Eight minutes and 2 GB of disk; peers are installed
+on first use.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from storage.errors import ConfigError, StoreError
 from storage.options import option
 from tools.bars import bar
 from tools.benchmarks.fault_proxy import Faults
 from tools.benchmarks.process import check_measurable
-from tools.benchmarks.read_slices import Material, Wanted, made_material
+from tools.benchmarks.read_slices import Material, Wanted, made_material, work_folder
 from tools.benchmarks.read_ways import Way
 from tools.benchmarks.remote_report import RemoteKey, RemoteMeasurements, remote_parts
 from tools.benchmarks.remote_ways import REMOTE_PEERS, REMOTE_WAYS, Bucket
@@ -95,7 +95,7 @@ def main(config: Sections, arguments: Arguments) -> None:
 
 def run_benchmark(config: RemoteBenchmarkConfig) -> Section:
     """All ways, as a section of the report."""
-    with TemporaryDirectory(dir=config.work_dir or None) as work:
+    with work_folder(config.work_dir) as work:
         wanted = Wanted(
             dtype="uint8",
             num_recordings=config.num_recordings,
@@ -103,8 +103,8 @@ def run_benchmark(config: RemoteBenchmarkConfig) -> Section:
             batch_size=config.batch_size,
             seed=config.seed,
         )
-        material = made_material(wanted, config.source_root, Path(work))
-        measurements = measure(config, material, Path(work))
+        material = made_material(wanted, config.source_root, work)
+        measurements = measure(config, material, work)
     return Section(
         name="remote", title="Measured: over a line", parts=tuple(remote_parts(measurements))
     )

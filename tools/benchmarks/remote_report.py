@@ -1,7 +1,7 @@
 """What the runs of `remote` say: medians for each latency, and the targets."""
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -11,16 +11,17 @@ from tools.benchmarks.remote_ways import RANGED
 from tools.benchmarks.report import Table
 
 MB = 1e6
+SHOWN_EPOCHS = (1, 2, 6)
 TIMES_PEER, USEFUL_TIMES, FIRST_BATCH_S, TARGET_LATENCY_S = 3.0, 1.15, 2.0, 0.03
 
 EXPLANATION = (
     "Each run in a process of its own, held to one core, from nothing on: no local copies, opening "
-    "and its requests in the first epoch and in the time to the first batch; imports are not. The "
-    "second epoch draws other slices and finds what the first one has left. Every way reads its "
-    "own copy of the same slices, in its usual shard size; what arrived was compared with what was "
-    "asked for, and the proxy counted requests and the bytes of their answers. Bytes are shown as "
-    "times those of the slices delivered. A way that cannot pick slices reads all of them; only "
-    "the wanted ones are counted."
+    "and its requests in the first epoch and in the time to the first batch; imports are not. Each "
+    "epoch draws other slices and finds what those before have left; `-` where it would have "
+    "begun after more than 15 s. Every way reads its own copy of the same slices, in its usual "
+    "shard size; what arrived was compared with what was asked for, and the proxy counted requests "
+    "and the bytes of their answers, shown as times those of the slices delivered. A way that "
+    "cannot pick slices reads all of them; only the wanted ones are counted."
 )
 
 
@@ -43,11 +44,10 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteMedians:
-    """Medians over runs: of the first batch, and of both epochs."""
+    """Medians over runs: of the first batch, and of each epoch that all runs have come to."""
 
     first_batch_s: float
-    first: Epoch
-    second: Epoch
+    epochs: tuple[Epoch, ...]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,11 +73,9 @@ class RemoteMeasurements:
 
 
 def _medians(runs: list[dict[str, Any]], slice_bytes: int) -> RemoteMedians:
-    firsts, seconds = zip(*(_epochs(run, slice_bytes) for run in runs), strict=True)
     return RemoteMedians(
         first_batch_s=statistics.median(run["first_batch_s"] for run in runs),
-        first=_median(firsts),
-        second=_median(seconds),
+        epochs=tuple(map(_median, zip(*(_epochs(run, slice_bytes) for run in runs), strict=False))),
     )
 
 
@@ -124,44 +122,48 @@ def remote_parts(found: RemoteMeasurements) -> Iterator[Table | str]:
 
 
 def _table(medians: dict[Way, RemoteMedians]) -> Table:
+    shown = ", ".join(f"{epoch}." for epoch in SHOWN_EPOCHS)
     return Table(
         columns=(
-            "",
+            f"epochs {shown}",
             "first batch, s",
             "samples/s",
-            "2nd epoch",
             "requests per slice",
-            "2nd epoch",
             "bytes, times useful",
-            "2nd epoch",
         ),
         rows=tuple(
             (
                 way.title,
                 f"{one.first_batch_s:.2f}",
-                *(f"{epoch.slices_per_s:,.0f}" for epoch in (one.first, one.second)),
-                *(f"{epoch.requests:.3f}" for epoch in (one.first, one.second)),
-                *(f"{epoch.bytes_times:.2f}" for epoch in (one.first, one.second)),
+                _cell(f"{epoch.slices_per_s:,.0f}" for epoch in one.epochs),
+                _cell(f"{epoch.requests:.2f}" for epoch in one.epochs),
+                _cell(f"{epoch.bytes_times:.2f}" for epoch in one.epochs),
             )
             for way, one in medians.items()
         ),
     )
 
 
+def _cell(epochs: Iterable[str]) -> str:
+    """The epochs that are shown, as far as they were measured."""
+    told = list(epochs)
+    return " / ".join(told[epoch - 1] if epoch <= len(told) else "-" for epoch in SHOWN_EPOCHS)
+
+
 def targets(medians: dict[Way, RemoteMedians]) -> Iterator[str]:
     """What was to be reached, and whether it is."""
     ours = {way.title: one for way, one in medians.items() if not way.peer}
-    peers = {way.title: one.first.slices_per_s for way, one in medians.items() if way.peer}
+    peers = {way.title: one.epochs[0].slices_per_s for way, one in medians.items() if way.peer}
     if ours and peers:
         name = max(peers, key=lambda title: peers[title])
-        best = max(one.first.slices_per_s for one in ours.values())
+        best = max(one.epochs[0].slices_per_s for one in ours.values())
         times = best / peers[name]
         yield (
             f"{_met(times >= TIMES_PEER)}: {times:.1f} times the samples/s of {name} in the first "
             f"epoch, to be at least {TIMES_PEER:g}."
         )
     if RANGED in ours:
-        times = ours[RANGED].first.bytes_times
+        times = ours[RANGED].epochs[0].bytes_times
         yield (
             f"{_met(times <= USEFUL_TIMES)}: {times:.2f} times the useful bytes in ranged mode, to "
             f"be at most {USEFUL_TIMES:g}; opening is in it."
