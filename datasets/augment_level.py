@@ -4,6 +4,7 @@ Shapes: B samples, M mel bands, T frames. Cells are dB, scaled: 1 is the slice m
 `top_db` below it.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -164,4 +165,4 @@ def _as_loud(changed_BMT: Tensor, mel_BMT: Tensor) -> Tensor:
 
 def _power(mel_BMT: Tensor, top_db: float) -> Tensor:
     """Power relative to the slice maximum."""
-    return 10 ** ((mel_BMT - 1) * (top_db / 10))
+    return ((mel_BMT - 1) * (top_db / 10 * math.log(10))).exp()  # a third of the time of 10**x

@@ -3,7 +3,9 @@
 Shapes: B samples, M mel bands, T frames.
 """
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,12 +93,17 @@ def mask_xy(samples: Samples, draws: Draws, config: XYMaskConfig) -> Samples:
     mel_BMT = samples.mel_BMT
     num_time, num_mel = config.time_masks, config.mel_masks
     numbers = draws.uniform(1 + 2 * num_time + 2 * num_mel)
-    chosen_B11 = (numbers[:, 0] < config.p)[:, None, None]
+    chosen_B1 = numbers[:, :1] < config.p
     time, mel = numbers[:, 1 : 1 + 2 * num_time], numbers[:, 1 + 2 * num_time :]
     under_BT = _under_bars(time, mel_BMT.shape[2], config.time_max_fraction)
     under_BM = _under_bars(mel, mel_BMT.shape[1], config.mel_max_fraction)
-    under_BMT = (under_BT[:, None, :] | under_BM[:, :, None]) & chosen_B11
-    return samples._replace(mel_BMT=mel_BMT.masked_fill(under_BMT, config.fill))
+    # As floats: a third of the time of a mask over all cells, and a cell times 1 is the same cell.
+    free_B1T = (~under_BT | ~chosen_B1)[:, None, :].float()
+    free_BM1 = (~under_BM | ~chosen_B1)[:, :, None].float()
+    covered_BMT = mel_BMT * free_B1T * free_BM1
+    if config.fill:
+        covered_BMT = covered_BMT + config.fill * (1 - free_B1T * free_BM1)
+    return samples._replace(mel_BMT=covered_BMT)
 
 
 def paste_patches(samples: Samples, draws: Draws, config: InAugmentConfig) -> Samples:
@@ -106,8 +113,9 @@ def paste_patches(samples: Samples, draws: Draws, config: InAugmentConfig) -> Sa
     patch moves only a little over mel bands: there, another place would be another pitch.
     """
     chosen_B11 = (draws.uniform(1) < config.p)[:, :, None]
-    source_BMT = mel_BMT = samples.mel_BMT
-    _, num_mels, num_frames = mel_BMT.shape
+    _, num_mels, num_frames = samples.mel_BMT.shape
+    source_BN = samples.mel_BMT.flatten(1)  # N: all cells of a slice
+    mel_BN = source_BN.clone()
     for numbers_B8 in draws.uniform(1 + 8 * config.patches)[:, 1:].chunk(config.patches, dim=1):
         height, width, mel, move, time, target, turn, level = numbers_B8.unbind(1)
         span = config.max_fraction - config.min_fraction
@@ -118,17 +126,21 @@ def paste_patches(samples: Samples, draws: Draws, config: InAugmentConfig) -> Sa
         to_mel_B = (from_mel_B + move_B.long()).clamp(min=0).minimum(num_mels - height_B)
         from_time_B = (time * (num_frames - width_B + 1)).long()
         to_time_B = (target * (num_frames - width_B + 1)).long()
-        mel_BM, inside_BM = _stretch(from_mel_B, to_mel_B, height_B, num_mels)
-        time_BT, inside_BT = _stretch(from_time_B, to_time_B, width_B, num_frames)
-        back_BT = (2 * from_time_B + width_B - 1)[:, None] - time_BT
-        time_BT = torch.where((turn < 0.5)[:, None] & inside_BT, back_BT, time_BT)
-        patch_BMT = source_BMT.gather(1, mel_BM[:, :, None].expand_as(source_BMT))
-        patch_BMT = patch_BMT.gather(2, time_BT[:, None, :].expand_as(source_BMT))
+        mels = _Stretch.of(from_mel_B, to_mel_B, height_B, num_mels, config.max_fraction)
+        times = _Stretch.of(from_time_B, to_time_B, width_B, num_frames, config.max_fraction)
+        back_BN = (2 * from_time_B + width_B - 1)[:, None] - times.source_BN
+        turned_BN = (turn < 0.5)[:, None] & times.inside_BN
+        time_BN = torch.where(turned_BN, back_BN, times.source_BN)
+        origin_BHW = mels.source_BN[:, :, None] * num_frames + time_BN[:, None, :]
+        patch_BHW = source_BN.gather(1, origin_BHW.flatten(1)).view_as(origin_BHW)
         gain_B11 = ((2 * level - 1) * config.max_db / samples.top_db)[:, None, None]
-        patch_BMT = (patch_BMT + gain_B11).clamp(0, 1)
-        inside_BMT = inside_BM[:, :, None] & inside_BT[:, None, :] & chosen_B11
-        mel_BMT = torch.where(inside_BMT, patch_BMT, mel_BMT)
-    return samples._replace(mel_BMT=mel_BMT)
+        place_BHW = mels.place_BN[:, :, None] * num_frames + times.place_BN[:, None, :]
+        place_BN = place_BHW.flatten(1)
+        inside_BHW = mels.inside_BN[:, :, None] & times.inside_BN[:, None, :] & chosen_B11
+        there_BHW = mel_BN.gather(1, place_BN).view_as(patch_BHW)
+        pasted_BHW = torch.where(inside_BHW, (patch_BHW + gain_B11).clamp(0, 1), there_BHW)
+        mel_BN.scatter_(1, place_BN, pasted_BHW.flatten(1))
+    return samples._replace(mel_BMT=mel_BN.view_as(samples.mel_BMT))
 
 
 def _under_bars(numbers: Tensor, size: int, max_fraction: float) -> Tensor:
@@ -141,9 +153,26 @@ def _under_bars(numbers: Tensor, size: int, max_fraction: float) -> Tensor:
     return over.any(dim=1)
 
 
-def _stretch(from_B: Tensor, to_B: Tensor, size_B: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Where each cell of an axis comes from, int64 [B, length], and whether it is pasted over."""
-    cell = torch.arange(length, device=to_B.device)
-    offset_BN = cell - to_B[:, None]
-    inside_BN = (offset_BN >= 0) & (offset_BN < size_B[:, None])
-    return torch.where(inside_BN, from_B[:, None] + offset_BN, cell), inside_BN
+class _Stretch(NamedTuple):
+    """N cells of one axis with the place of a patch among them, int64 [B, N]; no cell comes twice.
+
+    N is the size of the largest patch, so that all samples have equally many.
+    """
+
+    place_BN: Tensor
+    source_BN: Tensor  # where each cell comes from
+    inside_BN: Tensor  # bool: whether it is pasted over
+
+    @classmethod
+    def of(
+        cls, from_B: Tensor, to_B: Tensor, size_B: Tensor, length: int, max_fraction: float
+    ) -> "_Stretch":
+        """The stretch of patches of `size` cells that are moved along an axis of `length`."""
+        largest = min(length, math.ceil(max_fraction * length) + 1)
+        place_BN = to_B.clamp(max=length - largest)[:, None] + torch.arange(
+            largest, device=to_B.device
+        )
+        offset_BN = place_BN - to_B[:, None]
+        inside_BN = (offset_BN >= 0) & (offset_BN < size_B[:, None])
+        source_BN = torch.where(inside_BN, from_B[:, None] + offset_BN, place_BN)
+        return cls(place_BN, source_BN, inside_BN)

@@ -6,18 +6,21 @@
     python -m tools.benchmark plan
     python -m tools.benchmark read benchmark.source_root=data
     python -m tools.benchmark remote
+    python -m tools.benchmark augment store=data/demo/store
+    python -m tools.benchmark step store=data/demo/store
     python -m tools.benchmark build --help
 
 build: recordings into slices, against librosa in a notebook's loop. store-read: slices out of a
 store, against zarr-python, h5py, .npy files and np.memmap. query: an index of millions of rows.
 read: slices into training, against other loaders and formats. remote: slices of a bucket
 into training, against other loaders, over a line with latency. plan: epochs of millions of slices.
+augment: what each augmentation adds to a training step. step: what reading adds to it.
 """
 
 import sys
 from collections.abc import Callable, Sequence
 
-from tools.benchmarks import build, plan, query, read, remote, store_read
+from tools.benchmarks import augment, build, plan, query, read, remote, step, store_read
 from tools.command import run
 
 BENCHMARKS: dict[str, Callable[[Sequence[str]], int]] = {
@@ -27,6 +30,8 @@ BENCHMARKS: dict[str, Callable[[Sequence[str]], int]] = {
     "read": lambda argv: run(read.COMMAND, read.main, argv),
     "remote": lambda argv: run(remote.COMMAND, remote.main, argv),
     "plan": lambda argv: run(plan.COMMAND, plan.main, argv),
+    "augment": lambda argv: run(augment.COMMAND, augment.main, argv),
+    "step": lambda argv: run(step.COMMAND, step.main, argv),
 }
 
 

@@ -19,6 +19,7 @@ import polars as pl
 from datasets.background import BackgroundPlan
 from datasets.slice_source import SOURCE, SliceSource, own_rows
 from storage.errors import ConfigError
+from storage.recipe import Recipe
 from training.config import TrainingConfig
 from training.experiment import (
     SCORES,
@@ -28,6 +29,7 @@ from training.experiment import (
     write_settings,
 )
 from training.fold import FoldRun, train_fold
+from training.memory import keep_freed_memory
 from training.metrics import Scores
 from training.module import ModuleConfig
 from training.pictures import write_confusion, write_curves
@@ -70,6 +72,8 @@ def train_folds(
     split = split_recordings(source, config)
     behind = _background_plan(background, config)
     fold_data(source, split, split.train_folds[0], config).planner()  # or say now why not
+    if machine.accelerator.value == "cpu":
+        keep_freed_memory()
     experiment = share_experiment(config.experiment, resume)
     first = is_first_rank()
     say = say if first else _say_nothing
@@ -114,6 +118,18 @@ def train_folds(
     return report
 
 
+def module_config(config: TrainingConfig, recipe: Recipe) -> ModuleConfig:
+    """The sections that are for the Lightning module."""
+    return ModuleConfig(
+        loss=config.loss,
+        optimizer=config.optimizer,
+        augment=config.augment,
+        output=config.model.output,
+        seed=config.seed,
+        top_db=recipe.top_db,
+    )
+
+
 def _background_plan(
     background: SliceSource | None, config: TrainingConfig
 ) -> BackgroundPlan | None:
@@ -138,19 +154,11 @@ def _fold_run(
     experiment: Experiment,
     machine: Machine,
 ) -> FoldRun:
-    module = ModuleConfig(
-        loss=config.loss,
-        optimizer=config.optimizer,
-        augment=config.augment,
-        output=config.model.output,
-        seed=config.seed,
-        top_db=source.recipe.top_db,
-    )
     return FoldRun(
         experiment=experiment,
         machine=machine,
         model=config.model,
-        module=module,
+        module=module_config(config, source.recipe),
         averaging=config.averaging,
         trainer=config.trainer,
         labels=split.labels,

@@ -1,4 +1,4 @@
-"""Memory between folds: giving it back, and measuring what is left."""
+"""Memory of the host: kept from step to step, given back and measured between folds."""
 
 import ctypes
 import gc
@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 
 MB = 1e6
+KEPT_BYTES = 1 << 28
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,18 @@ class MemoryLeft:
         """In MB; `820+35` where there is something on a GPU."""
         gpu = f"+{self.gpu_bytes / MB:.0f}" if self.gpu_bytes else ""
         return f"{self.host_bytes / MB:.0f}{gpu}"
+
+
+def keep_freed_memory() -> None:
+    """Lets the next tensors have the pages of those that are gone, up to 256 MB, instead of the
+    system: of a training step on a CPU, fresh pages took a quarter of the time.
+
+    For the whole process; without glibc it does nothing. `release_memory` gives them back.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
 
 
 def release_memory() -> MemoryLeft:

@@ -82,13 +82,7 @@ class SliceModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss of the augmented batch; raises NonFiniteLossError."""
-        targets = _targets(batch)
-        background = None if batch.background is None else to_unit(batch.background)
-        slices, targets = self._augment(
-            to_unit(batch.slices), targets, batch.epoch, batch.position, background
-        )
-        losses = self._loss(self.model(slices).logits, targets)
-        check_finite(losses, batch)
+        losses = self.training_losses(batch)
         loss = losses.mean()
         self.log(
             "train_loss",
@@ -99,6 +93,17 @@ class SliceModule(pl.LightningModule):
             sync_dist=True,
         )
         return loss
+
+    def training_losses(self, batch: Batch) -> Tensor:
+        """The loss of each sample of the augmented batch, float [B]; NonFiniteLossError."""
+        targets = _targets(batch)
+        background = None if batch.background is None else to_unit(batch.background)
+        slices, targets = self._augment(
+            to_unit(batch.slices), targets, batch.epoch, batch.position, background
+        )
+        losses = self._loss(self.model(slices).logits, targets)
+        check_finite(losses, batch)
+        return losses
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keeps the probabilities of the batch for the scores of the epoch."""

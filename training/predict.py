@@ -51,7 +51,7 @@ def predict(
     rows, recording_no = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     found = [np.empty((0, model.head.out_features), np.float32)]
     embeddings = [np.empty((0, model.embedding_size), np.float32)]
-    with torch.inference_mode(), _autocast(device, precision):
+    with torch.inference_mode(), autocast(device, precision):
         for batch in batches:
             if not len(batch.rows):
                 continue
@@ -143,7 +143,8 @@ def target_lists() -> pl.Expr:
     return pl.concat_list("primary_label", rest).list.unique(maintain_order=True)
 
 
-def _autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Computes inside the block in what `precision`, in Lightning's words, stands for."""
     if precision not in AUTOCAST:
         return nullcontext()
     return torch.autocast(device.type, AUTOCAST[precision])

@@ -9,6 +9,8 @@
 * `remote`: slices out of a bucket, against other loaders; `remote_ways` lists, uploads and runs
   them, `remote_report` tables
 * `plan`: epochs of millions of slices; `plan_run` is what its subprocesses run
+* `augment`, `step`: what augmentation and reading add to a training step, which `train_step` takes;
+  `gpu_trace` watches a GPU meanwhile
 * `query`: an index of millions of rows, made by `synthetic_index`
 * `s3_server`: a real S3 server on loopback, which the tests use too, `swift_process` what it runs;
   `fault_proxy` stands in front of it, `s3_requests` speaks to it
