@@ -25,9 +25,10 @@ from datasets.shard_format import (
     pax_head,
     sample_key,
 )
-from storage.extents import ExtentReader, Extents
+from storage.extents import Extents
 from storage.objects import digest, open_objects
 from storage.recipe import Recipe
+from storage.slice_reader import SliceReader
 from storage.tables import encode_table
 from storage.workers import OnSlices
 
@@ -115,7 +116,7 @@ def _member(name: str, size_bytes: int) -> tarfile.TarInfo:
 
 def _read_slices(job: ShardJob, on_slices: OnSlices) -> Iterator[tuple[dict[str, Any], bytes]]:
     """The lines of the shard, each with the cells of its slice."""
-    with ExtentReader() as reader:
+    with SliceReader() as reader:
         for start in range(0, len(job.lines), _BATCH_SLICES):
             lines = job.lines[start : start + _BATCH_SLICES]
             out = np.empty((len(lines), *job.recipe.slice_shape), job.recipe.dtype)
