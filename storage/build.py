@@ -181,10 +181,24 @@ class _Build:
             new_slices += self._finish_open_plan()
             self._probe_again(pending)
         settle(self.objects, read_state(self.objects), self.source, self.wanted, self.catalog)
+        self._meet_others()
         for number in table_numbers(self.objects, PLANS):  # all done: nothing is left to go on with
             self.objects.delete(table_name(PLANS, number))
         self._put_catalog()
         return new_slices
+
+    def _meet_others(self) -> None:
+        """Makes heads and catalogue cover what other builds have done meanwhile.
+
+        On an object store nothing keeps them away; each knows its own parts only, and the last
+        word must not be that of one alone.
+        """
+        plans = read_tables(self.objects, PLANS, table_numbers(self.objects, PLANS))
+        self._grow_array(max((part.end_shard for part in part_ranges(plans)), default=0))
+        if Catalog.read(self.objects).entries != self.catalog.entries:
+            self.catalog = Catalog()
+            for part in table_numbers(self.objects, INDEX):
+                self.catalog.note_part(self.objects, part)
 
     def _pending(self) -> pl.DataFrame:
         return pending_recordings(self.wanted, read_state(self.objects), twice=self.twice)
