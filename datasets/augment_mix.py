@@ -68,8 +68,7 @@ def mix_up(samples: Samples, draws: Draws, config: MixupConfig) -> Samples:
     partner_B = partners(place)
     table = _beta_table(config.alpha, chosen.device)
     weight_B = torch.where(chosen < config.p, table[(amount * len(table)).long()], 1.0)
-    mel_BMT, weight_B11 = samples.mel_BMT, weight_B[:, None, None]
-    mixed_BMT = mel_BMT * weight_B11 + mel_BMT[partner_B] * (1 - weight_B11)
+    mixed_BMT = samples.mel_BMT[partner_B].lerp_(samples.mel_BMT, weight_B[:, None, None])
     return _shared(samples, mixed_BMT, 1 - weight_B, partner_B)
 
 

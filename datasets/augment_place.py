@@ -100,7 +100,7 @@ def mask_xy(samples: Samples, draws: Draws, config: XYMaskConfig) -> Samples:
     # As floats: a third of the time of a mask over all cells, and a cell times 1 is the same cell.
     free_B1T = (~under_BT | ~chosen_B1)[:, None, :].float()
     free_BM1 = (~under_BM | ~chosen_B1)[:, :, None].float()
-    covered_BMT = mel_BMT * free_B1T * free_BM1
+    covered_BMT = (mel_BMT * free_B1T).mul_(free_BM1)
     if config.fill:
         covered_BMT = covered_BMT + config.fill * (1 - free_B1T * free_BM1)
     return samples._replace(mel_BMT=covered_BMT)
