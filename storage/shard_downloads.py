@@ -102,13 +102,18 @@ class ShardDownloads:
             except StoreError as error:
                 _log.info("not cached: %s", error)
             except OSError as error:
-                self._broken = True
-                _log.warning(
-                    "%s takes no more shards (%s): slices are read by ranged requests instead; "
-                    "free space, or set remote.cache_dir",
-                    self._cache.folder,
-                    error.strerror,
-                )
+                self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        """The cache cannot be written: says so once."""
+        if not self._broken:
+            self._broken = True
+            _log.warning(
+                "%s takes no more shards (%s): slices are read by ranged requests instead; free "
+                "space, or set remote.cache_dir",
+                self._cache.folder,
+                error.strerror,
+            )
 
     async def _fill(self, claim: ShardClaim, url: str, version: _Version) -> None:
         begins = iter(range(0, version.size_bytes, PIECE_BYTES))
@@ -130,6 +135,7 @@ class ShardDownloads:
         if await _ask_version(url, self._fetcher) != version:
             raise StoreError(f"{url} was replaced meanwhile")
         claim.commit()
+        self._not_before_s.pop(url)
 
 
 @lru_cache(maxsize=4)

@@ -7,6 +7,8 @@ cells = store.read([5, 3, 5])       # by row, in that order
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
@@ -14,7 +16,7 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from storage.errors import RemoteError, StoreError
+from storage.errors import DamageError, RemoteError, StoreError
 from storage.extents import ZSTD_CRC32C, Extents, find_rows
 from storage.late_join import late_join
 from storage.manifest import Manifest
@@ -33,6 +35,8 @@ from storage.zarr_shards import (
     shard_name,
 )
 
+_INDEXES_AT_ONCE = 32  # of zarr shards in an object store
+
 RECORDING_NO = "#recording_no"  # no column of a csv is called that
 
 
@@ -43,19 +47,34 @@ class ShardIndexes:
     objects: Objects
     known: dict[int, np.ndarray] = field(default_factory=dict)
 
-    def edges(self, shard_no: int) -> np.ndarray:
-        """Where the chunks of a zarr shard begin and the last one ends, bytes, [1025]."""
-        if shard_no not in self.known:
-            name = shard_name(shard_no)
-            url = self.objects.describe(name)
-            try:
-                tail = self.objects.tail(name, INDEX_BYTES)
-            except RemoteError:
-                raise
-            except StoreError as error:
-                raise StoreError(f"{error}: run tools.verify --repair") from error
-            self.known[shard_no] = chunk_edges(decode_index(tail, url), url)
-        return self.known[shard_no]
+    def edges(self, shard_nos: Sequence[int]) -> np.ndarray:
+        """Where the chunks of n zarr shards begin and the last one ends, bytes, [n, 1025]."""
+        unknown = [shard_no for shard_no in shard_nos if shard_no not in self.known]
+        if len(unknown) > 1 and is_remote(self.objects.url):
+            with ThreadPoolExecutor(min(_INDEXES_AT_ONCE, len(unknown))) as threads:
+                found = list(threads.map(self._read, unknown))
+        else:
+            found = [self._read(shard_no) for shard_no in unknown]
+        self.known.update(zip(unknown, found, strict=True))
+        edges = [self.known[shard_no] for shard_no in shard_nos]
+        return np.array(edges).reshape(-1, SLICES_PER_ZARR_SHARD + 1)
+
+    def _read(self, shard_no: int) -> np.ndarray:
+        """Reads one index; again where it has changed, perhaps only on its way."""
+        with suppress(DamageError):
+            return self._read_once(shard_no)
+        return self._read_once(shard_no)
+
+    def _read_once(self, shard_no: int) -> np.ndarray:
+        name = shard_name(shard_no)
+        url = self.objects.describe(name)
+        try:
+            tail = self.objects.tail(name, INDEX_BYTES)
+        except RemoteError:
+            raise
+        except StoreError as error:
+            raise StoreError(f"{error}: run tools.verify --repair") from error
+        return chunk_edges(decode_index(tail, url), url)
 
 
 class Store:
@@ -137,8 +156,7 @@ class Store:
         places = find_rows(self._rows, rows, self.url)
         shard_of_row, place = np.divmod(rows, SLICES_PER_ZARR_SHARD)
         shards, object_no = np.unique(shard_of_row, return_inverse=True)
-        edges = [self._shards.edges(shard_no) for shard_no in shards.tolist()]
-        table = np.array(edges).reshape(-1, SLICES_PER_ZARR_SHARD + 1)
+        table = self._shards.edges(shards.tolist())
         offset = table[object_no, place].astype(np.int64)
         return Extents(
             objects=tuple(self.objects.describe(shard_name(int(shard_no))) for shard_no in shards),
