@@ -2,18 +2,20 @@
 
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
-def prefetch(items: Iterator[T], depth: int) -> Generator[T, None, None]:
+def prefetch(
+    items: Iterator[T], depth: int, interrupt: Callable[[], None] = lambda: None
+) -> Generator[T, None, None]:
     """Yields the items in order while a thread makes up to `depth` of them ahead.
 
     An exception of `items` is raised here, in its place. Closing the generator, or dropping it,
-    stops the thread and waits for it; nothing runs before the first item is asked for. A depth of
-    0 uses no thread.
+    stops the thread and waits for it, once `interrupt` has ended what `items` itself waits for;
+    nothing runs before the first item is asked for. A depth of 0 uses no thread.
     """
     if depth == 0:
         yield from items
@@ -27,6 +29,7 @@ def prefetch(items: Iterator[T], depth: int) -> Generator[T, None, None]:
             del item  # so that a buffer that the consumer has let go is free
     finally:
         queue.close()
+        interrupt()
         if thread.ident is not None:  # else interrupted before it ran; it ends by itself
             thread.join()
 

@@ -73,6 +73,10 @@ class CarefulReader:
         """Whether more should be asked for ahead, beyond the next batch."""
         return self._extents.wants_more
 
+    def interrupt(self) -> None:
+        """Ends, from another thread, a reading that waits for an object store."""
+        self._extents.interrupt()
+
     def will_need(self, extents: Extents) -> None:
         """Asks for these slices ahead of `read`."""
         self._extents.will_need(extents)

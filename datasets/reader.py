@@ -136,9 +136,12 @@ class BatchReader:
         """
         # torch publishes no type for is_initialized
         device = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+        config = self._config
+        files = CarefulReader(check=config.check, max_bad=config.max_bad, bad=self.bad)
         batches = prefetch(
-            self._read(self._current_plan(), numbers, self._epoch, device),
-            self._config.prefetch_batches if ahead else 0,
+            self._read(self._current_plan(), numbers, self._epoch, files, device),
+            config.prefetch_batches if ahead else 0,
+            files.interrupt,
         )
         self._running.add(batches)
         return batches
@@ -231,16 +234,17 @@ class BatchReader:
         return self._plan
 
     def _read(
-        self, plan: EpochPlan, numbers: range, epoch: int, device: int | None
+        self,
+        plan: EpochPlan,
+        numbers: range,
+        epoch: int,
+        files: CarefulReader,
+        device: int | None,
     ) -> Iterator[Batch]:
         """Reads batches by number; runs in the background thread."""
-        config = self._config
         if device is not None:
             torch.cuda.set_device(device)  # a thread begins on device 0
-        with (
-            self._pool(pinned=device is not None) as pool,
-            CarefulReader(check=config.check, max_bad=config.max_bad, bad=self.bad) as files,
-        ):
+        with self._pool(pinned=device is not None) as pool, files:
             reading = Reading(plan=plan, epoch=epoch, files=files, buffers=pool)
             requests = self._maker.requests(reading, map(self._share.bounds, numbers))
             ahead: deque[Request] = deque()

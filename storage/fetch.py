@@ -18,14 +18,14 @@ from urllib.parse import unquote, urlsplit
 import obstore
 from obstore.exceptions import BaseError
 
-from storage.errors import UnreachableError
+from storage.errors import StoreError, UnreachableError
 from storage.pace import Pace
 from storage.remote import Remote, RemoteConfig, backoff_s, open_remote, remote_environment
 from storage.remote_errors import explain
 
 Answer = TypeVar("Answer")
 
-_OVERDUE_S = 1.0  # at least; else so many times what the slowest answer took
+_OVERDUE_S = 2.0  # at least; else so many times what the slowest answer took
 _OVERDUE = 4
 _ASKED_AT_ONCE = 3
 
@@ -69,15 +69,16 @@ class Fetcher:
         async with self._slots:
             give_up_s = time.monotonic() + self.config.timeout_s
             attempt = 0
+            problem: StoreError = UnreachableError(
+                f"{remote.describe(key)}: {remote.endpoint} gave no answer in "
+                f"{self.config.timeout_s:g} s: check the network, or raise remote.timeout_s"
+            )
             while True:
                 try:
                     async with asyncio.timeout(give_up_s - time.monotonic()):
                         return await self._ask(ask)
                 except TimeoutError:
-                    raise UnreachableError(
-                        f"{remote.describe(key)}: {remote.endpoint} gave no answer in "
-                        f"{self.config.timeout_s:g} s: check the network, or raise remote.timeout_s"
-                    ) from None
+                    raise problem from None
                 except (BaseError, OSError) as error:
                     problem = explain(error, remote, key)
                     wait_s = backoff_s(attempt)

@@ -74,6 +74,7 @@ class RemoteReader:
         self._files = ExtentReader(check=check, open_file=self._open)
         self._announced: dict[int, _Announced] = {}  # by the id of the extents, which it holds
         self._ahead_bytes = 0
+        self._waited_for: set[Future[_Arrived]] = set()
 
     @property
     def wants_more(self) -> bool:
@@ -92,6 +93,11 @@ class RemoteReader:
         self._announced.clear()
         self._ahead_bytes = 0
         self.release_files()
+
+    def interrupt(self) -> None:
+        """Ends, from another thread, what waits for an answer: CancelledError there."""
+        for arrived in list(self._waited_for):
+            arrived.cancel()
 
     def release_files(self) -> None:
         """Closes what is open on this machine; it is opened again when needed."""
@@ -117,9 +123,9 @@ class RemoteReader:
         announced = self._announced.pop(id(extents), None)
         if announced is not None:
             self._ahead_bytes -= announced.num_bytes
-            arrived = announced.arrived.result()
+            arrived = self._wait(announced.arrived)
         else:
-            arrived = background_loop().submit(self._gather(extents)).result()
+            arrived = self._wait(background_loop().submit(self._gather(extents)))
         self._fetcher.pace.note_read(int(extents.length.sum()), time.monotonic())
         bad = self._decode(extents, arrived, out) if len(arrived.ranged) else {}
         if len(arrived.cached):
@@ -141,6 +147,13 @@ class RemoteReader:
             )
             for position, reason in sorted(bad.items())
         ]
+
+    def _wait(self, arrived: "Future[_Arrived]") -> _Arrived:
+        self._waited_for.add(arrived)
+        try:
+            return arrived.result()
+        finally:
+            self._waited_for.discard(arrived)
 
     def _open(self, name: str) -> int:
         """A descriptor of a local file, or of a cached shard."""
@@ -226,7 +239,7 @@ class RemoteReader:
             answers = await asyncio.gather(*fetches)
             return _Arrived(cached=alone[:0], ranged=alone, merged=merged, answers=answers)
 
-        bad = self._decode(some, background_loop().submit(fetch_all()).result(), cells)
+        bad = self._decode(some, self._wait(background_loop().submit(fetch_all())), cells)
         out[places] = cells
         return {int(places[position]): reason for position, reason in bad.items()}
 

@@ -45,6 +45,11 @@ class SliceReader:
         if self._remote is not None:
             self._remote.close()
 
+    def interrupt(self) -> None:
+        """Ends, from another thread, a reading that waits for an object store: CancelledError."""
+        if self._remote is not None:
+            self._remote.interrupt()
+
     def release_files(self) -> None:
         """Closes the files, so that they are opened anew; requests go on."""
         self._local.close()

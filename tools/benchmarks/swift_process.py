@@ -52,6 +52,9 @@ proxy-server
 use = egg:swift#proxy
 account_autocreate = true
 allow_account_management = true
+# A busy process answers itself late: that is no reason to do without its one disk for a minute.
+conn_timeout = 10
+error_suppression_limit = 1000000
 [filter:catch_errors]
 use = egg:swift#catch_errors
 [filter:gatekeeper]
