@@ -9,7 +9,8 @@ A short tour, in the order in which a recording passes through:
 * `part_plan`, `part`, `workers`, `dask_cluster`, `build`: which recordings are built together, the
   building of one part and its commit, the processes, the machines, the whole; `state`, `settle`:
   what is there, what must go
-* `objects`, `zarr_shards`, `tables`, `manifest`, `catalog`: what lies on disk, byte by byte
+* `objects`, `remote`, `remote_objects`, `remote_errors`: a folder or a bucket, the same questions
+* `zarr_shards`, `tables`, `manifest`, `catalog`: what lies on disk, byte by byte
 * `store`, `extents`, `sql`: reading it again; `npy_export`: writing it as others want it
 
 This layer knows nothing of folds, batches or models.

@@ -263,5 +263,5 @@ def crc32c(data: Any) -> int:
 def local_path(url: str) -> Path:
     """The path behind a local URL; raises StoreError on a remote one."""
     if "://" in url and not url.startswith("file://"):
-        raise StoreError(f"{url}: only local paths can be opened")
+        raise StoreError(f"{url}: this has to be a folder of this machine, not a URL")
     return Path(url.removeprefix("file://"))

@@ -54,6 +54,8 @@ def explain(error: Exception, remote: Opened, name: str) -> StoreError:
     """The error that a person can act on."""
     text = str(error)
     url = remote.describe(name)
+    if isinstance(error, OSError) and error.errno is not None:  # of this machine
+        return StoreError(f"{url} cannot be copied here ({error.strerror}): check TMPDIR")
     found = _STATUS.search(text)
     status = int(found[1] or found[2]) if found else 0
     match = _CODE.search(text)

@@ -16,6 +16,7 @@ import polars as pl
 from storage import features
 from storage.errors import ConfigError
 from storage.options import option
+from storage.remote import is_remote
 
 AUDIO_ENDINGS = (".ogg", ".oga", ".opus", ".mp3", ".flac", ".wav", ".aif", ".aiff", ".au", ".w64")
 LABEL_COLUMNS = ("primary_label", "secondary_labels", "filename")
@@ -53,6 +54,11 @@ class SourceConfig:
     npy_layout: str = option("stem", "its folders are named by: stem (of the filename) or id")
 
     def __post_init__(self) -> None:
+        if is_remote(self.root):
+            raise ConfigError(
+                f"source.root={self.root}: recordings are read from a folder of this machine; copy "
+                "them there first. The store itself may be in a bucket"
+            )
         if self.id not in ("stem", "filename"):
             raise ConfigError(f"source.id={self.id} is neither stem nor filename")
         check_layout(self.npy_layout)
