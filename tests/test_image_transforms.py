@@ -177,7 +177,7 @@ def test_the_missing_package_is_named_with_its_extra(monkeypatch):
 
 def test_the_library_is_kept_from_the_network_and_not_loaded_unless_it_is_wanted():
     code = (
-        "import os, sys, training.split\n"
+        "import os, sys, datasets.augment\n"
         "from datasets.image_transforms import ImageTransforms\n"
         "assert 'albumentations' not in sys.modules\n"
         "ImageTransforms([{'name': 'RandomGamma'}], seed=0, slice_shape=(8, 8))\n"
