@@ -22,10 +22,11 @@ from storage.store_sync import STORE
 from storage.sync import SetKind, SyncConfig, sync
 from tools.bars import bar
 from tools.command import Arguments, Command, run
+from tools.config import RemoteSection
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sections:
+class Sections(RemoteSection):
     """What this command uses."""
 
     sync: SyncConfig = field(default_factory=SyncConfig)
