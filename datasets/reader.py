@@ -39,6 +39,8 @@ from datasets.rank_share import CUT, KEEP, WRAP, RankShare
 from datasets.slice_source import SliceSource
 from storage.errors import ConfigError
 from storage.options import option
+from storage.remote import AUTO, RemoteConfig
+from storage.shard_use import ShardUse, choose_mode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,7 @@ class BatchReader:
             source, targets=targets, background=background, transform=transform, full=train
         )
         self._beside = {} if background is None else {"background": background.source.store_id}
+        self._mode: str | None = None  # of reading from object stores; None: `remote.mode`
         self._epoch = 0
         self._plan = planner(0)
         self._share = RankShare(
@@ -137,7 +140,9 @@ class BatchReader:
         # torch publishes no type for is_initialized
         device = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
         config = self._config
-        files = CarefulReader(check=config.check, max_bad=config.max_bad, bad=self.bad)
+        files = CarefulReader(
+            check=config.check, max_bad=config.max_bad, bad=self.bad, mode=self._mode
+        )
         batches = prefetch(
             self._read(self._current_plan(), numbers, self._epoch, files, device),
             config.prefetch_batches if ahead else 0,
@@ -145,6 +150,20 @@ class BatchReader:
         )
         self._running.add(batches)
         return batches
+
+    def expect_epochs(self, num_epochs: int) -> str:
+        """Says that so many epochs will be read: `remote.mode=auto` decides by that.
+
+        Without it each epoch is taken for the only one. Returns what was decided and why; an empty
+        string where nothing is to decide, or all lies on this machine.
+        """
+        config = RemoteConfig.published()
+        use = self._source.shard_use(self._plan.rows) if config.mode == AUTO else ShardUse()
+        if not use.shard_bytes:
+            return ""
+        choice = choose_mode(use, num_epochs=num_epochs, cache_bytes=config.cache_bytes)
+        self._mode = choice.mode
+        return str(choice)
 
     def prepare(self) -> None:
         """Looks up one slice, so that what a source makes when first asked is made."""

@@ -22,6 +22,7 @@ from storage.extents import RAW, Extents, find_rows
 from storage.objects import Objects, digest, open_objects
 from storage.recipe import Recipe
 from storage.remote import is_remote
+from storage.shard_use import ShardUse
 
 _WAY_OUT = "run tools.write_shards again, or tools.index_shards if the tars are not of melbank"
 
@@ -47,6 +48,7 @@ class ShardSet:
                 f"bytes long, as the recipe in shards.json has it: {_WAY_OUT}"
             )
         names = list(manifest.shards)
+        self._size_bytes = np.array([entry.size_bytes for entry in manifest.shards.values()])
         self._objects = tuple(objects.describe(name) for name in names)
         numbers = {name: number for number, name in enumerate(names)}
         self._object_no = index["shard"].replace_strict(numbers, return_dtype=pl.Int32).to_numpy()
@@ -76,6 +78,16 @@ class ShardSet:
             crc32c=self._crc32c[places],
             codecs=(RAW,) * len(self._objects),
             remote=is_remote(self.url),
+        )
+
+    def shard_use(self, rows: np.ndarray) -> ShardUse:
+        """Bytes of the slices of int64 rows [n], and of the tars in an object store."""
+        if not is_remote(self.url):
+            return ShardUse()
+        used = np.unique(self._object_no[find_rows(self._rows, rows, self.url)])
+        return ShardUse(
+            needed_bytes=len(rows) * self.recipe.slice_bytes,
+            shard_bytes=int(self._size_bytes[used].sum()),
         )
 
 

@@ -9,6 +9,7 @@ from datasets.randomness import recording_keys
 from storage.errors import ConfigError
 from storage.extents import Extents
 from storage.recipe import Recipe
+from storage.shard_use import ShardUse
 from storage.sql import check_select
 
 SOURCE = "source"  # column of the recordings of a mix: the name of the source
@@ -51,6 +52,9 @@ class SliceSource(Protocol):
 
     def extents(self, rows: np.ndarray) -> Extents:
         """Where the slices of these rows (int64 [n], any order) lie."""
+
+    def shard_use(self, rows: np.ndarray) -> ShardUse:
+        """Bytes of the slices of int64 rows [n], and of the shards in object stores they lie in."""
 
 
 def own_rows(rows: np.ndarray) -> np.ndarray:

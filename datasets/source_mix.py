@@ -29,6 +29,7 @@ from storage.errors import ConfigError, StoreError
 from storage.extents import Extents
 from storage.options import option
 from storage.recipe import Recipe
+from storage.shard_use import ShardUse
 from storage.store import open_store
 
 REFUSE, DROP, RENAME = "refuse", "drop", "rename"
@@ -150,6 +151,15 @@ class SourceMix:
             codecs=tuple(codecs),
             remote=remote,
         )
+
+    def shard_use(self, rows: np.ndarray) -> ShardUse:
+        """Bytes of the slices of int64 rows [n], and of the shards in object stores they lie in."""
+        number = rows // SOURCE_ROWS
+        uses = [
+            part.source.shard_use(own_rows(rows[number == source_no]))
+            for source_no, part in enumerate(self._parts)
+        ]
+        return sum(uses, start=ShardUse())
 
     @cached_property
     def _recordings(self) -> pl.DataFrame:

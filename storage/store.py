@@ -23,6 +23,7 @@ from storage.manifest import Manifest
 from storage.objects import Objects, open_objects
 from storage.recipe import Recipe
 from storage.remote import is_remote
+from storage.shard_use import ShardUse
 from storage.slice_reader import SliceReader
 from storage.sql import select
 from storage.state import StoreState, read_state
@@ -166,6 +167,20 @@ class Store:
             crc32c=self._crc32c[places],
             codecs=(ZSTD_CRC32C,) * len(shards),
             remote=is_remote(self.url),
+        )
+
+    def shard_use(self, rows: np.ndarray) -> ShardUse:
+        """Bytes of the slices of int64 rows [n], and of the zarr shards in an object store.
+
+        An estimate, by the sizes in one of the zarr shards.
+        """
+        shards = np.unique(rows // SLICES_PER_ZARR_SHARD)
+        if not is_remote(self.url) or not len(shards):
+            return ShardUse()
+        shard_bytes = int(self._shards.edges([int(shards[0])])[0, -1])
+        return ShardUse(
+            needed_bytes=len(rows) * shard_bytes // SLICES_PER_ZARR_SHARD,
+            shard_bytes=len(shards) * shard_bytes,
         )
 
     @cached_property

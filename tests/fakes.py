@@ -14,6 +14,7 @@ import polars as pl
 
 from storage.extents import RAW, Extents
 from storage.recipe import Recipe
+from storage.shard_use import ShardUse
 
 SMALL = Recipe(sample_rate_hz=1000, n_fft=64, hop=32, n_mels=8, fmin_hz=0, fmax_hz=500, slice_s=0.5)
 GAP_ROWS = 7  # between each recording and the next, so that a row is never a position by chance
@@ -47,6 +48,9 @@ class FakeSource:
             crc32c=self.index["crc32c"].to_numpy()[places],
             codecs=(RAW,),
         )
+
+    def shard_use(self, rows: np.ndarray) -> ShardUse:
+        return ShardUse()
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """The cells that these rows must give."""

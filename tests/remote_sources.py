@@ -11,10 +11,11 @@ from datasets.epoch_plan import EpochPlanner, SamplingConfig
 from datasets.reader import BatchReader, LoaderConfig
 from storage.extents import Extents
 from storage.remote import open_remote
+from storage.shard_use import ShardUse
 from tests.fakes import FakeSource
 
-LENGTHS = [3, 1, 8, 2, 13, 1, 5, 4, 30, 2, 7, 6] * 4
-OBJECTS = 5
+LENGTHS = [3, 1, 8, 2, 13, 1, 5, 4, 30, 2, 7, 6]
+OBJECTS = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,11 @@ class RemoteFake:
 
     def slice_index(self) -> Any:
         return self.local.slice_index()
+
+    def shard_use(self, rows: np.ndarray) -> ShardUse:
+        return ShardUse(
+            needed_bytes=len(rows) * self.recipe.slice_bytes, shard_bytes=self.local.cells.nbytes
+        )
 
     def extents(self, rows: np.ndarray) -> Extents:
         found = self.local.extents(rows)

@@ -14,6 +14,7 @@ from datasets.shard_index import ShardSet
 from datasets.shard_writer import ShardConfig
 from storage.extents import ExtentReader, Extents
 from storage.recipe import Recipe
+from storage.shard_use import ShardUse
 from tests.fakes import FakeSource
 
 LENGTHS = [3, 1, 8, 2, 13, 1, 5, 4, 30, 2, 7, 6]
@@ -48,6 +49,9 @@ class PartSource:
 
     def extents(self, rows: np.ndarray) -> Extents:
         return self.whole.extents(rows)
+
+    def shard_use(self, rows: np.ndarray) -> ShardUse:
+        return ShardUse()
 
 
 def part_of(source: FakeSource, numbers: list[int] | range) -> PartSource:

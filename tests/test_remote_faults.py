@@ -19,7 +19,7 @@ from tools.benchmarks.fault_proxy import KINDS, STALLED, FaultProxy, Faults
 
 @pytest.fixture
 def local(tmp_path: Path) -> FakeSource:
-    return write_fake_source(tmp_path / "cells.raw", LENGTHS, seed=1)
+    return write_fake_source(tmp_path / "cells.raw", LENGTHS * 4, seed=1)
 
 
 @pytest.fixture

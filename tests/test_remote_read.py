@@ -229,11 +229,28 @@ def test_a_cache_that_cannot_be_written_costs_one_line(
     assert "takes no more shards (Not a directory): slices are read by ranged requests" in line
 
 
+def test_auto_takes_the_cheaper_way_and_says_why(remote: RemoteFake, publish: Publish) -> None:
+    config = publish(cache_size_gb=0.0)
+    reader = reader_of(remote)
+    assert reader.expect_epochs(3).startswith("ranged (the shards are 0.00 GB, the cache takes")
+    list(reader)
+    assert not config.cache_folder.exists()
+    config = publish()
+    assert reader.expect_epochs(3).startswith("cached (3 epochs by ranged requests are")
+    list(reader)
+    wait_for_downloads(config)
+    assert len(list(config.cache_folder.iterdir())) == len(remote.urls)
+    publish(mode=RANGED)
+    assert not reader.expect_epochs(3)
+    publish()
+    assert not reader_of(remote.local).expect_epochs(3)
+
+
 def test_what_is_not_there_is_named(remote: RemoteFake, publish: Publish) -> None:
     publish()
     opened = open_remote(remote.url)
-    obstore.delete(opened.store, opened.key("3.raw"))
-    with SliceReader() as reader, pytest.raises(ObjectMissingError, match=r"3\.raw is missing"):
+    obstore.delete(opened.store, opened.key("2.raw"))
+    with SliceReader() as reader, pytest.raises(ObjectMissingError, match=r"2\.raw is missing"):
         read_all(remote, reader)
 
 
@@ -259,6 +276,7 @@ def test_damage_in_the_bucket_is_set_aside_and_named(remote: RemoteFake, publish
     assert "checksum differs" in bad.reason
 
 
+@pytest.mark.slow  # two processes import torch
 def test_spawned_workers_open_their_own(
     remote: RemoteFake, local: FakeSource, publish: Publish
 ) -> None:

@@ -1,6 +1,6 @@
 """The data of one fold: a reader that trains on the others, and one that scores on this one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,8 +97,17 @@ class FoldDataModule(pl.LightningDataModule):
     asks for the number of steps, as a schedule has to.
     """
 
-    def __init__(self, data: FoldData, *, accumulation: int) -> None:
+    def __init__(
+        self,
+        data: FoldData,
+        *,
+        accumulation: int,
+        num_epochs: int = 1,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         super().__init__()
+        self._num_epochs = num_epochs
+        self._say = say
         self._data = data
         self._accumulation = accumulation
         self._readers: list[BatchReader] = []
@@ -112,12 +121,12 @@ class FoldDataModule(pl.LightningDataModule):
         if self._resume_from:
             reader.load_state_dict(self._resume_from)
             self._resume_from = {}
-        self._train_reader = self._keep(reader)
+        self._train_reader = self._keep(reader, "training")
         return reader
 
     def val_dataloader(self) -> BatchReader:
         """The reader of this rank's share of the held-out slices."""
-        return self._keep(self._data.val_reader(**self._place()))
+        return self._keep(self._data.val_reader(**self._place()), "validation")
 
     def state_dict(self) -> dict[str, Any]:
         """Where training stands, for the checkpoint."""
@@ -140,6 +149,9 @@ class FoldDataModule(pl.LightningDataModule):
             raise ValueError("the readers are made once the module is attached to a trainer")
         return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
 
-    def _keep(self, reader: BatchReader) -> BatchReader:
+    def _keep(self, reader: BatchReader, purpose: str) -> BatchReader:
+        decided = reader.expect_epochs(self._num_epochs)
+        if decided:
+            self._say(f"reading for {purpose}: {decided}")
         self._readers.append(reader)
         return reader

@@ -129,7 +129,9 @@ def _fit(
     batches_per_step = accumulation(
         run.trainer.effective_batch_size, data.train_loader.batch_size, run.trainer.devices
     )
-    readers = FoldDataModule(data, accumulation=batches_per_step)
+    readers = FoldDataModule(
+        data, accumulation=batches_per_step, num_epochs=run.trainer.epochs, say=say
+    )
     scratch = run.experiment.weights / f".fold_{fold}"
     resume = newest_checkpoint(scratch)
     if resume is not None:
