@@ -337,8 +337,8 @@ def _known_catalog(objects: Objects) -> Catalog:
         names = [table_name(table, part) for table in TABLES]
         if not all(catalog.knows(name) for name in names):
             catalog.note_part(objects, part)
-        for name in names:
-            if not catalog.matches(name, objects.get(name)):
+        for name, data in zip(names, objects.get_many(names), strict=True):
+            if not catalog.matches(name, data):
                 raise DamageError(
                     f"{objects.describe(name)} is not what was written: run tools.verify --repair"
                 )

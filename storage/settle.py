@@ -18,8 +18,9 @@ from storage.tables import (
     RECORDING_SCHEMA,
     RECORDINGS,
     REJECTS,
+    TABLES,
+    decode_table,
     encode_table,
-    read_table,
     table_name,
 )
 
@@ -48,31 +49,29 @@ def settle(
     )
     metadata = metadata.unique("recording_id", keep="first", maintain_order=True)
     rejects = _live_rejects(state.rejects, source, probed)
+    listed = {name for table in TABLES for name in objects.list(table)}
     for part in state.parts:
+        names = [table_name(table, part) for table in TABLES]
+        present = [name for name in names if name in listed]
+        current = dict(zip(present, objects.get_many(present), strict=True))
         kept = live.filter(pl.col("part") == part).select(list(RECORDING_SCHEMA))
         kept = kept.filter(pl.col("recording_id").is_in(metadata["recording_id"].implode()))
-        old_rows = read_table(objects, INDEX, part)
+        index = table_name(INDEX, part)
+        old_rows = decode_table(current[index], objects.describe(index))
         tables = {
             RECORDINGS: with_metadata(kept, metadata),
             INDEX: old_rows.join(kept, on="recording_id", how="semi", maintain_order="left"),
             REJECTS: rejects.filter(pl.col("part") == part).drop("part"),
         }
-        _put_changed(objects, catalog, part, tables)
+        encoded = {table_name(table, part): encode_table(frame) for table, frame in tables.items()}
+        changed = {name: data for name, data in encoded.items() if current.get(name) != data}
+        if changed:
+            _put_changed(objects, catalog, part, changed)
     return dropped
 
 
-def _put_changed(
-    objects: Objects, catalog: Catalog, part: int, tables: dict[str, pl.DataFrame]
-) -> None:
-    """Puts the tables of a part that differ; the catalogue hears of it before and after."""
-    encoded = {table_name(table, part): encode_table(frame) for table, frame in tables.items()}
-    changed = {
-        name: data
-        for name, data in encoded.items()
-        if not (objects.exists(name) and objects.get(name) == data)
-    }
-    if not changed:
-        return
+def _put_changed(objects: Objects, catalog: Catalog, part: int, changed: dict[str, bytes]) -> None:
+    """Puts tables of a part anew; the catalogue hears of it before and after."""
     for name, data in changed.items():
         catalog.announce(name, data)
     catalog.put(objects)

@@ -82,10 +82,11 @@ def encode_table(frame: pl.DataFrame) -> bytes:
 def read_table(objects: Objects, table: str, number: int) -> pl.DataFrame:
     """One part's table; raises DamageError where it is no Parquet."""
     name = table_name(table, number)
-    return _decode(objects.get(name), objects.describe(name))
+    return decode_table(objects.get(name), objects.describe(name))
 
 
-def _decode(data: bytes, where: str) -> pl.DataFrame:
+def decode_table(data: bytes, where: str) -> pl.DataFrame:
+    """A table out of its bytes; `where` they lie, for the DamageError that they are no Parquet."""
     try:
         return pl.read_parquet(io.BytesIO(data))
     except pl.exceptions.PolarsError as error:
@@ -98,7 +99,9 @@ def read_tables(objects: Objects, table: str, numbers: Iterable[int]) -> pl.Data
     numbers = list(numbers)
     names = [table_name(table, number) for number in numbers]
     frames = [
-        _decode(data, objects.describe(name)).with_columns(pl.lit(number, pl.Int32).alias("part"))
+        decode_table(data, objects.describe(name)).with_columns(
+            pl.lit(number, pl.Int32).alias("part")
+        )
         for number, name, data in zip(numbers, names, objects.get_many(names), strict=True)
     ]
     if not frames:
