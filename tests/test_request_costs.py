@@ -51,7 +51,7 @@ def in_order(recordings: pl.DataFrame) -> Callable[[int], Any]:
 
 @pytest.mark.parametrize(
     ("planner", "most_requests", "most_bytes"),
-    [(one_each, 1.3, 1.3), (in_order, 0.08, 1.2)]  # a slow machine asks again,
+    [(one_each, 1.3, 1.3), (in_order, 0.08, 1.2)],  # a slow machine asks again
     ids=["one of each", "in order"],
 )
 def test_a_slice_costs_so_many_requests_and_bytes(
