@@ -11,7 +11,8 @@ The batches are the reader's, in its order, whatever the number of workers: work
 those of the numbers w, w + N, w + 2N, ..., and DataLoader takes from the workers in turn. Each
 batch crosses from one process to another, so this is several times slower than the reader's own
 thread, and every worker that is spawned holds the index once more. What a worker could not read
-stands in the log, not in `reader.bad`.
+stands in the log, not in `reader.bad`. Object stores need `multiprocessing_context="spawn"`: their
+connections do not survive a fork.
 """
 
 from collections.abc import Iterator

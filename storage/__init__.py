@@ -12,6 +12,9 @@ A short tour, in the order in which a recording passes through:
 * `objects`, `remote`, `remote_objects`, `remote_errors`: a folder or a bucket, the same questions
 * `zarr_shards`, `tables`, `manifest`, `catalog`: what lies on disk, byte by byte
 * `store`, `extents`, `sql`: reading it again; `npy_export`: writing it as others want it
+* `slice_reader`: extents of files and of buckets by one reader; `remote_extents`, `merge_ranges`,
+  `fetch`, `pace`, `background_loop`: by ranged requests; `shard_cache`, `shard_downloads`: from
+  shards brought here whole; `shard_use`: which of the two
 
 This layer knows nothing of folds, batches or models.
 """
