@@ -4,8 +4,9 @@ A tour, in the order of the data:
 
 1. `slice_source`  what is read from: a store, or tar shards; the rest of the layer knows no other.
    `shard_writer` makes shards of a store and keeps them up to date (`shard_plan`, `shard_state`,
-   `shard_encode`, `shard_format`); `shard_index` opens them, `shard_verify` checks them, and
-   `shard_rebuild` indexes the tars of others (`shard_scan`, `shard_sample`, `shard_labels`).
+   `shard_encode`, `shard_format`); `shard_index` opens them, `shard_verify` checks them,
+   `shard_sync` says what a copy of them holds, and `shard_rebuild` indexes the tars of others
+   (`shard_scan`, `shard_sample`, `shard_labels`).
    `source_mix` makes one source of several.
 2. `labels`, `folds`  recordings -> target vectors, and which recordings are held out. `targets`
    puts soft ones in their place (`soft_sources`).

@@ -9,7 +9,8 @@ A short tour, in the order in which a recording passes through:
 * `part_plan`, `part`, `workers`, `dask_cluster`, `build`: which recordings are built together, the
   building of one part and its commit, the processes, the machines, the whole; `state`, `settle`:
   what is there, what must go
-* `objects`, `remote`, `remote_objects`, `remote_errors`: a folder or a bucket, the same questions
+* `objects`, `remote`, `remote_objects`, `remote_errors`: a folder or a bucket, the same questions;
+  `sync` with `store_sync`: a copy in another place
 * `zarr_shards`, `tables`, `manifest`, `catalog`: what lies on disk, byte by byte
 * `store`, `extents`, `sql`: reading it again; `npy_export`: writing it as others want it
 * `slice_reader`: extents of files and of buckets by one reader; `remote_extents`, `merge_ranges`,

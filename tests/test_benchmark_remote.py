@@ -27,13 +27,13 @@ def test_ours_are_measured_over_a_line(s3_server: S3Server, tmp_path: Path) -> N
     del s3_server  # skips where there is none
     words = ("benchmark.peers=[]", "benchmark.latencies_s=[0.03]")
     (table,) = measure(tmp_path / "remote.md", *words)
-    titles = ["melbank, ranged", "melbank, cached", "melbank, auto"]
+    titles = ["melbank, tars, ranged", "melbank, tars, cached", "melbank, store, ranged"]
     assert [row[0] for row in table[1:]] == titles
     for _, first_batch_s, speeds, requests, times in table[1:]:
         assert float(first_batch_s) >= 0.03
         assert len(speeds.split(" / ")) == 3
         assert float(requests.split(" / ")[0]) > 0
-        assert float(times.split(" / ")[0]) > 1
+        assert float(times.split(" / ")[0]) > 0.5  # a store has its slices compressed
     cached = table[2]
     assert float(cached[3].split(" / ")[-1]) == 0  # all is on the disk by then
     text = (tmp_path / "remote.md").read_text()

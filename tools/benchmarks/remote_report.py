@@ -20,8 +20,9 @@ EXPLANATION = (
     "epoch draws other slices and finds what those before have left; `-` where it would have "
     "begun after more than 15 s. Every way reads its own copy of the same slices, in its usual "
     "shard size; what arrived was compared with what was asked for, and the proxy counted requests "
-    "and the bytes of their answers, shown as times those of the slices delivered. A way that "
-    "cannot pick slices reads all of them; only the wanted ones are counted."
+    "and the bytes of their answers, shown as times those of the slices delivered (in a store they "
+    "are compressed). A way that cannot pick slices reads all of them; only the wanted ones are "
+    "counted."
 )
 
 

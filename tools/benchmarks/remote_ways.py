@@ -13,7 +13,7 @@ from tools.benchmarks.fault_proxy import FaultProxy, Faults
 from tools.benchmarks.read_environments import PEERS, python_of
 from tools.benchmarks.read_plans import ONE
 from tools.benchmarks.read_slices import Material
-from tools.benchmarks.read_ways import SHARDS, Way, our_python, run_way, spec_of
+from tools.benchmarks.read_ways import COPY, SHARDS, STORE, Way, our_python, run_way, spec_of
 from tools.benchmarks.s3_requests import presigned, request
 from tools.benchmarks.s3_server import S3Server, access_at
 
@@ -21,7 +21,7 @@ BUCKET = "benchmark"
 ENOUGH_S = 15.0  # no epoch after the second begins later than so
 PRESIGNED_S = 86_400
 
-RANGED, CACHED, AUTO = "melbank, ranged", "melbank, cached", "melbank, auto"
+RANGED = "melbank, tars, ranged"
 
 REMOTE_PEERS = {
     "webdataset": replace(PEERS["webdataset"], name="webdataset-s3fs", more=("s3fs>=2025",)),
@@ -31,8 +31,8 @@ REMOTE_PEERS = {
 
 REMOTE_WAYS = (
     Way(title=RANGED, module="melbank", function="remote_ranged", reads=SHARDS),
-    Way(title=CACHED, module="melbank", function="remote_cached", reads=SHARDS),
-    Way(title=AUTO, module="melbank", function="remote_auto", reads=SHARDS),
+    Way(title="melbank, tars, cached", module="melbank", function="remote_cached", reads=SHARDS),
+    Way(title="melbank, store, ranged", module="melbank", function="remote_store", reads=STORE),
     Way(
         title="webdataset, pipe:curl",
         module="webdataset_tars",
@@ -55,7 +55,7 @@ REMOTE_WAYS = (
 class Bucket:
     """A real S3 server on loopback with the copies of all ways, and a proxy that is the network.
 
-    `folders` has each module's copy on this disk, `pythons` each peer's interpreter.
+    `folders` has each copy on this disk, `pythons` each peer's interpreter.
     """
 
     server: S3Server
@@ -87,16 +87,15 @@ class Bucket:
         """Puts the copy that a way reads into the bucket; StoreError where there can be none."""
         if way.peer and way.peer not in self.pythons:
             self.pythons[way.peer] = python_of(REMOTE_PEERS[way.peer], self.env_dir)
-        if way.module in self.folders:
+        if key_of(way) in self.folders:
             return
-        if way.reads == SHARDS and material.shards is not None:
-            folder = material.shards
-        else:
-            folder = self.folder / way.module
+        given = {SHARDS: material.shards, STORE: material.store}.get(way.reads)
+        folder = given or self.folder / way.module
+        if given is None:
             spec = spec_of(way, "write", cells=str(material.cells), target=str(folder), packages=[])
             run_way(self.pythons[way.peer], spec, self.timeout_s)
-        self._upload(way.module, folder)
-        self.folders[way.module] = folder
+        self._upload(key_of(way), folder)
+        self.folders[key_of(way)] = folder
 
     def _upload(self, name: str, folder: Path) -> None:
         """Puts a folder's files, and has the proxy give them from the disk's page cache."""
@@ -118,14 +117,14 @@ class Bucket:
         local.mkdir()
         self.proxy.reset_counts()
         access = access_at(self.proxy.endpoint)
-        names = [file.name for file in files_of(self.folders[way.module]) if file.suffix == ".tar"]
+        names = [file.name for file in files_of(self.folders[key_of(way)]) if file.suffix == ".tar"]
         about = {
             **material.about,
             "task": ONE,
-            "url": f"s3://{BUCKET}/{way.module}",
+            "url": f"s3://{BUCKET}/{key_of(way)}",
             "names": names,
             "urls": [
-                presigned(access, f"/{BUCKET}/{way.module}/{name}", expires_s=PRESIGNED_S)
+                presigned(access, f"/{BUCKET}/{key_of(way)}/{name}", expires_s=PRESIGNED_S)
                 for name in names
             ],
         }
@@ -154,3 +153,8 @@ def files_of(folder: Path) -> list[Path]:
     return sorted(
         path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")
     )
+
+
+def key_of(way: Way) -> str:
+    """The folder in the bucket that a way reads: its module's own, or ours."""
+    return way.module if way.reads == COPY else way.reads

@@ -43,20 +43,21 @@ def store_unchecked(target: Path, about: dict[str, Any]) -> Epoch:
 
 def remote_ranged(_: Path, about: dict[str, Any]) -> Epoch:
     """Tar shards of a bucket, by ranged requests."""
-    return _remote(about, RemoteConfig(mode="ranged"))
+    return _remote_tars(about, RemoteConfig(mode="ranged"))
 
 
 def remote_cached(target: Path, about: dict[str, Any]) -> Epoch:
     """Tar shards of a bucket, whole, by way of the cache."""
-    return _remote(about, RemoteConfig(mode="cached", cache_dir=str(target)))
+    return _remote_tars(about, RemoteConfig(mode="cached", cache_dir=str(target)))
 
 
-def remote_auto(target: Path, about: dict[str, Any]) -> Epoch:
-    """Tar shards of a bucket, in the way that melbank chooses."""
-    return _remote(about, RemoteConfig(cache_dir=str(target)))
+def remote_store(_: Path, about: dict[str, Any]) -> Epoch:
+    """The Zarr store in a bucket, by ranged requests."""
+    RemoteConfig(mode="ranged").publish()
+    return _reader(open_store(about["url"]), about, check=True)
 
 
-def _remote(about: dict[str, Any], config: RemoteConfig) -> Epoch:
+def _remote_tars(about: dict[str, Any], config: RemoteConfig) -> Epoch:
     config.publish()
     return _reader(open_shards(about["url"]), about, check=True)
 
