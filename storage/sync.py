@@ -181,16 +181,17 @@ class _Run:
     def _check_target(self, plan: SyncPlan) -> None:
         """Raises ConfigError unless the target is empty, a copy, or one that was begun."""
         url, word = self.target.url, self.kind.word
+        there = self.target.walk()  # first: the marker of a sync that was killed may just arrive
         if self.target.exists(self.kind.head):
             identity = self.kind.identity(self.target)
         elif self.target.exists(MARKER):
             identity = json.loads(self.target.get(MARKER))["identity"]
+        elif there:
+            raise ConfigError(
+                f"{url} is not empty and no {word} (it holds {next(iter(there))}): "
+                "give a new folder"
+            )
         else:
-            other = next(iter(self.target.walk()), None)
-            if other is not None:
-                raise ConfigError(
-                    f"{url} is not empty and no {word} (it holds {other}): give a new folder"
-                )
             return
         if identity != plan.identity:
             raise ConfigError(
