@@ -2,7 +2,8 @@
 
 A short tour, in the order in which a recording passes through:
 
-* `source`: the folder and csv that somebody brings; `probe`: a first look at each file
+* `source`: the folder and csv that somebody brings; `probe`: a first look at each file;
+  `recording_files`: here or in a bucket
 * `soundness` with `ogg_pages`, `mpeg_frames`, `pcm_sizes`: does a file hold what it promises?
 * `audio`, `slices`, `mel`, `encoding`, `features`: a file becomes blocks, slices, decibels, cells
 * `intake`, `slice_maker`: the switch between audio and slices made elsewhere, `npy_folder`

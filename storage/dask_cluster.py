@@ -27,7 +27,7 @@ from storage.errors import ConfigError, StoreError
 from storage.manifest import NAME as MANIFEST
 from storage.objects import open_objects
 from storage.part_job import PartJob, PartReport
-from storage.remote import RemoteConfig
+from storage.remote import RemoteConfig, is_remote
 
 SCHEME = "dask://"
 CONNECT_S = 10.0
@@ -161,12 +161,16 @@ def _lost(executor: str) -> StoreError:
 
 def _absolute(job: PartJob) -> PartJob:
     """The same job for a process in another folder."""
-    paths = [str(Path(path).absolute()) for path in job.recordings["path"]]
+    paths = [_absolute_path(path) for path in job.recordings["path"]]
     return replace(
         job,
-        url=job.url if "://" in job.url else str(Path(job.url).absolute()),
+        url=_absolute_path(job.url),
         recordings=job.recordings.with_columns(pl.Series("path", paths, pl.String)),
     )
+
+
+def _absolute_path(path: str) -> str:
+    return path if "://" in path else str(Path(path).absolute())
 
 
 def _build_here(job: PartJob, remote: RemoteConfig) -> PartReport:
@@ -181,7 +185,7 @@ def _build_here(job: PartJob, remote: RemoteConfig) -> PartReport:
 def check_shared(job: PartJob) -> None:
     """Raises StoreError on a worker that lacks the folders: recordings would seem to be lost."""
     usable = job.recordings.filter(pl.col("reason").is_null() & pl.col("duplicate_of").is_null())
-    paths = usable["path"].to_list()
+    paths = [path for path in usable["path"] if not is_remote(path)]
     lacks = "" if open_objects(job.url).exists(MANIFEST) else job.url
     if not lacks and paths and not any(Path(path).exists() for path in paths):
         lacks = paths[0]

@@ -30,6 +30,7 @@ from numpy.lib import format as npy
 from storage.errors import AudioError, ConfigError
 from storage.probe import Probe
 from storage.recipe import FOREIGN, Recipe
+from storage.remote import is_remote
 from storage.source import Source, SourceConfig, read_source, without_ending
 
 TOLERANCE = 1e-6
@@ -176,6 +177,11 @@ def read_shape(path: Path) -> tuple[tuple[int, ...], "np.dtype[np.generic]"]:
 
 def read_npy_source(config: SourceConfig) -> Source:
     """Lists a source whose recordings are folders below `source.npy_dir`."""
+    if is_remote(config.root):
+        raise ConfigError(
+            f"source.root={config.root}: slices are imported from a folder of this machine; copy "
+            "them there first. The store itself may be in a bucket"
+        )
     source = read_source(config)
     root = Path(config.root) / config.npy_dir
     if not root.is_dir():

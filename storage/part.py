@@ -4,6 +4,7 @@ The order is the commit protocol: zarr shards, then recordings and rejects, then
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from storage.errors import AudioError, ObjectExistsError
+from storage.errors import AudioError, ObjectExistsError, ObjectMissingError, StoreError
 from storage.extents import crc32c
 from storage.intake import intake_of
 from storage.objects import Objects, open_objects
@@ -111,9 +112,9 @@ def build_part(job: PartJob, on_slices: Callable[[int], None] = lambda _: None) 
     torch.set_num_threads(1)
     objects = open_objects(job.url)
     builder = _PartBuilder(job, objects, on_slices)
-    for recording in job.recordings.iter_rows(named=True):
-        builder.add(recording)
     try:
+        for recording in job.recordings.iter_rows(named=True):
+            builder.add(recording)
         builder.writer.flush()
         metadata = job.recordings.select(job.metadata_columns)
         builder.tables.commit(objects, job.range.part, metadata)
@@ -148,7 +149,14 @@ class _PartBuilder:
         self._on_slices(recording["expected_slices"])
 
     def _store(self, recording: Row) -> None:
-        path = Path(recording["path"])
+        with ExitStack() as stack:
+            try:
+                path = stack.enter_context(self._intake.open(recording["path"]))
+            except ObjectMissingError:
+                return  # it went since the plan was made; the next round sees it anew
+            self._cut(recording, path)
+
+    def _cut(self, recording: Row, path: Path) -> None:
         num_rows = self.writer.num_rows
         try:
             if self._intake.content_hash(path) != recording["content_hash"]:
@@ -157,6 +165,8 @@ class _PartBuilder:
                 self.writer.fill_to(recording["first_row"])
             making = self._maker.open(path)
             rows = self._slices(recording["recording_id"], making.slices)
+        except (StoreError, ObjectExistsError):
+            raise  # the store's trouble, not the recording's
         except (AudioError, OSError) as error:
             self._reject(recording, str(error))
             return

@@ -41,7 +41,7 @@ class Probe:
     problem: str | None = None
 
 
-Look = Callable[[Path], Probe]
+Look = Callable[[str], Probe]
 
 
 def probe_recordings(
@@ -51,7 +51,7 @@ def probe_recordings(
 
     def probe(row: tuple[str, str | None]) -> Probe:
         path, reason = row
-        result = Probe(problem=reason) if reason else look(Path(path))
+        result = Probe(problem=reason) if reason else look(path)
         on_file()
         return result
 

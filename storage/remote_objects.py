@@ -96,13 +96,15 @@ class RemoteObjects:
 
         Read again where they differ from the server's own md5, as far as it tells one.
         """
-        seen = set()
-        for _ in range(_READ_AGAIN):
-            data, tag = self.remote.call(name, self._get)
-            found = hashlib.md5(data, usedforsecurity=False).hexdigest()
-            if tag in ("", found) or found in seen:  # the same twice: the tag is no md5
-                break
-            seen.add(found)
+        data = b""
+
+        def get(key: str) -> tuple[str, str]:
+            nonlocal data
+            answer = obstore.get(self.remote.store, key)
+            data = bytes(answer.bytes())
+            return _md5_of(data), _tag(answer)
+
+        self._checked(name, get)
         return data
 
     def get_many(self, names: Sequence[str]) -> list[bytes]:
@@ -195,10 +197,13 @@ class RemoteObjects:
 
     @contextmanager
     def as_file(self, name: str) -> Iterator[Path]:
-        """A copy of an object, deleted afterwards; it takes the object's size of temporary disk."""
+        """A copy of an object under its own name, deleted afterwards; checked as `get` does.
+
+        It takes the object's size of temporary disk.
+        """
         with TemporaryDirectory(prefix="melbank-") as folder:
-            path = Path(folder, "object")
-            self.remote.call(name, lambda key: self._download(key, path))
+            path = Path(folder, name.rpartition("/")[2])
+            self._checked(name, lambda key: self._download(key, path))
             yield path
 
     def digest(self, name: str) -> str:
@@ -215,16 +220,23 @@ class RemoteObjects:
     def clear_temporary(self) -> None:
         """Nothing is left by killed writers that could be seen or deleted."""
 
-    def _download(self, key: str, path: Path) -> None:
-        with path.open("wb") as file:
-            for piece in obstore.get(self.remote.store, key).stream(_PIECE_BYTES):
-                file.write(piece)
+    def _checked(self, name: str, read: Callable[[str], tuple[str, str]]) -> None:
+        """Reads an object until its md5 is the server's; `read` returns both."""
+        seen = set()
+        for _ in range(_READ_AGAIN):
+            found, tag = self.remote.call(name, read)
+            if tag in ("", found) or found in seen:  # the same twice: the tag is no md5
+                break
+            seen.add(found)
 
-    def _get(self, key: str) -> tuple[bytes, str]:
-        """An object and its md5, empty where the server tells none."""
+    def _download(self, key: str, path: Path) -> tuple[str, str]:
         answer = obstore.get(self.remote.store, key)
-        match = _MD5.match(answer.meta["e_tag"] or "")
-        return bytes(answer.bytes()), match[1] if match else ""
+        hasher = hashlib.md5(usedforsecurity=False)
+        with path.open("wb") as file:
+            for piece in answer.stream(_PIECE_BYTES):
+                hasher.update(piece)
+                file.write(piece)
+        return hasher.hexdigest(), _tag(answer)
 
     def _head(self, name: str) -> Any:
         """What the server knows of an object.
@@ -282,7 +294,7 @@ class RemoteObjects:
         head = self._head(name)
         match = _MD5.match(head["e_tag"] or "")
         same = head["size"] == len(data)
-        if same and match and match[1] == hashlib.md5(data, usedforsecurity=False).hexdigest():
+        if same and match and match[1] == _md5_of(data):
             return
         if not same or self.get(name) != data:
             raise ObjectExistsError(
@@ -311,6 +323,16 @@ class RemoteObjects:
             )
         start = f"{folder}/" if folder else ""
         return {name: size for name, size in sorted(names.items()) if name.startswith(start)}
+
+
+def _md5_of(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def _tag(answer: Any) -> str:
+    """The md5 that comes with an object; empty where the server tells none."""
+    match = _MD5.match(answer.meta["e_tag"] or "")
+    return match[1] if match else ""
 
 
 def _at_once(get: Callable[[str], Any], names: Sequence[str]) -> list[Any]:

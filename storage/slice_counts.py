@@ -1,7 +1,5 @@
 """How many slices a recording will yield, before it is cut: what plans are made of."""
 
-from pathlib import Path
-
 import polars as pl
 
 from storage.intake import intake_of
@@ -21,7 +19,7 @@ def expected_slices(pending: pl.DataFrame, earlier: pl.DataFrame, recipe: Recipe
         if row["reason"] or row["duplicate_of"]:
             counts.append(0)
         elif (row["recording_id"], row["content_hash"]) in tried:
-            counts.append(intake_of(recipe).count_slices(Path(row["path"])))
+            counts.append(intake_of(recipe).count_slices(row["path"]))
         else:
             counts.append(
                 max(1, num_slices(round(row["header_s"] * recipe.sample_rate_hz), recipe))

@@ -16,9 +16,10 @@ import polars as pl
 from storage import features
 from storage.errors import ConfigError
 from storage.options import option
-from storage.remote import is_remote
+from storage.recording_files import AUDIO_ENDINGS, SourceFolder, open_folder
+from storage.remote import check_url
 
-AUDIO_ENDINGS = (".ogg", ".oga", ".opus", ".mp3", ".flac", ".wav", ".aif", ".aiff", ".au", ".w64")
+TAXONOMY = "taxonomy.csv"
 LABEL_COLUMNS = ("primary_label", "secondary_labels", "filename")
 OUR_COLUMNS = (  # of the index and of the recordings
     "row",
@@ -43,7 +44,7 @@ OUR_COLUMNS = (  # of the index and of the recordings
 class SourceConfig:
     """Where the recordings lie and how they are named."""
 
-    root: str = option("data", "folder with train.csv and train_audio/, or with a folder per label")
+    root: str = option("data", "folder or URL: train.csv and train_audio/, or a folder per label")
     csv: str = option(
         "auto", "table of the recordings, in root; auto: train.csv, or none if there is none"
     )
@@ -54,11 +55,7 @@ class SourceConfig:
     npy_layout: str = option("stem", "its folders are named by: stem (of the filename) or id")
 
     def __post_init__(self) -> None:
-        if is_remote(self.root):
-            raise ConfigError(
-                f"source.root={self.root}: recordings are read from a folder of this machine; copy "
-                "them there first. The store itself may be in a bucket"
-            )
+        check_url(self.root)
         if self.id not in ("stem", "filename"):
             raise ConfigError(f"source.id={self.id} is neither stem nor filename")
         check_layout(self.npy_layout)
@@ -89,16 +86,13 @@ class Source:
 
 def read_source(config: SourceConfig) -> Source:
     """Lists a source; raises ConfigError where it is none."""
-    root = Path(config.root)
-    if not root.is_dir():
-        raise ConfigError(f"source.root={config.root}: there is no such folder")
+    root = open_folder(config.root)
     csv = _csv_of(root, config)
-    table = _read_csv(csv) if csv else _read_folders(root)
-    audio = root / config.audio_dir if csv else root
+    table = _read_csv(root.table(csv), root.path(csv)) if csv else _read_folders(root)
+    audio = root.below(config.audio_dir) if csv else root
     table = _with_identity(table, config, audio)
-    taxonomy = root / "taxonomy.csv"
-    if csv and taxonomy.is_file():
-        table = _with_taxonomy(table, taxonomy)
+    if csv and root.has_file(TAXONOMY):
+        table = _with_taxonomy(table, root.table(TAXONOMY), root.path(TAXONOMY))
     return Source(
         recordings=table.sort("recording_id", "filename"),
         num_unlisted=_num_unlisted(table, audio) if csv else 0,
@@ -119,25 +113,26 @@ def parse_labels(text: str | None) -> list[str]:
     return [label for label in labels if label and label != "nan"]
 
 
-def _csv_of(root: Path, config: SourceConfig) -> Path | None:
+def _csv_of(root: SourceFolder, config: SourceConfig) -> str | None:
     if config.csv == "none":
         return None
-    path = root / ("train.csv" if config.csv == "auto" else config.csv)
-    if path.is_file():
-        return path
-    if config.csv != "auto" or (root / config.audio_dir).is_dir():
+    name = "train.csv" if config.csv == "auto" else config.csv
+    if root.has_file(name):
+        return name
+    if config.csv != "auto" or root.has_folder(config.audio_dir):
         raise ConfigError(
-            f"{path} is missing. Put the csv there, name another with source.csv=FILE, or take "
-            f"folder names as labels with source.csv=none source.root={root / config.audio_dir}"
+            f"{root.path(name)} is missing. Put the csv there, name another with source.csv=FILE, "
+            "or take folder names as labels with source.csv=none "
+            f"source.root={root.path(config.audio_dir)}"
         )
     return None
 
 
-def _read_csv(path: Path) -> pl.DataFrame:
+def _read_csv(csv: Path | bytes, path: str) -> pl.DataFrame:
     try:
-        header = pl.read_csv(path, n_rows=0).columns
+        header = pl.read_csv(csv, n_rows=0).columns
         text = {name: pl.String for name in LABEL_COLUMNS if name in header}
-        table = pl.read_csv(path, schema_overrides=text, infer_schema_length=None)
+        table = pl.read_csv(csv, schema_overrides=text, infer_schema_length=None)
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not a readable csv: {str(error).splitlines()[0]}") from error
     missing = {"filename", "primary_label"} - set(table.columns)
@@ -155,13 +150,12 @@ def _read_csv(path: Path) -> pl.DataFrame:
     )
 
 
-def _read_folders(root: Path) -> pl.DataFrame:
-    files = [path for path in _audio_files(root) if path.parent != root]
-    if not files:
+def _read_folders(root: SourceFolder) -> pl.DataFrame:
+    names = [name for name in root.audio_files() if "/" in name]
+    if not names:
         raise ConfigError(
-            f"{root} holds neither train.csv nor folders of audio files named by label"
+            f"{root.path('')} holds neither train.csv nor folders of audio files named by label"
         )
-    names = [path.relative_to(root).as_posix() for path in files]
     return pl.DataFrame(
         {
             "filename": names,
@@ -172,13 +166,13 @@ def _read_folders(root: Path) -> pl.DataFrame:
     )
 
 
-def _with_identity(table: pl.DataFrame, config: SourceConfig, audio: Path) -> pl.DataFrame:
+def _with_identity(table: pl.DataFrame, config: SourceConfig, audio: SourceFolder) -> pl.DataFrame:
     """Adds recording_id, path and reason; rows that cannot be used say why."""
     names = table["filename"].to_list()
     ids = [without_ending(name) if config.id == "stem" else name for name in names]
     table = table.with_columns(
         pl.Series("recording_id", ids, pl.String),
-        pl.Series("path", [str(audio / name) for name in names], pl.String),
+        pl.Series("path", [audio.path(name) for name in names], pl.String),
         pl.Series("reason", [_name_problem(name) for name in names], pl.String),
     )
     count = pl.len().over("filename")
@@ -200,10 +194,10 @@ def _with_identity(table: pl.DataFrame, config: SourceConfig, audio: Path) -> pl
     return table.select(*first, pl.exclude(first))
 
 
-def _with_taxonomy(table: pl.DataFrame, path: Path) -> pl.DataFrame:
+def _with_taxonomy(table: pl.DataFrame, csv: Path | bytes, path: str) -> pl.DataFrame:
     try:
         taxonomy = pl.read_csv(
-            path, schema_overrides={"primary_label": pl.String}, infer_schema_length=None
+            csv, schema_overrides={"primary_label": pl.String}, infer_schema_length=None
         )
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ConfigError(f"{path} is not a readable csv: {str(error).splitlines()[0]}") from error
@@ -230,14 +224,6 @@ def _name_problem(name: str) -> str | None:
     return None
 
 
-def _audio_files(root: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in AUDIO_ENDINGS and not path.name.startswith("._")
-    )
-
-
-def _num_unlisted(table: pl.DataFrame, audio: Path) -> int:
+def _num_unlisted(table: pl.DataFrame, audio: SourceFolder) -> int:
     listed = set(table["path"])
-    return sum(str(path) not in listed for path in _audio_files(audio))
+    return sum(path not in listed for path in audio.audio_paths())

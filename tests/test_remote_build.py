@@ -101,6 +101,7 @@ def test_a_store_in_a_bucket_is_that_on_disk(s3: S3, source: Path, tmp_path: Pat
         assert np.array_equal(one.slices(), other.slices())
 
 
+@pytest.mark.slow
 def test_shards_in_a_bucket_are_those_on_disk(
     s3: S3, source: Path, store: str, tmp_path: Path
 ) -> None:
@@ -178,6 +179,7 @@ def test_a_build_into_a_bucket_that_is_killed_goes_on(
     assert_equal(store, url)
 
 
+@pytest.mark.slow
 def test_two_builds_of_one_source_at_once_are_harmless(
     s3: S3, source: Path, store: str, tmp_path: Path
 ) -> None:
@@ -213,6 +215,7 @@ def test_two_builds_of_different_sources_at_once_leave_a_sound_store(
     assert slices(url).equals(slices(store))
 
 
+@pytest.mark.slow
 def test_a_build_through_a_bad_line_ends_with_equal_bytes(
     s3: S3, source: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,7 +263,15 @@ BAD_CALLS = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_CALLS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "wrong secret",
+        "wrong endpoint",
+        pytest.param("wrong region", marks=pytest.mark.slow),
+        pytest.param("unencrypted", marks=pytest.mark.slow),
+    ],
+)
 def test_a_command_that_cannot_reach_its_bucket_says_so_in_a_line(
     s3: S3, name: str, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,6 @@ from storage.objects import LocalObjects, Objects, open_objects
 from storage.remote import RemoteConfig, adopt_environment, open_remote, remote_environment
 from storage.remote_errors import explain
 from storage.remote_objects import RemoteObjects
-from storage.source import SourceConfig
 from tests.s3_server import S3
 from tests.static_server import StaticServer
 from tools.benchmarks.fault_proxy import FLIPPED, RESET, TRUNCATED, FaultProxy, Faults
@@ -172,11 +171,6 @@ def test_a_full_disk_here_is_not_taken_for_a_bad_line(s3: S3) -> None:
     assert isinstance(objects, RemoteObjects)
     with pytest.raises(StoreError, match=r"x/a cannot be copied here \(No space left on device\)"):
         objects.remote.call("a", lambda _: Path("/dev/full").write_bytes(bytes(10)))
-
-
-def test_recordings_in_a_bucket_are_refused_with_the_way_out() -> None:
-    with pytest.raises(ConfigError, match="recordings are read from a folder of this machine"):
-        SourceConfig(root="s3://bucket/recordings")
 
 
 def test_a_bucket_in_another_process_is_opened_anew(s3: S3) -> None:
