@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from storage.errors import StoreError
-from tests.s3_server import S3, give_up
+from tests.s3_server import S3, folder_with_attributes, give_up
 from tools.benchmarks.s3_server import S3Server
 
 # One thread each: torch's idle threads would spin, and tests run beside one another.
@@ -36,7 +36,7 @@ def real_data() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """The session's S3 server; each process of pytest-xdist has its own."""
-    folder = tmp_path_factory.mktemp("s3")
+    folder = folder_with_attributes(tmp_path_factory.mktemp("s3"))
     server = S3Server(folder)
     try:
         server.start()

@@ -6,13 +6,16 @@ tests skip and say why; where MELBANK_REQUIRE_S3 or CI is set, as in .ci/run, th
 
 import os
 import secrets
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+from storage.errors import StoreError
 from tools.benchmarks.s3_requests import Access
-from tools.benchmarks.s3_server import S3Server
+from tools.benchmarks.s3_server import S3Server, check_attributes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,26 @@ class S3:
     def kill(self) -> None:
         """As a crash would; `restart` brings it back."""
         self.server.kill()
+
+
+def folder_with_attributes(preferred: Path) -> Path:
+    """A folder on a file system that keeps user attributes, which the server needs.
+
+    Skips where this machine has none, even where a server is required: nothing can help there.
+    """
+    for place in (preferred, Path.cwd() / ".pytest_cache", Path.home(), Path("/var/tmp")):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            folder = preferred if place == preferred else Path(tempfile.mkdtemp(dir=place))
+        except OSError:
+            continue
+        try:
+            check_attributes(folder)
+        except StoreError:
+            folder.rmdir()
+        else:
+            return folder
+    pytest.skip("no S3 server: no file system here keeps user attributes")
 
 
 def give_up(reason: str) -> NoReturn:
