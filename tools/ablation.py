@@ -121,8 +121,8 @@ def section_of(config: AblationConfig, runs: Sequence[AblationRun]) -> Section:
         rows.append((variant, " ".join(changes), *cells, f"{statistics.mean(seconds):.0f}"))
     columns = ("variant", "what it changes", *SCORES.values(), "seconds a run")
     text = (
-        f"Means and standard deviations over {len(config.seeds)} seeds, which decide initial "
-        "weights, order and augmentation; everything else as in the config."
+        f"Means and standard deviations over {len(config.seeds)} seeds, which decide "
+        "whatever is drawn: initial weights, order, augmentation, and folds that are not given."
     )
     return Section(
         name=config.label,
