@@ -59,7 +59,8 @@ print(resident_bytes(), flush=True)
 for epoch in range(int(sys.argv[2])):
     reader.set_epoch(epoch)
     for batch in reader:
-        pass
+        if epoch == 0:
+            time.sleep(0.02)  # the reader gets ahead as far as it may, so that its pool is full
     print(resident_bytes(), flush=True)
 """
 
@@ -105,8 +106,7 @@ def growth_bytes(folder, num_recordings, num_epochs):
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's /proc")
 def test_memory_grows_neither_with_epochs_nor_with_data(tmp_path):
     used = growth_bytes(tmp_path, 400, 30)  # 80 MB of slices
-    # less than a buffer per epoch; on a busy machine the pool of seven may fill late
-    assert max(used[15:]) - max(used[:15]) < 20 * 2**20
+    assert max(used[15:]) - max(used[:15]) < 4 * 2**20
     assert max(used) < 60 * 2**20
     more = growth_bytes(tmp_path, 1600, 4)
-    assert max(more) - max(used) < 20 * 2**20
+    assert max(more) - max(used) < 8 * 2**20
