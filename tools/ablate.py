@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tools.ablation import AblationConfig, plan_runs, section_of, train_runs
 from tools.bars import bar
-from tools.benchmarks.report import write_section
+from tools.benchmarks.report import MARKDOWN, write_section
 from tools.command import Arguments, Command, run
 from tools.train import Sections as TrainSections
 
@@ -27,13 +27,7 @@ class Sections(TrainSections):
     ablation: AblationConfig = field(default_factory=AblationConfig)
 
 
-COMMAND = Command(
-    doc=__doc__,
-    sections=Sections,
-    flags=(
-        ("--markdown", {"metavar": "FILE", "help": "write the result into its section of FILE"}),
-    ),
-)
+COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN,))
 
 
 def main(config: Sections, arguments: Arguments) -> None:

@@ -17,6 +17,7 @@ from storage.errors import ConfigError, MelbankError
 from tools.config import DEFAULT_CONFIG, Section, load_config
 
 Arguments = argparse.Namespace
+Flag = tuple[str, dict[str, Any]]  # a name, and what argparse is told of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,7 @@ class Command(Generic[Section]):
 
     doc: str
     sections: type[Section]
-    flags: tuple[tuple[str, dict[str, Any]], ...] = ()
+    flags: tuple[Flag, ...] = ()
     config: str = DEFAULT_CONFIG
 
 

@@ -15,5 +15,6 @@
 * `s3_server`: a real S3 server on loopback, which the tests use too, `swift_process` what it runs;
   `fault_proxy` stands in front of it, `s3_requests` speaks to it
 * `environments`: installs what is not ours, each in an environment of its own
-* `process`: runs a subprocess and measures it; `report`: tables, Markdown, the machine; `chart`
+* `process`: runs a subprocess and measures it; `report`: tables, Markdown, the machine; `chart`;
+  `work_folder`
 """

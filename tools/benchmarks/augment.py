@@ -14,7 +14,6 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import torch
 
@@ -24,7 +23,7 @@ from storage.errors import ConfigError
 from storage.options import option
 from tools import train
 from tools.bars import bar
-from tools.benchmarks.report import Section, Table, command_words, write_section
+from tools.benchmarks.report import MARKDOWN, Section, Table, publish
 from tools.benchmarks.train_step import Bench, Step, open_bench
 from tools.command import Arguments, Command
 from tools.config import DEFAULT_CONFIG, load_config
@@ -55,14 +54,7 @@ class Sections(train.Sections):
     benchmark: AugmentBenchmarkConfig = field(default_factory=AugmentBenchmarkConfig)
 
 
-COMMAND = Command(
-    doc=__doc__,
-    sections=Sections,
-    config="configs/demo.yaml",
-    flags=(
-        ("--markdown", {"metavar": "FILE", "help": "write the result into its section of FILE"}),
-    ),
-)
+COMMAND = Command(doc=__doc__, sections=Sections, config="configs/demo.yaml", flags=(MARKDOWN,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +71,7 @@ def main(config: Sections, arguments: Arguments) -> None:
     """Measures, prints the table, writes it where asked for."""
     with open_bench(config) as bench:
         section = run_benchmark(bench, config)
-    print(section.text())
-    if arguments.markdown:
-        write_section(Path(arguments.markdown), section, command_words("augment", arguments))
+    publish(section, "augment", arguments)
 
 
 def run_benchmark(bench: Bench, config: Sections) -> Section:

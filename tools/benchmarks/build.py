@@ -11,9 +11,6 @@ minute a run per 2 h of audio.
 """
 
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,7 +35,8 @@ from tools.benchmarks.recordings import (
     join_recordings,
     link_recordings,
 )
-from tools.benchmarks.report import Section, Table, command_words, write_section
+from tools.benchmarks.report import MARKDOWN, PLOT, Section, Table, publish
+from tools.benchmarks.work_folder import work_folder
 from tools.command import Arguments, Command
 
 MEL_SLICES, MEL_ROUNDS = 200, 5
@@ -79,28 +77,19 @@ class Sections:
     benchmark: BuildBenchmarkConfig = field(default_factory=BuildBenchmarkConfig)
 
 
-COMMAND = Command(
-    doc=__doc__,
-    sections=Sections,
-    flags=(
-        ("--markdown", {"metavar": "FILE", "help": "write the result into its section of FILE"}),
-        ("--plot", {"action": "store_true", "help": "write a chart into docs/"}),
-    ),
-)
+COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN, PLOT))
 
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Measures all ways, prints the tables, writes what was asked for."""
     check_measurable()
     section = run_benchmark(config.benchmark, plot=arguments.plot)
-    print(section.text())
-    if arguments.markdown:
-        write_section(Path(arguments.markdown), section, command_words("build", arguments))
+    publish(section, "build", arguments)
 
 
 def run_benchmark(config: BuildBenchmarkConfig, *, plot: bool) -> Section:
     """All ways on all recordings, as a section of the report."""
-    with _work_folder(config.work_dir) as folder:
+    with work_folder(config.work_dir) as folder:
         recordings = _recordings(config, folder / "source")
         results = _measure_ways(config, recordings, folder)
         mel = run_measured(
@@ -175,11 +164,3 @@ def _measure(way: Way, recordings: Recordings, folder: Path) -> tuple[Measured, 
     finally:
         shutil.rmtree(target)
     return measured, size
-
-
-@contextmanager
-def _work_folder(work_dir: str) -> Iterator[Path]:
-    if work_dir and not Path(work_dir).is_dir():
-        raise ConfigError(f"benchmark.work_dir={work_dir}: there is no such folder")
-    with tempfile.TemporaryDirectory(dir=work_dir or None, prefix="melbank-") as folder:
-        yield Path(folder)

@@ -10,13 +10,12 @@ synthetic table; no slices are read. About three minutes; needs 8 GB.
 
 import statistics
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from storage.errors import ConfigError
 from storage.options import option
 from tools.bars import bar
 from tools.benchmarks.process import Measured, check_measurable, run_measured
-from tools.benchmarks.report import Section, Table, command_words, write_section
+from tools.benchmarks.report import MARKDOWN, Section, Table, publish
 from tools.command import Arguments, Command
 
 MB = 1e6
@@ -50,22 +49,14 @@ class Sections:
     benchmark: PlanBenchmarkConfig = field(default_factory=PlanBenchmarkConfig)
 
 
-COMMAND = Command(
-    doc=__doc__,
-    sections=Sections,
-    flags=(
-        ("--markdown", {"metavar": "FILE", "help": "write the result into its section of FILE"}),
-    ),
-)
+COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN,))
 
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Measures, prints the table, writes it where asked for."""
     check_measurable()
     section = run_benchmark(config.benchmark)
-    print(section.text())
-    if arguments.markdown:
-        write_section(Path(arguments.markdown), section, command_words("plan", arguments))
+    publish(section, "plan", arguments)
 
 
 def run_benchmark(config: PlanBenchmarkConfig) -> Section:

@@ -13,14 +13,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import polars as pl
 
 from storage.errors import ConfigError
 from storage.options import option
 from storage.store import Store, open_store
-from tools.benchmarks.report import Section, Table, command_words, write_section
+from tools.benchmarks.report import MARKDOWN, Section, Table, publish
 from tools.benchmarks.synthetic_index import write_index
 from tools.command import Arguments, Command
 
@@ -61,21 +60,13 @@ class Sections:
     benchmark: QueryBenchmarkConfig = field(default_factory=QueryBenchmarkConfig)
 
 
-COMMAND = Command(
-    doc=__doc__,
-    sections=Sections,
-    flags=(
-        ("--markdown", {"metavar": "FILE", "help": "write the result into its section of FILE"}),
-    ),
-)
+COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN,))
 
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Measures each size, prints the table, writes it where asked for."""
     section = run_benchmark(config.benchmark)
-    print(section.text())
-    if arguments.markdown:
-        write_section(Path(arguments.markdown), section, command_words("query", arguments))
+    publish(section, "query", arguments)
 
 
 def run_benchmark(config: QueryBenchmarkConfig) -> Section:

@@ -29,7 +29,6 @@ from tools.benchmarks.read_slices import (
     Wanted,
     given_material,
     made_material,
-    work_folder,
 )
 from tools.benchmarks.read_ways import (
     CELLS,
@@ -42,7 +41,8 @@ from tools.benchmarks.read_ways import (
     run_way,
     spec_of,
 )
-from tools.benchmarks.report import Section, Table, command_words, write_section
+from tools.benchmarks.report import MARKDOWN, PLOT, Section, Table, publish
+from tools.benchmarks.work_folder import work_folder
 from tools.command import Arguments, Command
 
 NPY = "npy"
@@ -107,23 +107,14 @@ class Sections:
     benchmark: ReadBenchmarkConfig = field(default_factory=ReadBenchmarkConfig)
 
 
-COMMAND = Command(
-    doc=__doc__,
-    sections=Sections,
-    flags=(
-        ("--markdown", {"metavar": "FILE", "help": "write the result into its section of FILE"}),
-        ("--plot", {"action": "store_true", "help": "write a chart into docs/"}),
-    ),
-)
+COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN, PLOT))
 
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Measures all ways, prints the tables, writes what was asked for."""
     check_measurable()
     section = run_benchmark(config, plot=arguments.plot)
-    print(section.text())
-    if arguments.markdown:
-        write_section(Path(arguments.markdown), section, command_words("read", arguments))
+    publish(section, "read", arguments)
 
 
 def run_benchmark(config: Sections, *, plot: bool) -> Section:

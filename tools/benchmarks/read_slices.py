@@ -5,9 +5,6 @@ Every way gets its copy from one .npy file of all slices, in the order of their 
 
 import math
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,15 +64,6 @@ class Wanted:
     slices_per_recording: int
     batch_size: int
     seed: int
-
-
-@contextmanager
-def work_folder(work_dir: str) -> Iterator[Path]:
-    """A folder for slices and copies, in a given one or where temporary ones are."""
-    if work_dir and not Path(work_dir).is_dir():
-        raise ConfigError(f"benchmark.work_dir={work_dir}: there is no such folder")
-    with tempfile.TemporaryDirectory(dir=work_dir or None, prefix="melbank-") as folder:
-        yield Path(folder)
 
 
 def made_material(wanted: Wanted, source_root: str, folder: Path) -> Material:

@@ -23,11 +23,12 @@ from storage.options import option
 from tools.bars import bar
 from tools.benchmarks.fault_proxy import Faults
 from tools.benchmarks.process import check_measurable
-from tools.benchmarks.read_slices import Material, Wanted, made_material, work_folder
+from tools.benchmarks.read_slices import Material, Wanted, made_material
 from tools.benchmarks.read_ways import Way
 from tools.benchmarks.remote_report import RemoteKey, RemoteMeasurements, remote_parts
 from tools.benchmarks.remote_ways import REMOTE_PEERS, REMOTE_WAYS, Bucket
-from tools.benchmarks.report import Section, command_words, write_section
+from tools.benchmarks.report import MARKDOWN, Section, publish
+from tools.benchmarks.work_folder import work_folder
 from tools.command import Arguments, Command
 
 MB = 1e6
@@ -75,22 +76,14 @@ class Sections:
     benchmark: RemoteBenchmarkConfig = field(default_factory=RemoteBenchmarkConfig)
 
 
-COMMAND = Command(
-    doc=__doc__,
-    sections=Sections,
-    flags=(
-        ("--markdown", {"metavar": "FILE", "help": "write the result into its section of FILE"}),
-    ),
-)
+COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN,))
 
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Measures all ways, prints the tables, writes what was asked for."""
     check_measurable()
     section = run_benchmark(config.benchmark)
-    print(section.text())
-    if arguments.markdown:
-        write_section(Path(arguments.markdown), section, command_words("remote", arguments))
+    publish(section, "remote", arguments)
 
 
 def run_benchmark(config: RemoteBenchmarkConfig) -> Section:

@@ -12,11 +12,17 @@ from pathlib import Path
 
 from storage.errors import ConfigError
 from storage.workers import available_cores
-from tools.command import Arguments
+from tools.command import Arguments, Flag
 from tools.config import DEFAULT_CONFIG
 
 PACKAGES = ("numpy", "torch", "librosa", "soundfile", "polars", "zarr", "numcodecs", "h5py")
 HEAD = "# Benchmarks\n\nMade by `python -m tools.benchmark`; each section names its command.\n"
+
+MARKDOWN: Flag = (
+    "--markdown",
+    {"metavar": "FILE", "help": "write the result into its section of FILE"},
+)
+PLOT: Flag = ("--plot", {"action": "store_true", "help": "write a chart into docs/"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +70,13 @@ class Section:
         return "\n\n".join([f"## {self.title}", made, where, *parts])
 
 
+def publish(section: Section, name: str, arguments: Arguments) -> None:
+    """Prints the result of a benchmark, and writes it where `--markdown` asks."""
+    print(section.text())
+    if arguments.markdown:
+        write_section(Path(arguments.markdown), section, _command_words(name, arguments))
+
+
 def write_section(
     file: Path, section: Section, command: Sequence[str], module: str = "tools.benchmark"
 ) -> None:
@@ -82,7 +95,7 @@ def write_section(
     file.write_text(text, encoding="utf-8")
 
 
-def command_words(name: str, arguments: Arguments) -> list[str]:
+def _command_words(name: str, arguments: Arguments) -> list[str]:
     """The words behind `python -m tools.benchmark` that give this result again."""
     words = [name]
     if arguments.config != DEFAULT_CONFIG:

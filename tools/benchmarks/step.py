@@ -25,7 +25,7 @@ from storage.options import option
 from tools import train
 from tools.bars import bar
 from tools.benchmarks.gpu_trace import GpuTrace, write_trace
-from tools.benchmarks.report import Section, Table, command_words, write_section
+from tools.benchmarks.report import MARKDOWN, Section, Table, publish
 from tools.benchmarks.train_step import Bench, Step, open_bench
 from tools.command import Arguments, Command
 
@@ -62,7 +62,7 @@ COMMAND = Command(
     config="configs/demo.yaml",
     flags=(
         ("--plot", {"action": "store_true", "help": f"draw the GPU's utilisation: {PICTURE}"}),
-        ("--markdown", {"metavar": "FILE", "help": "write the result into its section of FILE"}),
+        MARKDOWN,
     ),
 )
 
@@ -79,8 +79,7 @@ class Stretch:
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Measures, prints the table, writes it where asked for."""
-    markdown = Path(arguments.markdown) if arguments.markdown else None
-    picture = (markdown.parent if markdown else Path()) / PICTURE
+    picture = Path(arguments.markdown or "").parent / PICTURE
     with open_bench(config) as bench, GpuTrace(bench.device) as trace:
         stretches = measure(bench, config.benchmark)
         section = report(bench, config.benchmark, stretches, trace)
@@ -88,9 +87,7 @@ def main(config: Sections, arguments: Arguments) -> None:
         spans = {name: [(one.began, one.ended) for one in many] for name, many in stretches.items()}
         write_trace(picture, trace, spans)
         print(picture)
-    print(section.text())
-    if markdown:
-        write_section(markdown, section, command_words("step", arguments))
+    publish(section, "step", arguments)
 
 
 def measure(bench: Bench, config: StepBenchmarkConfig) -> dict[str, list[Stretch]]:

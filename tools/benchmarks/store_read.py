@@ -22,7 +22,7 @@ from storage.options import option
 from storage.store import Store, open_store
 from tools.bars import bar
 from tools.benchmarks.peers import Peer, missing_peers, open_peers
-from tools.benchmarks.report import Section, Table, command_words, write_section
+from tools.benchmarks.report import MARKDOWN, Section, Table, publish
 from tools.command import Arguments, Command
 from tools.config import StoreSection
 
@@ -52,13 +52,7 @@ class Sections(StoreSection):
     benchmark: StoreReadConfig = field(default_factory=StoreReadConfig)
 
 
-COMMAND = Command(
-    doc=__doc__,
-    sections=Sections,
-    flags=(
-        ("--markdown", {"metavar": "FILE", "help": "write the result into its section of FILE"}),
-    ),
-)
+COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +68,7 @@ class Speed:
 def main(config: Sections, arguments: Arguments) -> None:
     """Measures all peers, prints the table, writes it where asked for."""
     section = run_benchmark(config.store, config.benchmark)
-    print(section.text())
-    if arguments.markdown:
-        write_section(Path(arguments.markdown), section, command_words("store-read", arguments))
+    publish(section, "store-read", arguments)
 
 
 def run_benchmark(url: str, config: StoreReadConfig) -> Section:
