@@ -69,9 +69,6 @@ class Objects(Protocol):
     def put_new(self, name: str, data: bytes) -> None:
         """Puts an object that must not exist yet; raises ObjectExistsError on other bytes."""
 
-    def put_file(self, name: str, path: Path) -> None:
-        """Puts what a local file holds."""
-
     def delete(self, name: str) -> None:
         """Deletes an object; fine if it is gone already."""
 
@@ -201,15 +198,6 @@ class LocalObjects:
                 else:
                     os.replace(temporary, path)
             _sync_folder(path.parent)
-
-    def put_file(self, name: str, path: Path) -> None:
-        """Puts what a local file holds."""
-        try:
-            self.put(name, path.read_bytes())
-        except OSError as error:
-            if isinstance(error, StoreError):
-                raise
-            raise StoreError(f"{path} cannot be read: {error.strerror}") from error
 
     def delete(self, name: str) -> None:
         """Deletes an object; fine if it is gone already."""

@@ -151,8 +151,18 @@ class RemoteObjects:
         return {name: size for name, size in found if "/." not in f"/{name}"}
 
     def put(self, name: str, data: bytes) -> None:
-        """Puts an object, in the place of an older one if there is one."""
-        self._put(name, data)
+        """Puts an object, in the place of an older one if there is one; a large one in pieces."""
+
+        def put(key: str) -> None:
+            obstore.put(
+                self._writer.store,
+                key,
+                data,
+                chunk_size=_PIECE_BYTES,
+                max_concurrency=_PIECES_AT_ONCE,
+            )
+
+        self._writer.call(name, put)
 
     def put_new(self, name: str, data: bytes) -> None:
         """Puts an object that must not exist yet; raises ObjectExistsError on other bytes.
@@ -163,12 +173,6 @@ class RemoteObjects:
         if not self.exists(name):
             self._create(name, data)
         self._check_equal(name, data)
-
-    def put_file(self, name: str, path: Path) -> None:
-        """Puts a local file, in pieces where it is large."""
-        if not path.is_file():
-            raise StoreError(f"{path} cannot be read: there is no such file")
-        self._put(name, path)
 
     def delete(self, name: str) -> None:
         """Deletes an object; fine if it is gone already."""
@@ -263,18 +267,6 @@ class RemoteObjects:
                 break
         return found
 
-    def _put(self, name: str, data: bytes | Path) -> None:
-        def put(key: str) -> None:
-            obstore.put(
-                self._writer.store,
-                key,
-                data,
-                chunk_size=_PIECE_BYTES,
-                max_concurrency=_PIECES_AT_ONCE,
-            )
-
-        self._writer.call(name, put)
-
     def _create(self, name: str, data: bytes) -> None:
         """Puts an object unless there is one; servers that cannot are told from others once."""
 
@@ -288,7 +280,7 @@ class RemoteObjects:
             except UnsupportedError:
                 self._creates = False
         if not self._creates:
-            self._put(name, data)
+            self.put(name, data)
 
     def _check_equal(self, name: str, data: bytes) -> None:
         head = self._head(name)

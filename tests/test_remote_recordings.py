@@ -57,7 +57,7 @@ def bucket(s3: S3, source: Path) -> str:
     url = s3.url("birds")
     objects = open_objects(url)
     for name in open_objects(str(source)).walk():
-        objects.put_file(name, source / name)
+        objects.put(name, (source / name).read_bytes())
     return url
 
 

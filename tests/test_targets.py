@@ -16,7 +16,6 @@ from storage.errors import ConfigError
 from tests.fakes import fake_recordings
 
 TABLE = fake_recordings([3, 1, 5, 2, 4])
-IDS = TABLE["recording_id"].to_list()
 LABELS = Labels(("a", "b", "c", "d"))
 HARD = LABELS.targets(TABLE, 0.5)
 PLAN = plan_all(TABLE)

@@ -88,13 +88,6 @@ class LimitSection:
     limit: int | None = option(None, "only so many recordings, spread over all, for a first look")
 
 
-@dataclass(frozen=True, kw_only=True)
-class SeedSection:
-    """A command that draws."""
-
-    seed: int = option(0, "decides every draw: folds, sampling, augmentation, initial weights")
-
-
 def load_config(sections: type[Section], file: str, overrides: Sequence[str] = ()) -> Section:
     """The command's sections from a YAML file and `a.b=value` words; ConfigError with a hint.
 

@@ -76,7 +76,6 @@ class Counts:
     sent_bytes: Counter[str] = field(default_factory=Counter)
     received_bytes: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
-    connections: int = 0
 
     def encode(self) -> bytes:
         """As JSON."""
@@ -219,7 +218,6 @@ class FaultProxy:
         if task is not None:
             self._clients.add(task)
             task.add_done_callback(self._clients.discard)
-        self.counts.connections += 1
         connection = _Connection(self, reader, writer)
         try:
             while await connection.pass_one():
