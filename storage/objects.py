@@ -17,7 +17,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from storage.errors import ConfigError, ObjectExistsError, ObjectMissingError, StoreError
+from storage.errors import (
+    ConfigError,
+    MelbankError,
+    ObjectExistsError,
+    ObjectMissingError,
+    StoreError,
+)
 from storage.extents import local_path
 from storage.remote import is_remote
 from storage.remote_objects import RemoteObjects
@@ -252,25 +258,25 @@ class LocalObjects:
     @contextlib.contextmanager
     def _written(self, name: str, data: bytes) -> Iterator[Path]:
         """A temporary file with the data, on disk, on the object's file system."""
-        folder = self.path(TEMPORARY)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path(name).parent.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f"{os.getpid()}-{secrets.token_hex(8)}"
+        temporary = self.path(TEMPORARY) / f"{os.getpid()}-{secrets.token_hex(8)}"
         try:
+            for path in (temporary, self.path(name)):
+                path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             yield temporary
         except OSError as error:
-            if isinstance(error, ObjectExistsError):
+            if isinstance(error, MelbankError):
                 raise
             raise StoreError(
                 f"{self.path(name)} ({len(data):,} bytes) cannot be written: {error.strerror}. "
                 "Free space or give another folder, then run it again: it goes on where it was"
             ) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # `clear_temporary` will find it
+                temporary.unlink(missing_ok=True)
 
 
 def open_objects(url: str) -> Objects:

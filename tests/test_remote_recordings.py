@@ -1,10 +1,7 @@
 """Recordings in a bucket give the store that the same recordings in a folder give."""
 
-import resource
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,7 @@ from storage.recording_files import RecordingFiles
 from storage.repair import repair_store
 from storage.source import SourceConfig, read_source
 from storage.verify import verify_store
+from tests.full_disk import largest_file
 from tests.s3_server import S3
 from tests.sounds import write_source
 from tests.static_server import StaticServer
@@ -123,17 +121,6 @@ def test_a_web_server_shows_what_the_csv_names(source: Path) -> None:
         assert there.recordings.drop("path").equals(here.recordings.drop("path"))
         with RecordingFiles().open(there.recordings["path"][0]) as file:
             assert file.read_bytes() == Path(here.recordings["path"][0]).read_bytes()
-
-
-@contextmanager
-def largest_file(size_bytes: int) -> Iterator[None]:
-    """No file of this process grows beyond that, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_copy_that_finds_no_room_is_an_error_and_leaves_nothing(
