@@ -1,10 +1,6 @@
-"""training.cross_validation: folds, what is written, what is learned, and how it ends."""
+"""training.cross_validation: folds, what is written, what is learned."""
 
-import gc
 import json
-import os
-import signal
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,14 +18,12 @@ from datasets.folds import FoldConfig
 from datasets.reader import BatchReader, LoaderConfig
 from storage.errors import ConfigError, StoreError
 from tests.learnable import write_learnable_source
-from training.averaging import AveragingConfig
 from training.checkpoints import read_checkpoint
 from training.config import TrainingConfig
 from training.cross_validation import train_folds
 from training.experiment import ExperimentConfig
 from training.losses import LossConfig
-from training.models import Classifier, ModelConfig
-from training.module import NonFiniteLossError
+from training.models import ModelConfig
 from training.optimizers import OptimizerConfig
 from training.predict import predict, target_lists
 from training.split import fold_data, split_recordings
@@ -354,68 +348,6 @@ def test_masked_secondary_labels_teach_nothing_and_are_scored_like_soft_ones(sou
     assert np.isfinite(results[0].overall.kl)
 
 
-def test_early_stopping_counts_epochs_without_a_better_kl(source, tmp_path):
-    stuck = config_in(
-        tmp_path,
-        train_folds=[1],
-        optimizer=OptimizerConfig(learning_rate=1e-12),
-        trainer=TrainerConfig(
-            epochs=12, effective_batch_size=8, patience=2, progress=False, threads=1
-        ),
-        augment=AugmentConfig(),
-    )
-    result = train(source, stuck).folds[0]
-    assert result.num_epochs < 12
-    assert result.num_epochs == result.best_epoch + 2
-
-
-def test_the_last_weights_are_judged_where_they_are_asked_for(source, tmp_path):
-    overshooting = config_in(
-        tmp_path,
-        train_folds=[1],
-        optimizer=OptimizerConfig(learning_rate=0.3, final_fraction=1.0, warmup_epochs=0.0),
-        trainer=TrainerConfig(
-            epochs=5, effective_batch_size=8, patience=0, keep="last", progress=False, threads=1
-        ),
-    )
-    report = train(source, overshooting)
-    log = pl.read_csv(report.experiment.preds / "log" / "fold_1" / "metrics.csv")
-    kl = log["val_kl"].drop_nulls()
-    assert report.folds[0].best_epoch == 5
-    assert report.folds[0].scores.kl == pytest.approx(kl[4], rel=1e-4)
-    assert kl.min() < kl[4], "the last epoch should not be the best one here"
-
-
-def test_a_loss_that_is_not_finite_ends_the_experiment_and_cleans_up(source, tmp_path):
-    said = []
-    config = config_in(tmp_path, optimizer=OptimizerConfig(learning_rate=1e30, warmup_epochs=0.0))
-    with pytest.raises(NonFiniteLossError, match="Rows: "):
-        train(source, config, said)
-    assert not list((tmp_path / "weights").iterdir())
-    assert not list((tmp_path / "preds").iterdir())
-    assert not list((tmp_path / "configs").glob("*.yaml"))
-    assert any("ended in NonFiniteLossError" in line for line in said)
-    assert train(source, config_in(tmp_path, train_folds=[1])).experiment.name == "exp_002"
-
-
-def test_interrupting_keeps_what_is_there_and_stays_an_interrupt(source, tmp_path):
-    config = config_in(
-        tmp_path, trainer=TrainerConfig(epochs=500, patience=0, progress=False, threads=1)
-    )
-    # Started in the background, Python may ignore SIGINT; a person's terminal does not.
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            train(source, config)
-    finally:
-        timer.cancel()
-        signal.signal(signal.SIGINT, handler)
-    assert (tmp_path / "configs" / "exp_001.yaml").exists()
-    assert (tmp_path / "weights" / "exp_001").is_dir()
-
-
 def test_bfloat16_trains_and_predicts_in_32_bit_tables(source, tmp_path):
     trainer = TrainerConfig(
         epochs=2, effective_batch_size=4, precision="bf16-mixed", progress=False, threads=1
@@ -434,33 +366,6 @@ def test_the_bar_shows_epoch_loss_and_scores(source, tmp_path, capsys):
     last = capsys.readouterr().err.replace("\r", "\n").strip().splitlines()[-1]
     assert last.startswith("fold 1 epoch 2/2 100%")
     assert all(name in last for name in ("loss=", "KL=", "AUC=", "acc="))
-
-
-def test_models_of_finished_folds_are_not_kept(source, tmp_path):
-    train(source, config_in(tmp_path))
-    alive = [thing for thing in gc.get_objects() if type(thing) is Classifier]
-    assert not alive
-
-
-def test_memory_does_not_grow_from_fold_to_fold(source, tmp_path):
-    """Each fold's model, optimizer and averages are 45 MB; what stays must be less than one."""
-    config = config_in(
-        tmp_path,
-        model=ModelConfig(backbone="resnet10t"),
-        trainer=TrainerConfig(epochs=1, effective_batch_size=48, progress=False, threads=1),
-        train_loader=LoaderConfig(batch_size=48),
-        averaging=AveragingConfig(kind="ema"),
-        folds=FoldConfig(cv="column", column="part"),
-        train_folds=[],
-    )
-    parts = source.table.with_columns(part=pl.int_range(pl.len()) % 6)
-    done = train(replace(source, table=parts), config)
-    left = [result.memory.host_bytes for result in done.folds]
-    assert len(left) == 6
-    assert min(left) > 50e6
-    assert left[-1] - left[0] < 45e6
-    assert f"{left[-1] / 1e6:.0f}" in done.table()
-    assert json.loads((done.experiment.preds / "scores.json").read_text())["folds"][5]["memory"]
 
 
 def test_gradients_are_accumulated_to_the_effective_batch(source, tmp_path):
