@@ -41,7 +41,7 @@ COMMAND = Command(
 
 
 def main(config: Sections, arguments: Arguments) -> int:
-    """Builds, prints a summary; 1 where `build.strict` found something."""
+    """Builds, or says what would be done."""
     if arguments.dry_run:
         forecast = forecast_build(
             config.source,
@@ -53,8 +53,13 @@ def main(config: Sections, arguments: Arguments) -> int:
         )
         print(forecast.summary())
         return 0
+    return build(config, config.recipe)
+
+
+def build(config: Sections, recipe: Recipe) -> int:
+    """Builds slices of a recipe, prints a summary; 1 where `build.strict` found something."""
     report = build_store(
-        config.source, config.recipe, config.store, config.build, limit=config.limit, progress=bar
+        config.source, recipe, config.store, config.build, limit=config.limit, progress=bar
     )
     print(report.summary())
     if config.build.strict and len(report.rejects):

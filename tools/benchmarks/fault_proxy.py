@@ -17,7 +17,6 @@ counted so far can be asked for by HTTP, at `counts_url`.
 import asyncio
 import json
 import random
-import re
 import socket
 import struct
 import threading
@@ -28,6 +27,7 @@ from typing import Self
 from urllib.parse import quote, urlsplit
 
 from storage.errors import ConfigError
+from tools.benchmarks.http_heads import Head, Kept
 
 ERROR, BUSY, RESET = "500", "503", "reset"
 TRUNCATED, STALLED, FLIPPED = "truncated", "stalled", "flipped"
@@ -38,7 +38,6 @@ LINE_BYTES = 64 * 1024  # after so many bytes, others may have the line
 COUNTS_PATH = "/-/counts"
 LINGER_0 = struct.pack("ii", 1, 0)  # closing then sends a reset, not an end
 _KEPT_HEADERS = ("etag", "last-modified", "content-type", "accept-ranges")
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 REFUSALS = {ERROR: ("Internal Server Error", "InternalError"), BUSY: ("Slow Down", "SlowDown")}
 
 
@@ -84,62 +83,6 @@ class Counts:
         ).encode()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """An object that the proxy gives by itself."""
-
-    headers: dict[str, str]
-    body: memoryview
-
-    def answer(self, spec: str) -> tuple[bytes, memoryview]:
-        """The head of the answer, and the body, for a Range header or without one."""
-        size = len(self.body)
-        match = _RANGE.fullmatch(spec)
-        begin, end, status = 0, size, "200 OK"
-        if match:
-            first, last = match.groups()
-            begin = int(first) if first else max(0, size - int(last))
-            end = min(size, int(last) + 1) if first and last else size
-            status = "206 Partial Content"
-        lines = [f"HTTP/1.1 {status}", *(f"{name}: {self.headers[name]}" for name in self.headers)]
-        lines.append(f"content-length: {end - begin}")
-        if match:
-            lines.append(f"content-range: bytes {begin}-{end - 1}/{size}")
-        return "\r\n".join([*lines, "", ""]).encode("latin-1"), self.body[begin:end]
-
-
-@dataclass(slots=True, kw_only=True)
-class _Head:
-    """The head of a request or an answer, as it came and as it is read."""
-
-    raw: bytes
-    first: list[str]
-    fields: dict[str, str]
-
-    @classmethod
-    async def read(cls, reader: asyncio.StreamReader) -> "_Head":
-        raw = await reader.readuntil(b"\r\n\r\n")
-        first, *lines = raw.decode("latin-1").rstrip("\r\n").split("\r\n")
-        pairs = (line.partition(":") for line in lines)
-        named = {name.strip().lower(): value.strip() for name, _, value in pairs}
-        return cls(raw=raw, first=first.split(" ", 2), fields=named)
-
-    @property
-    def length(self) -> int:
-        return int(self.fields.get("content-length", 0))
-
-    @property
-    def is_chunked(self) -> bool:
-        return "chunked" in self.fields.get("transfer-encoding", "").lower()
-
-    @property
-    def kind(self) -> str:
-        """The method of a request; LIST where it lists a bucket."""
-        query = self.first[1].partition("?")[2]
-        listing = "list-type=" in query or "prefix=" in query
-        return "LIST" if self.first[0] == "GET" and listing else self.first[0]
-
-
 class FaultProxy:
     """One proxy on a free port of loopback; `faults` may be set anew at any time."""
 
@@ -170,7 +113,7 @@ class FaultProxy:
         kept = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
         self._kept[quote(path)] = Kept(headers=kept, body=body)
 
-    def kept(self, request: "_Head") -> Kept | None:
+    def kept(self, request: Head) -> Kept | None:
         """What the proxy itself has for a request."""
         path = request.first[1].partition("?")[0]
         return self._kept.get(path) if request.kind == "GET" else None
@@ -261,7 +204,7 @@ class _Connection:
 
     async def pass_one(self) -> bool:
         """One request and its answer; whether the connection can be used on."""
-        request = await _Head.read(self._reader)
+        request = await Head.read(self._reader)
         counts, faults = self._proxy.counts, self._proxy.faults
         if request.first[1] == COUNTS_PATH:
             await self._give(Kept(headers={}, body=memoryview(counts.encode())), request)
@@ -285,7 +228,7 @@ class _Connection:
         to_server.write(request.raw)
         size = await self._pass_body(request, to_server)
         counts.received_bytes[request.kind] += size
-        answer = await _Head.read(from_server)
+        answer = await Head.read(from_server)
         if fault == RESET:
             return self._cut(RESET)
         self._writer.write(answer.raw)
@@ -297,7 +240,7 @@ class _Connection:
         await self._writer.drain()
         return answer.fields.get("connection", "").lower() != "close"
 
-    async def _give(self, kept: Kept, request: _Head) -> int:
+    async def _give(self, kept: Kept, request: Head) -> int:
         """An object of the proxy's own, through the line; the bytes sent."""
         head, body = kept.answer(request.fields.get("range", ""))
         self._writer.write(head)
@@ -308,7 +251,7 @@ class _Connection:
             await self._writer.drain()
         return len(body)
 
-    async def _refuse(self, request: _Head, fault: str) -> bool:
+    async def _refuse(self, request: Head, fault: str) -> bool:
         """An error of the server's own, in place of what was asked for."""
         self._proxy.counts.faults[fault] += 1
         if "expect" in request.fields:  # the body was not sent yet, and now need not be
@@ -336,7 +279,7 @@ class _Connection:
         self._writer.transport.abort()
         return False
 
-    async def _pass_body(self, request: _Head, to_server: asyncio.StreamWriter | None) -> int:
+    async def _pass_body(self, request: Head, to_server: asyncio.StreamWriter | None) -> int:
         """The request's body to the server, or to nobody; its size in bytes."""
         if "expect" in request.fields:
             self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -369,7 +312,7 @@ class _Connection:
         return total
 
     async def _answer_body(
-        self, answer: _Head, from_server: asyncio.StreamReader, fault: str
+        self, answer: Head, from_server: asyncio.StreamReader, fault: str
     ) -> int:
         """The answer's body to the client, with the fault in it; the bytes sent."""
         if answer.is_chunked:
