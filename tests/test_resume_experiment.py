@@ -83,6 +83,11 @@ def resume(root: Path, *words: str) -> int:
     return run(COMMAND, main, ["--resume", "exp_001", f"experiment.root={root}", *words])
 
 
+def logged_steps(log: Path) -> pl.Series:
+    """The optimizer steps that fold 0 has taken by a log, from 0 on."""
+    return pl.read_csv(log / "fold_0" / "metrics.csv")["step"]
+
+
 def assert_same_predictions(one: Path, other: Path) -> None:
     for name in ("oof.parquet", "embeddings.parquet"):
         frames = [pl.read_parquet(root / "preds" / "exp_001" / name) for root in (one, other)]
@@ -119,6 +124,8 @@ def test_a_killed_experiment_goes_on_and_ends_as_one_that_never_stopped(
     left = sorted(path.name for path in (tmp_path / "weights" / "exp_001").iterdir())
     assert left == ["fold_0.ckpt", "fold_2.ckpt"]
     assert not list((tmp_path / "preds" / "exp_001").glob(".*"))
+    if until.startswith("weights"):  # trained from the beginning, it would end equally
+        assert logged_steps(tmp_path / "preds" / "exp_001" / "log" / "resumed_1").min() >= 2
 
 
 def test_ctrl_c_says_how_to_go_on(store: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from datasets.slice_source import SOURCE, SliceSource, own_rows
 from storage.errors import ConfigError
 from storage.recipe import Recipe
 from training.config import TrainingConfig
+from training.data_module import FoldData
 from training.experiment import (
     SCORES,
     Experiment,
@@ -35,7 +36,7 @@ from training.module import ModuleConfig
 from training.pictures import write_confusion, write_curves
 from training.predict import Predictions, embedding_frame, oof_frame, pool_recordings
 from training.ranks import is_first_rank, wait_for_ranks
-from training.report import TrainingReport, read_result, write_result
+from training.report import FoldResult, TrainingReport, read_result, write_result
 from training.split import Split, fold_data, split_recordings
 from training.trainer import (
     Machine,
@@ -85,37 +86,9 @@ def train_folds(
         run = _fold_run(source, config, split, experiment, machine)
         results = []
         for fold in split.train_folds:
-            done = _part(experiment.preds, RESULT, fold)
-            if done.is_file():
-                say(f"fold {fold}: done before")
-                results.append(read_result(done))
-                continue
             data = fold_data(source, split, fold, config, behind)
-            result, predictions = train_fold(run, data, fold, say)
-            if first:
-                _write_part(experiment.preds, predictions, split, fold)
-                write_result(result, done)
-            wait_for_ranks()
-            results.append(result)
-        if first:
-            for name in TABLES:
-                _join_parts(experiment.preds, name, split.train_folds)
-        wait_for_ranks()
-        report = TrainingReport(
-            experiment=experiment,
-            folds=results,
-            overall=_overall(experiment.preds / OOF, split),
-            pooled=_overall(experiment.preds / POOLED_OOF, split),
-        )
-        if first:
-            write_curves(experiment.preds / "log", experiment.preds / CURVES)
-            write_confusion(
-                experiment.preds / POOLED_OOF, split.labels, experiment.preds / CONFUSION
-            )
-            report.write_scores(experiment.preds / SCORES)
-            for path in experiment.preds.glob(".fold_*"):
-                path.unlink()
-    return report
+            results.append(_fold_result(run, data, split, fold, say))
+        return _report(experiment, split, results)
 
 
 def module_config(config: TrainingConfig, recipe: Recipe) -> ModuleConfig:
@@ -166,6 +139,44 @@ def _fold_run(
         truth=split.truth,
         config=asdict(config),
     )
+
+
+def _fold_result(
+    run: FoldRun, data: FoldData, split: Split, fold: int, say: Callable[[str], None]
+) -> FoldResult:
+    """Trains a fold and keeps its predictions, unless it was done before."""
+    done = _part(run.experiment.preds, RESULT, fold)
+    if done.is_file():
+        say(f"fold {fold}: done before")
+        return read_result(done)
+    result, predictions = train_fold(run, data, fold, say)
+    if is_first_rank():
+        _write_part(run.experiment.preds, predictions, split, fold)
+        write_result(result, done)
+    wait_for_ranks()
+    return result
+
+
+def _report(experiment: Experiment, split: Split, results: list[FoldResult]) -> TrainingReport:
+    """Joins the predictions of all folds and scores them; the first rank writes all there is."""
+    folder, first = experiment.preds, is_first_rank()
+    if first:
+        for name in TABLES:
+            _join_parts(folder, name, split.train_folds)
+    wait_for_ranks()
+    report = TrainingReport(
+        experiment=experiment,
+        folds=results,
+        overall=_overall(folder / OOF, split),
+        pooled=_overall(folder / POOLED_OOF, split),
+    )
+    if first:
+        write_curves(folder / "log", folder / CURVES)
+        write_confusion(folder / POOLED_OOF, split.labels, folder / CONFUSION)
+        report.write_scores(folder / SCORES)
+        for path in folder.glob(".fold_*"):
+            path.unlink()
+    return report
 
 
 def _write_part(folder: Path, predictions: Predictions, split: Split, fold: int) -> None:

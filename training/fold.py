@@ -142,10 +142,6 @@ def _fit(
         experiment=run.experiment.name,
         fold=fold,
     )
-    shows_bar = run.trainer.progress and is_first_rank()
-    callbacks: list[Callback] = [FoldBar(fold)] if shows_bar else []
-    if run.averaging.kind != NONE:
-        callbacks.append(_weight_average(run, data))
     with quiet_lightning(), keyboard_interrupts(), lost_ranks():
         trainer = build_trainer(
             run.trainer,
@@ -153,7 +149,7 @@ def _fit(
             batches_per_step=batches_per_step,
             weights_folder=scratch,
             loggers=loggers,
-            callbacks=callbacks,
+            callbacks=_callbacks(run, data, fold),
         )
         trainer.fit(module, datamodule=readers, ckpt_path=resume, weights_only=True)
     for logger in loggers:
@@ -171,6 +167,15 @@ def _log_folder(log: Path, fold: int) -> Path:
     """`log`, or `log/resumed_N` for the N-th time that a fold goes on: no log is overwritten."""
     folders = [log, *(log / f"resumed_{number}" for number in range(1, 1000))]
     return next(folder for folder in folders if not (folder / f"fold_{fold}").exists())
+
+
+def _callbacks(run: FoldRun, data: FoldData, fold: int) -> list[Callback]:
+    """The bar, and the averaging of weights."""
+    shows_bar = run.trainer.progress and is_first_rank()
+    callbacks: list[Callback] = [FoldBar(fold)] if shows_bar else []
+    if run.averaging.kind != NONE:
+        callbacks.append(_weight_average(run, data))
+    return callbacks
 
 
 def _weight_average(run: FoldRun, data: FoldData) -> WeightAverage:

@@ -139,20 +139,6 @@ def build_trainer(
 
     Beside it lies what resuming takes, of the last epoch and of the last `checkpoint_steps`.
     """
-    kept = ModelCheckpoint(
-        dirpath=weights_folder,
-        filename=BEST,
-        monitor=MONITOR if config.keep == BEST else None,
-        mode="min" if config.keep == BEST else "max",  # Lightning tells callbacks apart by it
-        save_weights_only=True,
-        enable_version_counter=False,
-    )
-    callbacks = [*callbacks, kept, _checkpoint(weights_folder, "epoch", every_n_epochs=1)]
-    if config.checkpoint_steps:
-        steps = config.checkpoint_steps
-        callbacks.append(_checkpoint(weights_folder, "step", every_n_train_steps=steps))
-    if config.patience:
-        callbacks.append(EarlyStopping(MONITOR, mode="min", patience=config.patience))
     return pl.Trainer(
         accelerator=machine.accelerator.value,
         devices=config.devices,
@@ -164,13 +150,30 @@ def build_trainer(
         gradient_clip_val=config.gradient_clip or None,
         detect_anomaly=config.detect_anomaly,
         logger=loggers,
-        callbacks=callbacks,
+        callbacks=[*callbacks, *_keep_and_stop(config, weights_folder)],
         log_every_n_steps=1,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=weights_folder,
     )
+
+
+def _keep_and_stop(config: TrainerConfig, weights_folder: Path) -> Iterator[Callback]:
+    """What keeps the weights, what resuming takes, and what stops early."""
+    yield ModelCheckpoint(
+        dirpath=weights_folder,
+        filename=BEST,
+        monitor=MONITOR if config.keep == BEST else None,
+        mode="min" if config.keep == BEST else "max",  # Lightning tells callbacks apart by it
+        save_weights_only=True,
+        enable_version_counter=False,
+    )
+    yield _checkpoint(weights_folder, "epoch", every_n_epochs=1)
+    if config.checkpoint_steps:
+        yield _checkpoint(weights_folder, "step", every_n_train_steps=config.checkpoint_steps)
+    if config.patience:
+        yield EarlyStopping(MONITOR, mode="min", patience=config.patience)
 
 
 def newest_checkpoint(weights_folder: Path) -> Path | None:
