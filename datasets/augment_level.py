@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from datasets.samples import Draws, Samples, check_fractions, check_not_negative
 from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_at_least, option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +84,7 @@ class EqualizerConfig:
     def __post_init__(self) -> None:
         check_fractions("equalizer", p=self.p)
         check_not_negative("equalizer", max_db=self.max_db)
-        if self.points < 2:
-            raise ConfigError(f"augment.equalizer.points={self.points} must be at least 2")
+        check_at_least(self, "augment.equalizer", 2, "points")
 
 
 def change_gain(samples: Samples, draws: Draws, config: GainConfig) -> Samples:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datasets.samples import Draws, Samples, check_fractions, check_not_negative
 from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_at_least, option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +68,7 @@ class InAugmentConfig:
             max_mel_shift=self.max_mel_shift,
         )
         check_not_negative("in_augment", max_db=self.max_db)
-        if self.patches < 1:
-            raise ConfigError(f"augment.in_augment.patches={self.patches} must be at least 1")
+        check_at_least(self, "augment.in_augment", 1, "patches")
         if self.min_fraction > self.max_fraction:
             raise ConfigError(
                 f"augment.in_augment.min_fraction={self.min_fraction} is more than "

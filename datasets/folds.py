@@ -15,7 +15,7 @@ import polars as pl
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_at_least, option
 
 CV = ("stratified_group", "stratified", "group", "kfold", "column")
 
@@ -34,8 +34,7 @@ class FoldConfig:
     def __post_init__(self) -> None:
         if self.cv not in CV:
             raise ConfigError(f"folds.cv={self.cv} is none of {', '.join(CV)}")
-        if self.num_folds < 2:
-            raise ConfigError(f"folds.num_folds={self.num_folds} must be at least 2")
+        check_at_least(self, "folds", 2, "num_folds")
 
 
 def assign_folds(recordings: pl.DataFrame, config: FoldConfig, seed: int) -> np.ndarray:

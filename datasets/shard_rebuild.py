@@ -34,7 +34,7 @@ from datasets.shard_state import HELD_SCHEMA, commit
 from storage.builder_lock import builder_lock
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.objects import Objects, open_objects
-from storage.options import option
+from storage.options import check_at_least, option
 from storage.progress import Progress, silent
 from storage.recipe import FOREIGN, Recipe
 from storage.workers import Work, available_cores, map_jobs
@@ -58,8 +58,7 @@ class IndexConfig:
     workers: int | None = option(None, "processes; default: cores")
 
     def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 1:
-            raise ConfigError(f"index_shards.workers={self.workers} must be at least 1")
+        check_at_least(self, "index_shards", 1, "workers")
         try:
             re.compile(self.recording_pattern or "")
         except re.error as error:

@@ -55,7 +55,7 @@ from datasets.slice_source import SliceSource, select_recordings
 from storage.builder_lock import builder_lock
 from storage.errors import ConfigError, StoreError
 from storage.objects import Objects, open_objects
-from storage.options import option
+from storage.options import check_at_least, option
 from storage.progress import Progress, silent
 from storage.workers import Work, available_cores, map_jobs
 
@@ -75,8 +75,7 @@ class ShardConfig:
     def __post_init__(self) -> None:
         if self.shard_size_bytes < 1:
             raise ConfigError(f"shard_size_bytes={self.shard_size_bytes} must be positive")
-        if self.workers is not None and self.workers < 1:
-            raise ConfigError(f"write_shards.workers={self.workers} must be at least 1")
+        check_at_least(self, "write_shards", 1, "workers")
         if not 0 <= self.max_drop_share <= 1:
             raise ConfigError(
                 f"write_shards.max_drop_share={self.max_drop_share:g} must lie between 0 and 1"

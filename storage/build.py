@@ -21,7 +21,7 @@ from storage.intake import intake_of
 from storage.manifest import NAME as MANIFEST
 from storage.manifest import Manifest
 from storage.objects import Objects, open_objects
-from storage.options import option
+from storage.options import check_at_least, option
 from storage.part_job import PartJob
 from storage.part_plan import PartRange, part_ranges, part_slices, plan_parts
 from storage.probe import probe_recordings, probe_wanted
@@ -61,8 +61,7 @@ class BuildConfig:
     max_drop_share: float = option(0.5, "refuse to drop more than this share of the store, 0 to 1")
 
     def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 1:
-            raise ConfigError(f"build.workers={self.workers} must be at least 1")
+        check_at_least(self, "build", 1, "workers")
         check_executor(self.executor)
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.objects import Objects, digest, open_objects
-from storage.options import option
+from storage.options import check_at_least, option
 from storage.progress import Progress, Step, silent
 
 MARKER = "sync.json"  # in a copy that is under way: of what it is one
@@ -39,8 +39,7 @@ class SyncConfig:
     in_flight: int = option(4, "objects on their way at once, each in memory")
 
     def __post_init__(self) -> None:
-        if self.in_flight < 1:
-            raise ConfigError(f"sync.in_flight={self.in_flight} must be at least 1")
+        check_at_least(self, "sync", 1, "in_flight")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import ConfigError, StoreError
-from storage.options import option
+from storage.options import check_at_least, option
 from storage.progress import Progress
 from storage.workers import available_cores
 from tools.benchmarks.report import Section, Table
@@ -34,8 +34,7 @@ class AblationConfig:
     label: str = option("ablation", "names the table in the Markdown file")
 
     def __post_init__(self) -> None:
-        if self.jobs < 1:
-            raise ConfigError(f"ablation.jobs={self.jobs} must be at least 1")
+        check_at_least(self, "ablation", 1, "jobs")
         bad = [name for name in self.variants if not name.strip() or "/" in name or name[0] == "."]
         if bad:
             raise ConfigError(f"ablation.variants: {bad[0]!r} must be a name for a folder")

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_at_least, option
 
 NONE, SWA, EMA = "none", "swa", "ema"
 
@@ -46,8 +46,7 @@ class AveragingConfig:
         for name in ("start", "decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"averaging.{name}={getattr(self, name)} must lie in 0 to 1")
-        if self.norm_batches < 1:
-            raise ConfigError(f"averaging.norm_batches={self.norm_batches} must be at least 1")
+        check_at_least(self, "averaging", 1, "norm_batches")
 
 
 class WeightAverage(Callback):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_at_least, option
 
 POOLINGS = ("avg", "max", "avgmax", "catavgmax")
 OUTPUTS = ("softmax", "sigmoid")
@@ -48,8 +48,7 @@ class ModelConfig:
             raise ConfigError(f"model.output={self.output} is none of {', '.join(OUTPUTS)}")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"model.dropout={self.dropout} must lie from 0 to below 1")
-        if self.stem_pool < 1:
-            raise ConfigError(f"model.stem_pool={self.stem_pool} must be at least 1")
+        check_at_least(self, "model", 1, "stem_pool")
         if self.weights_file and not Path(self.weights_file).is_file():
             raise ConfigError(f"model.weights_file={self.weights_file} does not exist")
 

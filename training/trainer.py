@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_at_least, option
 from training.choices import (
     ACCELERATORS,
     COMPILES,
@@ -73,9 +73,7 @@ class TrainerConfig:
         ):
             if value not in allowed:
                 raise ConfigError(f"trainer.{name}={value} is none of {', '.join(allowed)}")
-        for name in ("epochs", "effective_batch_size", "devices"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"trainer.{name}={getattr(self, name)} must be at least 1")
+        check_at_least(self, "trainer", 1, "epochs", "effective_batch_size", "devices")
         for name in ("patience", "gradient_clip", "threads", "checkpoint_steps"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"trainer.{name}={getattr(self, name)} must not be negative")

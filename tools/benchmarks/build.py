@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_at_least, option
 from tools.bars import bar
 from tools.benchmarks.build_report import (
     EXPLANATION,
@@ -59,11 +59,8 @@ class BuildBenchmarkConfig:
     label: str = option("", "names these recordings in the Markdown file, where there are several")
 
     def __post_init__(self) -> None:
-        for name, least in (("repeat", 1), ("runs", 1), ("workers", 2)):
-            if getattr(self, name) < least:
-                raise ConfigError(
-                    f"benchmark.{name}={getattr(self, name)} must be at least {least}"
-                )
+        check_at_least(self, "benchmark", 1, "repeat", "runs")
+        check_at_least(self, "benchmark", 2, "workers")
         if self.join_s is not None and not self.join_s > 0:
             raise ConfigError(f"benchmark.join_s={self.join_s:g} must be positive")
         if self.long_recording and not Path(self.long_recording).is_file():

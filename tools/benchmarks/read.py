@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import ConfigError, StoreError
-from storage.options import option
+from storage.options import check_at_least, option
 from tools.bars import bar
 from tools.benchmarks.page_cache import evict, warm
 from tools.benchmarks.process import check_measurable
@@ -80,9 +80,8 @@ class ReadBenchmarkConfig:
     seed: int = option(0, "decides the slices and the draws")
 
     def __post_init__(self) -> None:
-        for name in ("num_recordings", "slices_per_recording", "batch_size", "runs"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"benchmark.{name}={getattr(self, name)} must be at least 1")
+        counts = ("num_recordings", "slices_per_recording", "batch_size", "runs")
+        check_at_least(self, "benchmark", 1, *counts)
         for name in ("least_s", "timeout_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"benchmark.{name}={getattr(self, name):g} must be positive")

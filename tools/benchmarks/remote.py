@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from storage.errors import ConfigError, StoreError
-from storage.options import option
+from storage.options import check_at_least, option
 from tools.bars import bar
 from tools.benchmarks.fault_proxy import Faults
 from tools.benchmarks.process import check_measurable
@@ -57,9 +57,8 @@ class RemoteBenchmarkConfig:
     seed: int = option(0, "decides the slices and the draws")
 
     def __post_init__(self) -> None:
-        for name in ("num_recordings", "slices_per_recording", "batch_size", "runs"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"benchmark.{name}={getattr(self, name)} must be at least 1")
+        counts = ("num_recordings", "slices_per_recording", "batch_size", "runs")
+        check_at_least(self, "benchmark", 1, *counts)
         if not self.timeout_s > 0:
             raise ConfigError(f"benchmark.timeout_s={self.timeout_s:g} must be positive")
         if min([self.link_mb_s, *self.latencies_s]) < 0:

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from storage.errors import ConfigError, StoreError
-from storage.options import option
+from storage.errors import StoreError
+from storage.options import check_at_least, option
 from storage.store import Store, open_store
 from tools.bars import bar
 from tools.benchmarks.peers import Peer, missing_peers, open_peers
@@ -40,9 +40,7 @@ class StoreReadConfig:
     seed: int = option(0, "decides which slices")
 
     def __post_init__(self) -> None:
-        for name in ("num_slices", "repeats", "runs"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"benchmark.{name}={getattr(self, name)} must be at least 1")
+        check_at_least(self, "benchmark", 1, "num_slices", "repeats", "runs")
 
 
 @dataclass(frozen=True, kw_only=True)
