@@ -136,6 +136,11 @@ def test_settings_can_be_read_as_a_config_and_name_versions(config):
     assert "torch" in comments[1]
 
 
+def test_a_bucket_is_not_taken_for_a_folder():
+    with pytest.raises(ConfigError, match=r"experiment\.root=s3://b/lab must be a folder of this"):
+        ExperimentConfig(root="s3://b/lab")
+
+
 def test_a_folder_that_cannot_be_written_is_refused_with_the_way_out(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"experiment\.root=.*file takes no experiment"):

@@ -13,6 +13,7 @@ A short tour, in the order in which things happen:
         averaging                  SWA or EMA: what validation and checkpoints see
         trainer, choices           epochs, accumulation, early stopping; what `auto` comes to
         checkpoints, predict       fold_K.ckpt, enough by itself; out-of-fold predictions
+      progress                     a bar per fold
       report, pictures             the table of folds, scores.json, curves and confusion
       experiment_table             what tools.experiments lists
       memory                       what is left of it between folds

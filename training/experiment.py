@@ -26,6 +26,7 @@ from omegaconf import OmegaConf
 
 from storage.errors import ConfigError
 from storage.options import option
+from storage.remote import is_remote
 from training.ranks import from_first_rank, is_first_rank
 
 SHARED_NAME = "MELBANK_EXPERIMENT"  # by which the first process tells those that it starts
@@ -39,6 +40,10 @@ class ExperimentConfig:
     """Where experiments lie."""
 
     root: str = option(".", "folder with weights/, preds/ and configs/")
+
+    def __post_init__(self) -> None:
+        if is_remote(self.root):
+            raise ConfigError(f"experiment.root={self.root} must be a folder of this machine")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
