@@ -368,6 +368,18 @@ def test_the_bar_shows_epoch_loss_and_scores(source, tmp_path, capsys):
     assert all(name in last for name in ("loss=", "KL=", "AUC=", "acc="))
 
 
+def test_an_epoch_is_whole_effective_batches(source, tmp_path):
+    """48 draws in batches of 4 are two steps of 20, and the rest is left for another epoch."""
+    config = config_in(
+        tmp_path,
+        train_folds=[1],
+        sampling=SamplingConfig(),
+        trainer=TrainerConfig(epochs=1, effective_batch_size=20, progress=False, threads=1),
+    )
+    log = train(source, config).experiment.preds / "log" / "fold_1" / "metrics.csv"
+    assert len(pl.read_csv(log)["train_loss_step"].drop_nulls()) == 2
+
+
 def test_gradients_are_accumulated_to_the_effective_batch(source, tmp_path):
     """Batches of 8 and pairs of batches of 4 take the same steps, up to rounding."""
     losses = []

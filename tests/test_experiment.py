@@ -118,6 +118,21 @@ def test_an_exception_cleans_up_says_why_and_is_raised(config):
     assert "the sea is rough" in experiment.mark.read_text()
 
 
+def test_a_resumed_experiment_keeps_what_it_had_where_it_fails(config):
+    experiment, said = take_experiment(config), []
+    write_settings(experiment, {"seed": 1})
+    with (
+        pytest.raises(ValueError, match="the sea is rough"),
+        guard_experiment(experiment, said.append, resumed=True),
+    ):
+        fail_after_writing(experiment, ValueError("the sea is rough"))
+    assert (experiment.weights / "fold_0.ckpt").exists()
+    assert experiment.preds.exists()
+    assert experiment.config_file.exists()
+    assert experiment.mark.read_text() == ""  # else it could not be resumed again
+    assert said == ["exp_001 ended in ValueError: the sea is rough; it is as it was before"]
+
+
 def test_what_is_stopped_from_outside_is_kept(config):
     experiment, said = take_experiment(config), []
     with pytest.raises(KeyboardInterrupt), guard_experiment(experiment, said.append):

@@ -14,8 +14,9 @@ from datasets.augment import AugmentConfig
 from datasets.folds import FoldConfig
 from datasets.reader import LoaderConfig
 from tests.learnable import write_learnable_source
-from tests.test_cross_validation import config_in, train
+from tests.test_cross_validation import FOLDS, config_in, train
 from training.averaging import AveragingConfig
+from training.cross_validation import train_folds
 from training.models import Classifier, ModelConfig
 from training.module import NonFiniteLossError
 from training.optimizers import OptimizerConfig
@@ -114,3 +115,30 @@ def test_memory_does_not_grow_from_fold_to_fold(source, tmp_path):
     assert left[-1] - left[0] < 45e6
     assert f"{left[-1] / 1e6:.0f}" in done.table()
     assert json.loads((done.experiment.preds / "scores.json").read_text())["folds"][5]["memory"]
+
+
+def test_an_experiment_goes_on_with_the_folds_that_are_missing(source, tmp_path):
+    """Stopped before its second fold, then failing there, it has still what the first one left."""
+    trainer = TrainerConfig(epochs=1, effective_batch_size=8, progress=False, threads=1)
+    config = config_in(tmp_path, trainer=trainer)
+    stopping, failing = KeyboardInterrupt(), ValueError("the sea is rough")
+    with pytest.raises(KeyboardInterrupt):
+        train_folds(source, config, say=raising_at("fold 3:", stopping))
+    with pytest.raises(ValueError, match="the sea is rough"):
+        train_folds(source, config, say=raising_at("fold 3:", failing), resume="exp_001")
+    weights = (tmp_path / "weights" / "exp_001" / "fold_1.ckpt").stat()
+    said = []
+    done = train_folds(source, config, say=said.append, resume="exp_001")
+    assert "fold 1: done before" in said
+    assert [result.fold for result in done.folds] == FOLDS
+    assert (done.experiment.weights / "fold_1.ckpt").stat().st_mtime_ns == weights.st_mtime_ns
+
+
+def raising_at(start, error):
+    """A `say` that raises when a line begins like that."""
+
+    def say(line):
+        if line.startswith(start):
+            raise error
+
+    return say
