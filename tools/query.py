@@ -80,7 +80,7 @@ def _cells(store: Store, table: pl.DataFrame) -> np.ndarray:
     if "row" not in table.columns:
         raise ConfigError("--png and --npy need the column `row` in the SELECT")
     if table.is_empty():
-        raise ConfigError("the query found no slices")
+        raise ConfigError("the query found no slices: there is nothing to draw or to write")
     return store.slices(table)
 
 

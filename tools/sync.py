@@ -65,7 +65,8 @@ def kind_of(url: str) -> SetKind:
         if objects.exists(kind.head):
             return kind
     raise StoreError(
-        f"{url} is neither a store nor a shard set: it has no {STORE.head} and no {SHARDS.head}"
+        f"{url} is neither a store nor a shard set: it has no {STORE.head} and no {SHARDS.head}; "
+        "give the folder itself that has one"
     )
 
 

@@ -63,7 +63,10 @@ def read_checkpoint(path: str | Path) -> TrainedClassifier:
         raise StoreError(f"{path} is no checkpoint of melbank: {_first_line(error)}") from error
     contents = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
     if contents is None or contents.get("format") != FORMAT:
-        raise StoreError(f"{path} is no checkpoint of melbank, or of another version of it")
+        raise StoreError(
+            f"{path} is no checkpoint of melbank, or of another version of it; take a "
+            "weights/exp_XXX/fold_K.ckpt that this version has written"
+        )
     config = contents["config"]
     labels = Labels(tuple(contents["labels"]))
     recipe = Recipe.from_dict(contents["recipe"])

@@ -154,7 +154,9 @@ def _lock(experiment: Experiment) -> Iterator[None]:
         try:
             fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ConfigError(f"{experiment.name} is being trained by another process") from error
+            raise ConfigError(
+                f"{experiment.name} is being trained by another process: stop that one first"
+            ) from error
         yield
 
 

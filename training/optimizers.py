@@ -24,8 +24,8 @@ class OptimizerConfig:
         if not self.learning_rate > 0:
             raise ConfigError(f"optimizer.learning_rate must be positive, not {self.learning_rate}")
         for name in ("weight_decay", "warmup_epochs"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"optimizer.{name} must not be negative")
+            if (value := getattr(self, name)) < 0:
+                raise ConfigError(f"optimizer.{name} must not be negative, not {value}")
         if not 0 <= self.final_fraction <= 1:
             raise ConfigError(
                 f"optimizer.final_fraction must lie in 0 to 1, not {self.final_fraction}"
