@@ -3,7 +3,7 @@
 import mmap
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -65,7 +65,6 @@ class Bucket:
     env_dir: str
     folders: dict[str, Path] = field(default_factory=dict)
     pythons: dict[str, Path] = field(default_factory=dict)
-    maps: ExitStack = field(default_factory=ExitStack)
 
     @classmethod
     @contextmanager
@@ -73,14 +72,9 @@ class Bucket:
         """Starts both; ends them."""
         with S3Server(folder / "s3") as server:
             server.make_bucket(BUCKET)
-            with FaultProxy(server.access.endpoint, Faults(), seed=0) as proxy, ExitStack() as maps:
+            with FaultProxy(server.access.endpoint, Faults(), seed=0) as proxy:
                 yield cls(
-                    server=server,
-                    proxy=proxy,
-                    folder=folder,
-                    timeout_s=timeout_s,
-                    env_dir=env_dir,
-                    maps=maps,
+                    server=server, proxy=proxy, folder=folder, timeout_s=timeout_s, env_dir=env_dir
                 )
 
     def add(self, way: Way, material: Material) -> None:
