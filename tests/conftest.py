@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from storage.errors import StoreError
 from tests.s3_server import S3, folder_with_attributes, give_up
 from tools.benchmarks.s3_server import S3Server
 
+# Started in the background, Python may ignore Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # One thread each: torch's idle threads would spin, and tests run beside one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("steady", deadline=None, derandomize=True)  # machines are noisy

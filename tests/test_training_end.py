@@ -76,8 +76,6 @@ def test_interrupting_keeps_what_is_there_and_stays_an_interrupt(source, tmp_pat
     config = config_in(
         tmp_path, trainer=TrainerConfig(epochs=500, patience=0, progress=False, threads=1)
     )
-    # Started in the background, Python may ignore SIGINT; a person's terminal does not.
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     try:
@@ -85,7 +83,6 @@ def test_interrupting_keeps_what_is_there_and_stays_an_interrupt(source, tmp_pat
             train(source, config)
     finally:
         timer.cancel()
-        signal.signal(signal.SIGINT, handler)
     assert (tmp_path / "configs" / "exp_001.yaml").exists()
     assert (tmp_path / "weights" / "exp_001").is_dir()
 
