@@ -18,21 +18,9 @@ from storage.recipe import Recipe
 from storage.source import SourceConfig
 from storage.store import open_store
 from tests.sounds import write_source
+from tests.test_train import SHORT
 
 ROOT = Path(__file__).parents[1]
-WORDS = [
-    "model.backbone=test_resnet",
-    "model.stem_pool=4",
-    "folds.num_folds=3",
-    "train_folds=[0,2]",
-    "trainer.epochs=2",
-    "trainer.effective_batch_size=4",
-    "train_loader.batch_size=2",
-    "trainer.progress=false",
-    "trainer.accelerator=cpu",
-    "trainer.devices=2",
-    "trainer.threads=1",
-]
 
 pytestmark = pytest.mark.slow  # each start takes ten seconds
 
@@ -52,7 +40,7 @@ def start(store, root, *words):
     """Begins the command in a process group of its own."""
     where = [f"store={store}", f"experiment.root={root}"]
     return subprocess.Popen(
-        [sys.executable, "-m", "tools.train", *where, *WORDS, *words],
+        [sys.executable, "-m", "tools.train", *where, *SHORT, "trainer.devices=2", *words],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
