@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
+from storage.copy_mark import check_not_half_copied
 from storage.errors import StoreError
 from storage.extents import crc32c
 from storage.objects import Objects
@@ -83,6 +84,7 @@ class ShardManifest:
     def read(cls, objects: Objects, name: str = MANIFEST) -> Self:
         """The manifest of a set; raises StoreError where there is none, or it is not whole."""
         if not objects.exists(name):
+            check_not_half_copied(objects)
             raise StoreError(
                 f"{objects.url} is not a finished shard set: it has no {MANIFEST}. Write it, or "
                 f"finish it, with: python -m tools.write_shards store=DIR shards={objects.url}; "

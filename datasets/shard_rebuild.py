@@ -32,6 +32,7 @@ from datasets.shard_labels import check_labels, collect_foreign, collect_own, wi
 from datasets.shard_scan import ScanJob, ScannedTar, scan_tar
 from datasets.shard_state import HELD_SCHEMA, commit
 from storage.builder_lock import builder_lock
+from storage.copy_mark import check_not_half_copied
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.objects import Objects, open_objects
 from storage.options import check_at_least, option
@@ -97,6 +98,7 @@ def index_shards(
     tars that cannot be used, and ConfigError where they and the options do not fit.
     """
     objects = open_objects(url)
+    check_not_half_copied(objects)
     names = _list_tars(objects)
     with builder_lock(objects):
         tars = _scan(objects, names, config.member, config.workers or available_cores(), progress)

@@ -24,6 +24,7 @@ from datasets.shard_format import (
     FileEntry,
     ShardManifest,
 )
+from storage.copy_mark import check_not_half_copied
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.objects import TEMPORARY, Objects, digest
 from storage.recipe import Recipe
@@ -51,8 +52,12 @@ class Held:
 
 
 def check_target(objects: Objects) -> None:
-    """Raises ConfigError on a folder that holds something else than shards of ours."""
+    """Raises ConfigError on a folder that holds something else than shards of ours.
+
+    StoreError on one that can only be read, and on half a copy.
+    """
     objects.check_writable()
+    check_not_half_copied(objects)
     if objects.exists(MANIFEST) or objects.exists(PLAN):
         return
     if foreign := objects.entries():

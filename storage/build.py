@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from storage.builder_lock import builder_lock
-from storage.catalog import Catalog
+from storage.catalog import Catalog, check_indexes
+from storage.copy_mark import check_not_half_copied
 from storage.errors import ConfigError, DamageError, ObjectExistsError, StoreError
 from storage.filterbank import mel_filterbank
 from storage.intake import intake_of
@@ -24,7 +25,7 @@ from storage.objects import Objects, open_objects
 from storage.options import check_at_least, option
 from storage.part_job import PartJob
 from storage.part_plan import PartRange, part_ranges, part_slices, plan_parts
-from storage.probe import probe_recordings, probe_wanted
+from storage.probe import check_any_found, probe_recordings, probe_wanted
 from storage.progress import Progress, silent
 from storage.recipe import Recipe
 from storage.settle import check_drop, settle
@@ -62,6 +63,10 @@ class BuildConfig:
 
     def __post_init__(self) -> None:
         check_at_least(self, "build", 1, "workers")
+        if not 0 <= self.max_drop_share <= 1:
+            raise ConfigError(
+                f"build.max_drop_share={self.max_drop_share:g} must lie between 0 and 1"
+            )
         check_executor(self.executor)
 
 
@@ -120,6 +125,8 @@ def build_store(
     objects = open_objects(url)
     check_target(objects)
     wanted = probe_wanted(source, intake.probe, limit, progress)
+    if not objects.exists(MANIFEST):
+        check_any_found(wanted)
     with builder_lock(objects):
         objects.clear_temporary()
         build = _Build(
@@ -317,8 +324,12 @@ class _Build:
 
 
 def check_target(objects: Objects) -> None:
-    """Raises ConfigError on a folder that holds something else, StoreError on one to read only."""
+    """Raises ConfigError on a folder that holds something else.
+
+    StoreError on one that can only be read, and on half a copy.
+    """
     objects.check_writable()
+    check_not_half_copied(objects)
     if not objects.exists(MANIFEST) and (foreign := objects.entries()):
         raise ConfigError(
             f"store={objects.url} is not empty and not a store (it holds {foreign[0]}): "
@@ -332,6 +343,7 @@ def _known_catalog(objects: Objects) -> Catalog:
     Raises DamageError on tables that are not what was written: building on them would hide it.
     """
     catalog = Catalog.read(objects)
+    check_indexes(objects, catalog)
     for part in table_numbers(objects, INDEX):
         names = [table_name(table, part) for table in TABLES]
         if not all(catalog.knows(name) for name in names):

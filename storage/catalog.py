@@ -79,15 +79,26 @@ class Catalog:
             entries = document["objects"]
             sound = document["format"] == "melbank catalog" and document["sha256"] == _seal(entries)
         except (ValueError, KeyError, TypeError) as error:
-            raise DamageError(f"{NAME} is damaged: {error!r}") from error
+            raise DamageError(f"{NAME} is damaged ({error}): run tools.verify --repair") from error
         if not sound:
-            raise DamageError(f"{NAME} is damaged: its entries differ from their checksum")
+            raise DamageError(
+                f"{NAME} is damaged (its entries differ from their checksum): run tools.verify "
+                "--repair"
+            )
         return cls(entries)
 
     @classmethod
     def read(cls, objects: Objects) -> "Catalog":
         """The catalogue of a store; an empty one where it is missing."""
         return cls.decode(objects.get(NAME)) if objects.exists(NAME) else cls()
+
+
+def check_indexes(objects: Objects, catalog: Catalog) -> None:
+    """Raises DamageError where a listed index is gone: its slices would pass for leftovers."""
+    there = objects.list(INDEX)
+    for name in catalog.entries:
+        if name.startswith(f"{INDEX}/") and name not in there:
+            raise DamageError(f"{objects.describe(name)} is missing: run tools.verify --repair")
 
 
 def _row_range(index: bytes) -> dict[str, int]:

@@ -6,6 +6,8 @@ Rows are never renumbered, so a zarr shard goes only when all of its slices have
 from dataclasses import dataclass
 
 from storage.builder_lock import builder_lock
+from storage.catalog import Catalog, check_indexes
+from storage.copy_mark import check_not_half_copied
 from storage.errors import StoreError
 from storage.manifest import Manifest
 from storage.objects import open_objects
@@ -38,10 +40,12 @@ def compact_store(url: str) -> CompactReport:
     """Deletes what no committed row needs; raises StoreError while a build is unfinished."""
     objects = open_objects(url)
     Manifest.read(objects)
+    check_not_half_copied(objects)
     with builder_lock(objects):
         if table_numbers(objects, PLANS):
             raise StoreError(f"a build of {url} was interrupted: finish it, then compact")
         objects.clear_temporary()
+        check_indexes(objects, Catalog.read(objects))
         parts = table_numbers(objects, INDEX)
         rows = read_tables(objects, INDEX, parts)["row"]
         live = set((rows // SLICES_PER_ZARR_SHARD).unique().to_list())

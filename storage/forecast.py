@@ -9,7 +9,7 @@ from storage.intake import intake_of
 from storage.manifest import NAME as MANIFEST
 from storage.manifest import Manifest
 from storage.objects import open_objects
-from storage.probe import probe_wanted
+from storage.probe import check_any_found, probe_wanted
 from storage.progress import Progress, silent
 from storage.recipe import Recipe
 from storage.settle import check_drop
@@ -67,10 +67,12 @@ def forecast_build(
     source = intake.read_source(source_config)
     objects = open_objects(url)
     check_target(objects)
+    wanted = probe_wanted(source, intake.probe, limit, progress)
     if objects.exists(MANIFEST):
         Manifest.read(objects).check_recipe(recipe, url)
+    else:
+        check_any_found(wanted)
     state = read_state(objects)
-    wanted = probe_wanted(source, intake.probe, limit, progress)
     pending = pending_recordings(wanted, state, twice=source_config.keep_duplicates)
     earlier = read_tables(objects, PLANS, table_numbers(objects, PLANS))
     counts = expected_slices(pending, earlier, recipe)

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Self
 
+from storage.copy_mark import check_not_half_copied
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.objects import Objects
 from storage.recipe import Recipe
@@ -43,6 +44,7 @@ class Manifest:
     def read(cls, objects: Objects) -> Self:
         """The manifest of a store; raises StoreError where there is none or a foreign one."""
         if not objects.exists(NAME):
+            check_not_half_copied(objects)
             raise StoreError(
                 f"{objects.url} is not a melbank store: it has no {NAME}. "
                 "Build one with: python -m tools.build_store source.root=DIR store=" + objects.url
@@ -50,7 +52,9 @@ class Manifest:
         try:
             document = json.loads(objects.get(NAME))
         except ValueError as error:
-            raise DamageError(f"{objects.describe(NAME)} is damaged: {error}") from error
+            raise DamageError(
+                f"{objects.describe(NAME)} is damaged ({error}): run tools.verify --repair"
+            ) from error
         return cls.from_dict(document, objects.describe(NAME))
 
     @classmethod

@@ -25,7 +25,7 @@ from storage.errors import (
     StoreError,
 )
 from storage.extents import local_path
-from storage.remote import is_remote
+from storage.remote import check_url, is_remote
 from storage.remote_objects import RemoteObjects
 
 TEMPORARY = ".tmp"
@@ -281,7 +281,14 @@ class LocalObjects:
 
 def open_objects(url: str) -> Objects:
     """The objects behind a path or a URL; ConfigError on a URL that cannot work as given."""
-    return RemoteObjects(url) if is_remote(url) else LocalObjects(url)
+    check_url(url)
+    if is_remote(url):
+        return RemoteObjects(url)
+    if not url.strip():
+        raise ConfigError("the path of a folder is empty; the folder that you are in is .")
+    if local_path(url).is_file():
+        raise ConfigError(f"{url} is a file; give a folder")
+    return LocalObjects(url)
 
 
 def digest(data: bytes) -> str:

@@ -71,6 +71,17 @@ def probe_wanted(source: Source, look: Look, limit: int | None, progress: Progre
         return probe_recordings(wanted, look, lambda: step(1))
 
 
+def check_any_found(wanted: pl.DataFrame) -> None:
+    """Raises ConfigError where not one file of a probed source can be read."""
+    named = wanted.filter(pl.col("reason").is_null())
+    if len(named) and named["content_hash"].null_count() == len(named):
+        raise ConfigError(
+            f"none of {len(named):,} recordings can be read, the first is {named['path'][0]} "
+            f"({named['problem'][0]}): "
+            "check source.root, and source.audio_dir, the folder in it that the csv's files lie in"
+        )
+
+
 def probe_file(path: Path) -> Probe:
     """Hashes one file and reads its header."""
     try:

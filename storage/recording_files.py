@@ -155,7 +155,8 @@ def open_folder(root: str) -> SourceFolder:
     if is_remote(root):
         return RemoteFolder.open(root)
     if not Path(root).is_dir():
-        raise ConfigError(f"source.root={root}: there is no such folder")
+        what = "is a file; give its folder" if Path(root).is_file() else "there is no such folder"
+        raise ConfigError(f"source.root={root}: {what}")
     return LocalFolder(Path(root))
 
 

@@ -17,6 +17,7 @@ credentials in their own environment.
 import json
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -52,6 +53,8 @@ _SECRETS = ("key", "secret", "token", "password", "credential", "sas")
 _QUICK_RETRIES = 3  # by obstore itself, within a second or two; then `call` has patience
 _BACKOFF_S, _MAX_BACKOFF_S = 0.1, 5.0
 _WRITE_TIMEOUT_S = 600.0  # no byte comes back before the last one has gone up
+
+_ONE_SLASH = re.compile(rf"({'|'.join(SCHEMES)}):/(?!/)", re.IGNORECASE)
 
 _reached: set[str] = set()  # the servers that have answered this process
 
@@ -208,6 +211,8 @@ def check_bare(url: str) -> None:
 
 def check_url(url: str) -> None:
     """Raises ConfigError on a URL with credentials, of another kind, or of no folder."""
+    if _ONE_SLASH.match(url):
+        raise ConfigError(f"{url}: a URL has two slashes behind the colon, as in s3://bucket/store")
     if not is_remote(url):
         return
     check_bare(url)

@@ -15,6 +15,7 @@ import polars as pl
 from storage.builder_lock import builder_lock
 from storage.catalog import NAME as CATALOG
 from storage.catalog import Catalog
+from storage.copy_mark import check_not_half_copied
 from storage.errors import DamageError, StoreError
 from storage.filterbank import mel_filterbank
 from storage.intake import intake_of
@@ -68,6 +69,7 @@ def repair_store(
 ) -> RepairReport:
     """Mends what `verify_store` found damaged."""
     objects = open_objects(report.url)
+    check_not_half_copied(objects)
     with builder_lock(objects):
         if table_numbers(objects, PLANS):
             raise StoreError(f"a build of {report.url} was interrupted: finish it, then repair")
@@ -175,7 +177,16 @@ class _Repair:
             self.done.mended.append(name)
 
     def _members(self, part: int, parts: list[int], lost: pl.DataFrame) -> pl.DataFrame:
-        """The recordings of a damaged part: those its sound tables name, and the unaccounted."""
+        """The recordings of a damaged part: those its sound tables name, and the unaccounted.
+
+        Where its tables account for all, no others: the source may hold more than the store.
+        """
+        tables = self._sound_tables(part)
+        if REJECTS in tables and (RECORDINGS in tables or INDEX in tables):
+            known = pl.col("recording_id").is_in(list(self._named(part)))
+            if RECORDINGS in tables:
+                return lost.filter(known)
+            return lost.filter(known | pl.col("duplicate_of").is_not_null())
         if len(parts) == 1:
             return lost
         named = {number: self._named(number) for number in parts}

@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from storage.errors import DamageError, RemoteError, StoreError
+from storage.errors import ConfigError, DamageError, RemoteError, StoreError
 from storage.extents import ZSTD_CRC32C, Extents, find_rows
 from storage.late_join import late_join
 from storage.manifest import Manifest
@@ -143,6 +143,11 @@ class Store:
             frame = frame.collect()
         if "row" not in frame.columns:
             raise StoreError(f"slices need the column `row`; there are {', '.join(frame.columns)}")
+        if not frame["row"].dtype.is_integer() or frame["row"].has_nulls():
+            raise ConfigError(
+                f"the column `row` must be whole numbers, as in the index, not "
+                f"{frame['row'].dtype}{' with nulls' if frame['row'].has_nulls() else ''}"
+            )
         return self.read(frame["row"].to_numpy())
 
     def read(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:

@@ -20,12 +20,13 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from storage.copy_mark import NAME as MARKER
 from storage.errors import ConfigError, DamageError, StoreError
+from storage.extents import local_path
 from storage.objects import Objects, digest, open_objects
 from storage.options import check_at_least, option
 from storage.progress import Progress, Step, silent
-
-MARKER = "sync.json"  # in a copy that is under way: of what it is one
+from storage.remote import is_remote
 
 _MD5 = re.compile(r"([0-9a-f]{32})(?:-(\d+))?")
 _PIECES_BYTES = (16_000_000, *(mib << 20 for mib in (5, 8, 10, 15, 16, 25, 32, 50, 64, 100, 128)))
@@ -155,6 +156,7 @@ class _Run:
 
     def run(self, *, delete: bool, dry_run: bool) -> SyncReport:
         """Compares, then copies what differs."""
+        check_apart(self.source.url, self.target.url)
         plan = self.kind.plan(self.source)
         self._check_target(plan)
         there = self.target.walk()
@@ -310,6 +312,15 @@ class _Run:
                 yield item, result
         finally:
             threads.shutdown(cancel_futures=True)
+
+
+def check_apart(source: str, target: str) -> None:
+    """Raises ConfigError where one folder of this machine lies in the other, or is it."""
+    if is_remote(source) or is_remote(target):
+        return
+    paths = [local_path(url).resolve() for url in (source, target)]
+    if paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0]):
+        raise ConfigError(f"{source} and {target} lie in each other: give a folder apart")
 
 
 def is_tag_of(tag: str, data: bytes) -> bool:

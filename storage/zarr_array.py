@@ -40,4 +40,6 @@ def num_shards_of(metadata: bytes) -> int:
     try:
         return -(-int(json.loads(metadata)["shape"][0]) // SLICES_PER_ZARR_SHARD)
     except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise DamageError(f"{ARRAY}/zarr.json is damaged: {error}") from error
+        raise DamageError(
+            f"{ARRAY}/zarr.json is damaged ({error}): run tools.verify --repair"
+        ) from error

@@ -113,3 +113,12 @@ def test_a_wrong_call_is_one_line_and_exit_code_2(
 
 def _scores_file(folder: Path, variant: str) -> Path:
     return next((folder / "runs" / variant / "seed_3" / "preds").glob("exp_*/scores.json"))
+
+
+@pytest.mark.parametrize("word", ["model.backbne=x", "--resume", "trainer.epochs=0"])
+def test_a_variant_that_cannot_train_is_named_before_any_run(
+    word: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(COMMAND, main, [*words, f"ablation.variants={{good: [], bad: [{word}]}}"]) == 2
+    assert "error: ablation.variants: bad: " in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

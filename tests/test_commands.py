@@ -1,8 +1,10 @@
 """The commands as a person types them: exit codes, one-line errors, files that appear."""
 
 import re
+import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +14,13 @@ import pytest
 
 import tools.build_store
 import tools.compact
+import tools.experiments
 import tools.query
+import tools.sync
 import tools.verify
 import tools.write_shards
 from tests.sounds import write_source
+from tools.bars import bar
 from tools.command import run
 
 ROOT = Path(__file__).parents[1]
@@ -87,6 +92,16 @@ WRONG_CALLS = [
     (("store={here}",), "not empty and not a store"),
     (("store={here}/file.txt",), "is a file; give a folder"),
     (("source.csv=other.csv",), "other.csv is missing"),
+    (("source.audio_dir=elsewhere",), "none of 3 recordings can be read"),
+    (("source.root={here}/file.txt",), "is a file; give its folder"),
+    (("build.max_drop_share=7",), "build.max_drop_share=7 must lie between 0 and 1"),
+    (("store=",), "store was given no value"),
+    (("store=''",), "the path of a folder is empty"),
+    (("store=s3:/bucket/store",), "a URL has two slashes"),
+    (("recipe=3",), "recipe is a section: give its keys"),
+    (("recipe=null",), "or leave it out"),
+    (("build.=3",), "'build.=3' is not key=value"),
+    (("=3",), "'=3' is not key=value"),
 ]
 
 
@@ -142,12 +157,19 @@ def test_queries_write_what_was_asked_for(store: Path, tmp_path: Path, call: Cal
         (("--sql", "SELECT slice_no FROM slices", "--npy", "x.npy"), 2, "need the column `row`"),
         (("--sql", "SELECT row FROM slices WHERE row < 0", "--npy", "x.npy"), 2, "found no slices"),
         (("store=/nowhere",), 1, "is not a melbank store"),
+        (("store={store}/melbank.json",), 2, "is a file; give a folder"),
+        (("--sql", "SELECT row FROM slices WHERE row = 'a'"), 2, "the query does not work"),
+        (("--sql", "SELECT row * 0.5 AS row FROM slices", "--npy", "x.npy"), 2, "whole numbers"),
+        (("--sql", "SELECT CAST(row AS VARCHAR) AS row FROM slices", "--png", "x"), 2, "numbers"),
+        (("--png", "{store}"), 2, "is a folder; give the path of a file"),
+        (("--npy", "{store}/melbank.json/x.npy"), 2, "cannot be made"),
     ],
     ids=lambda value: str(value)[:40],
 )
 def test_a_wrong_query_is_one_line(
     flags: tuple[str, ...], code: int, message: str, store: Path, call: Call
 ) -> None:
+    flags = tuple(flag.replace("{store}", str(store)) for flag in flags)
     words = flags if flags[0].startswith("store") else (f"store={store}", *flags)
     got, _, err = call(tools.query, *words)
     assert got == code
@@ -232,6 +254,64 @@ def test_help_shows_examples_and_keys(name: str) -> None:
     assert "key=value" in done.stdout
 
 
-def test_a_wrong_flag_is_exit_code_2() -> None:
-    words = [sys.executable, "-m", "tools.query", "--nope"]
-    assert subprocess.run(words, cwd=ROOT, capture_output=True, check=False).returncode == 2
+def test_usage_names_the_command_as_it_is_typed() -> None:
+    words = [sys.executable, "-m", "tools.compact", "--help"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: python -m tools.compact ")
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "message"),
+    [
+        (tools.query, ("--nope",), "unrecognized arguments: --nope"),
+        (tools.query, ("--limit", "x"), "argument --limit: invalid int value: 'x'"),
+        (tools.sync, ("data/store",), "required: TO; see"),
+        (tools.experiments, ("experiment.root=/nowhere",), "there is no such folder"),
+        (tools.experiments, ("--sort", "height"), "--sort height is none of name"),
+        (tools.experiments, ("--compare", "exp_9", f"experiment.root={ROOT / 'tests'}"), "exp_9"),
+        (tools.write_shards, ("limit=0",), "limit=0 must be at least 1"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_wrong_word_is_one_line_and_exit_code_2(
+    module: object, words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = ["--config", str(ROOT / "configs" / "base.yaml")]
+    try:
+        code: object = run(module.COMMAND, module.main, [*config, *words])
+    except SystemExit as left:
+        code = left.code
+    err = capsys.readouterr().err
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_what_the_machine_refuses_is_one_line(
+    store: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    monkeypatch.chdir(tmp_path)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        code, _, err = call(tools.query, f"store={store}", "--npy", "found.npy")  # 240 kB
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code == 1
+    assert err.startswith("error: found.npy cannot be written (")
+    assert err.endswith("): free space or give another path\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_progress_in_a_file_has_no_control_characters(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tools.bars.SPEAK_EVERY_S", 0.0)
+    with bar("counting", 200, "slice") as step:
+        time.sleep(0.6)  # shorter stages say nothing
+        step(100)
+        step(100)
+    lines = capsys.readouterr().err.splitlines(keepends=True)
+    assert lines[0] == "counting: 50% 100/200 slice, 00:00<00:00\n"
+    assert lines[-1] == "counting: 100% 200/200 slice, 00:00<00:00\n"
+    assert all(line.strip().isprintable() for line in lines)

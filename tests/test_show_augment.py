@@ -105,3 +105,22 @@ def test_more_panels_than_a_sheet_has_are_refused(
 ) -> None:
     assert draw(store, "--num", "33", "--png", str(tmp_path / "x.png")) == 2
     assert "give --num 1 to 32" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--epoch", "-1"), "--epoch -1 must be at least 0"),
+        (("--num", "0"), "--num 0 must be at least 1"),
+        (("--folder", f"{__file__}/x"), "cannot be made"),
+        (("--png", str(Path(__file__).parent)), "is a folder"),
+        (("train_folds=7",), "train_folds takes a list, such as train_folds=[0,1]"),
+    ],
+)
+def test_a_wrong_call_is_one_line(
+    words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(COMMAND, main, words) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1

@@ -290,6 +290,31 @@ def test_anything_else_than_a_copy_is_refused(kind: str, whole: Path, tmp_path: 
         copy(kind, whole / kind, tmp_path / kind)
 
 
+@pytest.mark.parametrize("headless", [False, True], ids=["update", "first"])
+def test_nothing_is_built_into_half_a_copy(
+    kind: str, headless: bool, whole: Path, tmp_path: Path
+) -> None:
+    for name in KINDS:
+        shutil.copytree(whole / name, tmp_path / name)
+    half = tmp_path / kind
+    (half / MARKER).write_text('{"identity": "x"}')
+    if headless:
+        (half / KINDS[kind].head).unlink()
+    before = contents(half)
+    with pytest.raises(StoreError, match=r"tools\.sync has not finished: run the same"):
+        build(whole / "source", tmp_path)
+    assert contents(half) == before
+    if headless:
+        with pytest.raises(StoreError, match=r"tools\.sync has not finished"):
+            open_copy(kind, half)
+
+
+def test_a_copy_into_its_own_source_is_refused(kind: str, whole: Path) -> None:
+    for target in (whole / kind, whole / kind / "copy", whole):
+        with pytest.raises(ConfigError, match="lie in each other"):
+            copy(kind, whole / kind, target)
+
+
 def test_unfinished_sources_are_refused(whole: Path, tmp_path: Path) -> None:
     store = Path(shutil.copytree(whole / "store", tmp_path / "store"))
     (store / "plans").mkdir(exist_ok=True)

@@ -13,10 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools.ablation import AblationConfig, plan_runs, section_of, train_runs
+from storage.errors import ConfigError
+from tools.ablation import AblationConfig, AblationRun, plan_runs, section_of, train_runs
 from tools.bars import bar
 from tools.benchmarks.report import MARKDOWN, write_section
 from tools.command import Arguments, Command, run
+from tools.config import load_config
+from tools.outputs import check_output
 from tools.train import Sections as TrainSections
 
 
@@ -33,13 +36,24 @@ COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN,))
 def main(config: Sections, arguments: Arguments) -> None:
     """Trains all runs that are not there, and prints the table."""
     words = ["--config", arguments.config, *training_words(arguments.overrides)]
+    check_output("--markdown", arguments.markdown)
     runs = plan_runs(config.ablation, words)
+    for one in runs:  # a mistake in the last variant would come to light after hours
+        check_run(one, arguments.config)
     train_runs(runs, config.ablation.jobs, bar)
     section = section_of(config.ablation, runs)
     print(section.text())
     if arguments.markdown:
         command = ["--config", arguments.config, *arguments.overrides]
         write_section(Path(arguments.markdown), section, command, module="tools.ablate")
+
+
+def check_run(one: AblationRun, config: str) -> None:
+    """Raises ConfigError, naming the variant, where its words are none of a training."""
+    try:  # the first two words are --config and its file
+        load_config(TrainSections, config, one.words[2:])
+    except ConfigError as error:
+        raise ConfigError(f"ablation.variants: {one.variant}: {error}") from error
 
 
 def training_words(overrides: Sequence[str]) -> list[str]:

@@ -6,22 +6,25 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from storage.progress import Step
+from storage.progress import PlainLines, Step
+
+SPEAK_EVERY_S = 10.0  # into a file or a pipe
+IN_A_FILE = "{desc}: {percentage:.0f}% {n_fmt}/{total_fmt}{unit}, {elapsed}<{remaining}"
 
 
 @contextmanager
 def bar(what: str, total: int, unit: str) -> Iterator[Step]:
-    """A bar for one stage; where nobody looks (no terminal) it speaks every ten seconds."""
+    """A bar for one stage; where nobody looks (no terminal), a plain line now and then."""
     watched = sys.stderr.isatty()
     with tqdm(
         desc=what,
         total=total,
         unit=f" {unit}",
         unit_scale=total > 9999,
-        file=sys.stderr,
+        file=sys.stderr if watched else PlainLines(sys.stderr),
         dynamic_ncols=watched,
-        ncols=None if watched else 90,
-        mininterval=0.2 if watched else 10.0,
+        bar_format=None if watched else IN_A_FILE,
+        mininterval=0.2 if watched else SPEAK_EVERY_S,
         delay=0.5,
     ) as line:
         yield lambda count: _advance(line, count)

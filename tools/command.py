@@ -11,7 +11,7 @@ import textwrap
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from typing import Any, Generic
+from typing import Any, Generic, NoReturn
 
 from storage.errors import ConfigError, MelbankError
 from tools.config import DEFAULT_CONFIG, Section, load_config
@@ -49,11 +49,23 @@ def run(
     except MelbankError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
+    except OSError as error:  # the machine's own word: no space, no rights, no such folder
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells of a wrong call in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see --help\n")
 
 
 def _parser(command: Command[Section]) -> argparse.ArgumentParser:
     summary, _, usage = command.doc.partition("\n")
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
+        prog=_called_as(),
         description=f"{summary}\n\n{textwrap.dedent(usage).rstrip().lstrip(chr(10))}",
         epilog=_keys(command.sections),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -65,9 +77,19 @@ def _parser(command: Command[Section]) -> argparse.ArgumentParser:
     for flag, options in command.flags:
         parser.add_argument(flag, **options)
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="config keys in dot notation, see below"
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="key=value",
+        help="config keys in dot notation, see below",
     )
     return parser
+
+
+def _called_as() -> str | None:
+    """How this program was started, for `usage`: python -m tools.train."""
+    spec = sys.modules["__main__"].__spec__
+    return f"python -m {spec.name}" if spec else None
 
 
 def _keys(sections: type[Any]) -> str:

@@ -56,6 +56,16 @@ SECTIONS = (
 SHORT_KEYS = {"executor": "build.executor"}  # on the command line
 
 _URL = re.compile(r"^\w+://\S+$")
+_PLAIN_WORDS = (  # what OmegaConf says -> what that means
+    (
+        re.compile(r"Incompatible value 'None' for field of type '(\w+)'"),
+        "{name} was given no value; it takes one of type {0}",
+    ),
+    (
+        re.compile(r"is not a ListConfig, list or tuple"),
+        "{name} takes a list, such as {name}=[0,1]",
+    ),
+)
 
 Section = TypeVar("Section")
 
@@ -87,6 +97,10 @@ class LimitSection:
 
     limit: int | None = option(None, "only so many recordings, spread over all, for a first look")
 
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"limit={self.limit} must be at least 1")
+
 
 def load_config(sections: type[Section], file: str, overrides: Sequence[str] = ()) -> Section:
     """The command's sections from a YAML file and `a.b=value` words; ConfigError with a hint.
@@ -103,6 +117,7 @@ def load_config(sections: type[Section], file: str, overrides: Sequence[str] = (
     unknown = [str(name) for name in given if name not in (*SECTIONS, *used)]
     if unknown:
         raise ConfigError(f"{unknown[0]}: no such section{_hint(unknown[0], SECTIONS)}")
+    _check_sections(given, sections)
     base = OmegaConf.structured(sections)
     _unlock(base)
     mine = OmegaConf.masked_copy(given, [name for name in given if name in used])
@@ -148,7 +163,7 @@ def _read_words(overrides: Sequence[str], used: set[str]) -> DictConfig:
     words = []
     for word in overrides:
         key, equals, value = word.partition("=")
-        if not equals:
+        if not equals or not all(key.split(".")):
             raise ConfigError(f"{word!r} is not key=value, as in store=data/store; see --help")
         key = SHORT_KEYS.get(key, key)
         words.append(f"{key}={value}")
@@ -159,6 +174,16 @@ def _read_words(overrides: Sequence[str], used: set[str]) -> DictConfig:
         return OmegaConf.from_dotlist(words)
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"{' '.join(overrides)}: {_one_line(error)}") from error
+
+
+def _check_sections(given: DictConfig, sections: type[Any]) -> None:
+    """Raises ConfigError where a section was given a single value, or none."""
+    for name, kind in typing.get_type_hints(sections).items():
+        if is_dataclass(kind) and name in given and not isinstance(given[name], DictConfig):
+            raise ConfigError(
+                f"{name} is a section: give its keys, as {name}.KEY=VALUE or below it in the file, "
+                "or leave it out"
+            )
 
 
 def _unlock(node: Any) -> None:
@@ -186,9 +211,12 @@ def _hint(name: str, known: Any) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    """An error's message without the bookkeeping below it."""
+    """An error's message without the bookkeeping below it, in words for who wrote the value."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     key = next((line for line in lines if line.startswith("full_key:")), "")
     first = lines[0] if lines else repr(error)
     name = key.removeprefix("full_key:").strip()
+    for pattern, plain in _PLAIN_WORDS:
+        if found := pattern.search(first):
+            return plain.format(*found.groups(), name=name)
     return f"{name}: {first}" if name and name not in first else first

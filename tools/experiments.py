@@ -11,12 +11,19 @@ scores is still training, or was stopped.
 
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import polars as pl
 
+from storage.errors import ConfigError
 from tools.command import Arguments, Command, run
 from training.experiment import ExperimentConfig
-from training.experiment_table import compare_experiments, experiment_table, list_experiments
+from training.experiment_table import (
+    check_sort,
+    compare_experiments,
+    experiment_table,
+    list_experiments,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +45,15 @@ COMMAND = Command(
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Prints the table that was asked for."""
-    records = list_experiments(config.experiment.root)
+    root = config.experiment.root
+    if not Path(root).is_dir():
+        raise ConfigError(f"experiment.root={root}: there is no such folder")
+    check_sort(arguments.sort)
+    records = list_experiments(root)
+    if not records and arguments.compare:
+        raise ConfigError(f"there is no experiment {arguments.compare[0]} in {root}, nor any other")
     if not records:
-        print(f"no experiment in {config.experiment.root}; python -m tools.train makes one")
+        print(f"no experiment in {root}; python -m tools.train makes one")
         return
     if arguments.compare:
         table = compare_experiments(records, arguments.compare)

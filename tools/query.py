@@ -17,6 +17,7 @@ from storage.errors import ConfigError
 from storage.store import Store, open_store
 from tools.command import Arguments, Command, run
 from tools.config import StoreSection
+from tools.outputs import check_output, output_file
 
 MAX_PANELS = 64
 COMMAND = Command(
@@ -37,9 +38,10 @@ def main(config: StoreSection, arguments: Arguments) -> None:
     """Runs one query and writes what was asked for; prints the table's head."""
     if arguments.limit is not None and arguments.limit < 1:
         raise ConfigError(f"--limit {arguments.limit} must be at least 1")
+    for flag in WRITERS:
+        check_output(f"--{flag}", getattr(arguments, flag))
     with open_store(config.store) as store:
-        found = store.query(arguments.sql)
-        table = (found.head(arguments.limit) if arguments.limit else found).collect()
+        table = _collect(store.query(arguments.sql), arguments.limit)
         with pl.Config(tbl_rows=20, tbl_cols=10, fmt_str_lengths=24, tbl_width_chars=160):
             print(table)
         for flag, write in WRITERS.items():
@@ -48,29 +50,41 @@ def main(config: StoreSection, arguments: Arguments) -> None:
                 print(f"{flag}: {target}")
 
 
+def _collect(found: pl.LazyFrame, limit: int | None) -> pl.DataFrame:
+    """Runs a query; ConfigError where its values do not go together, such as text and numbers."""
+    try:
+        return (found.head(limit) if limit else found).collect()
+    except pl.exceptions.PolarsError as error:
+        raise ConfigError(f"the query does not work: {str(error).splitlines()[0]}") from error
+
+
 def _write_png(store: Store, table: pl.DataFrame, target: Path) -> None:
     from tools.contact_sheet import write_contact_sheet  # matplotlib takes a second to import
 
     shown = table.head(MAX_PANELS)
     if len(shown) < len(table):
         print(f"the sheet shows the first {MAX_PANELS} of {len(table):,} slices", file=sys.stderr)
-    write_contact_sheet(_cells(store, shown), store.recipe, _titles(store, shown), target)
+    cells = _cells(store, shown)
+    with output_file(target) as file:
+        write_contact_sheet(cells, store.recipe, _titles(store, shown), file)
 
 
 def _write_parquet(_: Store, table: pl.DataFrame, target: Path) -> None:
-    _parent(target)
-    table.write_parquet(target)
+    with output_file(target) as file:
+        table.write_parquet(file)
 
 
 def _write_csv(_: Store, table: pl.DataFrame, target: Path) -> None:
     lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List)]
-    _parent(target)
-    table.with_columns(pl.col(lists).cast(pl.List(pl.String)).list.join(" ")).write_csv(target)
+    text = table.with_columns(pl.col(lists).cast(pl.List(pl.String)).list.join(" "))
+    with output_file(target) as file:
+        text.write_csv(file)
 
 
 def _write_npy(store: Store, table: pl.DataFrame, target: Path) -> None:
-    _parent(target)
-    np.save(target, _cells(store, table), allow_pickle=False)
+    cells = _cells(store, table)
+    with output_file(target) as file, file.open("wb") as opened:  # by a name, .npy is appended
+        np.save(opened, cells, allow_pickle=False)
 
 
 WRITERS = {"png": _write_png, "parquet": _write_parquet, "csv": _write_csv, "npy": _write_npy}
@@ -99,10 +113,6 @@ def _titles(store: Store, table: pl.DataFrame) -> list[str]:
 def _name_columns(store: Store) -> list[str]:
     columns = store.recordings().columns
     return [name for name in ("common_name", "primary_label") if name in columns]
-
-
-def _parent(target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ from storage.errors import ConfigError
 from storage.recipe import Recipe
 from tools.command import Arguments, Command, run
 from tools.contact_sheet import MAX_PANELS, write_contact_sheet
+from tools.outputs import check_output, make_folder, output_file
+from tools.show_plan import check_epoch
 from tools.train import Sections, open_background, open_training
 from training.module import to_unit
 from training.split import fold_data, split_recordings
@@ -61,12 +63,19 @@ class Look:
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Writes the sheet, or those of a folder."""
+    check_epoch(arguments.epoch)
+    if arguments.num < 1:
+        raise ConfigError(f"--num {arguments.num} must be at least 1")
+    if arguments.folder:
+        make_folder("--folder", Path(arguments.folder))
+    else:
+        check_output("--png", arguments.png)
     recipe = open_training(config).recipe
     each = arguments.each or bool(arguments.folder)
     batch, labels = _first_batch(config, arguments)
     wanted = dict(_wanted(config.augment, each, behind=batch.background is not None))
     num_rows = 2 if arguments.folder else len(wanted)
-    if not 1 <= arguments.num <= MAX_PANELS // num_rows:
+    if arguments.num > MAX_PANELS // num_rows:
         raise ConfigError(
             f"--num {arguments.num} slices in {num_rows} rows: a sheet has 1 to {MAX_PANELS} "
             f"panels, so give --num 1 to {MAX_PANELS // num_rows}"
@@ -153,7 +162,9 @@ def _shares(target_C: Tensor, names: Sequence[str]) -> str:
 def _write(looks: Mapping[str, Look], recipe: Recipe, path: Path) -> None:
     slices = torch.cat([look.slices for look in looks.values()])
     titles = [f"{title}\n{name}" for name, look in looks.items() for title in look.titles]
-    write_contact_sheet(slices.numpy(), recipe, titles, path, columns=len(slices) // len(looks))
+    columns = len(slices) // len(looks)
+    with output_file(path) as file:
+        write_contact_sheet(slices.numpy(), recipe, titles, file, columns=columns)
 
 
 def _shrink(path: Path) -> None:

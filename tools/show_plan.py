@@ -15,7 +15,9 @@ from pathlib import Path
 
 import polars as pl
 
+from storage.errors import ConfigError
 from tools.command import Arguments, Command, run
+from tools.outputs import check_output, output_file
 from tools.train import Sections, open_training
 from training.split import fold_data, split_recordings
 
@@ -32,6 +34,8 @@ COMMAND = Command(
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Prints the table, writes the plan where asked for."""
+    check_epoch(arguments.epoch)
+    check_output("--parquet", arguments.parquet)
     source = open_training(config)
     split = split_recordings(source, config)
     fold = split.train_folds[0] if arguments.fold is None else split.check_fold(arguments.fold)
@@ -44,8 +48,14 @@ def main(config: Sections, arguments: Arguments) -> None:
         f"recordings, of {len(plan.recordings):,} to learn from; plan {plan.digest}"
     )
     if arguments.parquet:
-        Path(arguments.parquet).parent.mkdir(parents=True, exist_ok=True)
-        plan.write_parquet(arguments.parquet)
+        with output_file(Path(arguments.parquet)) as file:
+            plan.write_parquet(file)
+
+
+def check_epoch(epoch: int) -> None:
+    """Raises ConfigError on an epoch that no training has."""
+    if epoch < 0:
+        raise ConfigError(f"--epoch {epoch} must be at least 0, the first one")
 
 
 if __name__ == "__main__":

@@ -48,8 +48,7 @@ def experiment_table(records: Sequence[ExperimentRecord], sort: str = "name") ->
 
     Raises ConfigError on a score that does not exist.
     """
-    if sort not in ("name", *TITLES):
-        raise ConfigError(f"--sort {sort} is none of name, {', '.join(TITLES)}")
+    check_sort(sort)
     lines = [
         {
             "experiment": record.name,
@@ -68,6 +67,12 @@ def experiment_table(records: Sequence[ExperimentRecord], sort: str = "name") ->
     if sort == "name" or table.is_empty():
         return table
     return table.sort(TITLES[sort], descending=sort != "kl", nulls_last=True)
+
+
+def check_sort(sort: str) -> None:
+    """Raises ConfigError on an order that there is not."""
+    if sort not in ("name", *TITLES):
+        raise ConfigError(f"--sort {sort} is none of name, {', '.join(TITLES)}")
 
 
 def compare_experiments(records: Sequence[ExperimentRecord], names: Sequence[str]) -> pl.DataFrame:

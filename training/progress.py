@@ -9,8 +9,12 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from tqdm import tqdm
 
+from storage.progress import PlainLines
+
 SHOWN = {"val_kl": "KL", "val_roc_auc": "AUC", "val_accuracy": "acc"}
 SMOOTHING = 0.9
+ON_A_TERMINAL = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+IN_A_FILE = "{desc} {percentage:.0f}% {elapsed}<{remaining}{postfix}"
 
 
 class FoldBar(Callback):
@@ -27,11 +31,10 @@ class FoldBar(Callback):
         self._bar = tqdm(
             total=int(trainer.num_training_batches) * (trainer.max_epochs or 1),
             unit=" batch",
-            file=sys.stderr,
+            file=sys.stderr if watched else PlainLines(sys.stderr),
             dynamic_ncols=watched,
-            ncols=None if watched else 110,
             mininterval=0.2 if watched else 10.0,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+            bar_format=ON_A_TERMINAL if watched else IN_A_FILE,
         )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
