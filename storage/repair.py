@@ -181,12 +181,16 @@ class _Repair:
 
         Where its tables account for all, no others: the source may hold more than the store.
         """
+        # what had slices of its own is no duplicate, whatever else the source holds now
+        placed = pl.col("recording_id").is_in(self._first_rows(part)["recording_id"].implode())
+        lost = lost.with_columns(pl.when(~placed).then("duplicate_of").alias("duplicate_of"))
         tables = self._sound_tables(part)
         if REJECTS in tables and (RECORDINGS in tables or INDEX in tables):
             known = pl.col("recording_id").is_in(list(self._named(part)))
             if RECORDINGS in tables:
                 return lost.filter(known)
-            return lost.filter(known | pl.col("duplicate_of").is_not_null())
+            new = lost.filter(~known & pl.col("duplicate_of").is_null())["recording_id"]
+            return lost.filter(known | ~pl.col("duplicate_of").is_in(new.implode()))
         if len(parts) == 1:
             return lost
         named = {number: self._named(number) for number in parts}

@@ -10,6 +10,7 @@ import pytest
 
 from storage.build import BuildConfig, build_store
 from storage.compact import compact_store
+from storage.errors import DamageError
 from storage.objects import open_objects
 from storage.recipe import Recipe
 from storage.repair import repair_store
@@ -192,3 +193,30 @@ def test_leftovers_are_noted_and_compacted(store: Path, source: Path, tmp_path: 
     assert not open_objects(str(store)).exists("slices.zarr/c/0/0/0")
     assert np.array_equal(open_store(str(store)).slices(), cells)
     assert verify_store(str(store)).findings == []
+
+
+def test_compact_takes_nothing_for_left_over_when_an_index_is_lost(
+    store: Path, source: Path
+) -> None:
+    (store / "index" / "part-00001.parquet").unlink()
+    before = bytes_of(store)
+    with pytest.raises(DamageError, match=r"part-00001\.parquet is missing: run tools\.verify"):
+        compact_store(str(store))
+    with pytest.raises(DamageError, match=r"part-00001\.parquet is missing"):
+        build_store(SourceConfig(root=str(source)), Recipe(), str(store), ONE)
+    assert bytes_of(store) == before
+
+
+@pytest.mark.parametrize(
+    "harmed", ["slices.zarr/c/0/0/0", "index/part-00000.parquet", "recordings/part-00000.parquet"]
+)
+def test_a_repair_adds_nothing_that_the_store_did_not_hold(
+    harmed: str, source: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    config = SourceConfig(root=str(source))
+    build_store(config, Recipe(), str(store), ONE, limit=3)
+    wanted = bytes_of(store)
+    (store / harmed).write_bytes((store / harmed).read_bytes()[:100])
+    assert not repair_store(config, verify_store(str(store))).left
+    assert bytes_of(store) == wanted
