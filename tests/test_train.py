@@ -19,6 +19,7 @@ from tools import show_plan
 from tools.command import run
 from tools.config import load_config
 from tools.train import COMMAND, Sections, main, open_training
+from training.choices import choose_precision
 from training.split import fold_data, split_recordings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -66,7 +67,7 @@ def test_store_and_shards_train_the_same_model(places, tmp_path, capsys):
         assert call(*words, *SHORT) == 0
     assert predictions(tmp_path / "store").equals(predictions(tmp_path / "shards"))
     told = capsys.readouterr().out
-    assert "precision: 32-true (CPU)" in told
+    assert str(choose_precision("auto", "cpu")) in told
     assert "ROC-AUC" in told
     assert f"weights: {tmp_path / 'store' / 'weights' / 'exp_001'}" in told
 

@@ -50,10 +50,13 @@ def test_a_batch_size_that_does_not_divide_is_refused_with_those_that_do():
         accumulation(16, 16, 2)
 
 
-def test_on_a_cpu_auto_is_32_bit_and_nothing_compiled_each_with_a_reason():
-    precision, compiled = choose_precision("auto", "cpu"), choose_compile("auto", "cpu")
-    assert (precision.value, compiled.value) == ("32-true", "off")
-    assert str(precision) == "precision: 32-true (CPU)"
+def test_on_a_cpu_auto_is_bf16_where_it_computes_in_that_and_nothing_compiled():
+    plain = choose_precision("auto", "cpu", {"avx512_f": True, "avx512_bf16": False})
+    assert str(plain) == "precision: 32-true (a CPU without bf16)"
+    for name in ("avx512_bf16", "amx_bf16"):
+        assert choose_precision("auto", "cpu", {name: True}).value == "bf16-mixed"
+    compiled = choose_compile("auto", "cpu")
+    assert compiled.value == "off"
     assert "CPU" in compiled.reason
 
 

@@ -5,6 +5,7 @@ import math
 import netrc
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ COMPILES = {"auto": "", "true": "on", "false": "off"}  # yaml reads on and off a
 LOGGERS = ("auto", "csv", "wandb")
 ACCELERATORS = ("auto", "cpu", "gpu")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
+BF16_ABILITIES = ("avx512_bf16", "amx_bf16")  # elsewhere bf16 is emulated, and slower
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container on Linux
 
 
@@ -59,12 +61,21 @@ def choose_strategy(asked: str, accelerator: str, devices: int) -> Choice:
     return Choice(name="strategy", value="auto", reason="one process")
 
 
-def choose_precision(asked: str, accelerator: str) -> Choice:
-    """One of Lightning's precisions: bf16 where the hardware computes in it."""
+def choose_precision(
+    asked: str, accelerator: str, cpu: Mapping[str, object] | None = None
+) -> Choice:
+    """One of Lightning's precisions: bf16 where the hardware computes in it.
+
+    `cpu`: the processor's abilities as torch names them; None: those of this one.
+    """
     if asked != "auto":
         return _asked("precision", asked)
     if accelerator == "cpu":
-        return Choice(name="precision", value="32-true", reason="CPU")
+        if cpu is None:
+            cpu = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not tell
+        if any(cpu.get(name) for name in BF16_ABILITIES):
+            return Choice(name="precision", value="bf16-mixed", reason="the CPU computes in bf16")
+        return Choice(name="precision", value="32-true", reason="a CPU without bf16")
     if torch.cuda.get_device_capability() >= (8, 0):
         return Choice(name="precision", value="bf16-mixed", reason="the GPU computes in bf16")
     return Choice(name="precision", value="16-mixed", reason="the GPU is older than bf16")
