@@ -122,12 +122,26 @@ def test_a_wrong_call_is_one_line_and_exit_code_2(
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("text", ["recipe: [", "- a\n- b\n", "recipe:\n  hopp: 3\n"])
-def test_a_config_file_that_is_none_is_one_line(text: str, tmp_path: Path, call: Call) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("recipe: [", "is not readable YAML: expected the node content"),
+        ("- a\n- b\n", "is not a mapping of sections"),
+        ("recipe:\n  hopp: 3\n", "recipe.hopp: no such key. Did you mean hop?"),
+        ("recipe:\n\thop: 512\n", "in line 2"),
+        ("seed: 1\nseed: 2\n", "found duplicate key seed in line 2"),
+        ("recipe:\n", "recipe is a section"),
+    ],
+)
+def test_a_config_file_that_is_none_is_one_line(
+    text: str, message: str, tmp_path: Path, call: Call
+) -> None:
     (tmp_path / "bad.yaml").write_text(text)
     code, _, err = call(tools.build_store, "--config", tmp_path / "bad.yaml")
     assert code == 2
     assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
 
 
 def test_queries_write_what_was_asked_for(store: Path, tmp_path: Path, call: Call) -> None:

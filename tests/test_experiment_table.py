@@ -77,3 +77,13 @@ def test_the_command_prints_them(root: Path, capsys: pytest.CaptureFixture[str])
         == 0
     )
     assert "resnet34" in capsys.readouterr().out
+
+
+def test_a_damaged_file_is_named_beside_the_others(root: Path) -> None:
+    before = {record.name: record for record in list_experiments(root)}
+    finished = next(name for name, record in before.items() if record.status == "finished")
+    (root / "preds" / finished / "scores.json").write_text("{")
+    (root / "configs" / f"{finished}.yaml").write_text("a: [\n")
+    after = {record.name: record for record in list_experiments(root)}
+    assert after.keys() == before.keys()
+    assert after[finished].reason.endswith("scores.json is damaged")

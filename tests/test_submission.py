@@ -13,10 +13,11 @@ import torch
 
 from datasets.labels import Labels
 from storage.build import BuildConfig, build_store
+from storage.errors import StoreError
 from storage.recipe import Recipe
 from storage.source import SourceConfig
 from tests.sounds import RATE_HZ, chirps
-from training.checkpoints import KEY, MODEL_PREFIX, checkpoint_contents
+from training.checkpoints import KEY, MODEL_PREFIX, checkpoint_contents, read_checkpoint
 from training.models import ModelConfig, build_classifier
 
 README = Path(__file__).parents[1] / "README.md"
@@ -57,3 +58,18 @@ def test_soundscapes_become_a_submission(tmp_path: Path, monkeypatch: pytest.Mon
     assert table.columns == ["row_id", *LABELS]
     assert table["row_id"].to_list() == ["scape_1_5", "scape_1_10", "scape_1_15"]
     assert np.allclose(table.select(LABELS).to_numpy().sum(1), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("what", ["state_dict", "epoch", "fold"])
+def test_a_checkpoint_that_lacks_something_is_named(what: str, tmp_path: Path) -> None:
+    path = tmp_path / "fold_0.ckpt"
+    write_checkpoint(path, 0, Recipe())
+    checkpoint = torch.load(path, weights_only=True)
+    if what == "state_dict":
+        checkpoint["state_dict"].popitem()
+    else:
+        checkpoint.pop(what, None)
+        checkpoint[KEY].pop(what, None)
+    torch.save(checkpoint, path)
+    with pytest.raises(StoreError, match=r"fold_0\.ckpt does not hold together"):
+        read_checkpoint(path)

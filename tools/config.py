@@ -212,6 +212,8 @@ def _hint(name: str, known: Any) -> str:
 
 def _one_line(error: Exception) -> str:
     """An error's message without the bookkeeping below it, in words for who wrote the value."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     key = next((line for line in lines if line.startswith("full_key:")), "")
     first = lines[0] if lines else repr(error)

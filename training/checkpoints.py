@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from datasets.labels import Labels
-from storage.errors import ConfigError, StoreError
+from storage.errors import ConfigError, MelbankError, StoreError
 from storage.recipe import Recipe
 from training.models import Classifier, ModelConfig, build_classifier
 
@@ -67,6 +67,19 @@ def read_checkpoint(path: str | Path) -> TrainedClassifier:
             f"{path} is no checkpoint of melbank, or of another version of it; take a "
             "weights/exp_XXX/fold_K.ckpt that this version has written"
         )
+    try:
+        return _classifier(checkpoint, contents, path)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, MelbankError):
+            raise
+        raise StoreError(
+            f"{path} does not hold together ({_first_line(error)}): train it again"
+        ) from error
+
+
+def _classifier(
+    checkpoint: dict[str, Any], contents: dict[str, Any], path: str | Path
+) -> TrainedClassifier:
     config = contents["config"]
     labels = Labels(tuple(contents["labels"]))
     recipe = Recipe.from_dict(contents["recipe"])

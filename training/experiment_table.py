@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from storage.errors import ConfigError
 from training.experiment import NAME, SCORES
@@ -103,7 +105,15 @@ def _read(root: Path, name: str) -> ExperimentRecord:
     mark = (root / "configs" / f".{name}").read_text(encoding="utf-8").strip()
     failed, _, reason = mark.partition(": ")
     text = config_file.read_text(encoding="utf-8") if config_file.is_file() else ""
-    document = json.loads(scores_file.read_text(encoding="utf-8")) if scores_file.is_file() else {}
+    try:
+        config = _flat(OmegaConf.to_container(OmegaConf.create(text))) if text else {}
+    except (yaml.YAMLError, OmegaConfBaseException):
+        config, reason = {}, f"{config_file} is damaged"
+    try:
+        scores = scores_file.read_text(encoding="utf-8") if scores_file.is_file() else "{}"
+        document = json.loads(scores)
+    except ValueError:
+        document, reason = {}, f"{scores_file} is damaged"
     folds = document.get("folds", [])
     status = FINISHED if document else FAILED if failed == FAILED else UNFINISHED
     return ExperimentRecord(
@@ -111,7 +121,7 @@ def _read(root: Path, name: str) -> ExperimentRecord:
         status=status,
         begun=text.partition("begun ")[2].partition("\n")[0][:16],
         reason=reason,
-        config=_flat(OmegaConf.to_container(OmegaConf.create(text))) if text else {},
+        config=config,
         num_folds=len(folds),
         minutes=sum(fold["duration_s"] for fold in folds) / 60 if folds else None,
         scores=document.get("overall", {}),
