@@ -13,7 +13,7 @@ A short tour, in the order in which a recording passes through:
   machines, the whole; `state`, `settle`: what is there, what must go; `forecast`: what a build
   would do; `builder_lock`: one at a time
 * `objects`, `remote`, `remote_objects`, `remote_errors`: a folder or a bucket, the same questions;
-  `sync` with `store_sync`: a copy in another place
+  `sync` with `store_sync` and `copy_mark`: a copy in another place
 * `zarr_shards`, `zarr_array`, `tables`, `manifest`, `catalog`: what lies on disk, byte by byte
 * `verify`, `repair`, `compact`: any changed byte is found, mended; space is freed
 * `store`, `extents`, `sql`, `late_join`: reading it again; `npy_export`: writing it as others want
