@@ -1,12 +1,15 @@
-"""List experiments with their scores, or hold the configs of some against each other.
+"""List experiments with their scores, compare the configs of some, or blend their predictions.
 
     python -m tools.experiments
     python -m tools.experiments --sort accuracy
     python -m tools.experiments --compare exp_003 exp_007    # scores, and the keys that differ
+    python -m tools.experiments --blend exp_003 exp_007      # the mean of what they predict
+    python -m tools.experiments --blend exp_003 exp_007 --weights 2 1 --out preds/blend
     python -m tools.experiments experiment.root=runs
 
 Looks into configs/ and preds/ of `experiment.root`. A failed experiment says why; one without
-scores is still training, or was stopped.
+scores is still training, or was stopped. Blended are held-out predictions, of experiments with the
+same folds; --out gets them as oof.parquet, which `sources.NAME.targets` takes as soft targets.
 """
 
 import sys
@@ -17,6 +20,7 @@ import polars as pl
 
 from storage.errors import ConfigError
 from tools.command import Arguments, Command, run
+from training.blend import blend_experiments
 from training.experiment import ExperimentConfig
 from training.experiment_table import (
     check_sort,
@@ -39,12 +43,20 @@ COMMAND = Command(
     flags=(
         ("--sort", {"default": "name", "help": "name, kl, roc_auc, cmap or accuracy; best first"}),
         ("--compare", {"nargs": "+", "metavar": "EXP", "help": "the experiments to compare"}),
+        ("--blend", {"nargs": "+", "metavar": "EXP", "help": "the experiments to blend"}),
+        (
+            "--weights",
+            {"nargs": "+", "type": float, "default": [], "help": "of --blend; default: all alike"},
+        ),
+        ("--out", {"metavar": "FOLDER", "help": "folder for the predictions of --blend"}),
     ),
 )
 
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Prints the table that was asked for."""
+    if (arguments.weights or arguments.out) and not arguments.blend:
+        raise ConfigError("--weights and --out are for --blend EXP EXP")
     root = config.experiment.root
     if not Path(root).is_dir():
         raise ConfigError(f"experiment.root={root}: there is no such folder")
@@ -54,6 +66,13 @@ def main(config: Sections, arguments: Arguments) -> None:
         raise ConfigError(f"there is no experiment {arguments.compare[0]} in {root}, nor any other")
     if not records:
         print(f"no experiment in {root}; python -m tools.train makes one")
+        return
+    if arguments.blend:
+        blend = blend_experiments(config.experiment.root, arguments.blend, arguments.weights)
+        print(blend.table())
+        if arguments.out:
+            blend.write(Path(arguments.out))
+            print(f"predictions: {arguments.out}")
         return
     if arguments.compare:
         table = compare_experiments(records, arguments.compare)

@@ -77,7 +77,7 @@ class TrainingReport:
                 str(result.num_recordings),
                 str(result.num_slices),
                 f"{result.best_epoch} of {result.num_epochs}",
-                *_score_cells(result.scores),
+                *score_cells(result.scores),
                 f"{result.duration_s / 60:.1f}",
                 str(result.memory),
             )
@@ -88,11 +88,11 @@ class TrainingReport:
             str(sum(result.num_recordings for result in self.folds)),
             str(sum(result.num_slices for result in self.folds)),
             "",
-            *_score_cells(self.overall),
+            *score_cells(self.overall),
             f"{sum(result.duration_s for result in self.folds) / 60:.1f}",
             "",
         )
-        pooled = ("pooled", total[1], total[1], "", *_score_cells(self.pooled), "", "")
+        pooled = ("pooled", total[1], total[1], "", *score_cells(self.pooled), "", "")
         return format_table(COLUMNS, [*lines, total, pooled], num_totals=2)
 
     def write_scores(self, path: Path) -> None:
@@ -118,7 +118,8 @@ def format_table(header: Sequence[str], lines: Sequence[Sequence[str]], *, num_t
     return "\n".join([row(header), rule, *map(row, folds), rule, *map(row, totals)])
 
 
-def _score_cells(scores: Scores) -> list[str]:
+def score_cells(scores: Scores) -> list[str]:
+    """KL, ROC-AUC, cmAP and accuracy; a dash where one is not defined."""
     values = (scores.kl, scores.roc_auc, scores.cmap, scores.accuracy)
     return ["-" if math.isnan(value) else f"{value:.4f}" for value in values]
 
