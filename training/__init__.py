@@ -15,7 +15,7 @@ A short tour, in the order in which things happen:
         checkpoints, predict       fold_K.ckpt, enough by itself; out-of-fold predictions
       progress                     a bar per fold
       report, pictures             the table of folds, scores.json, curves and confusion
-      experiment_table             what tools.experiments lists
+      experiment_table, blend      what tools.experiments lists; the mean of several
       memory                       what is left of it between folds
       ranks, resume                several processes: what all of them know; checkpoints that fit
 
