@@ -60,7 +60,7 @@ def report(source: FakeSource, tmp_path_factory: pytest.TempPathFactory) -> Trai
         model=ModelConfig(backbone="test_resnet"),
         folds=FoldConfig(cv="stratified", num_folds=2),
         train_loader=LoaderConfig(batch_size=16),
-        trainer=TrainerConfig(epochs=1, progress=False, threads=1),
+        trainer=TrainerConfig(precision="32-true", epochs=1, progress=False, threads=1),
         experiment=ExperimentConfig(root=str(tmp_path_factory.mktemp("lab"))),
         train_folds=[0],
     )

@@ -47,7 +47,9 @@ def config_in(root: Path, **options) -> TrainingConfig:
         sampling=SamplingConfig(slices_per_recording=2),
         folds=FoldConfig(cv="column"),
         train_loader=LoaderConfig(batch_size=4),
-        trainer=TrainerConfig(epochs=4, effective_batch_size=8, progress=False, threads=1),
+        trainer=TrainerConfig(
+            epochs=4, effective_batch_size=8, precision="32-true", progress=False, threads=1
+        ),
         experiment=ExperimentConfig(root=str(root)),
         train_folds=FOLDS,
     )
@@ -361,7 +363,9 @@ def test_bfloat16_trains_and_predicts_in_32_bit_tables(source, tmp_path):
 
 
 def test_the_bar_shows_epoch_loss_and_scores(source, tmp_path, capsys):
-    trainer = TrainerConfig(epochs=2, effective_batch_size=4, progress=True, threads=1)
+    trainer = TrainerConfig(
+        precision="32-true", epochs=2, effective_batch_size=4, progress=True, threads=1
+    )
     train(source, config_in(tmp_path, trainer=trainer, train_folds=[1]))
     last = capsys.readouterr().err.replace("\r", "\n").strip().splitlines()[-1]
     assert last.startswith("fold 1 epoch 2/2 100%")
@@ -374,7 +378,9 @@ def test_an_epoch_is_whole_effective_batches(source, tmp_path):
         tmp_path,
         train_folds=[1],
         sampling=SamplingConfig(),
-        trainer=TrainerConfig(epochs=1, effective_batch_size=20, progress=False, threads=1),
+        trainer=TrainerConfig(
+            precision="32-true", epochs=1, effective_batch_size=20, progress=False, threads=1
+        ),
     )
     log = train(source, config).experiment.preds / "log" / "fold_1" / "metrics.csv"
     assert len(pl.read_csv(log)["train_loss_step"].drop_nulls()) == 2

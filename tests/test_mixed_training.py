@@ -35,7 +35,9 @@ def config_in(root: Path, **options) -> TrainingConfig:
         sampling=SamplingConfig(slices_per_recording=2),
         folds=FoldConfig(cv="column"),
         train_loader=LoaderConfig(batch_size=8),
-        trainer=TrainerConfig(epochs=4, effective_batch_size=8, progress=False, threads=1),
+        trainer=TrainerConfig(
+            precision="32-true", epochs=4, effective_batch_size=8, progress=False, threads=1
+        ),
         experiment=ExperimentConfig(root=str(root)),
         train_folds=[1, 3],
     )
@@ -134,7 +136,7 @@ def test_predictions_of_a_mix_serve_as_soft_targets_of_its_second_source(focal, 
     mix = SourceMix([MixedSource(name="one", source=focal), MixedSource(name="two", source=second)])
     specs = {"one": SourceSpec(store="one"), "two": SourceSpec(store="two")}
     config = config_in(tmp_path, sources=specs, train_folds=[1], trainer=TrainerConfig(
-        epochs=1, effective_batch_size=8, progress=False, threads=1
+        precision="32-true", epochs=1, effective_batch_size=8, progress=False, threads=1
     ))  # fmt: skip
     report = train_folds(mix, config, say=[].append)
     path = report.experiment.preds / "oof.parquet"
@@ -212,7 +214,9 @@ def test_what_cannot_be_drawn_is_said_before_a_number_is_taken(focal, tmp_path):
 
 def test_backgrounds_are_mixed_in_with_their_probability(focal, tmp_path):
     noise = write_fake_source(tmp_path / "noise.raw", [4, 2, 7], seed=3)
-    short = TrainerConfig(epochs=1, effective_batch_size=8, progress=False, threads=1)
+    short = TrainerConfig(
+        precision="32-true", epochs=1, effective_batch_size=8, progress=False, threads=1
+    )
     tables = []
     for p in (None, 0.0, 0.7):
         mixing = BackgroundMixConfig() if p is None else BackgroundMixConfig(p=p, min_snr_db=5)

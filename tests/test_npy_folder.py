@@ -356,7 +356,9 @@ def test_an_imported_store_trains_and_goes_into_shards(tmp_path: Path) -> None:
         augment=AugmentConfig(),
         folds=FoldConfig(cv="column"),
         train_loader=LoaderConfig(batch_size=4),
-        trainer=TrainerConfig(epochs=2, effective_batch_size=8, progress=False),
+        trainer=TrainerConfig(
+            precision="32-true", epochs=2, effective_batch_size=8, progress=False
+        ),
         experiment=ExperimentConfig(root=str(tmp_path / "lab")),
         train_folds=[1],
     )

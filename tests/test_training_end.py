@@ -34,7 +34,12 @@ def test_early_stopping_counts_epochs_without_a_better_kl(source, tmp_path):
         train_folds=[1],
         optimizer=OptimizerConfig(learning_rate=1e-12),
         trainer=TrainerConfig(
-            epochs=12, effective_batch_size=8, patience=2, progress=False, threads=1
+            precision="32-true",
+            epochs=12,
+            effective_batch_size=8,
+            patience=2,
+            progress=False,
+            threads=1,
         ),
         augment=AugmentConfig(),
     )
@@ -49,7 +54,13 @@ def test_the_last_weights_are_judged_where_they_are_asked_for(source, tmp_path):
         train_folds=[1],
         optimizer=OptimizerConfig(learning_rate=0.3, final_fraction=1.0, warmup_epochs=0.0),
         trainer=TrainerConfig(
-            epochs=5, effective_batch_size=8, patience=0, keep="last", progress=False, threads=1
+            precision="32-true",
+            epochs=5,
+            effective_batch_size=8,
+            patience=0,
+            keep="last",
+            progress=False,
+            threads=1,
         ),
     )
     report = train(source, overshooting)
@@ -74,7 +85,10 @@ def test_a_loss_that_is_not_finite_ends_the_experiment_and_cleans_up(source, tmp
 
 def test_interrupting_keeps_what_is_there_and_stays_an_interrupt(source, tmp_path):
     config = config_in(
-        tmp_path, trainer=TrainerConfig(epochs=500, patience=0, progress=False, threads=1)
+        tmp_path,
+        trainer=TrainerConfig(
+            precision="32-true", epochs=500, patience=0, progress=False, threads=1
+        ),
     )
     timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
@@ -98,7 +112,9 @@ def test_memory_does_not_grow_from_fold_to_fold(source, tmp_path):
     config = config_in(
         tmp_path,
         model=ModelConfig(backbone="resnet10t"),
-        trainer=TrainerConfig(epochs=1, effective_batch_size=48, progress=False, threads=1),
+        trainer=TrainerConfig(
+            precision="32-true", epochs=1, effective_batch_size=48, progress=False, threads=1
+        ),
         train_loader=LoaderConfig(batch_size=48),
         averaging=AveragingConfig(kind="ema"),
         folds=FoldConfig(cv="column", column="part"),
@@ -116,7 +132,9 @@ def test_memory_does_not_grow_from_fold_to_fold(source, tmp_path):
 
 def test_an_experiment_goes_on_with_the_folds_that_are_missing(source, tmp_path):
     """Stopped before its second fold, then failing there, it has still what the first one left."""
-    trainer = TrainerConfig(epochs=1, effective_batch_size=8, progress=False, threads=1)
+    trainer = TrainerConfig(
+        precision="32-true", epochs=1, effective_batch_size=8, progress=False, threads=1
+    )
     config = config_in(tmp_path, trainer=trainer)
     stopping, failing = KeyboardInterrupt(), ValueError("the sea is rough")
     with pytest.raises(KeyboardInterrupt):

@@ -124,6 +124,7 @@ def module_of(data: FoldData) -> SliceModule:
 def train(run: Run) -> lightning.Trainer:
     """Trains as `training.fold` does, with checkpoints besides."""
     config = TrainerConfig(
+        precision="32-true",
         epochs=run.epochs,
         effective_batch_size=EFFECTIVE_BATCH,
         accelerator="cpu",
