@@ -143,10 +143,9 @@ def test_parameters_are_counted():
         ({"output": "tanh"}, "model.output=tanh is none of softmax, sigmoid"),
         ({"dropout": 1.0}, "model.dropout=1.0"),
         ({"stem_pool": 0}, "model.stem_pool=0"),
-        ({"shifts": 0}, "model.shifts=0"),
         ({"weights_file": "/no/such.pth"}, "model.weights_file=/no/such.pth does not exist"),
     ],
-    ids=["backbone", "pooling", "output", "dropout", "stem_pool", "shifts", "weights_file"],
+    ids=["backbone", "pooling", "output", "dropout", "stem_pool", "weights_file"],
 )
 def test_impossible_values_are_refused_by_name(options, message):
     with pytest.raises(ConfigError, match=message):

@@ -15,8 +15,8 @@ from datasets.labels import Labels
 from storage.errors import ConfigError, MelbankError
 from training.losses import bce
 from training.metrics import Truth
-from training.models import ModelConfig, build_classifier, to_unit
-from training.module import ModuleConfig, NonFiniteLossError, SliceModule, check_finite
+from training.models import ModelConfig, build_classifier
+from training.module import ModuleConfig, NonFiniteLossError, SliceModule, check_finite, to_unit
 from training.optimizers import (
     OptimizerConfig,
     build_optimizer,

@@ -34,8 +34,7 @@ from tools.contact_sheet import MAX_PANELS, write_contact_sheet
 from tools.outputs import check_output, make_folder, output_file
 from tools.show_plan import check_epoch
 from tools.train import Sections, open_background, open_training
-from training.models import to_unit
-from training.silence import repeat_sound
+from training.module import to_unit
 from training.split import fold_data, split_recordings
 
 COMMAND = Command(
@@ -145,8 +144,9 @@ def _look(batch: Batch, labels: list[str], look: AugmentConfig, config: Sections
     targets_BC = functional.one_hot(torch.tensor([names.index(one) for one in labels])).float()
     background = None if batch.background is None else to_unit(batch.background)
     augment = Augment(look, seed=config.seed, top_db=recipe.top_db)
-    mel_BMT = repeat_sound(to_unit(slices)) if config.model.repeat_sound else to_unit(slices)
-    mel_BMT, targets_BC = augment(mel_BMT, targets_BC, batch.epoch, batch.position, background)
+    mel_BMT, targets_BC = augment(
+        to_unit(slices), targets_BC, batch.epoch, batch.position, background
+    )
     return Look(slices=mel_BMT, titles=[_shares(line, names) for line in targets_BC])
 
 

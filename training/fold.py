@@ -26,7 +26,7 @@ from training.experiment import Experiment
 from training.memory import release_memory
 from training.metrics import Truth
 from training.models import Classifier, ModelConfig, build_classifier, num_parameters
-from training.module import ModuleConfig, SliceModule
+from training.module import ModuleConfig, SliceModule, to_unit
 from training.predict import Predictions, gather_predictions, predict
 from training.progress import FoldBar
 from training.ranks import (
@@ -149,7 +149,7 @@ def _fit(
             batches_per_step=batches_per_step,
             weights_folder=scratch,
             loggers=loggers,
-            callbacks=_callbacks(run, data, fold, module.model),
+            callbacks=_callbacks(run, data, fold),
         )
         trainer.fit(module, datamodule=readers, ckpt_path=resume, weights_only=True)
     for logger in loggers:
@@ -169,23 +169,23 @@ def _log_folder(log: Path, fold: int) -> Path:
     return next(folder for folder in folders if not (folder / f"fold_{fold}").exists())
 
 
-def _callbacks(run: FoldRun, data: FoldData, fold: int, model: Classifier) -> list[Callback]:
+def _callbacks(run: FoldRun, data: FoldData, fold: int) -> list[Callback]:
     """The bar, and the averaging of weights."""
     shows_bar = run.trainer.progress and is_first_rank()
     callbacks: list[Callback] = [FoldBar(fold)] if shows_bar else []
     if run.averaging.kind != NONE:
-        callbacks.append(_weight_average(run, data, model))
+        callbacks.append(_weight_average(run, data))
     return callbacks
 
 
-def _weight_average(run: FoldRun, data: FoldData, model: Classifier) -> WeightAverage:
+def _weight_average(run: FoldRun, data: FoldData) -> WeightAverage:
     """Averages weights; batch norm sees training slices as they are, the same on all ranks."""
 
     def batches() -> Iterator[Tensor]:
         reader = replace(data, transform=None).train_reader(accumulation=1)
         try:
             for batch in reader:
-                yield model.slices(batch.slices)
+                yield to_unit(batch.slices)
         finally:
             reader.close()
 

@@ -2,12 +2,11 @@
 
     config = ModelConfig(backbone="resnet18")
     model = build_classifier(config, num_classes=206, slice_shape=(128, 313))
-    logits, embedding = model(model.slices(stored))  # stored: [B, n_mels, num_frames]
+    logits, embedding = model(slices)  # float [B, n_mels, num_frames] in [0, 1]
 
 Shapes: B samples, M mel bands, T frames, E embedding, C classes.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,7 +19,6 @@ from torch.nn import functional
 
 from storage.errors import ConfigError
 from storage.options import check_at_least, option
-from training.silence import repeat_sound
 
 POOLINGS = ("avg", "max", "avgmax", "catavgmax")
 OUTPUTS = ("softmax", "sigmoid")
@@ -36,8 +34,6 @@ class ModelConfig:
     weights_file: str = option("", "pretrained weights from this file instead of the hub")
     pooling: str = option("avgmax", "avg, max, avgmax (their mean) or catavgmax (side by side)")
     dropout: float = option(0.2, "dropout before the head")
-    repeat_sound: bool = option(False, "fill silent ends of slices by repeating what they hold")
-    shifts: int = option(1, "predictions are means over so many circular shifts in time")
     stem_pool: int = option(1, "average cells of the slice n x n before the backbone; 1: as it is")
     output: str = option("softmax", "probabilities from logits: softmax or sigmoid")
 
@@ -52,7 +48,7 @@ class ModelConfig:
             raise ConfigError(f"model.output={self.output} is none of {', '.join(OUTPUTS)}")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"model.dropout={self.dropout} must lie from 0 to below 1")
-        check_at_least(self, "model", 1, "shifts", "stem_pool")
+        check_at_least(self, "model", 1, "stem_pool")
         if self.weights_file and not Path(self.weights_file).is_file():
             raise ConfigError(f"model.weights_file={self.weights_file} does not exist")
 
@@ -75,23 +71,8 @@ class Classifier(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(embedding_size, num_classes)
         self.embedding_size = embedding_size
-        self._repeat_sound = config.repeat_sound
-        self._shifts = config.shifts
         self._stem_pool = config.stem_pool
         self._full_batch = 0
-
-    def slices(self, stored_BMT: Tensor) -> Tensor:
-        """Stored slices as the model takes them: float [B, M, T] in [0, 1].
-
-        Apart from `forward`, as augmentations lie between the two: see `repeat_sound`.
-        """
-        slices_BMT = to_unit(stored_BMT)
-        return repeat_sound(slices_BMT) if self._repeat_sound else slices_BMT
-
-    def shifted(self, slices_BMT: Tensor) -> Iterator[Tensor]:
-        """The slices in each of the shifts over which predictions are means; as they are first."""
-        for number in range(self._shifts):
-            yield slices_BMT.roll(-(number * slices_BMT.shape[2] // self._shifts), dims=2)
 
     def forward(self, slices_BMT: Tensor) -> Prediction:
         """Logits and embeddings of slices, float [B, M, T] in [0, 1]."""
@@ -141,11 +122,6 @@ def build_classifier(
     return Classifier(
         backbone.train(), config, num_classes=num_classes, embedding_size=embedding_size
     )
-
-
-def to_unit(stored: Tensor) -> Tensor:
-    """Stored slices as float32 in [0, 1]; bytes are divided by 255."""
-    return stored.float() / 255 if stored.dtype == torch.uint8 else stored.float()
 
 
 def prepare_images(slices_BMT: Tensor, stem_pool: int, fixed_size: bool) -> Tensor:

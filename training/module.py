@@ -20,7 +20,7 @@ from datasets.batch import Batch
 from storage.errors import MelbankError
 from training.losses import LossConfig, build_loss
 from training.metrics import Scores, Truth
-from training.models import Classifier, probabilities, to_unit
+from training.models import Classifier, probabilities
 from training.optimizers import OptimizerConfig, build_optimizer, build_schedule
 from training.ranks import gather_ranks, num_ranks, rank
 from training.resume import rescale_batch_progress
@@ -98,8 +98,9 @@ class SliceModule(pl.LightningModule):
         """The loss of each sample of the augmented batch, float [B]; NonFiniteLossError."""
         targets = _targets(batch)
         background = None if batch.background is None else to_unit(batch.background)
-        slices = self.model.slices(batch.slices)
-        slices, targets = self._augment(slices, targets, batch.epoch, batch.position, background)
+        slices, targets = self._augment(
+            to_unit(batch.slices), targets, batch.epoch, batch.position, background
+        )
         losses = self._loss(self.model(slices).logits, targets)
         check_finite(losses, batch)
         return losses
@@ -108,7 +109,7 @@ class SliceModule(pl.LightningModule):
         """Keeps the probabilities of the batch for the scores of the epoch."""
         targets = _targets(batch)
         if len(targets):
-            logits = self.model(self.model.slices(batch.slices)).logits
+            logits = self.model(to_unit(batch.slices)).logits
             predicted = probabilities(logits, self.config.output)
             losses = self._loss(logits, targets)
         else:  # this rank has nothing; the others wait for it
@@ -153,6 +154,11 @@ class SliceModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Fits the batch counts to the ranks that there are now."""
         rescale_batch_progress(checkpoint, self.trainer.accumulate_grad_batches)
+
+
+def to_unit(slices: Tensor) -> Tensor:
+    """Stored slices as float32 in [0, 1]; bytes are divided by 255."""
+    return slices.float() / 255 if slices.dtype == torch.uint8 else slices.float()
 
 
 def check_finite(losses: Tensor, batch: Batch) -> None:

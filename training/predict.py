@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor
 
 from datasets.batch import Batch
 from datasets.labels import Labels
 from training.models import Classifier, probabilities
+from training.module import to_unit
 from training.ranks import gather_ranks
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -55,10 +55,9 @@ def predict(
         for batch in batches:
             if not len(batch.rows):
                 continue
-            slices = model.slices(batch.slices.to(device, non_blocking=True))
-            views = [model(shifted) for shifted in model.shifted(slices)]
-            found.append(_mean([probabilities(view.logits, output) for view in views]))
-            embeddings.append(_mean([view.embedding.float() for view in views]))
+            logits, embedding = model(to_unit(batch.slices.to(device, non_blocking=True)))
+            found.append(probabilities(logits, output).cpu().numpy())
+            embeddings.append(embedding.float().cpu().numpy())
             rows.append(batch.rows.cpu().numpy())
             recording_no.append(batch.recording_no.cpu().numpy())
     return Predictions(
@@ -67,10 +66,6 @@ def predict(
         probabilities=np.concatenate(found),
         embeddings=np.concatenate(embeddings),
     )
-
-
-def _mean(views: list[Tensor]) -> np.ndarray:
-    return torch.stack(views).mean(0).cpu().numpy()
 
 
 def gather_predictions(own: Predictions, device: torch.device) -> Predictions:
