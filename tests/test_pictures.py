@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 from matplotlib.image import imread
 from sklearn.metrics import confusion_matrix
 
@@ -45,6 +46,16 @@ def test_curves_join_the_parts_of_a_fold_that_was_resumed(tmp_path: Path) -> Non
         folder.mkdir(parents=True)
         lines = {"epoch": epochs, "val_kl": [1.0 / (1 + epoch) for epoch in epochs]}
         pl.DataFrame({**lines, "train_loss_epoch": [None, 0.5]}).write_csv(folder / "metrics.csv")
+    write_curves(tmp_path / "log", tmp_path / "curves.png")
+    assert imread(tmp_path / "curves.png").std() > 0.05
+
+
+@pytest.mark.parametrize("left", ["", "epo", "epoch,val_kl\n0,0."], ids=["empty", "head", "line"])
+def test_what_a_kill_has_left_of_a_log_is_no_hindrance(left: str, tmp_path: Path) -> None:
+    for part, text in (("log", left), ("log/resumed_1", "epoch,val_kl\n0,0.9\n1,0.5\n")):
+        folder = tmp_path / part / "fold_0"
+        folder.mkdir(parents=True)
+        (folder / "metrics.csv").write_text(text, encoding="utf-8")
     write_curves(tmp_path / "log", tmp_path / "curves.png")
     assert imread(tmp_path / "curves.png").std() > 0.05
 

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from polars.exceptions import NoDataError
 
 from datasets.labels import Labels
 
@@ -24,7 +25,8 @@ def write_curves(log: Path, target: Path) -> None:
     """One panel per score, one line per fold, from the csv files below `log`."""
     folds: dict[str, list[pl.DataFrame]] = {}
     for file in sorted(log.rglob("metrics.csv"), key=lambda path: path.stat().st_mtime_ns):
-        folds.setdefault(file.parent.name, []).append(pl.read_csv(file, infer_schema_length=None))
+        if (table := _read_log(file)) is not None:
+            folds.setdefault(file.parent.name, []).append(table)
     figure = _figure(4.2 * len(CURVES), 3.4)
     for place, (column, title) in enumerate(CURVES.items(), start=1):
         axes = figure.add_subplot(1, len(CURVES), place)
@@ -40,6 +42,15 @@ def write_curves(log: Path, target: Path) -> None:
         figure.axes[0].legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(target, format="png")
+
+
+def _read_log(file: Path) -> pl.DataFrame | None:
+    """What a training logged; None where a kill has left nothing that can be used."""
+    try:
+        table = pl.read_csv(file, infer_schema_length=None)
+    except NoDataError:
+        return None
+    return table if "epoch" in table.columns else None
 
 
 def confusion_CC(oof: pl.DataFrame, labels: Labels) -> np.ndarray[Any, Any]:
