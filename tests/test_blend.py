@@ -99,5 +99,14 @@ def test_the_command_prints_the_table_and_writes_what_training_takes_as_targets(
     assert "all slices" in printed
     assert "exp_002 alone" in printed
     assert pl.read_parquet(out / "oof.parquet")["row"].to_list() == list(range(8))
+    before = (tmp_path / "preds" / "exp_001" / "oof.parquet").read_bytes()
+    for taken in (out, tmp_path / "preds" / "exp_001"):
+        assert run(COMMAND, main, [*words, "--out", str(taken)]) == 2
+        assert capsys.readouterr().err.endswith("is not empty: give a new folder\n")
+    assert (tmp_path / "preds" / "exp_001" / "oof.parquet").read_bytes() == before
+    assert run(COMMAND, main, [*words, "--out", str(out / "oof.parquet")]) == 2
+    assert "cannot be made" in capsys.readouterr().err
+    assert run(COMMAND, main, [words[0], "--blend", "exp_001", "exp_009"]) == 2
+    assert "there is no experiment exp_009" in capsys.readouterr().err
     assert run(COMMAND, main, [words[0], "--weights", "1"]) == 2
     assert "--blend EXP EXP" in capsys.readouterr().err

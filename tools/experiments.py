@@ -20,6 +20,7 @@ import polars as pl
 
 from storage.errors import ConfigError
 from tools.command import Arguments, Command, run
+from tools.outputs import make_folder
 from training.blend import blend_experiments
 from training.experiment import ExperimentConfig
 from training.experiment_table import (
@@ -60,19 +61,15 @@ def main(config: Sections, arguments: Arguments) -> None:
     root = config.experiment.root
     if not Path(root).is_dir():
         raise ConfigError(f"experiment.root={root}: there is no such folder")
+    if arguments.blend:
+        _blend(root, arguments)
+        return
     check_sort(arguments.sort)
     records = list_experiments(root)
     if not records and arguments.compare:
         raise ConfigError(f"there is no experiment {arguments.compare[0]} in {root}, nor any other")
     if not records:
         print(f"no experiment in {root}; python -m tools.train makes one")
-        return
-    if arguments.blend:
-        blend = blend_experiments(config.experiment.root, arguments.blend, arguments.weights)
-        print(blend.table())
-        if arguments.out:
-            blend.write(Path(arguments.out))
-            print(f"predictions: {arguments.out}")
         return
     if arguments.compare:
         table = compare_experiments(records, arguments.compare)
@@ -84,6 +81,18 @@ def main(config: Sections, arguments: Arguments) -> None:
         look.set_tbl_hide_column_data_types().set_tbl_hide_dataframe_shape()
         look.set_tbl_formatting("NOTHING")
         print(table)
+
+
+def _blend(root: str, arguments: Arguments) -> None:
+    """Prints the table of a blend, and keeps its predictions where that is asked for."""
+    if arguments.out and Path(arguments.out).is_dir() and any(Path(arguments.out).iterdir()):
+        raise ConfigError(f"--out {arguments.out} is not empty: give a new folder")
+    blend = blend_experiments(root, arguments.blend, arguments.weights)
+    print(blend.table())
+    if arguments.out:
+        make_folder("--out", Path(arguments.out))
+        blend.write(Path(arguments.out))
+        print(f"predictions: {arguments.out}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     blend = blend_experiments(".", ["exp_001", "exp_002"])
     print(blend.table())
-    blend.write(Path("preds/blend"))
+    blend.write(Path("preds/blend"))  # a folder that is there
 
 Experiments with other seeds, backbones or augmentations err on other recordings, so their mean is
 better than most of them (deep ensembles: Lakshminarayanan et al., NeurIPS 2017). They must have
@@ -57,8 +57,7 @@ class Blend:
         return format_table(header, [*lines, *totals], num_totals=len(totals))
 
     def write(self, folder: Path) -> None:
-        """Writes the tables by the names that an experiment's have."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Writes the tables into a folder, by the names that an experiment's have."""
         self.slices.write_parquet(folder / OOF)
         self.recordings.write_parquet(folder / POOLED_OOF)
 
