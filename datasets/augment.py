@@ -31,9 +31,11 @@ from datasets.augment_level import (
 )
 from datasets.augment_mix import (
     CutMixConfig,
+    MixStyleConfig,
     MixupConfig,
     ResizeMixConfig,
     cut_mix,
+    mix_style,
     mix_up,
     resize_mix,
 )
@@ -64,6 +66,7 @@ class AugmentConfig:
     background: BackgroundMixConfig = field(default_factory=BackgroundMixConfig)
     low_pass: LowPassConfig = field(default_factory=LowPassConfig)
     equalizer: EqualizerConfig = field(default_factory=EqualizerConfig)
+    mix_style: MixStyleConfig = field(default_factory=MixStyleConfig)
     gain: GainConfig = field(default_factory=GainConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     in_augment: InAugmentConfig = field(default_factory=InAugmentConfig)
@@ -81,6 +84,7 @@ AUGMENTATIONS: dict[str, Callable[[Samples, Draws, Any], Samples]] = {
     "background": mix_background,
     "low_pass": cut_highs,
     "equalizer": equalize,
+    "mix_style": mix_style,
     "gain": change_gain,
     "noise": add_noise,
     "in_augment": paste_patches,

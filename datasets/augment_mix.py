@@ -1,8 +1,8 @@
-"""Augmentations with a partner of the same batch: mixup, cutmix in time, ResizeMix.
+"""Augmentations with a partner of the same batch: MixStyle, mixup, cutmix in time, ResizeMix.
 
 Targets are mixed in the shares in which the slices are; a class that is not known (NaN) in one of
-two that are mixed is not known in the mixture. Shapes: B samples, M mel bands, T frames,
-C classes.
+two that are mixed is not known in the mixture. MixStyle takes over how the partner was recorded,
+not what is heard, so targets stay. Shapes: B samples, M mel bands, T frames, C classes.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,19 @@ from storage.errors import ConfigError
 from storage.options import option
 
 BETA_TABLE_SIZE = 65_536
+LEAST_SPREAD_DB = 0.8  # of a band over time; below it, stretching would bring up quantisation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixStyleConfig:
+    """Each band's mean and spread over time, mixed with another sample's; targets stay."""
+
+    p: float = option(0.0, "probability per sample")
+    alpha: float = option(0.3, "weights follow Beta(alpha, alpha)")
+
+    def __post_init__(self) -> None:
+        check_fractions("mix_style", p=self.p)
+        _check_alpha("mix_style", self.alpha)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +41,7 @@ class MixupConfig:
 
     def __post_init__(self) -> None:
         check_fractions("mixup", p=self.p)
-        if not self.alpha > 0:
-            raise ConfigError(f"augment.mixup.alpha must be positive, not {self.alpha}")
+        _check_alpha("mixup", self.alpha)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +71,27 @@ class ResizeMixConfig:
             )
 
 
+def mix_style(samples: Samples, draws: Draws, config: MixStyleConfig) -> Samples:
+    """Brings each band's mean and standard deviation over time towards those of a partner.
+
+    That is another microphone, distance and ground behind the same sound. Sources: MixStyle (Zhou
+    et al., ICLR 2021), by mel band as in Freq-MixStyle (Schmid et al., DCASE 2022), here on the
+    slice itself. Values stay in [0, 1]; where one of the two is silent, the sample stays.
+    """
+    chosen, amount, place = draws.uniform(3).unbind(1)
+    mel_BMT, partner_B = samples.mel_BMT, partners(place)
+    weight_B11 = _beta_weights(amount, config.alpha)[:, None, None]
+    mean_BM1 = mel_BMT.mean(2, keepdim=True)
+    spread_BM1 = mel_BMT.std(2, correction=0, keepdim=True)
+    spread_BM1 = spread_BM1.clamp(min=LEAST_SPREAD_DB / samples.top_db)
+    to_mean_BM1 = mean_BM1[partner_B].lerp(mean_BM1, weight_B11)
+    to_spread_BM1 = spread_BM1[partner_B].lerp(spread_BM1, weight_B11)
+    styled_BMT = (mel_BMT - mean_BM1).mul_(to_spread_BM1 / spread_BM1).add_(to_mean_BM1)
+    heard_B = mel_BMT.amax((1, 2)) > 0
+    take_B11 = ((chosen < config.p) & heard_B & heard_B[partner_B])[:, None, None]
+    return samples._replace(mel_BMT=torch.where(take_B11, styled_BMT.clamp_(0, 1), mel_BMT))
+
+
 def mix_up(samples: Samples, draws: Draws, config: MixupConfig) -> Samples:
     """Mixes a sample with its partner, never with itself; source: Zhang et al., ICLR 2018.
 
@@ -66,8 +99,8 @@ def mix_up(samples: Samples, draws: Draws, config: MixupConfig) -> Samples:
     """
     chosen, amount, place = draws.uniform(3).unbind(1)
     partner_B = partners(place)
-    table = _beta_table(config.alpha, chosen.device)
-    weight_B = torch.where(chosen < config.p, table[(amount * len(table)).long()], 1.0)
+    weight_B = _beta_weights(amount, config.alpha)
+    weight_B = torch.where(chosen < config.p, torch.maximum(weight_B, 1 - weight_B), 1.0)
     mixed_BMT = samples.mel_BMT[partner_B].lerp_(samples.mel_BMT, weight_B[:, None, None])
     return _shared(samples, mixed_BMT, 1 - weight_B, partner_B)
 
@@ -127,8 +160,19 @@ def _shared(samples: Samples, mel_BMT: Tensor, share_B: Tensor, partner_B: Tenso
     return samples._replace(mel_BMT=mel_BMT, targets_BC=targets_BC)
 
 
+def _check_alpha(section: str, alpha: float) -> None:
+    if not alpha > 0:
+        raise ConfigError(f"augment.{section}.alpha must be positive, not {alpha}")
+
+
+def _beta_weights(amount_B: Tensor, alpha: float) -> Tensor:
+    """float32 [B], by numbers in [0, 1): weights that follow Beta(alpha, alpha)."""
+    table = _beta_table(alpha, amount_B.device)
+    return table[(amount_B * len(table)).long()]
+
+
 @lru_cache(maxsize=4)
 def _beta_table(alpha: float, device: torch.device) -> Tensor:
-    """float32: draws of Beta(alpha, alpha), each replaced by the larger of it and its rest."""
+    """float32: draws of Beta(alpha, alpha)."""
     draws = np.random.default_rng(0).beta(alpha, alpha, BETA_TABLE_SIZE)
-    return torch.from_numpy(np.maximum(draws, 1 - draws).astype(np.float32)).to(device)
+    return torch.from_numpy(draws.astype(np.float32)).to(device)

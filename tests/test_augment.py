@@ -15,7 +15,7 @@ from datasets.augment_level import (
     LowPassConfig,
     NoiseConfig,
 )
-from datasets.augment_mix import CutMixConfig, MixupConfig, ResizeMixConfig
+from datasets.augment_mix import CutMixConfig, MixStyleConfig, MixupConfig, ResizeMixConfig
 from datasets.augment_place import InAugmentConfig, TimeShiftConfig, XYMaskConfig
 from datasets.samples import Draws, sample_keys
 from storage.errors import ConfigError
@@ -25,6 +25,7 @@ ALWAYS = {
     "background": BackgroundMixConfig(p=1.0),
     "low_pass": LowPassConfig(p=1.0),
     "equalizer": EqualizerConfig(p=1.0),
+    "mix_style": MixStyleConfig(p=1.0),
     "gain": GainConfig(p=1.0),
     "noise": NoiseConfig(p=1.0),
     "in_augment": InAugmentConfig(p=1.0),
@@ -33,7 +34,8 @@ ALWAYS = {
     "mixup": MixupConfig(p=1.0),
     "xy_mask": XYMaskConfig(p=1.0),
 }
-MIXING = ("cutmix", "resize_mix", "mixup")
+MIXING = ("cutmix", "resize_mix", "mixup")  # cells and targets
+WITH_PARTNER = (*MIXING, "mix_style")
 TOP_DB = 80.0
 
 
@@ -123,7 +125,7 @@ def test_equal_seed_epoch_and_positions_give_equal_samples_others_do_not(name):
     )
 
 
-@pytest.mark.parametrize("name", [name for name in AUGMENTATIONS if name not in MIXING])
+@pytest.mark.parametrize("name", [name for name in AUGMENTATIONS if name not in WITH_PARTNER])
 def test_a_sample_is_augmented_alike_in_any_batch(name):
     slices, targets, epoch, position = samples(8)
     together = run(config_of(name), (slices, targets, epoch, position))[0]
@@ -321,6 +323,7 @@ def test_uniform_numbers_are_uniform_and_independent():
             "augment.background.min_snr_db=9.0 is more than max_snr_db=3.0",
         ),
         (lambda: MixupConfig(alpha=0), "augment.mixup.alpha must be positive"),
+        (lambda: MixStyleConfig(alpha=-1), "augment.mix_style.alpha must be positive"),
         (lambda: XYMaskConfig(time_masks=-1), "augment.xy_mask.time_masks"),
         (lambda: TimeShiftConfig(max_fraction=2), "augment.time_shift.max_fraction"),
         (lambda: LowPassConfig(slope_db=-1), "augment.low_pass.slope_db must not be negative"),
@@ -335,6 +338,7 @@ def test_uniform_numbers_are_uniform_and_independent():
         "negative",
         "snr",
         "alpha",
+        "style",
         "masks",
         "fraction",
         "slope",

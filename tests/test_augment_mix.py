@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from datasets.augment import AugmentConfig
-from datasets.augment_mix import CutMixConfig, MixupConfig, ResizeMixConfig
+from datasets.augment_mix import CutMixConfig, MixStyleConfig, MixupConfig, ResizeMixConfig
 from tests.test_augment import MIXING, config_of, run, samples
 
 
@@ -41,7 +41,61 @@ def test_mixup_weights_follow_the_beta_distribution():
     )
 
 
-@pytest.mark.parametrize("name", ["cutmix", "mixup"])
+def test_mix_style_moves_mean_and_spread_of_each_band_to_weighted_means_of_two():
+    num, mels = 200, 6
+    generator = torch.Generator().manual_seed(2)
+    level = 0.4 + 0.2 * torch.rand(num, mels, 1, generator=generator)
+    spread = 0.02 + 0.05 * torch.rand(num, mels, 1, generator=generator)
+    wave = torch.rand(num, mels, 30, generator=generator)
+    wave = (wave - wave.mean(2, keepdim=True)) / wave.std(2, correction=0, keepdim=True)
+    slices = level + spread * wave
+    styled, targets = run(config_of("mix_style"), (slices, torch.eye(num), *samples(num)[2:]))
+    assert torch.equal(targets, torch.eye(num))
+    means = styled.mean(2, keepdim=True)
+    spreads = styled.std(2, correction=0, keepdim=True)
+    torch.testing.assert_close((styled - means) / spreads, wave, atol=1e-3, rtol=1e-3)
+    style = torch.cat([level, spread], dim=1)[:, :, 0].double()  # one line per sample
+    found = torch.cat([means, spreads], dim=1)[:, :, 0].double()
+    seen = set()
+    for own, result in zip(style, found, strict=True):
+        towards = style - own  # the partner is the one on whose line the result lies
+        share = (towards @ (result - own)) / towards.square().sum(1).clamp(min=1e-12)
+        off = (own + share[:, None] * towards - result).abs().amax(1)
+        partner = int(off.argmin())
+        assert off[partner] < 1e-5
+        seen.add((partner, round(float(share[partner]), 3)))
+    shares = np.array([share for _, share in seen])
+    assert shares.min() >= 0
+    assert shares.max() <= 1
+    assert 0.3 < (shares > 0.5).mean() < 0.7  # the partner's style may weigh more
+
+
+def test_mix_style_leaves_alone_what_is_silent_and_what_would_take_over_silence():
+    slices, targets, epoch, position = samples(8)
+    slices[1:] = 0
+    styled, _ = run(config_of("mix_style"), (slices, targets, epoch, position))
+    assert torch.equal(styled, slices)
+
+
+def test_mix_style_weights_follow_the_beta_distribution():
+    num = 3000
+    level = torch.tensor([0.25, 0.75]).repeat(num // 2)
+    slices = level[:, None, None].expand(num, 1, 2).clone()
+    config = AugmentConfig(mix_style=MixStyleConfig(p=1.0, alpha=0.3))
+    position = torch.arange(num)
+    moved = torch.empty(0)
+    for start in range(0, num, 2):  # in batches of two each sample's partner is the other
+        pair = slice(start, start + 2)
+        batch = (slices[pair], torch.ones(2, 1), torch.tensor(0), position[pair])
+        moved = torch.cat([moved, (run(config, batch)[0][:, 0, 0] - level[pair]).abs() * 2])
+    expected = np.random.default_rng(1).beta(0.3, 0.3, 100_000)
+    quantiles = np.linspace(0.1, 0.9, 5)
+    np.testing.assert_allclose(
+        np.quantile(moved.numpy(), quantiles), np.quantile(expected, quantiles), atol=0.04
+    )
+
+
+@pytest.mark.parametrize("name", ["cutmix", "mixup", "mix_style"])
 def test_a_lone_sample_has_nobody_to_mix_with(name):
     slices, targets, epoch, position = samples(1)
     mixed, mixed_targets = run(config_of(name), (slices, targets, epoch, position))
