@@ -82,14 +82,17 @@ def mix_style(samples: Samples, draws: Draws, config: MixStyleConfig) -> Samples
     mel_BMT, partner_B = samples.mel_BMT, partners(place)
     weight_B11 = _beta_weights(amount, config.alpha)[:, None, None]
     mean_BM1 = mel_BMT.mean(2, keepdim=True)
-    spread_BM1 = mel_BMT.std(2, correction=0, keepdim=True)
-    spread_BM1 = spread_BM1.clamp(min=LEAST_SPREAD_DB / samples.top_db)
+    # Cells are at most 1, so squares are exact enough, at a tenth of the time of `torch.std`.
+    square_BM1 = torch.linalg.vector_norm(mel_BMT, dim=2, keepdim=True).square()
+    variance_BM1 = (square_BM1 / mel_BMT.shape[2] - mean_BM1.square()).clamp_(min=0)
+    spread_BM1 = variance_BM1.sqrt_().clamp_(min=LEAST_SPREAD_DB / samples.top_db)
     to_mean_BM1 = mean_BM1[partner_B].lerp(mean_BM1, weight_B11)
     to_spread_BM1 = spread_BM1[partner_B].lerp(spread_BM1, weight_B11)
-    styled_BMT = (mel_BMT - mean_BM1).mul_(to_spread_BM1 / spread_BM1).add_(to_mean_BM1)
     heard_B = mel_BMT.amax((1, 2)) > 0
     take_B11 = ((chosen < config.p) & heard_B & heard_B[partner_B])[:, None, None]
-    return samples._replace(mel_BMT=torch.where(take_B11, styled_BMT.clamp_(0, 1), mel_BMT))
+    factor_BM1 = torch.where(take_B11, to_spread_BM1 / spread_BM1, 1.0)
+    offset_BM1 = torch.where(take_B11, to_mean_BM1 - mean_BM1 * factor_BM1, 0.0)
+    return samples._replace(mel_BMT=torch.addcmul(offset_BM1, mel_BMT, factor_BM1).clamp_(0, 1))
 
 
 def mix_up(samples: Samples, draws: Draws, config: MixupConfig) -> Samples:

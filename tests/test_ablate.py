@@ -23,7 +23,7 @@ ablation:
   jobs: 2
 folds: {num_folds: 3}
 train_folds: [0]
-model: {backbone: test_resnet, stem_pool: 4}
+model: {backbone: test_resnet, views: [[4, 4]]}
 train_loader: {batch_size: 2}
 trainer: {epochs: 1, effective_batch_size: 4, progress: false, accelerator: cpu}
 """

@@ -23,7 +23,7 @@ from tools.config import load_config
 
 ROOT = Path(__file__).parents[1]
 DEMO = ["--config", str(ROOT / "configs" / "demo.yaml")]
-SMALL = ["folds.num_folds=2", "train_folds=[0]", "model.stem_pool=4", "trainer.threads=1"]
+SMALL = ["folds.num_folds=2", "train_folds=[0]", "model.views=[[4,4]]", "trainer.threads=1"]
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +66,9 @@ def test_a_step_trains_and_reading_counts_for_the_reader_alone(words: list[str])
         reader = bench.data.train_reader(accumulation=1)
         (batch,) = reader.read_batches(range(1), ahead=False)
         gain = AugmentConfig(gain=GainConfig(p=1.0))
-        before = bench.model.head.weight.detach().clone()
+        before = bench.model.views[0].head.weight.detach().clone()
         bench.stepper(gain)(batch)
-        assert not torch.equal(bench.model.head.weight, before)
+        assert not torch.equal(bench.model.views[0].head.weight, before)
         few = StepBenchmarkConfig(stretches=1, steps=2, warm_up=0)
         found = measure(bench, few)
     ((kept,), (read,)) = found[KEPT], found[READ]

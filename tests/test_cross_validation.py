@@ -131,7 +131,7 @@ def test_embeddings_stand_beside_the_rows(report, oof):
     fold = FOLDS[0]
     trained = read_checkpoint(report.experiment.weights / f"fold_{fold}.ckpt")
     embeddings = torch.tensor(table.filter(fold=fold)["embedding"].to_list())
-    logits = trained.model.head(embeddings).detach()
+    logits = trained.model.views[0].head(embeddings).detach()
     expected = oof.filter(fold=fold).select(CLASSES).to_numpy()
     np.testing.assert_allclose(logits.softmax(1), expected, atol=1e-5)
 

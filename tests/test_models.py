@@ -10,6 +10,7 @@ from storage.errors import ConfigError
 from training.models import (
     ModelConfig,
     build_classifier,
+    mean_logits,
     num_parameters,
     prepare_images,
     probabilities,
@@ -42,7 +43,7 @@ def test_logits_and_embedding_have_the_shapes_that_pooling_gives(pooling):
 def test_avgmax_is_the_mean_of_the_average_and_the_largest_cell():
     model = build().eval()
     slices = torch.rand(2, *SHAPE)
-    cells = model.backbone.forward_features(slices[:, None])
+    cells = model.views[0].backbone.forward_features(slices[:, None])
     expected = (cells.mean((2, 3)) + cells.amax((2, 3))) / 2
     torch.testing.assert_close(model(slices).embedding, expected)
 
@@ -51,10 +52,10 @@ def test_the_embedding_is_what_the_head_sees_without_dropout():
     model = build(dropout=0.9)
     slices = torch.rand(4, *SHAPE)
     logits, embedding = model.eval()(slices)
-    torch.testing.assert_close(model.head(embedding), logits)
+    torch.testing.assert_close(model.views[0].head(embedding), logits)
     model.train()
     logits, embedding = model(slices)
-    assert not torch.allclose(model.head(embedding), logits)
+    assert not torch.allclose(model.views[0].head(embedding), logits)
 
 
 def test_the_backbone_sees_one_channel():
@@ -62,17 +63,44 @@ def test_the_backbone_sees_one_channel():
     assert convolutions[0].in_channels == 1
 
 
-def test_stem_pool_averages_squares_of_cells():
+def test_a_view_averages_oblongs_of_bands_and_frames():
     slices = torch.arange(24).float().view(1, 4, 6)
-    images = prepare_images(slices, 2, fixed_size=False)
-    assert images.shape == (1, 1, 2, 3)
-    assert images[0, 0, 0, 0] == slices[0, :2, :2].mean()
-    assert build(stem_pool=2)(torch.rand(2, *SHAPE)).logits.shape == (2, 3)
+    images = prepare_images(slices, (2, 3), fixed_size=False)
+    assert images.shape == (1, 1, 2, 2)
+    assert images[0, 0, 0, 1] == slices[0, :2, 3:].mean()
+    assert build(views=[[2, 3]])(torch.rand(2, *SHAPE)).logits.shape == (2, 3)
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+def test_several_views_predict_the_mean_of_their_probabilities(output):
+    model = build(views=[[1, 1], [4, 2], [2, 4]], output=output, pooling="avg").eval()
+    slices = torch.rand(5, *SHAPE)
+    alone = [view(slices) for view in model.views]
+    together = model(slices)
+    expected = torch.stack([probabilities(view.logits, output) for view in alone]).mean(0)
+    torch.testing.assert_close(probabilities(together.logits, output), expected)
+    assert torch.equal(together.embedding, torch.cat([view.embedding for view in alone], dim=1))
+    assert together.embedding.shape == (5, model.embedding_size)
+    assert not torch.allclose(alone[0].logits, alone[1].logits)
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+def test_views_that_are_quite_sure_still_have_finite_logits(output):
+    sure = torch.tensor([[300.0, -300.0]])
+    for logits in ([sure, sure], [sure, -sure]):
+        assert mean_logits(logits, output).isfinite().all()
+    undecided = probabilities(mean_logits([sure, -sure], output), output)
+    torch.testing.assert_close(undecided, torch.full((1, 2), 0.5))
+
+
+def test_equal_views_begin_with_weights_of_their_own():
+    first, second = (view.state_dict() for view in build(views=[[2, 2], [2, 2]]).views)
+    assert not torch.equal(first["head.weight"], second["head.weight"])
 
 
 def test_images_of_fixed_size_are_filled_with_silence_behind_and_above():
     slices = torch.rand(2, 30, 50)
-    images = prepare_images(slices, 1, fixed_size=True)
+    images = prepare_images(slices, (1, 1), fixed_size=True)
     assert images.shape == (2, 1, 32, 64)
     assert torch.equal(images[:, 0, :30, :50], slices)
     assert images[:, :, 30:].sum() == images[:, :, :, 50:].sum() == 0
@@ -88,14 +116,14 @@ def test_pretrained_weights_come_from_the_file_with_their_colours_summed(tmp_pat
     source = timm.create_model(TINY)
     torch.save(source.state_dict(), tmp_path / "weights.pth")
     model = build(weights_file=str(tmp_path / "weights.pth"))
-    loaded = model.backbone.state_dict()
+    loaded = model.views[0].backbone.state_dict()
     stem = next(name for name, value in source.state_dict().items() if value.ndim == 4)
     for name, value in source.state_dict().items():
         if name == stem:
             torch.testing.assert_close(loaded[name], value.sum(1, keepdim=True))
         elif name in loaded:
             torch.testing.assert_close(loaded[name], value)
-    assert not torch.equal(build().backbone.state_dict()[stem], loaded[stem])
+    assert not torch.equal(build().views[0].backbone.state_dict()[stem], loaded[stem])
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path):
@@ -109,9 +137,9 @@ def test_compiled_backbones_keep_their_weights_names_and_fill_up_small_batches()
     slices = torch.rand(3, *SHAPE)
     names, plain = list(model.state_dict()), model(slices)
     sizes = []
-    model.backbone.register_forward_hook(lambda _, images, out: sizes.append(len(out)))
+    model.views[0].backbone.register_forward_hook(lambda _, images, out: sizes.append(len(out)))
     with torch.compiler.set_stance("force_eager"):
-        model.compile_backbone(full_batch=8)
+        model.compile_backbones(full_batch=8)
         filled = model(slices)
         model.train()(slices)
     assert list(model.state_dict()) == names
@@ -142,10 +170,12 @@ def test_parameters_are_counted():
         ({"pooling": "mean"}, "model.pooling=mean is none of avg, max"),
         ({"output": "tanh"}, "model.output=tanh is none of softmax, sigmoid"),
         ({"dropout": 1.0}, "model.dropout=1.0"),
-        ({"stem_pool": 0}, "model.stem_pool=0"),
+        ({"views": [[2, 0]]}, r"model.views=\[\[2, 0\]\] must be a list of pairs"),
+        ({"views": []}, r"model.views=\[\] must be a list of pairs"),
+        ({"views": [[2]]}, r"model.views=\[\[2\]\] must be a list of pairs"),
         ({"weights_file": "/no/such.pth"}, "model.weights_file=/no/such.pth does not exist"),
     ],
-    ids=["backbone", "pooling", "output", "dropout", "stem_pool", "weights_file"],
+    ids=["backbone", "pooling", "output", "dropout", "zero", "none", "single", "weights_file"],
 )
 def test_impossible_values_are_refused_by_name(options, message):
     with pytest.raises(ConfigError, match=message):
@@ -158,8 +188,8 @@ def test_a_pooling_that_the_backbone_does_not_have_is_refused():
 
 
 def test_slices_smaller_than_one_pooled_cell_are_refused():
-    with pytest.raises(ConfigError, match=r"model\.stem_pool=4 leaves nothing of slices of 2 x 9"):
-        build(shape=(2, 9), stem_pool=4)
+    with pytest.raises(ConfigError, match=r"view \[4, 1\] of model.views leaves nothing .* 2 x 9"):
+        build(shape=(2, 9), views=[[4, 1]])
 
 
 def test_slices_too_small_for_the_backbone_are_refused():

@@ -10,6 +10,8 @@ import pytorch_lightning as lightning
 import torch
 from torch.utils.data import DataLoader
 
+from datasets.augment import AugmentConfig
+from datasets.augment_level import GainConfig
 from datasets.batch import Batch
 from datasets.labels import Labels
 from storage.errors import ConfigError, MelbankError
@@ -29,17 +31,22 @@ SHAPE = (16, 24)
 LABELS = Labels(("a", "b"))
 
 
-@pytest.fixture
-def module():
+def module_on(views, config):
+    """A module with one network on each of the views."""
     torch.manual_seed(0)
     recordings = pl.DataFrame(
         {"primary_label": ["a", "b"], "secondary_labels": [[], []]},
         schema_overrides={"secondary_labels": pl.List(pl.String)},
     )
     truth = Truth.of(recordings, LABELS, 0.0)
-    config = ModelConfig(backbone="test_resnet", dropout=0.5)
-    model = build_classifier(config, num_classes=2, slice_shape=SHAPE)
-    return SliceModule(model, ModuleConfig(), truth)
+    model_config = ModelConfig(backbone="test_resnet", dropout=0.5, views=views)
+    model = build_classifier(model_config, num_classes=2, slice_shape=SHAPE)
+    return SliceModule(model, config, truth)
+
+
+@pytest.fixture
+def module():
+    return module_on([[1, 1]], ModuleConfig())
 
 
 def batch_of(slices, *, epoch=2):
@@ -92,6 +99,22 @@ def test_the_guard_watches_every_training_step(module):
     module.eval()  # batch norm would spread it over the batch
     with pytest.raises(NonFiniteLossError, match=r"Rows: 1020$"):
         module.training_step(batch_of(slices), 0)
+
+
+def test_each_view_learns_from_the_batch_in_an_augmentation_of_its_own():
+    config = ModuleConfig(augment=AugmentConfig(gain=GainConfig(p=1.0)))
+    module = module_on([[1, 1], [1, 1]], config).eval()
+    first, second = module.model.views
+    second.load_state_dict(first.state_dict())
+    batch, seen = batch_of(torch.rand(4, *SHAPE)), []
+    for view in module.model.views:
+        view.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    losses = module.training_losses(batch)
+    assert not torch.isclose(seen[0], seen[1]).flatten(1).all(1).any()
+    alone = [bce(first(slices).logits, batch.targets) for slices in list(seen)]  # the hooks go on
+    torch.testing.assert_close(losses, torch.stack(alone).mean(0))
+    again = module_on([[1, 1]], config).eval()  # the first view does what a single one does
+    torch.testing.assert_close(again.training_losses(batch), alone[0])
 
 
 def test_a_batch_without_targets_is_refused(module):

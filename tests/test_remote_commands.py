@@ -31,7 +31,7 @@ RECIPE = [
 ]
 SHORT = [
     "model.backbone=test_resnet",
-    "model.stem_pool=4",
+    "model.views=[[4,4]]",
     "folds.num_folds=3",
     "train_folds=[0,2]",
     "trainer.epochs=1",

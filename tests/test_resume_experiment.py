@@ -22,7 +22,7 @@ from tools.train import COMMAND, main
 ROOT = Path(__file__).parents[1]
 WORDS = [
     "model.backbone=test_resnet",
-    "model.stem_pool=4",
+    "model.views=[[4,4]]",
     "folds.num_folds=3",
     "train_folds=[0,2]",
     "trainer.epochs=4",

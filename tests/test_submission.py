@@ -35,7 +35,7 @@ def example() -> str:
 def write_checkpoint(path: Path, fold: int, recipe: Recipe) -> None:
     """Weights that nobody has trained, as training writes them."""
     torch.manual_seed(fold)
-    config = ModelConfig(backbone="test_resnet", stem_pool=4)
+    config = ModelConfig(backbone="test_resnet", views=[[4, 4]])
     model = build_classifier(config, num_classes=len(LABELS), slice_shape=recipe.slice_shape)
     state = {f"{MODEL_PREFIX}{name}": value for name, value in model.state_dict().items()}
     contents = checkpoint_contents(Labels(LABELS), recipe, {"model": asdict(config)}, fold=fold)

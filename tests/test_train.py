@@ -26,7 +26,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 BASE = ["--config", str(CONFIGS / "base.yaml")]
 SHORT = [
     "model.backbone=test_resnet",
-    "model.stem_pool=4",
+    "model.views=[[4,4]]",
     "folds.num_folds=3",
     "train_folds=[0,2]",
     "trainer.epochs=2",
@@ -96,7 +96,9 @@ def test_the_checkpoint_is_what_averaging_made_of_the_epochs(places, tmp_path):
     ]
     assert losses[0].equals(losses[1])  # training itself is the same
     assert losses[0].equals(losses[2])
-    assert not torch.equal(weights[0]["model.head.weight"], weights[2]["model.head.weight"])
+    assert not torch.equal(
+        weights[0]["model.views.0.head.weight"], weights[2]["model.views.0.head.weight"]
+    )
 
 
 def test_a_list_of_image_transforms_trains_and_is_written_down(places, tmp_path):

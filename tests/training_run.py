@@ -29,7 +29,7 @@ from datasets.reader import LoaderConfig
 from datasets.targets import Targets
 from training.data_module import FoldData, FoldDataModule
 from training.metrics import Truth
-from training.models import Classifier, ModelConfig
+from training.models import Classifier, View
 from training.module import ModuleConfig, SliceModule
 from training.optimizers import OptimizerConfig
 from training.ranks import rank
@@ -113,9 +113,8 @@ def module_of(data: FoldData) -> SliceModule:
     backbone = nn.Sequential(
         nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()
     )
-    model = Classifier(
-        backbone, ModelConfig(dropout=0.3), num_classes=len(labels), embedding_size=32
-    )
+    view = View(backbone, (1, 1), dropout=0.3, num_classes=len(labels), embedding_size=32)
+    model = Classifier([view], "softmax")
     augment = AugmentConfig(mixup=MixupConfig(p=0.7), noise=NoiseConfig(p=0.7))
     config = ModuleConfig(augment=augment, optimizer=OptimizerConfig(warmup_epochs=0.0), seed=7)
     return SliceModule(model, config, Truth.of(table, labels, 0.5))

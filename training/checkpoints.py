@@ -20,7 +20,7 @@ from storage.recipe import Recipe
 from training.models import Classifier, ModelConfig, build_classifier
 
 KEY = "melbank"
-FORMAT = 1
+FORMAT = 2
 MODEL_PREFIX = "model."
 
 

@@ -81,7 +81,7 @@ def train_fold(
     )
     say(
         f"fold {fold}: {len(data.train_recordings)} recordings to learn from, "
-        f"{len(data.held_out_recordings)} held out; {run.model.backbone} with "
+        f"{len(data.held_out_recordings)} held out; {_networks(run.model)} with "
         f"{num_parameters(module.model):,} parameters"
     )
     num_epochs, checkpoint, bad = _fit(run, module, data, fold, say)
@@ -106,6 +106,11 @@ def train_fold(
     return result, predictions
 
 
+def _networks(config: ModelConfig) -> str:
+    count = len(config.views)
+    return config.backbone if count == 1 else f"{count} x {config.backbone}"
+
+
 def _new_model(run: FoldRun, fold: int, val_batch_size: int) -> Classifier:
     """A model with initial weights that depend on (seed, fold) alone."""
     text = f"{run.module.seed}/{fold}/weights".encode()
@@ -115,7 +120,7 @@ def _new_model(run: FoldRun, fold: int, val_batch_size: int) -> Classifier:
             run.model, num_classes=len(run.labels), slice_shape=run.recipe.slice_shape
         )
     if run.machine.compile.value == "on":
-        model.compile_backbone(full_batch=val_batch_size)
+        model.compile_backbones(full_batch=val_batch_size)
     return model
 
 

@@ -1,4 +1,4 @@
-"""A timm backbone with one input channel, pooled to an embedding, and a linear head.
+"""A timm backbone with one input channel, pooled to an embedding, and a linear head; or several.
 
     config = ModelConfig(backbone="resnet18")
     model = build_classifier(config, num_classes=206, slice_shape=(128, 313))
@@ -7,10 +7,12 @@
 Shapes: B samples, M mel bands, T frames, E embedding, C classes.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import timm
 import torch
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from storage.errors import ConfigError
-from storage.options import check_at_least, option
+from storage.options import option
 
 POOLINGS = ("avg", "max", "avgmax", "catavgmax")
 OUTPUTS = ("softmax", "sigmoid")
@@ -34,7 +36,13 @@ class ModelConfig:
     weights_file: str = option("", "pretrained weights from this file instead of the hub")
     pooling: str = option("avgmax", "avg, max, avgmax (their mean) or catavgmax (side by side)")
     dropout: float = option(0.2, "dropout before the head")
-    stem_pool: int = option(1, "average cells of the slice n x n before the backbone; 1: as it is")
+    views: list[list[int]] = field(
+        default_factory=lambda: [[1, 1]],
+        metadata={
+            "help": "a network for each, on means of so many bands x frames: [[2,2]] is a quarter "
+            "of the work; of several, as in [[4,1],[2,2]], the mean prediction counts"
+        },
+    )
     output: str = option("softmax", "probabilities from logits: softmax or sigmoid")
 
     def __post_init__(self) -> None:
@@ -48,7 +56,11 @@ class ModelConfig:
             raise ConfigError(f"model.output={self.output} is none of {', '.join(OUTPUTS)}")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"model.dropout={self.dropout} must lie from 0 to below 1")
-        check_at_least(self, "model", 1, "stem_pool")
+        if not self.views or any(len(view) != 2 or min(view) < 1 for view in self.views):
+            raise ConfigError(
+                f"model.views={self.views} must be a list of pairs, mel bands and frames, each at "
+                "least 1: [[1,1]] for one network on slices as they are"
+            )
         if self.weights_file and not Path(self.weights_file).is_file():
             raise ConfigError(f"model.weights_file={self.weights_file} does not exist")
 
@@ -60,23 +72,28 @@ class Prediction(NamedTuple):
     embedding: Tensor  # float [B, E], before dropout
 
 
-class Classifier(nn.Module):
-    """Slices -> logits and embedding. Made by `build_classifier`."""
+class View(nn.Module):
+    """One network: slices, averaged over `bands x frames` -> logits and embedding."""
 
     def __init__(
-        self, backbone: nn.Module, config: ModelConfig, *, num_classes: int, embedding_size: int
+        self,
+        backbone: nn.Module,
+        pool: tuple[int, int],
+        *,
+        dropout: float,
+        num_classes: int,
+        embedding_size: int,
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(embedding_size, num_classes)
-        self.embedding_size = embedding_size
-        self._stem_pool = config.stem_pool
+        self._pool = pool
         self._full_batch = 0
 
     def forward(self, slices_BMT: Tensor) -> Prediction:
         """Logits and embeddings of slices, float [B, M, T] in [0, 1]."""
-        images = prepare_images(slices_BMT, self._stem_pool, needs_fixed_size(self.backbone))
+        images = prepare_images(slices_BMT, self._pool, needs_fixed_size(self.backbone))
         missing = 0 if self.training else max(0, self._full_batch - len(images))
         if missing:
             images = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)])
@@ -84,13 +101,38 @@ class Classifier(nn.Module):
         return Prediction(self.head(self.dropout(embedding_BE)), embedding_BE)
 
     def compile_backbone(self, *, full_batch: int) -> None:
-        """Compiles the backbone in place, so that weights keep their names.
+        """See `Classifier.compile_backbones`."""
+        self._full_batch = full_batch
+        self.backbone.compile(dynamic=False)
+
+
+class Classifier(nn.Module):
+    """Slices -> logits and embedding, by one or several views. Made by `build_classifier`.
+
+    Several are an ensemble (Lakshminarayanan et al., NeurIPS 2017): each learns by its own loss,
+    and the logits are those of the mean of their probabilities. Embeddings stand side by side.
+    """
+
+    def __init__(self, views: Sequence[View], output: str) -> None:
+        super().__init__()
+        self.views = cast("Sequence[View]", nn.ModuleList(views))
+        self.num_classes = views[0].head.out_features
+        self.embedding_size = sum(view.head.in_features for view in views)
+        self._output = output
+
+    def forward(self, slices_BMT: Tensor) -> Prediction:
+        """Logits and embeddings of slices, float [B, M, T] in [0, 1]."""
+        logits, embeddings = zip(*(view(slices_BMT) for view in self.views), strict=True)
+        return Prediction(mean_logits(logits, self._output), torch.cat(embeddings, dim=1))
+
+    def compile_backbones(self, *, full_batch: int) -> None:
+        """Compiles the backbones in place, so that weights keep their names.
 
         In evaluation, batches smaller than `full_batch` are filled up and cut again: each new
         batch size would compile anew.
         """
-        self._full_batch = full_batch
-        self.backbone.compile(dynamic=False)
+        for view in self.views:
+            view.compile_backbone(full_batch=full_batch)
 
 
 def build_classifier(
@@ -100,15 +142,22 @@ def build_classifier(
 
     Raises ConfigError where the backbone cannot take such slices, or its weights cannot be had.
     """
-    if config.stem_pool > min(slice_shape):
-        raise ConfigError(
-            f"model.stem_pool={config.stem_pool} leaves nothing of slices of "
-            f"{slice_shape[0]} x {slice_shape[1]}"
-        )
-    example = torch.zeros(1, *slice_shape)
+    views = [
+        _build_view(config, (bands, frames), num_classes=num_classes, slice_shape=slice_shape)
+        for bands, frames in config.views
+    ]
+    return Classifier(views, config.output)
+
+
+def _build_view(
+    config: ModelConfig, pool: tuple[int, int], *, num_classes: int, slice_shape: tuple[int, int]
+) -> View:
+    name = f"the view {list(pool)} of model.views"
+    if pool[0] > slice_shape[0] or pool[1] > slice_shape[1]:
+        raise ConfigError(f"{name} leaves nothing of slices of {slice_shape[0]} x {slice_shape[1]}")
     architecture = timm.get_pretrained_cfg(config.backbone.split(".")[0])
     fixed_size = bool(architecture and architecture.fixed_input_size)
-    image = prepare_images(example, config.stem_pool, fixed_size)
+    image = prepare_images(torch.zeros(1, *slice_shape), pool, fixed_size)
     backbone = _build_backbone(config, img_size=tuple(image.shape[2:]) if fixed_size else None)
     backbone = backbone.to(memory_format=torch.channels_last)
     try:
@@ -117,21 +166,38 @@ def build_classifier(
     except (RuntimeError, AssertionError, IndexError) as error:
         raise ConfigError(
             f"model.backbone={config.backbone} cannot take slices of {slice_shape[0]} x "
-            f"{slice_shape[1]} with model.stem_pool={config.stem_pool}: {error}"
+            f"{slice_shape[1]} in {name}: {error}"
         ) from error
-    return Classifier(
-        backbone.train(), config, num_classes=num_classes, embedding_size=embedding_size
+    return View(
+        backbone.train(),
+        pool,
+        dropout=config.dropout,
+        num_classes=num_classes,
+        embedding_size=embedding_size,
     )
 
 
-def prepare_images(slices_BMT: Tensor, stem_pool: int, fixed_size: bool) -> Tensor:
+def mean_logits(logits: Sequence[Tensor], output: str) -> Tensor:
+    """Logits [B, C] whose probabilities, by `model.output`, are the means of those of all."""
+    if len(logits) == 1:
+        return logits[0]
+    stacked = torch.stack([one.float() for one in logits])
+    if output == "softmax":
+        return stacked.log_softmax(2).logsumexp(0) - math.log(len(logits))
+    yes, no = (functional.logsigmoid(side).logsumexp(0) for side in (stacked, -stacked))
+    return yes - no
+
+
+def prepare_images(slices_BMT: Tensor, pool: tuple[int, int], fixed_size: bool) -> Tensor:
     """Slices as images [B, 1, H, W] in the memory format in which convolutions are fastest.
+
+    A cell is the mean over a `pool` of bands x frames.
 
     For backbones of one image size, silence is added behind and above up to a multiple of 32.
     """
     images = slices_BMT[:, None]
-    if stem_pool > 1:
-        images = functional.avg_pool2d(images, stem_pool)
+    if max(pool) > 1:
+        images = functional.avg_pool2d(images, pool)
     if fixed_size:
         height, width = images.shape[2:]
         rest = (-width % FIXED_SIZE_MULTIPLE, -height % FIXED_SIZE_MULTIPLE)

@@ -25,6 +25,8 @@ from training.optimizers import OptimizerConfig, build_optimizer, build_schedule
 from training.ranks import gather_ranks, num_ranks, rank
 from training.resume import rescale_batch_progress
 
+VIEW_STRIDE = 1 << 40  # between the positions by which views draw: no epoch has so many samples
+
 
 class NonFiniteLossError(MelbankError, ArithmeticError):
     """A loss is infinite or not a number; the message names the rows."""
@@ -95,15 +97,20 @@ class SliceModule(pl.LightningModule):
         return loss
 
     def training_losses(self, batch: Batch) -> Tensor:
-        """The loss of each sample of the augmented batch, float [B]; NonFiniteLossError."""
-        targets = _targets(batch)
+        """The loss of each sample of the augmented batch, float [B]; NonFiniteLossError.
+
+        Each view sees the samples in an augmentation of its own, and the mean of its losses.
+        """
+        stored, known = to_unit(batch.slices), _targets(batch)
         background = None if batch.background is None else to_unit(batch.background)
-        slices, targets = self._augment(
-            to_unit(batch.slices), targets, batch.epoch, batch.position, background
-        )
-        losses = self._loss(self.model(slices).logits, targets)
-        check_finite(losses, batch)
-        return losses
+        losses = []
+        for number, view in enumerate(self.model.views):
+            position = batch.position + number * VIEW_STRIDE
+            slices, targets = self._augment(stored, known, batch.epoch, position, background)
+            losses.append(self._loss(view(slices).logits, targets))
+        mean = torch.stack(losses).mean(0)
+        check_finite(mean, batch)
+        return mean
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keeps the probabilities of the batch for the scores of the epoch."""

@@ -49,7 +49,7 @@ def predict(
     device = device or torch.device("cpu")
     model = model.to(device).eval()
     rows, recording_no = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    found = [np.empty((0, model.head.out_features), np.float32)]
+    found = [np.empty((0, model.num_classes), np.float32)]
     embeddings = [np.empty((0, model.embedding_size), np.float32)]
     with torch.inference_mode(), autocast(device, precision):
         for batch in batches:

@@ -78,8 +78,8 @@ class Bench:
         mels, frames = self.source.recipe.slice_shape
         device = torch.cuda.get_device_name() if self.device.type == "cuda" else "CPU"
         return (
-            f"{self.config.model.backbone} with stem_pool {self.config.model.stem_pool}, batches of"
-            f" {self.config.train_loader.batch_size} slices of {mels} x {frames}, on {device}; "
+            f"{self.config.model.backbone} on views {self.config.model.views}, batches of "
+            f"{self.config.train_loader.batch_size} slices of {mels} x {frames}, on {device}; "
             f"precision {self.machine.precision.value}, compile {self.machine.compile.value}, "
             f"{self.machine.threads.value} threads"
         )
@@ -97,7 +97,7 @@ def open_bench(config: Sections) -> Iterator[Bench]:
             config.model, num_classes=len(split.labels), slice_shape=source.recipe.slice_shape
         )
         if machine.compile.value == "on":
-            model.compile_backbone(full_batch=config.train_loader.batch_size)
+            model.compile_backbones(full_batch=config.train_loader.batch_size)
         if machine.accelerator.value == "cpu":
             keep_freed_memory()  # as training does
         device = "cuda" if machine.accelerator.value == "gpu" else "cpu"
