@@ -24,7 +24,7 @@ def callbacks(base, tmp_path):
     """What Lightning is given to stop and to keep weights by."""
     trainer = build_trainer(
         base.trainer,
-        choose_machine(base.trainer),
+        choose_machine(base.trainer, 313),
         batches_per_step=1,
         weights_folder=tmp_path,
         loggers=[],
@@ -120,7 +120,7 @@ def test_base_does_not_look_for_anomalies(base):
 def test_debug_looks_for_anomalies():
     debug = load_config(Sections, str(CONFIGS / "debug.yaml"))
     assert debug.trainer.detect_anomaly
-    assert choose_machine(debug.trainer).logger.value == "csv"
+    assert choose_machine(debug.trainer, 313).logger.value == "csv"
 
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)

@@ -101,6 +101,12 @@ def test_the_guard_watches_every_training_step(module):
         module.training_step(batch_of(slices), 0)
 
 
+def test_validation_is_guarded_too(module):
+    module.model.views[0].head.weight.data.fill_(math.nan)
+    with pytest.raises(NonFiniteLossError, match=r"the weights are gone.* Rows: 1000, 1010$"):
+        module.validation_step(batch_of(torch.rand(2, *SHAPE)), 0)
+
+
 def test_each_view_learns_from_the_batch_in_an_augmentation_of_its_own():
     config = ModuleConfig(augment=AugmentConfig(gain=GainConfig(p=1.0)))
     module = module_on([[1, 1], [1, 1]], config).eval()

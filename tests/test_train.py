@@ -22,6 +22,7 @@ from tools.train import COMMAND, Sections, main, open_training
 from training.choices import choose_precision
 from training.split import fold_data, split_recordings
 
+RECIPE = Recipe(sample_rate_hz=8000, fmax_hz=4000, slice_s=3.0, n_mels=64)
 CONFIGS = Path(__file__).parents[1] / "configs"
 BASE = ["--config", str(CONFIGS / "base.yaml")]
 SHORT = [
@@ -44,9 +45,8 @@ def places(tmp_path_factory):
     folder = tmp_path_factory.mktemp("train")
     seconds = [3, 8, 5, 6, 4, 7, 5, 3, 9, 6, 5, 4, 8, 5, 3]
     source = write_source(folder / "source", seconds, np.random.default_rng(2))
-    recipe = Recipe(sample_rate_hz=8000, fmax_hz=4000, slice_s=3.0, n_mels=64)
     build_store(
-        SourceConfig(root=str(source)), recipe, str(folder / "store"), BuildConfig(workers=1)
+        SourceConfig(root=str(source)), RECIPE, str(folder / "store"), BuildConfig(workers=1)
     )
     with open_store(str(folder / "store")) as store:
         write_shards(store, str(folder / "shards"), ShardConfig())
@@ -67,7 +67,7 @@ def test_store_and_shards_train_the_same_model(places, tmp_path, capsys):
         assert call(*words, *SHORT) == 0
     assert predictions(tmp_path / "store").equals(predictions(tmp_path / "shards"))
     told = capsys.readouterr().out
-    assert str(choose_precision("auto", "cpu")) in told
+    assert str(choose_precision("auto", "cpu", RECIPE.slice_shape[1] // 4)) in told
     assert "ROC-AUC" in told
     assert f"weights: {tmp_path / 'store' / 'weights' / 'exp_001'}" in told
 

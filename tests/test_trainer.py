@@ -51,17 +51,19 @@ def test_a_batch_size_that_does_not_divide_is_refused_with_those_that_do():
 
 
 def test_on_a_cpu_auto_is_bf16_where_it_computes_in_that_and_nothing_compiled():
-    plain = choose_precision("auto", "cpu", {"avx512_f": True, "avx512_bf16": False})
+    plain = choose_precision("auto", "cpu", 64, {"avx512_f": True, "avx512_bf16": False})
     assert str(plain) == "precision: 32-true (a CPU without bf16)"
     for name in ("avx512_bf16", "amx_bf16"):
-        assert choose_precision("auto", "cpu", {name: True}).value == "bf16-mixed"
+        assert choose_precision("auto", "cpu", 64, {name: True}).value == "bf16-mixed"
+        narrow = choose_precision("auto", "cpu", 63, {name: True})
+        assert str(narrow) == "precision: 32-true (CPUs fail in bf16 on images of 63 frames)"
     compiled = choose_compile("auto", "cpu")
     assert compiled.value == "off"
     assert "CPU" in compiled.reason
 
 
 def test_what_is_asked_for_is_taken():
-    assert choose_precision("bf16-mixed", "cpu").value == "bf16-mixed"
+    assert choose_precision("bf16-mixed", "cpu", 1).value == "bf16-mixed"
     assert choose_compile("true", "cpu").value == "on"
     assert choose_compile("False", "gpu").value == "off"  # as YAML's `off` arrives
     assert choose_accelerator("cpu").value == "cpu"
@@ -100,7 +102,7 @@ def test_wandb_is_offline_without_a_key_and_says_so(monkeypatch, tmp_path):
 
 
 def test_all_choices_are_told():
-    lines = choose_machine(TrainerConfig(accelerator="cpu")).lines()
+    lines = choose_machine(TrainerConfig(accelerator="cpu"), 313).lines()
     assert [line.split(":")[0] for line in lines] == [
         "accelerator",
         "strategy",

@@ -144,7 +144,7 @@ def train(run: Run) -> lightning.Trainer:
     with quiet_lightning():
         trainer = build_trainer(
             config,
-            choose_machine(config),
+            choose_machine(config, data.source.recipe.slice_shape[1]),
             batches_per_step=step,
             weights_folder=Path(run.out) / "best",
             loggers=[],

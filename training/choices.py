@@ -19,6 +19,9 @@ LOGGERS = ("auto", "csv", "wandb")
 ACCELERATORS = ("auto", "cpu", "gpu")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
 BF16_ABILITIES = ("avx512_bf16", "amx_bf16")  # elsewhere bf16 is emulated, and slower
+# Narrower images are one or two cells wide where a backbone halves them for the last time. There,
+# oneDNN's convolutions in bf16 take in memory that is not theirs (torch 2.15): gradients are NaN.
+MIN_BF16_FRAMES = 64
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container on Linux
 
 
@@ -62,11 +65,12 @@ def choose_strategy(asked: str, accelerator: str, devices: int) -> Choice:
 
 
 def choose_precision(
-    asked: str, accelerator: str, cpu: Mapping[str, object] | None = None
+    asked: str, accelerator: str, num_frames: int, cpu: Mapping[str, object] | None = None
 ) -> Choice:
-    """One of Lightning's precisions: bf16 where the hardware computes in it.
+    """One of Lightning's precisions: bf16 where the hardware computes in it, and rightly.
 
-    `cpu`: the processor's abilities as torch names them; None: those of this one.
+    `num_frames`: of the narrowest image that a backbone sees. `cpu`: the processor's abilities as
+    torch names them; None: those of this one.
     """
     if asked != "auto":
         return _asked("precision", asked)
@@ -74,6 +78,9 @@ def choose_precision(
         if cpu is None:
             cpu = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not tell
         if any(cpu.get(name) for name in BF16_ABILITIES):
+            if num_frames < MIN_BF16_FRAMES:
+                reason = f"CPUs fail in bf16 on images of {num_frames} frames"
+                return Choice(name="precision", value="32-true", reason=reason)
             return Choice(name="precision", value="bf16-mixed", reason="the CPU computes in bf16")
         return Choice(name="precision", value="32-true", reason="a CPU without bf16")
     if torch.cuda.get_device_capability() >= (8, 0):

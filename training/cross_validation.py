@@ -32,6 +32,7 @@ from training.experiment import (
 from training.fold import FoldRun, train_fold
 from training.memory import keep_freed_memory
 from training.metrics import Scores
+from training.models import narrowest_image
 from training.module import ModuleConfig
 from training.pictures import write_confusion, write_curves
 from training.predict import Predictions, embedding_frame, oof_frame, pool_recordings
@@ -69,7 +70,8 @@ def train_folds(
     `trainer.devices` above 1 the program that calls this is started again for each further rank;
     all of them return the report, only the first one writes and says anything.
     """
-    machine = choose_machine(config.trainer)
+    num_frames = narrowest_image(config.model, source.recipe.slice_shape)
+    machine = choose_machine(config.trainer, num_frames)
     split = split_recordings(source, config)
     behind = _background_plan(background, config)
     fold_data(source, split, split.train_folds[0], config).planner()  # or say now why not

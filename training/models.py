@@ -216,6 +216,11 @@ def probabilities(logits: Tensor, output: str) -> Tensor:
     return logits.softmax(1) if output == "softmax" else logits.sigmoid()
 
 
+def narrowest_image(config: ModelConfig, slice_shape: tuple[int, int]) -> int:
+    """The fewest frames of an image that a backbone sees of slices of this shape."""
+    return min(slice_shape[1] // frames for _, frames in config.views)
+
+
 def num_parameters(model: nn.Module) -> int:
     """How many numbers training changes."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

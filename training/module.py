@@ -119,6 +119,7 @@ class SliceModule(pl.LightningModule):
             logits = self.model(to_unit(batch.slices)).logits
             predicted = probabilities(logits, self.config.output)
             losses = self._loss(logits, targets)
+            check_finite(losses, batch)
         else:  # this rank has nothing; the others wait for it
             predicted, losses = torch.zeros_like(targets), targets.new_zeros(0)
         self._held_out.append(HeldOut(predicted, losses, batch.recording_no))
@@ -175,7 +176,10 @@ def check_finite(losses: Tensor, batch: Batch) -> None:
         return
     rows = batch.rows[~finite].tolist()
     if len(rows) == len(losses):
-        cause = "of the whole batch: the weights are gone; lower optimizer.learning_rate"
+        cause = (
+            "of the whole batch: the weights are gone; lower optimizer.learning_rate, or try "
+            "trainer.precision=32-true"
+        )
     else:
         cause = "of a part of the batch: look at these slices with tools.query"
     raise NonFiniteLossError(

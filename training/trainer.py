@@ -95,13 +95,16 @@ class Machine:
         return [str(getattr(self, entry.name)) for entry in fields(self)]
 
 
-def choose_machine(config: TrainerConfig) -> Machine:
-    """Settles the `auto` values of a config; raises ConfigError on what is not to be had."""
+def choose_machine(config: TrainerConfig, num_frames: int) -> Machine:
+    """Settles the `auto` values of a config; raises ConfigError on what is not to be had.
+
+    `num_frames`: see `choose_precision`.
+    """
     accelerator = choose_accelerator(config.accelerator)
     return Machine(
         accelerator=accelerator,
         strategy=choose_strategy(config.strategy, accelerator.value, config.devices),
-        precision=choose_precision(config.precision, accelerator.value),
+        precision=choose_precision(config.precision, accelerator.value, num_frames),
         compile=choose_compile(config.compile, accelerator.value),
         logger=choose_logger(config.logger),
         threads=choose_threads(config.threads, num_ranks=config.devices),

@@ -19,7 +19,7 @@ from tools.train import Sections, open_training
 from training.cross_validation import module_config
 from training.data_module import FoldData
 from training.memory import keep_freed_memory
-from training.models import Classifier, build_classifier
+from training.models import Classifier, build_classifier, narrowest_image
 from training.module import SliceModule
 from training.optimizers import build_optimizer
 from training.predict import autocast
@@ -88,8 +88,9 @@ class Bench:
 @contextmanager
 def open_bench(config: Sections) -> Iterator[Bench]:
     """The first fold of a config, ready to train; torch has the config's threads inside."""
-    machine = choose_machine(config.trainer)
     source = open_training(config)
+    num_frames = narrowest_image(config.model, source.recipe.slice_shape)
+    machine = choose_machine(config.trainer, num_frames)
     split = split_recordings(source, config)
     with torch_threads(int(machine.threads.value)):
         torch.manual_seed(config.seed)
