@@ -218,6 +218,8 @@ def _one_line(error: Exception) -> str:
     key = next((line for line in lines if line.startswith("full_key:")), "")
     first = lines[0] if lines else repr(error)
     name = key.removeprefix("full_key:").strip()
+    if name.isdigit() and "is not a ListConfig" in first:  # a place in a list has no longer name
+        return "a list of lists is wanted, such as [[4,1],[2,2]]; [[4,1]] is one of a single list"
     for pattern, plain in _PLAIN_WORDS:
         if found := pattern.search(first):
             return plain.format(*found.groups(), name=name)
