@@ -19,6 +19,7 @@ from datasets.reader import BatchReader, LoaderConfig
 from storage.errors import ConfigError, StoreError
 from tests.fakes import SMALL
 from tests.learnable import write_learnable_source
+from training.averaging import AveragingConfig
 from training.checkpoints import read_checkpoint
 from training.choices import MIN_BF16_FRAMES
 from training.config import TrainingConfig
@@ -138,6 +139,13 @@ def test_embeddings_stand_beside_the_rows(report, oof):
     np.testing.assert_allclose(logits.softmax(1), expected, atol=1e-5)
 
 
+def held_out_reader(source, fold):
+    held_out = source.table.filter(fold=fold)
+    return BatchReader(
+        source, lambda _: plan_all(held_out), LoaderConfig(), targets=None, train=False
+    )
+
+
 def test_a_checkpoint_alone_is_enough_to_predict(source, report, oof):
     path = report.experiment.weights / "fold_3.ckpt"
     trained = read_checkpoint(path)
@@ -145,14 +153,30 @@ def test_a_checkpoint_alone_is_enough_to_predict(source, report, oof):
     assert trained.recipe == source.recipe
     assert trained.config["trainer"]["epochs"] == 4
     assert trained.fold == 3
-    held_out = source.table.filter(fold=3)
-    reader = BatchReader(
-        source, lambda _: plan_all(held_out), LoaderConfig(), targets=None, train=False
-    )
+    reader = held_out_reader(source, 3)
     found = predict(trained.model, reader, output=trained.model_config.output)
     assert found.rows.tolist() == oof.filter(fold=3)["row"].to_list()
     expected = oof.filter(fold=3).select(CLASSES).to_numpy()
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+
+
+def test_two_views_are_one_checkpoint_that_predicts_as_both_do(source, tmp_path):
+    """Averaged, too: what is kept is the mean of the weights of each."""
+    model = ModelConfig(backbone="test_resnet", views=[[1, 1], [2, 1]])
+    options = {"model": model, "averaging": AveragingConfig(kind="swa", start=0.5)}
+    done = train(source, config_in(tmp_path, **options, train_folds=[3]))
+    trained = read_checkpoint(done.experiment.weights / "fold_3.ckpt")
+    table = pl.read_parquet(done.experiment.preds / "oof.parquet")
+    cells = torch.cat([batch.slices.float() / 255 for batch in held_out_reader(source, 3)])
+    with torch.inference_mode():
+        alone = [view(cells).logits.softmax(1) for view in trained.model.views]
+    assert len(alone) == 2
+    assert not torch.allclose(*alone, atol=1e-3)
+    expected = table.select(CLASSES).to_numpy()
+    np.testing.assert_allclose(torch.stack(alone).mean(0), expected, atol=1e-5)
+    assert done.overall.roc_auc > 0.9
+    embeddings = pl.read_parquet(done.experiment.preds / "embeddings.parquet")["embedding"]
+    assert embeddings.list.len().unique().to_list() == [trained.model.embedding_size]
 
 
 def test_checkpoints_hold_plain_values_only_and_no_optimizer(report):
