@@ -131,3 +131,9 @@ def test_each_config_file_is_valid(file):
 def test_esc10_keeps_the_official_folds():
     config = load_config(Sections, str(CONFIGS / "esc10.yaml"))
     assert (config.folds.cv, config.folds.column, config.train_folds) == ("column", "fold", [])
+
+
+@pytest.mark.parametrize("name", ["esc10", "esc10_gpu", "esc10_ablation"])
+def test_no_epoch_of_esc10_is_chosen_by_the_fold_that_is_held_out(name):
+    config = load_config(ablate.Sections, str(CONFIGS / f"{name}.yaml"))
+    assert (config.trainer.keep, config.trainer.patience) == ("last", 0)

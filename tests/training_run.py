@@ -105,16 +105,22 @@ def fold_of(run: Run) -> FoldData:
     )
 
 
+def small_backbone() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()
+    )
+
+
 def module_of(data: FoldData) -> SliceModule:
-    """A small model without batch norm, whose running means would depend on the ranks."""
+    """Two small views without batch norm, whose running means would depend on the ranks."""
     table = data.source.recordings()
     labels = Labels.of(table)
     torch.manual_seed(0)
-    backbone = nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()
-    )
-    view = View(backbone, (1, 1), dropout=0.3, num_classes=len(labels), embedding_size=32)
-    model = Classifier([view], "softmax")
+    views = [
+        View(small_backbone(), pool, dropout=0.3, num_classes=len(labels), embedding_size=32)
+        for pool in ((1, 1), (2, 1))
+    ]
+    model = Classifier(views, "softmax")
     augment = AugmentConfig(mixup=MixupConfig(p=0.7), noise=NoiseConfig(p=0.7))
     config = ModuleConfig(augment=augment, optimizer=OptimizerConfig(warmup_epochs=0.0), seed=7)
     return SliceModule(model, config, Truth.of(table, labels, 0.5))

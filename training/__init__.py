@@ -7,7 +7,7 @@ A short tour, in the order in which things happen:
       experiment                   exp_001, exp_002, ...: numbers, folders, what a failure leaves
       fold.train_fold              one fold: data, model, fit, best checkpoint, predictions
         data_module                the fold's two readers: to learn from, and held out
-        models                     timm backbone on one channel -> embedding -> logits
+        models                     timm backbone on one channel, or several -> logits, embedding
         module                     Lightning: augment, loss, scores, the guard against NaN
           losses, metrics, optimizers
         averaging                  SWA or EMA: what validation and checkpoints see
