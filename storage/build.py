@@ -141,6 +141,7 @@ def build_store(
         )
         num_dropped = build.begin(config)
         new_slices = build.run()
+        objects.clear_temporary()  # of workers that were killed meanwhile
     report = _report(build, num_dropped=num_dropped, new_slices=new_slices)
     return replace(report, wall_s=time.monotonic() - began)
 

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +16,9 @@ import zarr
 from storage.build import BuildConfig, BuildReport, build_store
 from storage.builder_lock import builder_lock
 from storage.errors import ConfigError, StoreError
-from storage.objects import open_objects
+from storage.objects import TEMPORARY, open_objects
 from storage.part_plan import PartRange
+from storage.progress import Step, silent
 from storage.recipe import Recipe
 from storage.source import SourceConfig
 from storage.store import open_store
@@ -114,6 +117,24 @@ def test_building_again_writes_nothing(source: Path, own_store: Path) -> None:
     report = build(source, own_store)
     assert report.new_slices == 0
     assert identities(own_store, "slices.zarr") | identities(own_store, "index") == before
+
+
+def test_what_a_worker_that_was_killed_meanwhile_has_left_is_cleared(
+    source: Path, tmp_path: Path
+) -> None:
+    """The build itself went on without that worker, and nobody may build here again."""
+    half_written = tmp_path / "store" / TEMPORARY / "123-abc"
+
+    @contextmanager
+    def leave_half(what: str, total: int, unit: str) -> Iterator[Step]:
+        if what == "building":
+            half_written.parent.mkdir(parents=True, exist_ok=True)
+            half_written.write_bytes(b"PAR1")
+        with silent(what, total, unit) as step:
+            yield step
+
+    build(source, tmp_path / "store", progress=leave_half)
+    assert not half_written.exists()
 
 
 def test_small_parts_and_workers_give_equal_bytes(
