@@ -7,10 +7,10 @@ import polars as pl
 
 from datasets.randomness import recording_keys
 from storage.errors import ConfigError
-from storage.extents import Extents
+from storage.read.cache_policy import ShardUse
+from storage.read.extents import Extents
+from storage.read.sql import check_select
 from storage.recipe import Recipe
-from storage.shard_use import ShardUse
-from storage.sql import check_select
 
 SOURCE = "source"  # column of the recordings of a mix: the name of the source
 OWN_ID = "own_recording_id"  # column of those: the id in its own source, where a mix renamed it
@@ -18,8 +18,8 @@ SOURCE_ROWS = 1 << 40  # the rows of the k-th source of a mix begin at k times t
 
 
 class SliceSource(Protocol):
-    """Slices by row, with their index: `storage.store.Store`, `datasets.shard_index.ShardSet`, and
-    `datasets.source_mix.SourceMix` over several of them.
+    """Slices by row, with their index: `storage.store.Store`, `datasets.shards.shard_set.ShardSet`, and
+    `datasets.sources.mix.SourceMix` over several of them.
 
     The slices of a recording are the rows from its `first_row` on, in the order of `slice_no`.
     Rows increase, with gaps; a row means the same slice in a store and in shards made from it.

@@ -17,24 +17,24 @@ import numpy as np
 import polars as pl
 
 from storage.errors import ConfigError, DamageError, RemoteError, StoreError
-from storage.extents import ZSTD_CRC32C, Extents, find_rows
-from storage.late_join import late_join
-from storage.manifest import Manifest
-from storage.objects import Objects, open_objects
-from storage.recipe import Recipe
-from storage.remote import is_remote
-from storage.shard_use import ShardUse
-from storage.slice_reader import SliceReader
-from storage.sql import select
-from storage.state import StoreState, read_state
-from storage.tables import DUPLICATE, INDEX, read_tables
-from storage.zarr_shards import (
+from storage.format.manifest import Manifest
+from storage.format.state import StoreState, read_state
+from storage.format.tables import DUPLICATE, INDEX, read_tables
+from storage.format.zarr_shards import (
     INDEX_BYTES,
     SLICES_PER_ZARR_SHARD,
     chunk_edges,
     decode_index,
     shard_name,
 )
+from storage.objects.client import is_remote
+from storage.objects.objects import Objects, open_objects
+from storage.read.cache_policy import ShardUse
+from storage.read.extents import ZSTD_CRC32C, Extents, find_rows
+from storage.read.slice_reader import SliceReader
+from storage.read.slice_table import late_join
+from storage.read.sql import select
+from storage.recipe import Recipe
 
 _INDEXES_AT_ONCE = 32  # of zarr shards in an object store
 

@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from storage.errors import StoreError
 from tests.s3_server import S3, folder_with_attributes, give_up
-from tools.benchmarks.s3_server import S3Server
+from tools.testbed.s3_server import S3Server
 
 # Started in the background, Python may ignore Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

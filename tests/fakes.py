@@ -12,9 +12,9 @@ import google_crc32c
 import numpy as np
 import polars as pl
 
-from storage.extents import RAW, Extents
+from storage.read.cache_policy import ShardUse
+from storage.read.extents import RAW, Extents
 from storage.recipe import Recipe
-from storage.shard_use import ShardUse
 
 SMALL = Recipe(sample_rate_hz=1000, n_fft=64, hop=32, n_mels=8, fmin_hz=0, fmax_hz=500, slice_s=0.5)
 GAP_ROWS = 7  # between each recording and the next, so that a row is never a position by chance

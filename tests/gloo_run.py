@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import distributed
 
-from datasets.epoch_plan import plan_all
-from datasets.reader import BatchReader, LoaderConfig
+from datasets.loading.reader import BatchReader, LoaderConfig
+from datasets.sampling.epoch_plan import plan_all
 from tests.fakes import write_fake_source
-from training.ranks import gather_lists, gather_ranks, num_ranks, rank
+from training.runtime.ranks import gather_lists, gather_ranks, num_ranks, rank
 
 
 def evaluate(folder: Path, num_slices: int, batch_size: int) -> dict[str, list[int]]:

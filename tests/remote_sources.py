@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import obstore
 
-from datasets.epoch_plan import EpochPlanner, SamplingConfig
-from datasets.reader import BatchReader, LoaderConfig
-from storage.extents import Extents
-from storage.remote import open_remote
-from storage.shard_use import ShardUse
+from datasets.loading.reader import BatchReader, LoaderConfig
+from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig
+from storage.objects.client import open_remote
+from storage.read.cache_policy import ShardUse
+from storage.read.extents import Extents
 from tests.fakes import FakeSource
 
 LENGTHS = [3, 1, 8, 2, 13, 1, 5, 4, 30, 2, 7, 6]

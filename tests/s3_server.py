@@ -14,8 +14,8 @@ from typing import NoReturn
 import pytest
 
 from storage.errors import StoreError
-from tools.benchmarks.s3_requests import Access
-from tools.benchmarks.s3_server import S3Server, check_attributes
+from tools.testbed.s3_requests import Access
+from tools.testbed.s3_server import S3Server, check_attributes
 
 
 @dataclass(frozen=True, kw_only=True)

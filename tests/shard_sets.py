@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 import webdataset
 
-from datasets.shard_index import ShardSet
-from datasets.shard_writer import ShardConfig
-from storage.extents import ExtentReader, Extents
+from datasets.shards.shard_set import ShardSet
+from datasets.shards.writer import ShardConfig
+from storage.read.cache_policy import ShardUse
+from storage.read.extents import ExtentReader, Extents
 from storage.recipe import Recipe
-from storage.shard_use import ShardUse
 from tests.fakes import FakeSource
 
 LENGTHS = [3, 1, 8, 2, 13, 1, 5, 4, 30, 2, 7, 6]

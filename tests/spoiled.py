@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 import soundfile
 
-from storage.mpeg_frames import scan_mpeg
-from storage.ogg_pages import ogg_crc32
+from storage.audio.mp3 import scan_mpeg
+from storage.audio.ogg import ogg_crc32
 
 RATE_HZ = 16_000
 LENGTH_S = 3.0

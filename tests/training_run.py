@@ -20,19 +20,19 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import nn
 
-from datasets.augment import AugmentConfig
-from datasets.augment_level import NoiseConfig
-from datasets.augment_mix import MixupConfig
-from datasets.epoch_plan import SamplingConfig
+from datasets.augment.level import NoiseConfig
+from datasets.augment.mix import MixupConfig
+from datasets.augment.pipeline import AugmentConfig
 from datasets.labels import Labels
-from datasets.reader import LoaderConfig
+from datasets.loading.reader import LoaderConfig
+from datasets.sampling.epoch_plan import SamplingConfig
 from datasets.targets import Targets
 from training.data_module import FoldData, FoldDataModule
-from training.metrics import Truth
-from training.models import Classifier, View
+from training.model.metrics import Truth
+from training.model.models import Classifier, View
+from training.model.optimizers import OptimizerConfig
 from training.module import ModuleConfig, SliceModule
-from training.optimizers import OptimizerConfig
-from training.ranks import rank
+from training.runtime.ranks import rank
 from training.trainer import (
     TrainerConfig,
     accumulation,

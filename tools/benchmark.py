@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from tools.benchmarks import augment, build, plan, query, read, remote, step, store_read
-from tools.command import run
+from tools.cli.command import run
 
 BENCHMARKS: dict[str, Callable[[Sequence[str]], int]] = {
     "build": lambda argv: run(build.COMMAND, build.main, argv),

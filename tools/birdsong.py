@@ -25,9 +25,9 @@ import soundfile
 
 from storage.errors import ConfigError
 from storage.options import option
-from tools.bars import bar
 from tools.birdsong_species import SPECIES, Species
 from tools.birdsong_voices import RATE_HZ, Singer, Waveform, synthesise_take
+from tools.cli.progress_bars import bar
 
 CSV_COLUMNS = (
     "primary_label",

@@ -13,13 +13,13 @@ moment, it goes on where it was. About 0.2 s of CPU per minute of audio.
 import sys
 from dataclasses import dataclass, field
 
-from storage.build import BuildConfig, build_store
-from storage.forecast import forecast_build
+from storage.build.build import BuildConfig, build_store
+from storage.build.forecast import forecast_build
 from storage.recipe import Recipe
-from storage.source import SourceConfig
-from tools.bars import bar
-from tools.command import Arguments, Command, run
-from tools.config import LimitSection, StoreSection
+from storage.source.table import SourceConfig
+from tools.cli.command import Arguments, Command, run
+from tools.cli.config import LimitSection, StoreSection
+from tools.cli.progress_bars import bar
 
 
 @dataclass(frozen=True, kw_only=True)

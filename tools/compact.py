@@ -7,9 +7,9 @@ Only zarr shards without a single live slice go; rows keep their numbers.
 
 import sys
 
-from storage.compact import compact_store
-from tools.command import Arguments, Command, run
-from tools.config import StoreSection
+from storage.maintenance.compact import compact_store
+from tools.cli.command import Arguments, Command, run
+from tools.cli.config import StoreSection
 
 COMMAND = Command(doc=__doc__, sections=StoreSection)
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from storage.options import option
 from tools.birdsong import BirdsongConfig, synthesise_birdsong
-from tools.command import Arguments, Command, run
+from tools.cli.command import Arguments, Command, run
 
 SQL = (
     "SELECT DISTINCT ON (primary_label) primary_label, row, common_name, start_s, rating "

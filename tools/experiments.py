@@ -19,11 +19,11 @@ from pathlib import Path
 import polars as pl
 
 from storage.errors import ConfigError
-from tools.command import Arguments, Command, run
-from tools.outputs import make_folder
-from training.blend import blend_experiments
-from training.experiment import ExperimentConfig
-from training.experiment_table import (
+from tools.cli.command import Arguments, Command, run
+from tools.cli.output_files import make_folder
+from training.experiments.blend import blend_experiments
+from training.experiments.experiment import ExperimentConfig
+from training.experiments.listing import (
     check_sort,
     compare_experiments,
     experiment_table,

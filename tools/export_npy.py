@@ -11,11 +11,11 @@ import sys
 from dataclasses import dataclass, field
 
 from datasets.slice_source import select_recordings
-from storage.npy_export import NpyExportConfig, export_npy
+from storage.maintenance.npy_export import NpyExportConfig, export_npy
 from storage.store import open_store
-from tools.bars import bar
-from tools.command import Arguments, Command, run
-from tools.config import LimitSection, StoreSection
+from tools.cli.command import Arguments, Command, run
+from tools.cli.config import LimitSection, StoreSection
+from tools.cli.progress_bars import bar
 
 
 @dataclass(frozen=True, kw_only=True)

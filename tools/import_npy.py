@@ -11,9 +11,9 @@ other. Slice numbers with gaps, NaN, other shapes: see rejects/. About 2 ms of C
 
 import sys
 
-from storage.npy_folder import foreign_recipe
+from storage.source.npy_folder import foreign_recipe
 from tools.build_store import Sections, build
-from tools.command import Arguments, Command, run
+from tools.cli.command import Arguments, Command, run
 
 COMMAND = Command(doc=__doc__, sections=Sections)
 

@@ -15,12 +15,12 @@ cannot be used; it is named. About 0.4 ms of CPU per slice.
 import sys
 from dataclasses import dataclass, field
 
-from datasets.shard_rebuild import IndexConfig
-from datasets.shard_rebuild import index_shards as index
+from datasets.shards.reindex import IndexConfig
+from datasets.shards.reindex import index_shards as index
 from storage.recipe import Recipe
-from tools.bars import bar
-from tools.command import Arguments, Command, run
-from tools.config import ShardsSection
+from tools.cli.command import Arguments, Command, run
+from tools.cli.config import ShardsSection
+from tools.cli.progress_bars import bar
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,9 @@ import polars as pl
 
 from storage.errors import ConfigError
 from storage.store import Store, open_store
-from tools.command import Arguments, Command, run
-from tools.config import StoreSection
-from tools.outputs import check_output, output_file
+from tools.cli.command import Arguments, Command, run
+from tools.cli.config import StoreSection
+from tools.cli.output_files import check_output, output_file
 
 MAX_PANELS = 64
 COMMAND = Command(
@@ -59,7 +59,7 @@ def _collect(found: pl.LazyFrame, limit: int | None) -> pl.DataFrame:
 
 
 def _write_png(store: Store, table: pl.DataFrame, target: Path) -> None:
-    from tools.contact_sheet import write_contact_sheet  # matplotlib takes a second to import
+    from tools.cli.contact_sheet import write_contact_sheet  # matplotlib takes a second to import
 
     shown = table.head(MAX_PANELS)
     if len(shown) < len(table):

@@ -22,16 +22,16 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from datasets.augment import AUGMENTATIONS, Augment, AugmentConfig
-from datasets.background import BackgroundPlan
+from datasets.augment.host_images import ImageTransforms
+from datasets.augment.pipeline import AUGMENTATIONS, Augment, AugmentConfig
 from datasets.batch import Batch
-from datasets.image_transforms import ImageTransforms
-from datasets.rank_share import WRAP
+from datasets.loading.rank_share import WRAP
+from datasets.sources.background import BackgroundPlan
 from storage.errors import ConfigError
 from storage.recipe import Recipe
-from tools.command import Arguments, Command, run
-from tools.contact_sheet import MAX_PANELS, write_contact_sheet
-from tools.outputs import check_output, make_folder, output_file
+from tools.cli.command import Arguments, Command, run
+from tools.cli.contact_sheet import MAX_PANELS, write_contact_sheet
+from tools.cli.output_files import check_output, make_folder, output_file
 from tools.show_plan import check_epoch
 from tools.train import Sections, open_background, open_training
 from training.module import to_unit

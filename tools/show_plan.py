@@ -16,8 +16,8 @@ from pathlib import Path
 import polars as pl
 
 from storage.errors import ConfigError
-from tools.command import Arguments, Command, run
-from tools.outputs import check_output, output_file
+from tools.cli.command import Arguments, Command, run
+from tools.cli.output_files import check_output, output_file
 from tools.train import Sections, open_training
 from training.split import fold_data, split_recordings
 

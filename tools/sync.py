@@ -15,14 +15,14 @@ Exit code 1: the source is damaged, or a server cannot be reached; 2: the target
 import sys
 from dataclasses import dataclass, field
 
-from datasets.shard_sync import SHARDS
+from datasets.shards.copy import SHARDS
 from storage.errors import StoreError
-from storage.objects import open_objects
-from storage.store_sync import STORE
-from storage.sync import SetKind, SyncConfig, sync
-from tools.bars import bar
-from tools.command import Arguments, Command, run
-from tools.config import RemoteSection
+from storage.maintenance.copy import STORE
+from storage.objects.objects import open_objects
+from storage.objects.sync import SetKind, SyncConfig, sync
+from tools.cli.command import Arguments, Command, run
+from tools.cli.config import RemoteSection
+from tools.cli.progress_bars import bar
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,15 +21,15 @@ import sys
 from dataclasses import dataclass
 
 from datasets.slice_source import SliceSource
-from datasets.source_mix import open_source, open_sources
+from datasets.sources.mix import open_source, open_sources
 from storage.errors import ConfigError
 from storage.options import option
-from tools.command import Arguments, Command, run
-from tools.config import StoreSection, load_config
+from tools.cli.command import Arguments, Command, run
+from tools.cli.config import StoreSection, load_config
 from training.config import TrainingConfig
 from training.cross_validation import train_folds
-from training.experiment import find_experiment
-from training.ranks import is_first_rank
+from training.experiments.experiment import find_experiment
+from training.runtime.ranks import is_first_rank
 
 
 @dataclass(frozen=True, kw_only=True)

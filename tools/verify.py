@@ -12,14 +12,14 @@ About 0.1 ms of CPU per slice. Repairing needs the audio, and gives back the sam
 import sys
 from dataclasses import dataclass, field
 
-from datasets.shard_verify import verify_shards
+from datasets.shards.verify import verify_shards
+from storage.maintenance.repair import repair_store
+from storage.maintenance.verify import verify_store
 from storage.options import option
-from storage.repair import repair_store
-from storage.source import SourceConfig
-from storage.verify import verify_store
-from tools.bars import bar
-from tools.command import Arguments, Command, run
-from tools.config import StoreSection
+from storage.source.table import SourceConfig
+from tools.cli.command import Arguments, Command, run
+from tools.cli.config import StoreSection
+from tools.cli.progress_bars import bar
 
 
 @dataclass(frozen=True, kw_only=True)

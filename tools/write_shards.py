@@ -15,12 +15,12 @@ Exit code 1: a slice of the store is damaged, or the disk is full; 2: the folder
 import sys
 from dataclasses import dataclass, field
 
-from datasets.shard_writer import ShardConfig
-from datasets.shard_writer import write_shards as write
+from datasets.shards.writer import ShardConfig
+from datasets.shards.writer import write_shards as write
 from storage.store import open_store
-from tools.bars import bar
-from tools.command import Arguments, Command, run
-from tools.config import LimitSection, ShardsSection, StoreSection
+from tools.cli.command import Arguments, Command, run
+from tools.cli.config import LimitSection, ShardsSection, StoreSection
+from tools.cli.progress_bars import bar
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass, field
 
-from datasets.augment import AugmentConfig
-from datasets.background import BackgroundConfig
-from datasets.epoch_plan import SamplingConfig
+from datasets.augment.pipeline import AugmentConfig
 from datasets.folds import FoldConfig
-from datasets.reader import LoaderConfig
-from datasets.source_mix import SourceSpec, source_weights
+from datasets.loading.reader import LoaderConfig
+from datasets.sampling.epoch_plan import SamplingConfig
+from datasets.sources.background import BackgroundConfig
+from datasets.sources.mix import SourceSpec, source_weights
 from storage.errors import ConfigError
 from storage.options import option
-from training.averaging import AveragingConfig
-from training.experiment import ExperimentConfig
-from training.losses import LossConfig
-from training.models import ModelConfig
-from training.optimizers import OptimizerConfig
+from training.experiments.experiment import ExperimentConfig
+from training.model.averaging import AveragingConfig
+from training.model.losses import LossConfig
+from training.model.models import ModelConfig
+from training.model.optimizers import OptimizerConfig
 from training.trainer import TrainerConfig, accumulation
 
 

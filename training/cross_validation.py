@@ -16,28 +16,28 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from datasets.background import BackgroundPlan
 from datasets.slice_source import SOURCE, SliceSource, own_rows
+from datasets.sources.background import BackgroundPlan
 from storage.errors import ConfigError
 from storage.recipe import Recipe
 from training.config import TrainingConfig
 from training.data_module import FoldData
-from training.experiment import (
+from training.experiments.experiment import (
     SCORES,
     Experiment,
     guard_experiment,
     share_experiment,
     write_settings,
 )
+from training.experiments.pictures import write_confusion, write_curves
+from training.experiments.report import FoldResult, TrainingReport, read_result, write_result
 from training.fold import FoldRun, train_fold
-from training.memory import keep_freed_memory
-from training.metrics import Scores
-from training.models import narrowest_image
+from training.model.metrics import Scores
+from training.model.models import narrowest_image
+from training.model.predict import Predictions, embedding_frame, oof_frame, pool_recordings
 from training.module import ModuleConfig
-from training.pictures import write_confusion, write_curves
-from training.predict import Predictions, embedding_frame, oof_frame, pool_recordings
-from training.ranks import is_first_rank, wait_for_ranks
-from training.report import FoldResult, TrainingReport, read_result, write_result
+from training.runtime.memory import keep_freed_memory
+from training.runtime.ranks import is_first_rank, wait_for_ranks
 from training.split import Split, fold_data, split_recordings
 from training.trainer import (
     Machine,

@@ -8,18 +8,18 @@ import numpy as np
 import polars
 import pytorch_lightning as pl
 
-from datasets.background import BackgroundPlan
-from datasets.batch_maker import SliceTransform
-from datasets.epoch_plan import (
+from datasets.loading.batch_maker import SliceTransform
+from datasets.loading.quarantine import BadSlice
+from datasets.loading.reader import BatchReader, LoaderConfig
+from datasets.sampling.epoch_plan import (
     EpochPlan,
     EpochPlanner,
     SamplingConfig,
     needs_slice_index,
     plan_all,
 )
-from datasets.quarantine import BadSlice
-from datasets.reader import BatchReader, LoaderConfig
 from datasets.slice_source import SliceSource
+from datasets.sources.background import BackgroundPlan
 from datasets.targets import Targets
 
 

@@ -17,19 +17,20 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
 from datasets.labels import Labels
-from datasets.quarantine import BadSlice, write_report
+from datasets.loading.quarantine import BadSlice, write_report
 from storage.recipe import Recipe
-from training.averaging import NONE, AveragingConfig, WeightAverage
-from training.checkpoints import TrainedClassifier, checkpoint_contents, read_checkpoint
 from training.data_module import FoldData, FoldDataModule
-from training.experiment import Experiment
-from training.memory import release_memory
-from training.metrics import Truth
-from training.models import Classifier, ModelConfig, build_classifier, num_parameters
+from training.experiments.experiment import Experiment
+from training.experiments.report import FoldResult
+from training.model.averaging import NONE, AveragingConfig, WeightAverage
+from training.model.checkpoints import TrainedClassifier, checkpoint_contents, read_checkpoint
+from training.model.metrics import Truth
+from training.model.models import Classifier, ModelConfig, build_classifier, num_parameters
+from training.model.predict import Predictions, gather_predictions, predict
 from training.module import ModuleConfig, SliceModule, to_unit
-from training.predict import Predictions, gather_predictions, predict
-from training.progress import FoldBar
-from training.ranks import (
+from training.runtime.bar import FoldBar
+from training.runtime.memory import release_memory
+from training.runtime.ranks import (
     gather_lists,
     is_first_rank,
     lost_ranks,
@@ -37,7 +38,6 @@ from training.ranks import (
     rank,
     wait_for_ranks,
 )
-from training.report import FoldResult
 from training.trainer import (
     BEST,
     Machine,

@@ -15,15 +15,15 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from datasets.augment import Augment, AugmentConfig
+from datasets.augment.pipeline import Augment, AugmentConfig
 from datasets.batch import Batch
 from storage.errors import MelbankError
-from training.losses import LossConfig, build_loss
-from training.metrics import Scores, Truth
-from training.models import Classifier, probabilities
-from training.optimizers import OptimizerConfig, build_optimizer, build_schedule
-from training.ranks import gather_ranks, num_ranks, rank
-from training.resume import rescale_batch_progress
+from training.model.losses import LossConfig, build_loss
+from training.model.metrics import Scores, Truth
+from training.model.models import Classifier, probabilities
+from training.model.optimizers import OptimizerConfig, build_optimizer, build_schedule
+from training.runtime.ranks import gather_ranks, num_ranks, rank
+from training.runtime.resume import rescale_batch_progress
 
 VIEW_STRIDE = 1 << 40  # between the positions by which views draw: no epoch has so many samples
 

@@ -16,18 +16,18 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from datasets.background import BackgroundPlan
+from datasets.augment.host_images import ImageTransforms
 from datasets.folds import assign_folds
-from datasets.image_transforms import ImageTransforms
 from datasets.labels import Labels
 from datasets.slice_source import SOURCE, SliceSource
-from datasets.soft_sources import read_soft_sources
-from datasets.source_mix import SourceSpec, source_weights
+from datasets.sources.background import BackgroundPlan
+from datasets.sources.mix import SourceSpec, source_weights
+from datasets.sources.soft_targets import read_soft_sources
 from datasets.targets import Targets
 from storage.errors import ConfigError
 from training.config import TrainingConfig
 from training.data_module import FoldData
-from training.metrics import Truth
+from training.model.metrics import Truth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

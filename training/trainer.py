@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from storage.errors import ConfigError
 from storage.options import check_at_least, option
-from training.choices import (
+from training.runtime.auto import (
     ACCELERATORS,
     COMPILES,
     LOGGERS,

@@ -17,16 +17,16 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from datasets.augment import AUGMENTATIONS, AugmentConfig
+from datasets.augment.pipeline import AUGMENTATIONS, AugmentConfig
 from datasets.batch import Batch
 from storage.errors import ConfigError
 from storage.options import option
 from tools import train
-from tools.bars import bar
-from tools.benchmarks.report import MARKDOWN, Section, Table, publish
-from tools.benchmarks.train_step import Bench, Step, open_bench
-from tools.command import Arguments, Command
-from tools.config import DEFAULT_CONFIG, load_config
+from tools.benchmarks.harness.report import MARKDOWN, Section, Table, publish
+from tools.benchmarks.harness.train_step import Bench, Step, open_bench
+from tools.cli.command import Arguments, Command
+from tools.cli.config import DEFAULT_CONFIG, load_config
+from tools.cli.progress_bars import bar
 
 NONE = "none"
 WARM_UP = 5

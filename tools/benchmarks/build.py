@@ -16,8 +16,7 @@ from pathlib import Path
 
 from storage.errors import ConfigError
 from storage.options import check_at_least, option
-from tools.bars import bar
-from tools.benchmarks.build_report import (
+from tools.benchmarks.building.report import (
     EXPLANATION,
     MB,
     Result,
@@ -28,16 +27,17 @@ from tools.benchmarks.build_report import (
     ways_table,
     write_chart,
 )
-from tools.benchmarks.process import Measured, check_measurable, run_measured
-from tools.benchmarks.recordings import (
+from tools.benchmarks.harness.process import Measured, check_measurable, run_measured
+from tools.benchmarks.harness.recordings import (
     Recordings,
     find_recordings,
     join_recordings,
     link_recordings,
 )
-from tools.benchmarks.report import MARKDOWN, PLOT, Section, Table, publish
-from tools.benchmarks.work_folder import work_folder
-from tools.command import Arguments, Command
+from tools.benchmarks.harness.report import MARKDOWN, PLOT, Section, Table, publish
+from tools.benchmarks.harness.work_folder import work_folder
+from tools.cli.command import Arguments, Command
+from tools.cli.progress_bars import bar
 
 MEL_SLICES, MEL_ROUNDS = 200, 5
 
@@ -90,7 +90,8 @@ def run_benchmark(config: BuildBenchmarkConfig, *, plot: bool) -> Section:
         recordings = _recordings(config, folder / "source")
         results = _measure_ways(config, recordings, folder)
         mel = run_measured(
-            "tools.benchmarks.mel_alone", [str(recordings.root), str(MEL_SLICES), str(MEL_ROUNDS)]
+            "tools.benchmarks.building.mel_only",
+            [str(recordings.root), str(MEL_SLICES), str(MEL_ROUNDS)],
         ).answer
         parts: list[Table | str] = [
             recordings.summary() + ". " + EXPLANATION,
@@ -155,7 +156,7 @@ def _measure(way: Way, recordings: Recordings, folder: Path) -> tuple[Measured, 
     try:
         arguments = [way.name, str(way.workers), str(recordings.root), str(target)]
         measured = run_measured(
-            "tools.benchmarks.build_variants", arguments, one_thread=way.one_thread
+            "tools.benchmarks.building.variants", arguments, one_thread=way.one_thread
         )
         size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     finally:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 from storage.errors import ConfigError
 from storage.options import option
-from tools.bars import bar
-from tools.benchmarks.process import Measured, check_measurable, run_measured
-from tools.benchmarks.report import MARKDOWN, Section, Table, publish
-from tools.command import Arguments, Command
+from tools.benchmarks.harness.process import Measured, check_measurable, run_measured
+from tools.benchmarks.harness.report import MARKDOWN, Section, Table, publish
+from tools.cli.command import Arguments, Command
+from tools.cli.progress_bars import bar
 
 MB = 1e6
 TITLES = {
@@ -67,7 +67,7 @@ def run_benchmark(config: PlanBenchmarkConfig) -> Section:
         for _ in range(config.runs):
             for case, size in sizes.items():
                 words = [case, str(size), str(config.seed)]
-                runs[case].append(run_measured("tools.benchmarks.plan_run", words))
+                runs[case].append(run_measured("tools.benchmarks.harness.plan_run", words))
                 step(1)
     intro = (
         "Synthetic recordings, 13 slices each on average. The planner is made once for a training "

@@ -18,19 +18,11 @@ from typing import Any
 
 from storage.errors import ConfigError, StoreError
 from storage.options import check_at_least, option
-from tools.bars import bar
-from tools.benchmarks.page_cache import evict, warm
-from tools.benchmarks.process import check_measurable
-from tools.benchmarks.read_environments import PEERS, python_of
-from tools.benchmarks.read_plans import ALL, ONE, TASKS
-from tools.benchmarks.read_report import COLD, WARM, Copy, Key, Measurements, sections_parts
-from tools.benchmarks.read_slices import (
-    Material,
-    Wanted,
-    given_material,
-    made_material,
-)
-from tools.benchmarks.read_ways import (
+from tools.benchmarks.harness.page_cache import evict, warm
+from tools.benchmarks.harness.process import check_measurable
+from tools.benchmarks.harness.report import MARKDOWN, PLOT, Section, Table, publish
+from tools.benchmarks.harness.work_folder import work_folder
+from tools.benchmarks.reading.contenders import (
     CELLS,
     COPY,
     SHARDS,
@@ -41,9 +33,17 @@ from tools.benchmarks.read_ways import (
     run_way,
     spec_of,
 )
-from tools.benchmarks.report import MARKDOWN, PLOT, Section, Table, publish
-from tools.benchmarks.work_folder import work_folder
-from tools.command import Arguments, Command
+from tools.benchmarks.reading.environments import PEERS, python_of
+from tools.benchmarks.reading.plans import ALL, ONE, TASKS
+from tools.benchmarks.reading.report import COLD, WARM, Copy, Key, Measurements, sections_parts
+from tools.benchmarks.reading.slices import (
+    Material,
+    Wanted,
+    given_material,
+    made_material,
+)
+from tools.cli.command import Arguments, Command
+from tools.cli.progress_bars import bar
 
 NPY = "npy"
 FLOAT32_SHARE = 4  # as many bytes in a quarter of the recordings

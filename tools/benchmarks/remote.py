@@ -20,16 +20,16 @@ from pathlib import Path
 
 from storage.errors import ConfigError, StoreError
 from storage.options import check_at_least, option
-from tools.bars import bar
-from tools.benchmarks.fault_proxy import Faults
-from tools.benchmarks.process import check_measurable
-from tools.benchmarks.read_slices import Material, Wanted, made_material
-from tools.benchmarks.read_ways import Way
-from tools.benchmarks.remote_report import RemoteKey, RemoteMeasurements, remote_parts
-from tools.benchmarks.remote_ways import REMOTE_PEERS, REMOTE_WAYS, Bucket
-from tools.benchmarks.report import MARKDOWN, Section, publish
-from tools.benchmarks.work_folder import work_folder
-from tools.command import Arguments, Command
+from tools.benchmarks.harness.process import check_measurable
+from tools.benchmarks.harness.report import MARKDOWN, Section, publish
+from tools.benchmarks.harness.work_folder import work_folder
+from tools.benchmarks.reading.contenders import Way
+from tools.benchmarks.reading.remote_contenders import REMOTE_PEERS, REMOTE_WAYS, Bucket
+from tools.benchmarks.reading.remote_report import RemoteKey, RemoteMeasurements, remote_parts
+from tools.benchmarks.reading.slices import Material, Wanted, made_material
+from tools.cli.command import Arguments, Command
+from tools.cli.progress_bars import bar
+from tools.testbed.fault_proxy import Faults
 
 MB = 1e6
 

@@ -19,15 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.batch import Batch
-from datasets.reader import BatchReader
+from datasets.loading.reader import BatchReader
 from storage.errors import ConfigError
 from storage.options import option
 from tools import train
-from tools.bars import bar
-from tools.benchmarks.gpu_trace import GpuTrace, write_trace
-from tools.benchmarks.report import MARKDOWN, Section, Table, publish
-from tools.benchmarks.train_step import Bench, Step, open_bench
-from tools.command import Arguments, Command
+from tools.benchmarks.harness.gpu_trace import GpuTrace, write_trace
+from tools.benchmarks.harness.report import MARKDOWN, Section, Table, publish
+from tools.benchmarks.harness.train_step import Bench, Step, open_bench
+from tools.cli.command import Arguments, Command
+from tools.cli.progress_bars import bar
 
 KEPT, READ = "batch kept on the device", "batches of the reader"
 PICTURE = "benchmark_step.png"

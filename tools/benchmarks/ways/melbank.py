@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets.reader import BatchReader, LoaderConfig
-from datasets.shard_index import open_shards
+from datasets.loading.reader import BatchReader, LoaderConfig
+from datasets.shards.shard_set import open_shards
 from datasets.slice_source import SliceSource
-from storage.remote import RemoteConfig
+from storage.objects.client import RemoteConfig
 from storage.store import open_store
-from tools.benchmarks.read_plans import planner_of
+from tools.benchmarks.reading.plans import planner_of
 
 Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
 Epoch = Callable[[np.ndarray, int], Batches]

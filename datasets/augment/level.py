@@ -1,0 +1,168 @@
+"""Augmentations of the level: gain, noise, background, low-pass, equaliser. Targets stay.
+
+Shapes: B samples, M mel bands, T frames. Cells are dB, scaled: 1 is the slice maximum, 0 is
+`top_db` below it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from datasets.augment.draws import Draws, Samples, check_fractions, check_not_negative
+from storage.errors import ConfigError
+from storage.options import check_at_least, option
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GainConfig:
+    """Louder or softer against the fixed range that a slice shows."""
+
+    p: float = option(0.0, "probability per sample")
+    max_db: float = option(6.0, "largest change up or down, dB")
+
+    def __post_init__(self) -> None:
+        check_fractions("gain", p=self.p)
+        check_not_negative("gain", max_db=self.max_db)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseConfig:
+    """Independent normal noise on every cell."""
+
+    p: float = option(0.0, "probability per sample")
+    max_db: float = option(6.0, "largest standard deviation, dB")
+
+    def __post_init__(self) -> None:
+        check_fractions("noise", p=self.p)
+        check_not_negative("noise", max_db=self.max_db)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackgroundMixConfig:
+    """A slice of the background source behind the sample; needs `background.store` or `.shards`."""
+
+    p: float = option(0.0, "probability per sample")
+    min_snr_db: float = option(0.0, "smallest ratio of the sample's mean power to that behind, dB")
+    max_snr_db: float = option(20.0, "largest ratio, dB")
+
+    def __post_init__(self) -> None:
+        check_fractions("background", p=self.p)
+        if not self.min_snr_db <= self.max_snr_db:
+            raise ConfigError(
+                f"augment.background.min_snr_db={self.min_snr_db} is more than "
+                f"max_snr_db={self.max_snr_db}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LowPassConfig:
+    """High bands fall off, as they do over a distance or behind leaves."""
+
+    p: float = option(0.0, "probability per sample")
+    min_fraction: float = option(0.4, "lowest cutoff, as a fraction of the mel bands")
+    slope_db: float = option(12.0, "fall per tenth of the mel bands above the cutoff, dB")
+
+    def __post_init__(self) -> None:
+        check_fractions("low_pass", p=self.p, min_fraction=self.min_fraction)
+        check_not_negative("low_pass", slope_db=self.slope_db)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EqualizerConfig:
+    """A smooth curve of gain over the bands: another microphone, another distance, other ground.
+
+    The linear type of FilterAugment (Nam, Kim, Park 2022), with bands of equal width.
+    """
+
+    p: float = option(0.0, "probability per sample")
+    max_db: float = option(6.0, "largest gain up or down, dB")
+    points: int = option(4, "points over the mel bands whose gains are drawn; lines join them")
+
+    def __post_init__(self) -> None:
+        check_fractions("equalizer", p=self.p)
+        check_not_negative("equalizer", max_db=self.max_db)
+        check_at_least(self, "augment.equalizer", 2, "points")
+
+
+def change_gain(samples: Samples, draws: Draws, config: GainConfig) -> Samples:
+    """Adds up to `max_db` up or down; values stay in [0, 1]."""
+    chosen, amount = draws.uniform(2).unbind(1)
+    gain_B = (2 * amount - 1) * config.max_db / samples.top_db * (chosen < config.p)
+    return samples._replace(mel_BMT=(samples.mel_BMT + gain_B[:, None, None]).clamp_(0, 1))
+
+
+def add_noise(samples: Samples, draws: Draws, config: NoiseConfig) -> Samples:
+    """Adds normal noise of a standard deviation up to `max_db`; values stay in [0, 1]."""
+    chosen, amount, window = draws.uniform(3).unbind(1)
+    mel_BMT = samples.mel_BMT
+    std_B = amount * config.max_db / samples.top_db * (chosen < config.p)
+    noise_BMT = draws.normal(window, mel_BMT[0].numel()).view_as(mel_BMT)
+    noisy_BMT = mel_BMT.addcmul(std_B[:, None, None], noise_BMT).clamp_(0, 1)
+    return samples._replace(mel_BMT=noisy_BMT)
+
+
+def mix_background(samples: Samples, draws: Draws, config: BackgroundMixConfig) -> Samples:
+    """Adds what lies behind, in power, at a ratio in dB uniform in the range; targets stay.
+
+    Cells are taken as power relative to the slice's own maximum, so the result is relative to its
+    own again. Where either slice is silent, the sample stays as it is.
+    """
+    if samples.background_BMT is None:
+        raise ConfigError("augment.background.p > 0 needs a background source: background.store=")
+    chosen, amount = draws.uniform(2).unbind(1)
+    snr_db_B = config.min_snr_db + amount * (config.max_snr_db - config.min_snr_db)
+    power_BMT = _power(samples.mel_BMT, samples.top_db)
+    behind_BMT = _power(samples.background_BMT, samples.top_db)
+    ratio_B = power_BMT.mean((1, 2)) / behind_BMT.mean((1, 2)) / 10 ** (snr_db_B / 10)
+    mixed_BMT = power_BMT.addcmul_(behind_BMT, ratio_B[:, None, None])
+    db_BMT = mixed_BMT.div_(mixed_BMT.amax((1, 2), keepdim=True)).log10_().mul_(10)
+    heard_B = (samples.mel_BMT.amax((1, 2)) > 0) & (samples.background_BMT.amax((1, 2)) > 0)
+    take_B11 = ((chosen < config.p) & heard_B)[:, None, None]
+    cells_BMT = db_BMT.div_(samples.top_db).add_(1).clamp_(0, 1)
+    return samples._replace(mel_BMT=torch.where(take_B11, cells_BMT, samples.mel_BMT))
+
+
+def cut_highs(samples: Samples, draws: Draws, config: LowPassConfig) -> Samples:
+    """Lowers the bands above a cutoff uniform in [min_fraction, 1], band by band.
+
+    The result is relative to its own maximum again, as a slice of such a recording would be.
+    """
+    chosen, place = draws.uniform(2).unbind(1)
+    mel_BMT = samples.mel_BMT
+    band_M = torch.linspace(0, 1, mel_BMT.shape[1], device=mel_BMT.device)
+    cutoff_B1 = (config.min_fraction + place * (1 - config.min_fraction))[:, None]
+    fall_BM = (band_M - cutoff_B1).clamp(min=0) * 10 * config.slope_db / samples.top_db
+    lower_BMT = mel_BMT - fall_BM[:, :, None]
+    take_B11 = (chosen < config.p)[:, None, None]
+    return samples._replace(mel_BMT=torch.where(take_B11, _as_loud(lower_BMT, mel_BMT), mel_BMT))
+
+
+def equalize(samples: Samples, draws: Draws, config: EqualizerConfig) -> Samples:
+    """Adds to each band what a line through drawn points says, up to `max_db` up or down.
+
+    The result is relative to its own maximum again.
+    """
+    numbers = draws.uniform(1 + config.points)
+    mel_BMT = samples.mel_BMT
+    gain_B1P = (2 * numbers[:, None, 1:] - 1) * config.max_db / samples.top_db
+    gain_B1M = functional.interpolate(
+        gain_B1P, size=mel_BMT.shape[1], mode="linear", align_corners=True
+    )
+    take_B11 = (numbers[:, 0] < config.p)[:, None, None]
+    return samples._replace(
+        mel_BMT=torch.where(take_B11, _as_loud(mel_BMT + gain_B1M.mT, mel_BMT), mel_BMT)
+    )
+
+
+def _as_loud(changed_BMT: Tensor, mel_BMT: Tensor) -> Tensor:
+    """Changed slices, each with the maximum that it had before; values stay in [0, 1]."""
+    loss_B11 = mel_BMT.amax((1, 2), keepdim=True) - changed_BMT.amax((1, 2), keepdim=True)
+    return (changed_BMT + loss_B11).clamp(0, 1)
+
+
+def _power(mel_BMT: Tensor, top_db: float) -> Tensor:
+    """Power relative to the slice maximum."""
+    return (mel_BMT - 1).mul_(top_db / 10 * math.log(10)).exp_()  # a third of the time of 10**x

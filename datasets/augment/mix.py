@@ -1,0 +1,181 @@
+"""Augmentations with a partner of the same batch: MixStyle, mixup, cutmix in time, ResizeMix.
+
+Targets are mixed in the shares in which the slices are; a class that is not known (NaN) in one of
+two that are mixed is not known in the mixture. MixStyle takes over how the partner was recorded,
+not what is heard, so targets stay. Shapes: B samples, M mel bands, T frames, C classes.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.augment.draws import Draws, Samples, check_fractions, partners
+from storage.errors import ConfigError
+from storage.options import option
+
+BETA_TABLE_SIZE = 65_536
+LEAST_SPREAD_DB = 0.8  # of a band over time; below it, stretching would bring up quantisation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixStyleConfig:
+    """Each band's mean and spread over time, mixed with another sample's; targets stay."""
+
+    p: float = option(0.0, "probability per sample")
+    alpha: float = option(0.3, "weights follow Beta(alpha, alpha)")
+
+    def __post_init__(self) -> None:
+        check_fractions("mix_style", p=self.p)
+        _check_alpha("mix_style", self.alpha)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixupConfig:
+    """Weighted mean with another sample of the batch; targets get the same weights."""
+
+    p: float = option(0.0, "probability per sample")
+    alpha: float = option(0.4, "weights follow Beta(alpha, alpha)")
+
+    def __post_init__(self) -> None:
+        check_fractions("mixup", p=self.p)
+        _check_alpha("mixup", self.alpha)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutMixConfig:
+    """A stretch of time from another sample; targets get the same shares."""
+
+    p: float = option(0.0, "probability per sample")
+    max_fraction: float = option(0.5, "longest stretch, as a fraction of the slice")
+
+    def __post_init__(self) -> None:
+        check_fractions("cutmix", p=self.p, max_fraction=self.max_fraction)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResizeMixConfig:
+    """A whole other sample, made smaller and pasted; targets get the share of the area."""
+
+    p: float = option(0.0, "probability per sample")
+    min_side: float = option(0.1, "smallest size of each side, as a fraction of the slice")
+    max_side: float = option(0.8, "largest size of each side, as a fraction of the slice")
+
+    def __post_init__(self) -> None:
+        check_fractions("resize_mix", p=self.p, min_side=self.min_side, max_side=self.max_side)
+        if self.min_side > self.max_side:
+            raise ConfigError(
+                f"augment.resize_mix.min_side={self.min_side} is more than max_side={self.max_side}"
+            )
+
+
+def mix_style(samples: Samples, draws: Draws, config: MixStyleConfig) -> Samples:
+    """Brings each band's mean and standard deviation over time towards those of a partner.
+
+    That is another microphone, distance and ground behind the same sound. Sources: MixStyle (Zhou
+    et al., ICLR 2021), by mel band as in Freq-MixStyle (Schmid et al., DCASE 2022), here on the
+    slice itself. Values stay in [0, 1]; where one of the two is silent, the sample stays.
+    """
+    chosen, amount, place = draws.uniform(3).unbind(1)
+    mel_BMT, partner_B = samples.mel_BMT, partners(place)
+    weight_B11 = _beta_weights(amount, config.alpha)[:, None, None]
+    mean_BM1 = mel_BMT.mean(2, keepdim=True)
+    # Cells are at most 1, so squares are exact enough, at a tenth of the time of `torch.std`.
+    square_BM1 = torch.linalg.vector_norm(mel_BMT, dim=2, keepdim=True).square()
+    variance_BM1 = (square_BM1 / mel_BMT.shape[2] - mean_BM1.square()).clamp_(min=0)
+    spread_BM1 = variance_BM1.sqrt_().clamp_(min=LEAST_SPREAD_DB / samples.top_db)
+    to_mean_BM1 = mean_BM1[partner_B].lerp(mean_BM1, weight_B11)
+    to_spread_BM1 = spread_BM1[partner_B].lerp(spread_BM1, weight_B11)
+    heard_B = mel_BMT.amax((1, 2)) > 0
+    take_B11 = ((chosen < config.p) & heard_B & heard_B[partner_B])[:, None, None]
+    factor_BM1 = torch.where(take_B11, to_spread_BM1 / spread_BM1, 1.0)
+    offset_BM1 = torch.where(take_B11, to_mean_BM1 - mean_BM1 * factor_BM1, 0.0)
+    return samples._replace(mel_BMT=torch.addcmul(offset_BM1, mel_BMT, factor_BM1).clamp_(0, 1))
+
+
+def mix_up(samples: Samples, draws: Draws, config: MixupConfig) -> Samples:
+    """Mixes a sample with its partner, never with itself; source: Zhang et al., ICLR 2018.
+
+    The larger of the two weights is the sample's own, so it stays the one its row names.
+    """
+    chosen, amount, place = draws.uniform(3).unbind(1)
+    partner_B = partners(place)
+    weight_B = _beta_weights(amount, config.alpha)
+    weight_B = torch.where(chosen < config.p, torch.maximum(weight_B, 1 - weight_B), 1.0)
+    mixed_BMT = samples.mel_BMT[partner_B].lerp_(samples.mel_BMT, weight_B[:, None, None])
+    return _shared(samples, mixed_BMT, 1 - weight_B, partner_B)
+
+
+def cut_mix(samples: Samples, draws: Draws, config: CutMixConfig) -> Samples:
+    """Replaces a stretch of time by the partner's, at the same place.
+
+    Source: Yun et al., ICCV 2019, over all mel bands: a call is rarely cut in pitch.
+    """
+    chosen, amount, start, place = draws.uniform(4).unbind(1)
+    num_frames = samples.mel_BMT.shape[2]
+    frames_B = (amount * config.max_fraction * num_frames).ceil() * (chosen < config.p)
+    first_B = (start * (num_frames - frames_B + 1)).floor()
+    frame_T = torch.arange(num_frames, device=chosen.device)
+    inside_BT = (frame_T >= first_B[:, None]) & (frame_T < (first_B + frames_B)[:, None])
+    partner_B = partners(place)
+    mel_BMT = torch.where(inside_BT[:, None, :], samples.mel_BMT[partner_B], samples.mel_BMT)
+    return _shared(samples, mel_BMT, frames_B / num_frames, partner_B)
+
+
+def resize_mix(samples: Samples, draws: Draws, config: ResizeMixConfig) -> Samples:
+    """Pastes the whole partner, made smaller, at a random place.
+
+    Each side is uniform in [min_side, max_side] of the slice; cells are taken without blending.
+    Source: Qin et al., ResizeMix, 2020.
+    """
+    chosen, height, width, mel, time, place = draws.uniform(6).unbind(1)
+    _, num_mels, num_frames = samples.mel_BMT.shape
+    span = config.max_side - config.min_side
+    height_B = ((config.min_side + span * height) * num_mels).ceil() * (chosen < config.p)
+    width_B = ((config.min_side + span * width) * num_frames).ceil() * (chosen < config.p)
+    mel_BM, inside_BM = _shrink(mel, height_B, num_mels)
+    time_BT, inside_BT = _shrink(time, width_B, num_frames)
+    partner_B = partners(place)
+    small_BMT = samples.mel_BMT[partner_B[:, None], mel_BM]  # whole rows: cheaper than `gather`
+    small_BMT = small_BMT.gather(2, time_BT[:, None, :].expand_as(small_BMT))
+    inside_BMT = inside_BM[:, :, None] & inside_BT[:, None, :]
+    mel_BMT = torch.where(inside_BMT, small_BMT, samples.mel_BMT)
+    share_B = height_B * width_B / (num_mels * num_frames)
+    return _shared(samples, mel_BMT, share_B, partner_B)
+
+
+def _shrink(place_B: Tensor, size_B: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Which cell of the whole axis, int64 [B, length], is shown at each cell, and where it is."""
+    first_B = (place_B * (length - size_B + 1)).floor()
+    offset_BN = torch.arange(length, device=place_B.device) - first_B[:, None]
+    inside_BN = (offset_BN >= 0) & (offset_BN < size_B[:, None])
+    source_BN = ((offset_BN + 0.5) * length / size_B.clamp(min=1)[:, None]).floor()
+    return source_BN.clamp(0, length - 1).long(), inside_BN
+
+
+def _shared(samples: Samples, mel_BMT: Tensor, share_B: Tensor, partner_B: Tensor) -> Samples:
+    """The samples with these cells, of which the partner has a share in [0, 1]."""
+    targets_BC, share_B1 = samples.targets_BC, share_B[:, None]
+    mixed_BC = targets_BC * (1 - share_B1) + targets_BC[partner_B] * share_B1
+    targets_BC = torch.where(share_B1 > 0, mixed_BC, targets_BC)  # else NaN of nobody's would stay
+    return samples._replace(mel_BMT=mel_BMT, targets_BC=targets_BC)
+
+
+def _check_alpha(section: str, alpha: float) -> None:
+    if not alpha > 0:
+        raise ConfigError(f"augment.{section}.alpha must be positive, not {alpha}")
+
+
+def _beta_weights(amount_B: Tensor, alpha: float) -> Tensor:
+    """float32 [B], by numbers in [0, 1): weights that follow Beta(alpha, alpha)."""
+    table = _beta_table(alpha, amount_B.device)
+    return table[(amount_B * len(table)).long()]
+
+
+@lru_cache(maxsize=4)
+def _beta_table(alpha: float, device: torch.device) -> Tensor:
+    """float32: draws of Beta(alpha, alpha)."""
+    draws = np.random.default_rng(0).beta(alpha, alpha, BETA_TABLE_SIZE)
+    return torch.from_numpy(draws.astype(np.float32)).to(device)

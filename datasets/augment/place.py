@@ -1,0 +1,177 @@
+"""Augmentations of the place: time shift, covered bars, patches pasted elsewhere. Targets stay.
+
+Shapes: B samples, M mel bands, T frames.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from datasets.augment.draws import Draws, Samples, check_fractions, check_not_negative
+from storage.errors import ConfigError
+from storage.options import check_at_least, option
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeShiftConfig:
+    """Circular shift along time."""
+
+    p: float = option(0.0, "probability per sample")
+    max_fraction: float = option(1.0, "largest shift, as a fraction of the slice")
+
+    def __post_init__(self) -> None:
+        check_fractions("time_shift", p=self.p, max_fraction=self.max_fraction)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class XYMaskConfig:
+    """Bars over time and bars over mel bands, filled with one value."""
+
+    p: float = option(0.0, "probability per sample")
+    time_masks: int = option(2, "bars over time")
+    time_max_fraction: float = option(0.1, "longest bar, as a fraction of the slice")
+    mel_masks: int = option(2, "bars over mel bands")
+    mel_max_fraction: float = option(0.1, "widest bar, as a fraction of the bands")
+    fill: float = option(0.0, "value under the bars; 0 is silence, 1 the slice maximum")
+
+    def __post_init__(self) -> None:
+        check_fractions(
+            "xy_mask",
+            p=self.p,
+            time_max_fraction=self.time_max_fraction,
+            mel_max_fraction=self.mel_max_fraction,
+            fill=self.fill,
+        )
+        check_not_negative("xy_mask", time_masks=self.time_masks, mel_masks=self.mel_masks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InAugmentConfig:
+    """Patches of a slice, made louder or softer and turned around, pasted into the same slice."""
+
+    p: float = option(0.0, "probability per sample")
+    patches: int = option(2, "patches that are copied")
+    min_fraction: float = option(0.1, "smallest side of a patch, as a fraction of the slice")
+    max_fraction: float = option(0.4, "largest side, as a fraction of the slice")
+    max_db: float = option(6.0, "largest change of a patch's level, dB")
+    max_mel_shift: float = option(0.1, "furthest move over bands, fraction; over time it is free")
+
+    def __post_init__(self) -> None:
+        check_fractions(
+            "in_augment",
+            p=self.p,
+            min_fraction=self.min_fraction,
+            max_fraction=self.max_fraction,
+            max_mel_shift=self.max_mel_shift,
+        )
+        check_not_negative("in_augment", max_db=self.max_db)
+        check_at_least(self, "augment.in_augment", 1, "patches")
+        if self.min_fraction > self.max_fraction:
+            raise ConfigError(
+                f"augment.in_augment.min_fraction={self.min_fraction} is more than "
+                f"max_fraction={self.max_fraction}"
+            )
+
+
+def shift_time(samples: Samples, draws: Draws, config: TimeShiftConfig) -> Samples:
+    """Rotates a slice along time; what leaves at the end comes in at the start."""
+    chosen, amount = draws.uniform(2).unbind(1)
+    num_frames = samples.mel_BMT.shape[2]
+    frames_B = (amount * int(config.max_fraction * num_frames)).ceil().long()
+    frames_B = frames_B * (chosen < config.p)
+    source_BT = (torch.arange(num_frames, device=chosen.device) - frames_B[:, None]) % num_frames
+    shifted = samples.mel_BMT.gather(2, source_BT[:, None].expand_as(samples.mel_BMT))
+    return samples._replace(mel_BMT=shifted)
+
+
+def mask_xy(samples: Samples, draws: Draws, config: XYMaskConfig) -> Samples:
+    """Covers up to `time_masks` stretches of time and `mel_masks` ranges of bands."""
+    mel_BMT = samples.mel_BMT
+    num_time, num_mel = config.time_masks, config.mel_masks
+    numbers = draws.uniform(1 + 2 * num_time + 2 * num_mel)
+    chosen_B1 = numbers[:, :1] < config.p
+    time, mel = numbers[:, 1 : 1 + 2 * num_time], numbers[:, 1 + 2 * num_time :]
+    under_BT = _under_bars(time, mel_BMT.shape[2], config.time_max_fraction)
+    under_BM = _under_bars(mel, mel_BMT.shape[1], config.mel_max_fraction)
+    # As floats: a third of the time of a mask over all cells, and a cell times 1 is the same cell.
+    free_B1T = (~under_BT | ~chosen_B1)[:, None, :].float()
+    free_BM1 = (~under_BM | ~chosen_B1)[:, :, None].float()
+    covered_BMT = (mel_BMT * free_B1T).mul_(free_BM1)
+    if config.fill:
+        covered_BMT = covered_BMT + config.fill * (1 - free_B1T * free_BM1)
+    return samples._replace(mel_BMT=covered_BMT)
+
+
+def paste_patches(samples: Samples, draws: Draws, config: InAugmentConfig) -> Samples:
+    """Copies patches of the slice over other places of it, one after the other.
+
+    Every second patch, by chance, is turned around in time. Source: InAugment (ICCVW 2021). A
+    patch moves only a little over mel bands: there, another place would be another pitch.
+    """
+    chosen_B11 = (draws.uniform(1) < config.p)[:, :, None]
+    _, num_mels, num_frames = samples.mel_BMT.shape
+    source_BN = samples.mel_BMT.flatten(1)  # N: all cells of a slice
+    mel_BN = source_BN.clone()
+    for numbers_B8 in draws.uniform(1 + 8 * config.patches)[:, 1:].chunk(config.patches, dim=1):
+        height, width, mel, move, time, target, turn, level = numbers_B8.unbind(1)
+        span = config.max_fraction - config.min_fraction
+        height_B = ((config.min_fraction + span * height) * num_mels).ceil().long()
+        width_B = ((config.min_fraction + span * width) * num_frames).ceil().long()
+        from_mel_B = (mel * (num_mels - height_B + 1)).long()
+        move_B = (2 * move - 1) * config.max_mel_shift * num_mels
+        to_mel_B = (from_mel_B + move_B.long()).clamp(min=0).minimum(num_mels - height_B)
+        from_time_B = (time * (num_frames - width_B + 1)).long()
+        to_time_B = (target * (num_frames - width_B + 1)).long()
+        mels = _Stretch.of(from_mel_B, to_mel_B, height_B, num_mels, config.max_fraction)
+        times = _Stretch.of(from_time_B, to_time_B, width_B, num_frames, config.max_fraction)
+        back_BN = (2 * from_time_B + width_B - 1)[:, None] - times.source_BN
+        turned_BN = (turn < 0.5)[:, None] & times.inside_BN
+        time_BN = torch.where(turned_BN, back_BN, times.source_BN)
+        origin_BHW = mels.source_BN[:, :, None] * num_frames + time_BN[:, None, :]
+        patch_BHW = source_BN.gather(1, origin_BHW.flatten(1)).view_as(origin_BHW)
+        gain_B11 = ((2 * level - 1) * config.max_db / samples.top_db)[:, None, None]
+        place_BHW = mels.place_BN[:, :, None] * num_frames + times.place_BN[:, None, :]
+        place_BN = place_BHW.flatten(1)
+        inside_BHW = mels.inside_BN[:, :, None] & times.inside_BN[:, None, :] & chosen_B11
+        there_BHW = mel_BN.gather(1, place_BN).view_as(patch_BHW)
+        pasted_BHW = torch.where(inside_BHW, (patch_BHW + gain_B11).clamp(0, 1), there_BHW)
+        mel_BN.scatter_(1, place_BN, pasted_BHW.flatten(1))
+    return samples._replace(mel_BMT=mel_BN.view_as(samples.mel_BMT))
+
+
+def _under_bars(numbers: Tensor, size: int, max_fraction: float) -> Tensor:
+    """bool [B, size]: cells under bars whose lengths and starts are columns of `numbers`."""
+    lengths, starts = numbers.chunk(2, dim=1)
+    lengths = lengths * max_fraction * size
+    starts = starts * (size - lengths)
+    cell = torch.arange(size, device=numbers.device) + 0.5
+    over = (cell >= starts[..., None]) & (cell < (starts + lengths)[..., None])
+    return over.any(dim=1)
+
+
+class _Stretch(NamedTuple):
+    """N cells of one axis with the place of a patch among them, int64 [B, N]; no cell comes twice.
+
+    N is the size of the largest patch, so that all samples have equally many.
+    """
+
+    place_BN: Tensor
+    source_BN: Tensor  # where each cell comes from
+    inside_BN: Tensor  # bool: whether it is pasted over
+
+    @classmethod
+    def of(
+        cls, from_B: Tensor, to_B: Tensor, size_B: Tensor, length: int, max_fraction: float
+    ) -> "_Stretch":
+        """The stretch of patches of `size` cells that are moved along an axis of `length`."""
+        largest = min(length, math.ceil(max_fraction * length) + 1)
+        place_BN = to_B.clamp(max=length - largest)[:, None] + torch.arange(
+            largest, device=to_B.device
+        )
+        offset_BN = place_BN - to_B[:, None]
+        inside_BN = (offset_BN >= 0) & (offset_BN < size_B[:, None])
+        source_BN = torch.where(inside_BN, from_B[:, None] + offset_BN, place_BN)
+        return cls(place_BN, source_BN, inside_BN)

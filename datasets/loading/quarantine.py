@@ -1,0 +1,129 @@
+"""Reading in spite of damage: a bad slice is read again, then set aside and named."""
+
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from datasets.slice_source import SliceSource
+from storage.errors import DamageError, StoreError
+from storage.read.extents import BadExtent, Extents
+from storage.read.slice_reader import SliceReader
+
+RETRY_AFTER_S = (0.0, 0.1, 1.0)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadSlice:
+    """A slice that could not be read, time and again: where it lies and why."""
+
+    row: int
+    object: str
+    offset: int
+    reason: str
+
+
+def write_report(bad: Sequence[BadSlice], path: str | Path) -> None:
+    """Writes a Parquet table of bad slices: row, object, offset (bytes), reason."""
+    schema = {"row": pl.Int64, "object": pl.String, "offset": pl.Int64, "reason": pl.String}
+    pl.DataFrame([asdict(one) for one in bad], schema=schema).write_parquet(path)
+
+
+def look_up(source: SliceSource, rows: np.ndarray) -> Extents:
+    """Where slices lie; asked again after 0, 0.1 and 1 s where the source cannot say just now.
+
+    Raises StoreError where it never can.
+    """
+    for wait_s in RETRY_AFTER_S:
+        with suppress(StoreError):
+            return source.extents(rows)
+        time.sleep(wait_s)
+    return source.extents(rows)
+
+
+class CarefulReader:
+    """A slice reader that goes on past up to `max_bad` different bad slices.
+
+    It adds them to `bad`, a list that the caller keeps. `mode` as in `SliceReader`.
+    """
+
+    def __init__(
+        self, *, check: bool, max_bad: int, bad: list[BadSlice], mode: str | None = None
+    ) -> None:
+        self._extents = SliceReader(check=check, mode=mode)
+        self._max_bad = max_bad
+        self._bad = bad
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._extents.close()
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether more should be asked for ahead, beyond the next batch."""
+        return self._extents.wants_more
+
+    def interrupt(self) -> None:
+        """Ends, from another thread, a reading that waits for an object store."""
+        self._extents.interrupt()
+
+    def will_need(self, extents: Extents) -> None:
+        """Asks for these slices ahead of `read`."""
+        self._extents.will_need(extents)
+
+    def read(self, extents: Extents, rows: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Fills `out` [n, ...]; returns whether each slice is good, bool [n].
+
+        What fails is read again from freshly opened files, after 0, 0.1 and 1 s; without waiting
+        where the file has a bad slice already. Raises DamageError when more than `max_bad` slices
+        have been bad.
+        """
+        good = np.ones(len(rows), bool)
+        bad = self._extents.try_read(extents, out)
+        for wait_s in RETRY_AFTER_S:
+            if not bad or (wait_s and self._is_known_to_be_bad(bad)):
+                break
+            time.sleep(wait_s)
+            self._extents.release_files()  # one may have been put anew under its name
+            bad = self._read_again(extents, bad, out)
+        for extent in bad:
+            good[extent.position] = False
+            self._set_aside(extent, int(rows[extent.position]))
+        return good
+
+    def _read_again(
+        self, extents: Extents, bad: list[BadExtent], out: np.ndarray
+    ) -> list[BadExtent]:
+        places = np.array([extent.position for extent in bad])
+        cells = np.empty_like(out, shape=(len(places), *out.shape[1:]))
+        still_bad = self._extents.try_read(extents[places], cells)
+        out[places] = cells
+        return [replace(extent, position=int(places[extent.position])) for extent in still_bad]
+
+    def _is_known_to_be_bad(self, bad: list[BadExtent]) -> bool:
+        known = {slice_.object for slice_ in self._bad}
+        return all(extent.object in known for extent in bad)
+
+    def _set_aside(self, extent: BadExtent, row: int) -> None:
+        bad = BadSlice(row=row, object=extent.object, offset=extent.offset, reason=extent.reason)
+        is_new = all((known.object, known.row) != (bad.object, row) for known in self._bad)
+        if is_new:
+            self._bad.append(bad)
+        text = f"row {bad.row} in {bad.object} at byte {bad.offset}: {bad.reason}"
+        if len(self._bad) > self._max_bad:
+            raise DamageError(
+                f"{len(self._bad)} bad slices, more than max_bad={self._max_bad}; the last is "
+                f"{text}. Repair what holds it, or raise max_bad to go on without"
+            )
+        if is_new:
+            _log.warning("left out: %s", text)

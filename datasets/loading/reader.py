@@ -1,0 +1,311 @@
+"""Carries out an epoch plan: an ordinary iterable of batches, read ahead in one thread.
+
+    reader = BatchReader(source, planner, LoaderConfig(batch_size=64), targets=targets, train=True)
+    for epoch in range(20):
+        reader.set_epoch(epoch)
+        for batch in reader:
+            ...
+
+Plan -> this rank's positions -> rows -> extents -> a reused buffer -> Batch. It works alike on a
+store and on tar shards, in a plain loop and as a Lightning dataloader: it has a length, a state,
+and `sampler.set_epoch`. Nothing is opened and no thread runs before the first batch is asked for;
+leaving the loop, by its end, `break`, an exception or Ctrl-C, ends the thread and closes the files.
+"""
+
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from datasets.batch import Batch
+from datasets.loading.batch_maker import (
+    Background,
+    BatchMaker,
+    Reading,
+    Request,
+    SliceTargets,
+    SliceTransform,
+)
+from datasets.loading.buffers import BufferPool
+from datasets.loading.prefetch import prefetch
+from datasets.loading.quarantine import BadSlice, CarefulReader
+from datasets.loading.rank_share import CUT, KEEP, WRAP, RankShare
+from datasets.sampling.epoch_plan import EpochPlan
+from datasets.slice_source import SliceSource
+from storage.errors import ConfigError
+from storage.objects.client import AUTO, RemoteConfig
+from storage.options import option
+from storage.read.cache_policy import ShardUse, choose_mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderConfig:
+    """How batches are read."""
+
+    batch_size: int = option(16, "samples in one batch of one rank")
+    prefetch_batches: int = option(4, "batches read ahead; 0 reads in the caller's thread")
+    remainder: str = option("cut", "training: cut or wrap what is no whole effective batch")
+    check: bool = option(True, "verify the checksum of every slice")
+    max_bad: int = option(0, "unreadable slices that a rank goes on without before stopping")
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size={self.batch_size} must be at least 1")
+        if self.prefetch_batches < 0 or self.max_bad < 0:
+            raise ConfigError("prefetch_batches and max_bad must be at least 0")
+        if self.remainder not in (CUT, WRAP):
+            raise ConfigError(f"remainder={self.remainder} is neither {CUT} nor {WRAP}")
+
+
+class BatchReader:
+    """The batches of one rank, epoch after epoch.
+
+    `planner` gives the plan of an epoch: an `EpochPlanner`, or a function of the epoch. `targets`
+    float32 [recordings, C] by position in `source.recordings()`, or an object that knows those of
+    single slices, or None. `background` has what is read beside each sample, `transform` changes
+    slices as soon as they are read. With `train` the epoch is cut or wrapped to whole effective
+    batches (world_size x batch_size x accumulation), else every sample comes exactly once over all
+    ranks; a bad slice is replaced by a good one, else left out. All ranks have equally many
+    batches. A batch is the caller's to keep.
+    """
+
+    batch_sampler = None  # Lightning looks for one wherever there is a sampler
+
+    def __init__(
+        self,
+        source: SliceSource,
+        planner: Callable[[int], EpochPlan],
+        config: LoaderConfig,
+        *,
+        targets: np.ndarray | SliceTargets | None,
+        train: bool,
+        background: Background | None = None,
+        transform: SliceTransform | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        accumulation: int = 1,
+    ) -> None:
+        self._source = source
+        self._planner = planner
+        self._config = config
+        self._train = train
+        self._maker = BatchMaker(
+            source, targets=targets, background=background, transform=transform, full=train
+        )
+        self._beside = {} if background is None else {"background": background.source.store_id}
+        self._mode: str | None = None  # of reading from object stores; None: `remote.mode`
+        self._epoch = 0
+        self._plan = planner(0)
+        self._share = RankShare(
+            num_samples=len(self._plan),
+            batch_size=config.batch_size,
+            rank=rank,
+            world_size=world_size,
+            accumulation=accumulation if train else 1,
+            remainder=config.remainder if train else KEEP,
+        )
+        self._share.check()
+        self._delivered = 0  # batches of this rank in the current epoch
+        self._resume_at = 0  # where the next iteration begins
+        self._running: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
+        self._spare_pools: list[BufferPool] = []  # of iterations that have ended
+        self.bad: list[BadSlice] = []
+
+    def __len__(self) -> int:
+        """Batches in an epoch, wherever a resumed one begins."""
+        return self._share.num_batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The rest of the epoch after `load_state_dict`, else all of it."""
+        start, self._resume_at = self._resume_at, 0
+        batches = self.read_batches(range(start, len(self)), ahead=True)
+        self._delivered = start
+        try:
+            for batch in batches:
+                self._delivered += 1
+                yield batch
+        finally:
+            batches.close()
+
+    def read_batches(self, numbers: range, *, ahead: bool) -> Generator[Batch, None, None]:
+        """The batches of these numbers in the current epoch; `ahead` reads them in a thread.
+
+        Counts for nothing in the state.
+        """
+        # torch publishes no type for is_initialized
+        device = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+        config = self._config
+        files = CarefulReader(
+            check=config.check, max_bad=config.max_bad, bad=self.bad, mode=self._mode
+        )
+        batches = prefetch(
+            self._read(self._current_plan(), numbers, self._epoch, files, device),
+            config.prefetch_batches if ahead else 0,
+            files.interrupt,
+        )
+        self._running.add(batches)
+        return batches
+
+    def expect_epochs(self, num_epochs: int) -> str:
+        """Says that so many epochs will be read: `remote.mode=auto` decides by that.
+
+        Without it each epoch is taken for the only one. Returns what was decided and why; an empty
+        string where nothing is to decide, or all lies on this machine.
+        """
+        config = RemoteConfig.published()
+        use = self._source.shard_use(self._plan.rows) if config.mode == AUTO else ShardUse()
+        if not use.shard_bytes:
+            return ""
+        choice = choose_mode(use, num_epochs=num_epochs, cache_bytes=config.cache_bytes)
+        self._mode = choice.mode
+        return str(choice)
+
+    def prepare(self) -> None:
+        """Looks up one slice, so that what a source makes when first asked is made."""
+        self._source.extents(self._plan.rows[:1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: all but the iterations that are under way, and their memory."""
+        left = ("_running", "_spare_pools")
+        return {name: value for name, value in self.__dict__.items() if name not in left}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _running=weakref.WeakSet(), _spare_pools=[])
+
+    @property
+    def sampler(self) -> "BatchReader":
+        """Itself: Lightning calls `dataloader.sampler.set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Goes to the beginning of an epoch; the one that it is in keeps its position."""
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._delivered = self._resume_at = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training stands, in plain values, the same on every rank.
+
+        Counts the samples that were handed out, over all ranks, not those read ahead.
+        """
+        plan = self._current_plan()
+        return {
+            "epoch": self._epoch,
+            "delivered": self._delivered * self._share.global_batch,
+            "global_batch": self._share.global_batch,
+            "effective_batch": self._share.effective_batch,
+            "seed": plan.seed,
+            "inputs": {**plan.inputs, **self._beside},
+            "digest": plan.digest,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where `state_dict` stood, perhaps on another number of ranks.
+
+        Raises ConfigError, naming what differs, where the plan or the effective batch is another.
+        """
+        self._epoch = state["epoch"]
+        plan = self._current_plan()
+        here = {
+            **plan.inputs,
+            **self._beside,
+            "seed": plan.seed,
+            "effective_batch": self._share.effective_batch,
+        }
+        there = {
+            **state["inputs"],
+            "seed": state["seed"],
+            "effective_batch": state["effective_batch"],
+        }
+        _check_equal(here, there)
+        if plan.digest != state["digest"]:
+            raise ConfigError(
+                f"the plan of epoch {plan.epoch} has other rows than when the state was saved "
+                "though its inputs are equal: was a slice choice changed?"
+            )
+        if state["delivered"] % self._share.global_batch:
+            raise ConfigError(
+                f"the state stands at sample {state['delivered']}, inside a global batch of "
+                f"{self._share.global_batch}: resume a checkpoint made at an optimizer step"
+            )
+        self._delivered = self._resume_at = state["delivered"] // self._share.global_batch
+
+    def close(self) -> None:
+        """Ends all iterations that are under way, with their threads, files and memory."""
+        for batches in list(self._running):
+            batches.close()
+        self._spare_pools.clear()
+
+    def _current_plan(self) -> EpochPlan:
+        if self._train and self._plan.epoch != self._epoch:
+            plan = self._planner(self._epoch)
+            if len(plan) != self._share.num_samples:
+                raise ConfigError(
+                    f"the plan of epoch {self._epoch} has {len(plan)} samples where that of "
+                    f"epoch 0 has {self._share.num_samples}: all epochs must be equally long"
+                )
+            self._plan = plan
+        return self._plan
+
+    def _read(
+        self,
+        plan: EpochPlan,
+        numbers: range,
+        epoch: int,
+        files: CarefulReader,
+        device: int | None,
+    ) -> Iterator[Batch]:
+        """Reads batches by number; runs in the background thread."""
+        if device is not None:
+            torch.cuda.set_device(device)  # a thread begins on device 0
+        with self._pool(pinned=device is not None) as pool, files:
+            reading = Reading(plan=plan, epoch=epoch, files=files, buffers=pool)
+            requests = self._maker.requests(reading, map(self._share.bounds, numbers))
+            ahead: deque[Request] = deque()
+            while True:
+                while len(ahead) < 2 or files.wants_more:
+                    request = next(requests, None)
+                    if request is None:
+                        break
+                    request.announce(files)
+                    ahead.append(request)
+                if not ahead:
+                    return
+                yield self._maker.make(ahead.popleft(), reading)
+
+    @contextmanager
+    def _pool(self, *, pinned: bool) -> Iterator[BufferPool]:
+        """Buffers for one iteration, those of an earlier one where there are any."""
+        pool = None
+        with suppress(IndexError):
+            pool = self._spare_pools.pop()
+        if pool is None or pool.pinned != pinned:
+            pool = BufferPool(
+                (self._config.batch_size, *self._source.recipe.slice_shape),
+                self._source.recipe.dtype,
+                keep=(self._config.prefetch_batches + 3) * self._maker.buffers_per_batch,
+                pinned=pinned,
+            )
+        try:
+            yield pool
+        finally:
+            self._spare_pools.append(pool)
+
+
+def _check_equal(here: dict[str, Any], there: dict[str, Any]) -> None:
+    """Raises ConfigError where a state does not fit, with the differences."""
+    differences = [
+        f"{name}: {there.get(name)} then, {here.get(name)} now"
+        for name in sorted({*here, *there})
+        if here.get(name) != there.get(name)
+    ]
+    if differences:
+        raise ConfigError(
+            f"the state belongs to another training ({'; '.join(differences)}): "
+            "resume with the same, or begin anew"
+        )

@@ -1,0 +1,121 @@
+"""Which slices an epoch may draw from: `sampling.where`, and rows that are left out.
+
+A condition that names columns of recordings alone chooses recordings. One that also names columns
+of the slice index (`NOT silent AND max_db > -60`) chooses slices; a recording without any falls
+out. The candidates of n recordings then are runs of one array of rows; without such a condition
+they are the recordings' own rows, and nothing is kept for them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import sqlglot
+from sqlglot import exp
+
+from datasets.slice_source import select_recordings
+from storage.errors import ConfigError
+from storage.read.sql import check_select
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidates:
+    """The slices of n recordings that may be drawn; each recording has at least one.
+
+    begin, count int64 [n]: where a recording's candidates begin, and how many there are: in
+    `rows` (int64, increasing), or, without that, among all rows.
+    """
+
+    recordings: pl.DataFrame
+    begin: np.ndarray
+    count: np.ndarray
+    rows: np.ndarray | None = None
+
+    def row_of(self, recording_no: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """The row of the chosen-th candidate of each recording, int64 [n]."""
+        place = self.begin[recording_no] + chosen
+        return np.asarray(place if self.rows is None else self.rows[place])
+
+    def lines_of(self, slice_index: pl.DataFrame) -> pl.DataFrame:
+        """The lines of the slice index that are candidates, sorted by row."""
+        index = slice_index if slice_index["row"].is_sorted() else slice_index.sort("row")
+        if self.rows is None:
+            return index
+        return index[np.searchsorted(index["row"].to_numpy(), self.rows)]
+
+
+def find_candidates(
+    recordings: pl.DataFrame,
+    where: str | None,
+    slice_index: pl.DataFrame | None,
+    eligible: np.ndarray | None,
+) -> Candidates:
+    """What may be drawn of `recordings`: rows that fulfil `where`, out of `eligible`, if given.
+
+    Raises ConfigError where the condition is none, or leaves nothing.
+    """
+    rows = eligible
+    if where is not None and names_slices(where, recordings):
+        if slice_index is None:
+            raise ConfigError(f"sampling.where={where!r} names columns of slices: give slice_index")
+        chosen = _rows_where(recordings, slice_index, where)
+        rows = chosen if rows is None else np.intersect1d(rows, chosen, assume_unique=True)
+    elif where is not None:
+        recordings = select_recordings(recordings, where=where)
+    first_row = recordings["first_row"].to_numpy()
+    num_slices = recordings["num_slices"].to_numpy().astype(np.int64)
+    if rows is None:
+        return Candidates(recordings=recordings, begin=first_row, count=num_slices)
+    begin, end = np.searchsorted(rows, [first_row, first_row + num_slices])
+    held = end > begin
+    if not held.any():
+        raise ConfigError(
+            f"none of the slices of {len(recordings)} recordings is left by "
+            f"sampling.where={where!r}" + (" and the targets" if eligible is not None else "")
+        )
+    return Candidates(
+        recordings=recordings.filter(held),
+        begin=begin[held],
+        count=(end - begin)[held],
+        rows=rows,
+    )
+
+
+def names_slices(where: str, recordings: pl.DataFrame) -> bool:
+    """Whether a condition names any column that recordings do not have."""
+    return not _columns_of(where) <= set(recordings.columns)
+
+
+def _columns_of(where: str) -> set[str]:
+    query = f"SELECT * FROM slices WHERE {where}"
+    check_select(query, {"slices": None})
+    parsed = sqlglot.parse_one(query, dialect="postgres")
+    return {column.name for column in parsed.find_all(exp.Column)}
+
+
+def _rows_where(recordings: pl.DataFrame, slice_index: pl.DataFrame, where: str) -> np.ndarray:
+    """The rows of these recordings for which a condition on both tables holds, increasing."""
+    names = _columns_of(where)
+    of_recordings = sorted(names & set(recordings.columns))
+    of_slices = sorted(names - set(of_recordings) - {"row"})
+    unknown = [name for name in of_slices if name not in slice_index.columns]
+    if unknown:
+        columns = sorted({*recordings.columns, *slice_index.columns})
+        raise ConfigError(
+            f"sampling.where={where!r}: there is no column {unknown[0]}; recordings and slices "
+            f"have {', '.join(columns)}"
+        )
+    index = slice_index.select("row", *of_slices).sort("row")
+    table = recordings.select("first_row", "num_slices").with_row_index("line").sort("first_row")
+    row, first_row = index["row"].to_numpy(), table["first_row"].to_numpy()
+    number = np.searchsorted(first_row, row, side="right") - 1
+    inside = (number >= 0) & (row < (first_row + table["num_slices"].to_numpy())[number])
+    lines = table["line"].to_numpy()[number[inside]]
+    joined = index.filter(inside)
+    if of_recordings:
+        joined = joined.hstack(recordings.select(of_recordings)[lines])
+    try:
+        return joined.filter(pl.sql_expr(where))["row"].to_numpy()
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).split(";")[0]
+        raise ConfigError(f"sampling.where={where!r} is no condition ({reason})") from error

@@ -1,0 +1,319 @@
+"""Which slice of which recording is seen when, as a pure function of its inputs.
+
+    planner = EpochPlanner(recordings, SamplingConfig(balance="sqrt"), seed=7)
+    plan = planner(epoch)  # rows in the order of the whole epoch, over all ranks
+
+    recordings --where--> candidates --balance--> draws --slice choice--> rows --order--> EpochPlan
+
+A plan knows no files and no ranks; `datasets.loading.reader` carries it out. Every epoch of one planner
+has the same number of samples.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from datasets.randomness import random_bits, recording_keys
+from datasets.sampling.balance import (
+    check_rating_weights,
+    find_balance,
+    rating_weights,
+    resample,
+    share_out,
+    text_numbers,
+)
+from datasets.sampling.candidates import find_candidates, names_slices
+from datasets.sampling.shuffle import PIECE, SampleBits, block_order, global_order, runs_of
+from datasets.sampling.slice_choice import Activity, Draws, KnownSlices, find_slice_choice
+from datasets.sampling.user_functions import is_own
+from datasets.slice_source import SOURCE, own_rows
+from storage.errors import ConfigError
+from storage.options import option
+
+ORDERS = ("global", "block")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingConfig:
+    """What a training epoch holds and in which order."""
+
+    where: str | None = option(
+        None, "SQL condition on recordings and slices, as in NOT silent; training only"
+    )
+    slice_choice: str = option(
+        "random", "random, all, first, energy: prefer active slices; or module:function"
+    )
+    slices_per_recording: int = option(1, "draws per recording and epoch; not for slice_choice=all")
+    energy_scale_db: float = option(10.0, "energy: chance falls by 1/e per so many dB of level, dB")
+    balance: str = option(
+        "none", "of classes: none, sqrt, uniform, an exponent from 0 to 1, or module:function"
+    )
+    rating_weights: dict[str, float] = field(
+        default_factory=dict,
+        metadata={"help": "weight of recordings by rating, such as {'1': 0.5}; 1 where not named"},
+    )
+    order: str = option("global", "global shuffle, or block: nearby rows are read together")
+    block_rows: int = option(4096, "order=block: rows in one block")
+    blocks_together: int = option(16, "order=block: blocks that are shuffled into each other")
+
+    def __post_init__(self) -> None:
+        find_slice_choice(self.slice_choice)
+        find_balance(self.balance)
+        check_rating_weights(self.rating_weights)
+        if self.order not in ORDERS:
+            raise ConfigError(f"sampling.order={self.order} is none of {', '.join(ORDERS)}")
+        positive = ("slices_per_recording", "energy_scale_db", "block_rows", "blocks_together")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"sampling.{name}={getattr(self, name)} must be positive")
+        if self.slice_choice == "all" and self.slices_per_recording != 1:
+            raise ConfigError(
+                "sampling.slice_choice=all takes every slice: leave slices_per_recording at 1"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EpochPlan:
+    """n samples in the order of the epoch.
+
+    rows int64 [n]; recording_no int32 [n], positions in `recordings`, those that take part.
+    `inputs` names, as text, everything that decided the plan.
+    """
+
+    rows: np.ndarray
+    recording_no: np.ndarray
+    recordings: pl.DataFrame
+    seed: int
+    epoch: int
+    inputs: Mapping[str, str]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def digest(self) -> str:
+        """32 hex digits that differ wherever two plans differ."""
+        whole = {**self.inputs, "seed": str(self.seed), "epoch": str(self.epoch)}
+        hasher = hashlib.blake2b(json.dumps(whole, sort_keys=True).encode(), digest_size=16)
+        hasher.update(np.ascontiguousarray(self.rows, "<i8").data)
+        return hasher.hexdigest()
+
+    def describe(self) -> pl.DataFrame:
+        """One line per (source and) primary label: recordings there are, seen; samples, share."""
+        drawn = np.bincount(self.recording_no, minlength=len(self.recordings))
+        samples = pl.col("samples")
+        keys = [name for name in (SOURCE, "primary_label") if name in self.recordings.columns]
+        return (
+            self.recordings.select(*keys, samples=pl.Series(drawn, dtype=pl.Int64))
+            .group_by(keys)
+            .agg(recordings=pl.len(), recordings_seen=(samples > 0).sum(), samples=samples.sum())
+            .with_columns(share=samples / max(1, len(self)))
+            .sort(keys)
+        )
+
+    def write_parquet(self, path: str | Path) -> None:
+        """One line per sample: position, row (in its own source), recording_id, source, slice_no.
+
+        `source` is null where there is one only; `slice_no` counts from the recording's first row.
+        """
+        first_row = self.recordings["first_row"].to_numpy()
+        mixed = SOURCE in self.recordings.columns
+        source = pl.col(SOURCE) if mixed else pl.lit(None, pl.String).alias(SOURCE)
+        described = self.recordings.select("recording_id", source)
+        frame = pl.DataFrame(
+            {
+                "position": np.arange(len(self)),
+                "row": own_rows(self.rows),
+                "slice_no": (self.rows - first_row[self.recording_no]).astype(np.int32),
+            }
+        )
+        frame = frame.hstack(described[self.recording_no])
+        frame.select("position", "row", "recording_id", SOURCE, "slice_no").write_parquet(path)
+
+
+class EpochPlanner:
+    """The plans of all epochs of one training. Arrays that do not change are made once.
+
+    `recordings` is `source.recordings()` or some of its lines. `slice_index` is needed where
+    `needs_slice_index` says so. `source_weights` gives each source of the column `source` its
+    share of the samples. `eligible` int64, increasing, are the rows that may be drawn, if not all.
+    """
+
+    def __init__(
+        self,
+        recordings: pl.DataFrame,
+        config: SamplingConfig,
+        *,
+        seed: int,
+        slice_index: pl.DataFrame | None = None,
+        source_weights: Mapping[str, float] | None = None,
+        eligible: np.ndarray | None = None,
+    ) -> None:
+        if recordings.is_empty():
+            raise ConfigError("an epoch needs at least one recording; the table has none")
+        self.config = config
+        self.seed = seed
+        self._weights = source_weights or {}
+        self._choose = find_slice_choice(config.slice_choice)
+        self._candidates = find_candidates(recordings, config.where, slice_index, eligible)
+        self.recordings = self._candidates.recordings
+        self._keys = recording_keys(self.recordings)
+        self._usual = (
+            self._candidates.count
+            if config.slice_choice == "all"
+            else np.full(len(self.recordings), config.slices_per_recording, np.int64)
+        )
+        self._classes = text_numbers(self.recordings["primary_label"])
+        self._slices, self._activity = self._look_up(slice_index)
+        self._expected = self._expected_draws()
+        self._strata = self._classes
+        if self._weights:  # each source is one stretch of the line that `resample` counts along
+            number = text_numbers(self.recordings[SOURCE])
+            self._strata = number * (1 + self._classes.max()) + self._classes
+        self._inputs = self._describe_inputs()
+
+    def __call__(self, epoch: int) -> EpochPlan:
+        """The plan of one epoch."""
+        num_draws = self._num_draws(epoch)
+        recording_no = np.repeat(np.arange(len(num_draws), dtype=np.int32), num_draws)
+        draw_no = _counts(num_draws)
+        rows = self._rows(num_draws, recording_no, draw_no, epoch)
+        bits = SampleBits(
+            keys=self._keys,
+            recording_no=recording_no,
+            draw_no=draw_no,
+            seed=self.seed,
+            epoch=epoch,
+        )
+        order = self._order(rows, bits)
+        return EpochPlan(
+            rows=rows[order],
+            recording_no=recording_no[order],
+            recordings=self.recordings,
+            seed=self.seed,
+            epoch=epoch,
+            inputs=self._inputs,
+        )
+
+    def _look_up(
+        self, slice_index: pl.DataFrame | None
+    ) -> tuple[KnownSlices | None, Activity | None]:
+        """What the slice choice looks at: the tables, or the levels, or nothing."""
+        own, energy = is_own(self.config.slice_choice), self.config.slice_choice == "energy"
+        if slice_index is None or not (own or energy):
+            return None, None
+        index = self._candidates.lines_of(slice_index)
+        if own:
+            return KnownSlices.of(self.recordings, index), None
+        return None, Activity.of(self.recordings, index, self.config.energy_scale_db)
+
+    def _bits(self, epoch: int, purpose: str) -> np.ndarray:
+        return random_bits(self._keys, seed=self.seed, epoch=epoch, purpose=purpose)
+
+    def _expected_draws(self) -> np.ndarray | None:
+        """Draws of each recording on average, float64 [n]; None where they are the usual ones."""
+        balance = find_balance(self.config.balance)
+        if balance is None and not self.config.rating_weights and not self._weights:
+            return None
+        mass = self._usual * rating_weights(self.recordings, self.config.rating_weights)
+        if not mass.sum() > 0:
+            raise ConfigError("sampling.rating_weights leave no recording: all weights are 0")
+        if self._weights:
+            return share_out(self.recordings, mass, balance, self._weights)
+        return mass if balance is None else balance(self.recordings, mass)
+
+    def _num_draws(self, epoch: int) -> np.ndarray:
+        if self._expected is None:
+            return self._usual
+        bits = self._bits(epoch, "balance")
+        return resample(self._expected, self._strata, bits, int(self._usual.sum()))
+
+    def _rows(
+        self, num_draws: np.ndarray, recording_no: np.ndarray, draw_no: np.ndarray, epoch: int
+    ) -> np.ndarray:
+        """The row of each draw, int64 [n]; made for some recordings at a time."""
+        rows = np.empty(len(draw_no), np.int64)
+        bits = self._bits(epoch, "slice")
+        ends = np.cumsum(num_draws)
+        for first, stop in runs_of(num_draws, PIECE):
+            piece = slice(ends[first] - num_draws[first], ends[stop - 1])
+            recording = recording_no[piece]
+            draws = Draws(
+                recording=recording,
+                num_slices=self._candidates.count[recording],
+                num_draws=num_draws[recording],
+                draw_no=draw_no[piece].astype(np.int64),
+                bits=bits[recording],
+                activity=self._activity,
+                slices=self._slices,
+            )
+            rows[piece] = self._candidates.row_of(recording, self._choose(draws))
+        return rows
+
+    def _order(self, rows: np.ndarray, bits: SampleBits) -> np.ndarray:
+        """The shuffle: int64 [n], which sample comes at which place."""
+        if self.config.order == "global":
+            return global_order(bits)
+        return block_order(
+            rows,
+            bits,
+            block_rows=self.config.block_rows,
+            blocks_together=self.config.blocks_together,
+        )
+
+    def _describe_inputs(self) -> dict[str, str]:
+        hasher = hashlib.blake2b(digest_size=8)
+        found = self._candidates
+        for array in (self._keys, found.begin, found.count, self._classes):
+            hasher.update(np.ascontiguousarray(array, "<u8").data)
+        if found.rows is not None:
+            hasher.update(np.ascontiguousarray(found.rows, "<u8").data)
+        inputs = {"recordings": f"{len(self.recordings)} ({hasher.hexdigest()})"}
+        inputs |= {f"sampling.{name}": str(value) for name, value in asdict(self.config).items()}
+        return inputs | {f"weight of {name}": f"{w:g}" for name, w in self._weights.items()}
+
+
+def needs_slice_index(config: SamplingConfig, recordings: pl.DataFrame) -> bool:
+    """Whether an `EpochPlanner` for this config asks for the slice index."""
+    if config.slice_choice == "energy" or is_own(config.slice_choice):
+        return True
+    return config.where is not None and names_slices(config.where, recordings)
+
+
+def plan_train(
+    recordings: pl.DataFrame,
+    config: SamplingConfig,
+    *,
+    seed: int,
+    epoch: int,
+    slice_index: pl.DataFrame | None = None,
+) -> EpochPlan:
+    """The plan of one training epoch; `EpochPlanner` where many epochs follow."""
+    return EpochPlanner(recordings, config, seed=seed, slice_index=slice_index)(epoch)
+
+
+def plan_all(recordings: pl.DataFrame) -> EpochPlan:
+    """Every slice once, recording by recording in the order of the table: for val and test."""
+    num_slices = recordings["num_slices"].to_numpy().astype(np.int64)
+    recording_no = np.repeat(np.arange(len(recordings), dtype=np.int32), num_slices)
+    rows = recordings["first_row"].to_numpy()[recording_no] + _counts(num_slices)
+    return EpochPlan(
+        rows=rows,
+        recording_no=recording_no,
+        recordings=recordings,
+        seed=0,
+        epoch=0,
+        inputs={"recordings": f"all slices of {len(recordings)} recordings"},
+    )
+
+
+def _counts(lengths: np.ndarray) -> np.ndarray:
+    """0, 1, ... within each run of the given lengths, int32: (2, 3) -> 0 1 0 1 2."""
+    counts: np.ndarray = np.arange(int(lengths.sum()))
+    counts -= np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return counts.astype(np.int32)

@@ -1,0 +1,153 @@
+"""Which slices of a recording are seen, given how often it is drawn. One function per strategy.
+
+Ours are systematic: the c draws of a recording stand c equal steps apart, from a random start, so
+they are distinct while there are slices enough, spread over the recording, and beyond that each
+slice comes equally often to within one.
+
+A person's own function is named `module:function`. It gets `Draws` and returns one whole number per
+draw, from 0 to the number of slices of its recording; all draws of a recording come together.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+
+from datasets.randomness import random_unit
+from datasets.sampling.user_functions import is_own, load_function
+from storage.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Activity:
+    """The weights of the slices of n recordings, as one running sum.
+
+    cumulative float64 [m + 1] over all m slices; start int64 [n], where each recording begins.
+    """
+
+    cumulative: np.ndarray
+    start: np.ndarray
+
+    @classmethod
+    def of(cls, recordings: pl.DataFrame, slice_index: pl.DataFrame, scale_db: float) -> Self:
+        """Weights that fall by 1/e for each `scale_db` below the recording's loudest slice."""
+        if slice_index["max_db"].null_count():
+            raise ConfigError(
+                "sampling.slice_choice=energy needs max_db, which slices imported from .npy lack: "
+                "use random"
+            )
+        index = slice_index.sort("row")
+        loudest = pl.col("max_db").max().over("recording_id")
+        weight = index.select(((pl.col("max_db") - loudest) / scale_db).exp())["max_db"].to_numpy()
+        start = np.searchsorted(index["row"].to_numpy(), recordings["first_row"].to_numpy())
+        cumulative = np.concatenate(([0.0], np.cumsum(weight, dtype=np.float64)))
+        return cls(cumulative=cumulative, start=start)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class KnownSlices:
+    """What a person's own function may look at: the tables of n recordings and of their slices.
+
+    `index` has the lines of the slice index, sorted by row; first_line int64 [n] says where those
+    of each recording begin, so `first_line[draws.recording] + chosen` is the line of a slice.
+    """
+
+    recordings: pl.DataFrame
+    index: pl.DataFrame
+    first_line: np.ndarray
+
+    @classmethod
+    def of(cls, recordings: pl.DataFrame, slice_index: pl.DataFrame) -> Self:
+        """Of a slice index that is sorted by row."""
+        start = np.searchsorted(slice_index["row"].to_numpy(), recordings["first_row"].to_numpy())
+        return cls(recordings=recordings, index=slice_index, first_line=start)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Draws:
+    """n draws: the draw_no-th of num_draws from a recording of num_slices, all int64 [n].
+
+    `bits` uint64 [n] are random and the same for all draws of one recording in one epoch;
+    `recording` [n] is its place in `activity` and `slices`. Slices that `where` leaves out do not
+    exist here.
+    """
+
+    recording: np.ndarray
+    num_slices: np.ndarray
+    num_draws: np.ndarray
+    draw_no: np.ndarray
+    bits: np.ndarray
+    activity: Activity | None = None
+    slices: KnownSlices | None = None
+
+
+SliceChoice = Callable[[Draws], np.ndarray]
+
+
+def choose_evenly(draws: Draws) -> np.ndarray:
+    """Every slice with the same probability, int64 [n]; `all` is this with a draw per slice."""
+    circle = draws.num_slices * draws.num_draws
+    start = (draws.bits % circle.astype(np.uint64)).astype(np.int64)
+    chosen: np.ndarray = (start + draws.draw_no * draws.num_slices) % circle // draws.num_draws
+    return chosen
+
+
+def choose_first(draws: Draws) -> np.ndarray:
+    """The first slices in order, int64 [n]."""
+    chosen: np.ndarray = draws.draw_no % draws.num_slices
+    return chosen
+
+
+def choose_active(draws: Draws) -> np.ndarray:
+    """Slices in proportion to their activity, int64 [n]."""
+    if draws.activity is None:
+        raise ConfigError(
+            "sampling.slice_choice=energy needs the levels of the slices: give slice_index"
+        )
+    cumulative = draws.activity.cumulative
+    begin = draws.activity.start[draws.recording]
+    low, high = cumulative[begin], cumulative[begin + draws.num_slices]
+    place = low + (random_unit(draws.bits) + draws.draw_no / draws.num_draws) % 1.0 * (high - low)
+    chosen = np.searchsorted(cumulative, place, side="right") - 1 - begin
+    return np.asarray(np.clip(chosen, 0, draws.num_slices - 1))
+
+
+SLICE_CHOICES: dict[str, SliceChoice] = {
+    "random": choose_evenly,
+    "all": choose_evenly,
+    "first": choose_first,
+    "energy": choose_active,
+}
+
+
+def find_slice_choice(name: str) -> SliceChoice:
+    """The strategy of a name, ours or `module:function`; raises ConfigError where there is none."""
+    if name in SLICE_CHOICES:
+        return SLICE_CHOICES[name]
+    if not is_own(name):
+        raise ConfigError(
+            f"sampling.slice_choice={name} is none of {', '.join(SLICE_CHOICES)}, "
+            "nor module:function"
+        )
+    return partial(_own_choice, load_function(name, key="sampling.slice_choice"), name)
+
+
+def _own_choice(function: Callable[[Draws], Any], name: str, draws: Draws) -> np.ndarray:
+    """What a person's own function returns, if it is what it must be."""
+    result = np.asarray(function(draws))
+    if result.shape != draws.draw_no.shape or result.dtype.kind not in "iu":
+        raise ConfigError(
+            f"sampling.slice_choice={name} must return one whole number for each of "
+            f"{len(draws.draw_no)} draws, not {result.dtype} of shape {result.shape}"
+        )
+    wrong = (result < 0) | (result >= draws.num_slices)
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise ConfigError(
+            f"sampling.slice_choice={name} chose slice {result[first]} of a recording with "
+            f"{draws.num_slices[first]} of them"
+        )
+    return result.astype(np.int64)

@@ -1,0 +1,56 @@
+"""What a copy of a shard set consists of, for `storage.objects.sync`: all with its sha256."""
+
+from datasets.shards.encode import UNFINISHED
+from datasets.shards.format import INDEX, MANIFEST, RECORDINGS, ShardManifest
+from datasets.shards.state import identity_of
+from storage.errors import StoreError
+from storage.objects.objects import Objects, digest
+from storage.objects.sync import Item, SetKind, SyncPlan
+
+
+def plan_shards(source: Objects) -> SyncPlan:
+    """All of a shard set; raises StoreError while it is being written."""
+    manifest = ShardManifest.read(source)
+    if source.list(UNFINISHED):
+        raise StoreError(
+            f"the shards in {source.url} are being written, or that was interrupted: finish it "
+            "first, with tools.write_shards"
+        )
+    sealed = source.get(MANIFEST)
+    items = {
+        name: Item(name=name, size_bytes=entry.size_bytes, sha256=entry.sha256)
+        for name, entry in manifest.files.items()
+    }
+    return SyncPlan(
+        identity=identity_of(manifest.store_id, manifest.recipe),
+        data=tuple(items[name] for name in manifest.shards),
+        tables=(items[RECORDINGS], items[INDEX]),
+        head=Item(name=MANIFEST, size_bytes=len(sealed), sha256=digest(sealed)),
+    )
+
+
+def _identity(objects: Objects) -> str:
+    manifest = ShardManifest.read(objects)
+    return identity_of(manifest.store_id, manifest.recipe)
+
+
+def _owns(name: str) -> bool:
+    own = name in (MANIFEST, INDEX, RECORDINGS) or name.startswith(f"{UNFINISHED}/")
+    return own or ("/" not in name and name.endswith(".tar"))
+
+
+def _has_checksum(name: str, data: bytes) -> None:
+    """Nothing more to check: each object of a shard set has its sha256."""
+    del name, data
+
+
+SHARDS = SetKind(
+    word="shard set",
+    head=MANIFEST,
+    plan=plan_shards,
+    identity=_identity,
+    owns=_owns,
+    visible=lambda _: False,
+    check=_has_checksum,
+    immutable=False,
+)

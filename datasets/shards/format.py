@@ -1,0 +1,185 @@
+"""The files of a shard set, their names, and what stands in `shards.json` and in the tars.
+
+shard-000000.tar ...  KEY.json and KEY.mel.npy for each slice, recordings whole and in order
+shards.parquet        one line per slice: shard, offset, length, the slice index, label_hash
+recordings.parquet    the recordings of these slices, as in the store
+shards.json           recipe, sizes and checksums of all of these; written last, the commit
+
+Each tar begins with a global pax header, which no reader shows: the recipe and the store's id.
+So a tar alone says what it holds. The .json members are as of writing; `label_hash` tells which
+of them have other labels than the recordings have now.
+"""
+
+import hashlib
+import io
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+
+from storage.errors import StoreError
+from storage.objects.copy_mark import check_not_half_copied
+from storage.objects.objects import Objects
+from storage.read.extents import crc32c
+from storage.recipe import Recipe
+
+MANIFEST = "shards.json"
+INDEX = "shards.parquet"
+RECORDINGS = "recordings.parquet"
+FORMAT = "melbank shards"
+VERSION = 1
+
+TAR_BLOCK_BYTES = 512
+MEMBERS = ("json", "mel.npy")
+PAX_RECIPE, PAX_STORE_ID, PAX_CHECK = "MELBANK.recipe", "MELBANK.store_id", "MELBANK.check"
+JSON_CHECK = "json_crc32c"  # in a .json member: the crc32c of the others, as `json.dumps` has them
+
+TARS = "tars-"  # a store_id that begins so is that of tars which melbank has not written
+
+PLACE_SCHEMA = {"shard": pl.String, "offset": pl.Int64, "length": pl.Int64}
+LABEL_HASH = "label_hash"
+LABELS = ("recording_id", "primary_label", "secondary_labels", "filename")
+ABOUT_RECORDING = (*LABELS, "duration_s", "sample_rate_hz")
+ABOUT_SLICE = ("slice_no", "start_s", "row", "max_db", "crc32c")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEntry:
+    """One file of the set; `num_slices` is that of a shard, 0 for other files."""
+
+    size_bytes: int
+    sha256: str
+    num_slices: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardManifest:
+    """`shards.json`."""
+
+    store_id: str
+    recipe: Recipe
+    files: dict[str, FileEntry]
+
+    @property
+    def shards(self) -> dict[str, FileEntry]:
+        """The tars, in order."""
+        return {name: entry for name, entry in self.files.items() if name.endswith(".tar")}
+
+    def encode(self) -> bytes:
+        """The file's bytes."""
+        document = {
+            "format": FORMAT,
+            "version": VERSION,
+            "store_id": self.store_id,
+            "recipe": self.recipe.to_dict(),
+            "recipe_hash": self.recipe.digest(),
+            "files": {name: asdict(entry) for name, entry in sorted(self.files.items())},
+        }
+        document["seal"] = _seal(document)
+        return (json.dumps(document, indent=1) + "\n").encode()
+
+    @classmethod
+    def read(cls, objects: Objects, name: str = MANIFEST) -> Self:
+        """The manifest of a set; raises StoreError where there is none, or it is not whole."""
+        if not objects.exists(name):
+            check_not_half_copied(objects)
+            raise StoreError(
+                f"{objects.url} is not a finished shard set: it has no {MANIFEST}. Write it, or "
+                f"finish it, with: python -m tools.write_shards store=DIR shards={objects.url}; "
+                f"for tars made elsewhere: python -m tools.index_shards shards={objects.url}"
+            )
+        try:
+            document = json.loads(objects.get(name))
+            if document["format"] != FORMAT or document["version"] != VERSION:
+                raise StoreError(
+                    f"{objects.url} is {document['format']} version {document['version']}; "
+                    f"this melbank reads {FORMAT} version {VERSION}"
+                )
+            recipe = Recipe(**document["recipe"])
+            files = {name: FileEntry(**entry) for name, entry in document["files"].items()}
+            manifest = cls(store_id=document["store_id"], recipe=recipe, files=files)
+            if not {INDEX, RECORDINGS} <= files.keys():
+                raise KeyError(INDEX, RECORDINGS)
+            if document.pop("seal") != _seal(document):
+                raise ValueError("its seal differs")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(
+                f"{objects.describe(name)} is damaged ({error!r}): python -m tools.index_shards "
+                f"shards={objects.url} makes it again from the tars"
+            ) from error
+        return manifest
+
+
+def _seal(document: dict[str, Any]) -> str:
+    """sha256, in hex, of the rest of `shards.json`."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def shard_name(number: int) -> str:
+    """The file name of a shard."""
+    return f"shard-{number:06d}.tar"
+
+
+def shard_number(name: str) -> int:
+    """The number in the name of a shard; -1 where another program has named it."""
+    digits = name.removeprefix("shard-").removesuffix(".tar")
+    return int(digits) if name == f"shard-{digits}.tar" and digits.isdecimal() else -1
+
+
+def sample_key(recording_id: str, slice_no: int) -> str:
+    """The key of a slice in a tar: no dot may be in it, since readers cut there."""
+    return f"{recording_id.replace('%', '%25').replace('.', '%2E')}_{slice_no:05d}"
+
+
+def npy_header(recipe: Recipe) -> bytes:
+    """What stands before the cells of a slice in its .npy member."""
+    buffer = io.BytesIO()
+    empty: np.ndarray = np.zeros(recipe.slice_shape, recipe.dtype)
+    np.lib.format.write_array(buffer, empty, allow_pickle=False)
+    return buffer.getvalue()[: -recipe.slice_bytes]
+
+
+def pax_head(recipe: Recipe, store_id: str) -> dict[str, str]:
+    """The global pax header that each of our tars begins with."""
+    text = json.dumps(recipe.to_dict(), sort_keys=True)
+    return {PAX_RECIPE: text, PAX_STORE_ID: store_id, PAX_CHECK: head_check(text, store_id)}
+
+
+def head_check(recipe: str, store_id: str) -> str:
+    """16 hex digits that tell whether a head is as it was written."""
+    return hashlib.sha256(f"{store_id}\n{recipe}".encode()).hexdigest()[:16]
+
+
+def padded(size_bytes: int) -> int:
+    """A size rounded up to whole tar blocks."""
+    return -(-size_bytes // TAR_BLOCK_BYTES) * TAR_BLOCK_BYTES
+
+
+def describe_sample(recording: dict[str, Any], line: dict[str, Any]) -> bytes:
+    """The .json member of a slice, for readers that know nothing of the side index.
+
+    `recording` and `line` are a line of the recordings and of the slice index.
+    """
+    fields = {name: recording[name] for name in ABOUT_RECORDING}
+    fields |= {name: line[name] for name in ABOUT_SLICE}
+    fields[JSON_CHECK] = json_check(fields)
+    return json.dumps(fields, sort_keys=True).encode()
+
+
+def json_check(fields: dict[str, Any]) -> int:
+    """The checksum of the fields of a .json member."""
+    return crc32c(json.dumps(fields, sort_keys=True).encode())
+
+
+def label_hash(labels: dict[str, Any]) -> int:
+    """64 bits that change with the labels of a recording or with its filename."""
+    text = json.dumps([labels[name] or None for name in LABELS])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def label_hashes(recordings: pl.DataFrame) -> pl.Series:
+    """The label hash of each recording, uint64 [n]."""
+    lines = recordings.select(LABELS).iter_rows(named=True)
+    return pl.Series(LABEL_HASH, [label_hash(line) for line in lines], dtype=pl.UInt64)

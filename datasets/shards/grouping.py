@@ -1,0 +1,203 @@
+"""From the samples of tars to recordings: which slices belong together, and what they are."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import polars as pl
+
+from datasets.shards.format import ABOUT_RECORDING
+from storage.errors import ConfigError, DamageError, StoreError
+from storage.source.table import LABEL_COLUMNS, OUR_COLUMNS, parse_labels, without_ending
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Collected:
+    """Recordings, sorted by first_row, and the lines of their slices (as sample and as slice)."""
+
+    recordings: pl.DataFrame
+    lines: pl.DataFrame
+    notes: list[str] = field(default_factory=list)
+
+
+def collect_own(samples: pl.DataFrame) -> Collected:
+    """The samples of our own tars as they were written; of each recording the latest.
+
+    Raises DamageError where slices of a recording are missing.
+    """
+    missing = samples.filter(pl.any_horizontal(pl.col("recording_id", "row", "slice_no").is_null()))
+    if len(missing):
+        shard, key = missing.select("shard", "key").row(0)
+        raise DamageError(f"{shard}: the .json of {key} lacks recording_id, row or slice_no")
+    lines = samples.filter(pl.col("shard") == pl.col("shard").max().over("recording_id"))
+    lines = lines.sort("row")
+    recordings = _group(lines)
+    whole = recordings.filter(
+        (pl.col("num_slices") == pl.col("span")) & (pl.col("first_slice_no") == 0)
+    )
+    twice = lines.filter(pl.col("row").is_duplicated())
+    if len(whole) < len(recordings) or len(twice):
+        broken = recordings.join(whole, on="recording_id", how="anti")
+        name = broken["recording_id"][0] if len(broken) else twice["recording_id"][0]
+        shard = lines.filter(pl.col("recording_id") == name)["shard"][0]
+        raise DamageError(
+            f"{shard}: the slices of {name} are not all there, or not in a row: write it again"
+        )
+    return Collected(recordings=recordings.drop("span", "first_slice_no"), lines=lines)
+
+
+def collect_foreign(samples: pl.DataFrame, pattern: str | None) -> Collected:
+    """Gives the samples of foreign tars recordings, rows and slice numbers.
+
+    The recording is what `pattern` finds in the key, else the .json's recording_id, else each
+    sample is one of its own. Raises StoreError on a key that comes twice, and ConfigError on one
+    without the pattern.
+    """
+    twice = samples.filter(pl.col("key").is_duplicated())
+    if len(twice):
+        key = twice["key"][0]
+        shards = twice.filter(pl.col("key") == key)["shard"].to_list()
+        raise StoreError(
+            f"the key {key} is in {shards[0]} and in {shards[1]}: keys must differ over all tars "
+            "of a set. Take one tar away if it is a copy, or write them anew"
+        )
+    if pattern:
+        find = _finder(pattern)
+        ids = pl.Series("recording_id", [find(key) for key in samples["key"]], pl.String)
+    else:
+        ids = samples.select(pl.coalesce("recording_id", "key").alias("recording_id")).to_series()
+    lines = samples.with_columns(ids, pl.int_range(pl.len()).alias("place"))
+    lines = lines.sort(pl.col("place").min().over("recording_id"), "slice_no", "place")
+    lines = lines.with_columns(
+        pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
+        pl.int_range(pl.len(), dtype=pl.Int32).over("recording_id").alias("slice_no"),
+    )
+    recordings = _group(lines).drop("span", "first_slice_no")
+    return Collected(
+        recordings=recordings.with_columns(
+            pl.coalesce("filename", "recording_id").alias("filename")
+        ),
+        lines=lines,
+    )
+
+
+def check_labels(found: Collected) -> None:
+    """Raises ConfigError where the samples of a recording have different labels."""
+    several = (
+        found.lines.group_by("recording_id", maintain_order=True)
+        .agg(pl.col("primary_label").unique(maintain_order=True).alias("labels"))
+        .filter(pl.col("labels").list.len() > 1)
+    )
+    if len(several):
+        name, labels = several.row(0)
+        raise ConfigError(
+            f"the recording {name} has several labels ({', '.join(map(str, labels[:5]))}): give "
+            "another index_shards.recording_pattern, or labels in index_shards.recordings"
+        )
+
+
+def with_labels(found: Collected, path: Path) -> Collected:
+    """The recordings with the columns of a csv or Parquet file; those it lacks are left out.
+
+    A file with `first_row` (a recordings.parquet of ours) also says which slices are meant. Raises
+    ConfigError on a file that is no table of recordings, or of none of these.
+    """
+    table = _read_recordings(path)
+    keys = ["recording_id"]
+    if "first_row" in table.columns:
+        table = table.filter(pl.col("num_slices") > 0)
+        keys = ["recording_id", "first_row", "num_slices"]
+    place = found.recordings.select("recording_id", "first_row", "num_slices")
+    extra = [name for name in ABOUT_RECORDING if name not in table.columns]
+    kept = place.join(found.recordings.select("recording_id", *extra), on="recording_id").join(
+        table, on=keys, how="inner", maintain_order="left"
+    )
+    if kept.is_empty():
+        raise ConfigError(
+            f"index_shards.recordings={path} names none of the {len(place):,} recordings in the "
+            f"tars: {place['recording_id'][0]!r} is one there, {table['recording_id'][0]!r} here"
+        )
+    first = [name for name in table.columns if name in kept.columns]
+    kept = kept.select(*_in_order(first, kept.columns))
+    notes = list(found.notes)
+    if len(kept) < len(place):
+        notes.append(f"{len(place) - len(kept):,} recordings are not in {path}: left out")
+    if len(kept) < len(table):
+        notes.append(f"{len(table) - len(kept):,} recordings of {path} are in no tar")
+    lines = found.lines.join(kept, on="recording_id", how="semi", maintain_order="left")
+    return replace(found, recordings=kept.sort("first_row"), lines=lines, notes=notes)
+
+
+def _group(lines: pl.DataFrame) -> pl.DataFrame:
+    """One line per recording, from lines sorted by row."""
+    about = [name for name in ABOUT_RECORDING if name != "recording_id"]
+    return (
+        lines.group_by("recording_id", maintain_order=True)
+        .agg(
+            *(pl.col(name).first() for name in about),
+            pl.col("row").first().alias("first_row"),
+            pl.len().cast(pl.Int32).alias("num_slices"),
+            (pl.col("row").last() - pl.col("row").first() + 1).alias("span"),
+            pl.col("slice_no").first().alias("first_slice_no"),
+        )
+        .sort("first_row")
+    )
+
+
+def _finder(pattern: str) -> Callable[[str], str]:
+    compiled = re.compile(pattern)
+
+    def find(key: str) -> str:
+        match = compiled.search(key)
+        name = match and (match[1] if compiled.groups else match[0])
+        if not name:
+            raise ConfigError(
+                f"index_shards.recording_pattern={pattern!r} finds nothing in the key {key!r}"
+            )
+        return name
+
+    return find
+
+
+def _read_recordings(path: Path) -> pl.DataFrame:
+    """A table with recording_id, primary_label, secondary_labels and filename."""
+    try:
+        if path.suffix == ".parquet":
+            table = pl.read_parquet(path)
+        else:
+            names = pl.read_csv(path, n_rows=0).columns
+            text = {name: pl.String for name in (*LABEL_COLUMNS, "recording_id") if name in names}
+            table = pl.read_csv(path, schema_overrides=text, infer_schema_length=None)
+            others = [name for name in OUR_COLUMNS if name in names and name != "recording_id"]
+            table = table.rename({name: f"csv_{name}" for name in others})
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"index_shards.recordings={path} cannot be read: {reason}") from error
+    known = {"recording_id", "filename"} & set(table.columns)
+    if not known or "primary_label" not in table.columns:
+        raise ConfigError(
+            f"index_shards.recordings={path} has the columns {', '.join(table.columns)}; it needs "
+            "primary_label, and recording_id or filename"
+        )
+    if "recording_id" not in known:
+        ids = [without_ending(name or "") for name in table["filename"]]
+        table = table.with_columns(pl.Series("recording_id", ids, pl.String))
+    if "secondary_labels" not in table.columns:
+        table = table.with_columns(pl.lit([], pl.List(pl.String)).alias("secondary_labels"))
+    elif table.schema["secondary_labels"] == pl.String:
+        second = [parse_labels(text) for text in table["secondary_labels"]]
+        table = table.with_columns(pl.Series("secondary_labels", second, pl.List(pl.String)))
+    if table["recording_id"].is_duplicated().any():
+        name = table.filter(pl.col("recording_id").is_duplicated())["recording_id"][0]
+        raise ConfigError(f"index_shards.recordings={path} names {name} twice")
+    return table
+
+
+def _in_order(first: list[str], names: list[str]) -> list[str]:
+    if "first_row" in first:
+        return [*first, *(name for name in names if name not in first)]
+    return [
+        *(name for name in (*ABOUT_RECORDING, "first_row", "num_slices") if name in names),
+        *(name for name in first if name not in ABOUT_RECORDING),
+    ]

@@ -1,0 +1,271 @@
+"""Makes the side index of a folder of tars from the tars alone.
+
+    report = index_shards("data/shards", Recipe(), IndexConfig())
+
+Our own tars: recipe, rows and labels stand in them; of a recording that lies in several, the last
+tar has the latest. Tars by other programs, such as `webdataset.ShardWriter`: every sample is a
+slice; those of one recording are put together, recordings in the order in which they first come,
+and rows are counted through. The tars are never touched. `shards.json` comes last, as the commit.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from datasets.shards.format import (
+    LABEL_HASH,
+    MANIFEST,
+    PAX_CHECK,
+    PAX_RECIPE,
+    PAX_STORE_ID,
+    PLACE_SCHEMA,
+    TARS,
+    ShardManifest,
+    head_check,
+)
+from datasets.shards.grouping import check_labels, collect_foreign, collect_own, with_labels
+from datasets.shards.scan import ScanJob, ScannedTar, scan_tar
+from datasets.shards.state import HELD_SCHEMA, commit
+from storage.build.workers import Work, available_cores, map_jobs
+from storage.errors import ConfigError, DamageError, StoreError
+from storage.objects.copy_mark import check_not_half_copied
+from storage.objects.lock import builder_lock
+from storage.objects.objects import Objects, open_objects
+from storage.options import check_at_least, option
+from storage.progress import Progress, silent
+from storage.recipe import FOREIGN, Recipe
+
+WORK = Work(run=scan_tar, module="datasets.shards.scan", option="index_shards.workers")
+_SLICE_COLUMNS = ("row", "recording_id", "slice_no", "start_s", "max_db", "crc32c")
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexConfig:
+    """How tars are read."""
+
+    member: str | None = option(None, "ending of the arrays, such as mel.npy; default: the only")
+    recording_pattern: str | None = option(
+        None, "regex on a sample's key: its first group, or the match, is the recording_id"
+    )
+    recordings: str | None = option(
+        None, "csv or Parquet file of the recordings and labels, instead of those in the tars"
+    )
+    workers: int | None = option(None, "processes; default: cores")
+
+    def __post_init__(self) -> None:
+        check_at_least(self, "index_shards", 1, "workers")
+        try:
+            re.compile(self.recording_pattern or "")
+        except re.error as error:
+            raise ConfigError(
+                f"index_shards.recording_pattern={self.recording_pattern!r} is no regex: {error}"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexReport:
+    """What the tars hold; `notes` are for a person."""
+
+    url: str
+    num_shards: int
+    num_recordings: int
+    num_slices: int
+    size_bytes: int
+    kind: str
+    notes: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """A few lines for a person."""
+        head = (
+            f"{self.url}: {self.num_slices:,} slices of {self.num_recordings:,} recordings in "
+            f"{self.num_shards:,} shards, {self.size_bytes / 1e6:,.1f} MB, {self.kind}"
+        )
+        return "\n".join([head, *self.notes])
+
+
+def index_shards(
+    url: str, recipe: Recipe, config: IndexConfig, progress: Progress = silent
+) -> IndexReport:
+    """Puts shards.parquet, recordings.parquet and shards.json beside the tars of a folder.
+
+    `recipe` is that of tars made elsewhere. Raises StoreError and DamageError, naming the file, on
+    tars that cannot be used, and ConfigError where they and the options do not fit.
+    """
+    objects = open_objects(url)
+    check_not_half_copied(objects)
+    names = _list_tars(objects)
+    with builder_lock(objects):
+        tars = _scan(objects, names, config.member, config.workers or available_cores(), progress)
+        is_own = _check_alike(objects, tars)
+        samples = _samples(tars)
+        if is_own:
+            recipe, store_id = _own_recipe(objects, tars[0])
+            _check_checksums(objects, samples)
+            found = collect_own(samples)
+        else:
+            recipe, store_id = _foreign_recipe(recipe, tars[0]), _foreign_id(tars)
+            found = collect_foreign(samples, config.recording_pattern)
+        if config.recordings:
+            found = with_labels(found, Path(config.recordings))
+        else:
+            check_labels(found)
+        manifest = ShardManifest(
+            store_id=store_id, recipe=recipe, files={tar.name: tar.entry for tar in tars}
+        )
+        index = found.lines.select(*PLACE_SCHEMA, *_SLICE_COLUMNS, LABEL_HASH)
+        commit(objects, manifest, index.sort("shard", "offset"), found.recordings)
+    return IndexReport(
+        url=url,
+        num_shards=len(tars),
+        num_recordings=len(found.recordings),
+        num_slices=len(index),
+        size_bytes=sum(tar.entry.size_bytes for tar in tars),
+        kind="written by melbank" if is_own else "made elsewhere",
+        notes=[*found.notes, *_notes(tars, len(samples) - len(index))],
+    )
+
+
+def scan_held(
+    objects: Objects, manifest: ShardManifest, workers: int, progress: Progress
+) -> pl.DataFrame:
+    """Where the slices of a committed set lie (`HELD_SCHEMA`), read from those tars that are there.
+
+    For a set whose side index is damaged.
+    """
+    names = [name for name in manifest.shards if objects.exists(name)]
+    if not names:
+        return pl.DataFrame(schema=HELD_SCHEMA)
+    samples = _samples(_scan(objects, names, None, workers, progress))
+    _check_checksums(objects, samples)
+    return samples.select(*HELD_SCHEMA).unique("row", keep="last", maintain_order=True)
+
+
+def _list_tars(objects: Objects) -> list[str]:
+    names = objects.entries()
+    for name in names:
+        if name.lower().endswith(_COMPRESSED):
+            raise StoreError(
+                f"{objects.describe(name)} is compressed, so that no slice can be read on its own: "
+                "decompress it, or take it away"
+            )
+    tars = [name for name in names if name.endswith(".tar")]
+    if not tars:
+        raise ConfigError(f"shards={objects.url} holds no .tar files: give the folder of the tars")
+    return tars
+
+
+def _scan(
+    objects: Objects, names: list[str], member: str | None, workers: int, progress: Progress
+) -> list[ScannedTar]:
+    jobs = {
+        name: partial(ScanJob, url=objects.url, name=name, member=member and member.lower())
+        for name in names
+    }
+    total = sum(objects.sizes(names).values())
+    with progress("reading tars", total, "B") as step:
+        found = dict(map_jobs(WORK, jobs, workers, step))
+    return [found[name] for name in names]
+
+
+def _check_alike(objects: Objects, tars: list[ScannedTar]) -> bool:
+    """Whether the tars are our own; raises StoreError where they are not of one kind."""
+    first = tars[0]
+    kinds = ("head", "member", "shape", "dtype")
+    for tar in tars:
+        for kind in kinds:
+            if getattr(tar, kind) != getattr(first, kind):
+                raise StoreError(
+                    f"{objects.describe(tar.name)} differs from {first.name}: {_kind(tar)} there, "
+                    f"{_kind(first)} here. All tars of a set are alike: take away what is foreign"
+                )
+    return PAX_RECIPE in first.head
+
+
+def _kind(tar: ScannedTar) -> str:
+    maker = f"store {tar.head.get(PAX_STORE_ID)}" if PAX_RECIPE in tar.head else "made elsewhere"
+    return f"{maker}, {tar.member} {tar.dtype} {list(tar.shape)}"
+
+
+def _samples(tars: list[ScannedTar]) -> pl.DataFrame:
+    return pl.concat(tar.samples.select(pl.lit(tar.name).alias("shard"), pl.all()) for tar in tars)
+
+
+def _own_recipe(objects: Objects, tar: ScannedTar) -> tuple[Recipe, str]:
+    """Recipe and store_id as they stand in a tar; DamageError where its slices are others."""
+    try:
+        recipe = Recipe.from_dict(json.loads(tar.head[PAX_RECIPE]))
+        store_id = tar.head[PAX_STORE_ID]
+        if head_check(tar.head[PAX_RECIPE], store_id) != tar.head[PAX_CHECK]:
+            raise ValueError("its checksum differs")
+    except (ValueError, KeyError, TypeError) as error:
+        where = objects.describe(tar.name)
+        raise DamageError(f"{where}: its head is damaged ({error!r})") from error
+    if (tar.shape, tar.dtype) != (recipe.slice_shape, recipe.encoding):
+        raise DamageError(
+            f"{objects.describe(tar.name)} has slices {tar.dtype} {list(tar.shape)} where its "
+            f"recipe says {recipe.encoding} {list(recipe.slice_shape)}: write the shards anew"
+        )
+    return recipe, store_id
+
+
+def _check_checksums(objects: Objects, samples: pl.DataFrame) -> None:
+    """Raises DamageError where cells are not those that our writer noted beside them."""
+    bad = samples.filter(pl.col("crc32c").ne_missing(pl.col("said_crc32c")))
+    if len(bad):
+        shard, key, row = bad.select("shard", "key", "row").row(0)
+        raise DamageError(
+            f"{objects.describe(shard)}: {len(bad):,} slices of the set differ from their "
+            f"checksums, the first is {key}, row {row}. Delete that tar and run "
+            f"tools.write_shards, which writes it again; without {MANIFEST}, give write_shards a "
+            "new folder"
+        )
+
+
+def _foreign_recipe(recipe: Recipe, tar: ScannedTar) -> Recipe:
+    """The recipe as given, with the mel bands of the slices; ConfigError on other frames."""
+    shape = tuple(size for size in tar.shape if size > 1) if len(tar.shape) > 2 else tar.shape
+    if len(shape) != 2:
+        raise ConfigError(
+            f"the slices have the shape {list(tar.shape)}; they must be [mel bands, frames]"
+        )
+    values = {**recipe.to_dict(), "origin": FOREIGN, "n_mels": shape[0], "encoding": tar.dtype}
+    foreign = Recipe(**values)
+    if foreign.slice_shape != shape:
+        raise ConfigError(
+            f"the slices have {shape[1]} frames; recipe.slice_s={recipe.slice_s:g}, "
+            f"sample_rate_hz={recipe.sample_rate_hz} and hop={recipe.hop} give "
+            f"{foreign.num_frames}: give the numbers that they were made with, such as "
+            f"recipe.slice_s={(shape[1] - 1) * recipe.hop / recipe.sample_rate_hz:g}"
+        )
+    return foreign
+
+
+def _foreign_id(tars: list[ScannedTar]) -> str:
+    """What stands for a store's id: it changes with any byte of the tars."""
+    text = "".join(tar.entry.sha256 for tar in tars)
+    return TARS + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _notes(tars: list[ScannedTar], num_dead: int) -> list[str]:
+    notes = []
+    if num_dead:
+        notes.append(f"{num_dead:,} slices in the tars are left out: replaced, or not wanted")
+    passed_over: dict[str, int] = {}
+    for tar in tars:
+        for ending, count in tar.passed_over.items():
+            passed_over[ending] = passed_over.get(ending, 0) + count
+    if passed_over:
+        words = ", ".join(f"{count:,} {ending}" for ending, count in sorted(passed_over.items()))
+        notes.append(f"other members, passed over: {words}")
+    low, high = min(tar.range[0] for tar in tars), max(tar.range[1] for tar in tars)
+    if low < 0 or 1 < high < float("inf"):
+        notes.append(
+            f"values go from {low:g} to {high:g}; augmentation expects [0, 1], as (dB + 80) / 80"
+        )
+    return notes

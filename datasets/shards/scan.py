@@ -1,0 +1,315 @@
+"""One tar, read once from its beginning to its end: what it holds, where, and whether it is whole.
+
+Nothing in a tar is trusted: no pickle is loaded, no member is written anywhere, and whatever a
+reader of byte ranges would get wrong is refused by name. Samples are found as webdataset finds
+them: members side by side whose names are equal up to the first dot of the last component.
+"""
+
+import hashlib
+import io
+import math
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import IO, Any
+
+import numpy as np
+import polars as pl
+from numpy.lib import format as npy
+
+from datasets.shards.format import (
+    LABEL_HASH,
+    MEMBERS,
+    PAX_RECIPE,
+    FileEntry,
+    label_hash,
+    sample_key,
+)
+from datasets.shards.members import ABOUT_SCHEMA, read_about
+from storage.build.workers import OnSlices
+from storage.errors import DamageError, StoreError
+from storage.objects.objects import open_objects
+from storage.read.extents import crc32c
+
+DTYPES = {"|u1": "uint8", "<f2": "float16", "<f4": "float32"}
+SAMPLE_SCHEMA: dict[str, Any] = {
+    "key": pl.String,
+    "offset": pl.Int64,
+    "length": pl.Int64,
+    "crc32c": pl.UInt32,
+    **ABOUT_SCHEMA,
+    LABEL_HASH: pl.UInt64,
+}
+_BUFFER_BYTES = 1 << 20
+_END_BYTES = 1024  # two blocks of zeros end a tar
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+_NAME = re.compile(r"^((?:.*/)?[^./]+)\.([^/]+)$", re.DOTALL)  # key, ending
+_META = re.compile(r"__[^/]*__(/|$)")  # members that webdataset passes over
+_NPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanJob:
+    """A tar to look at; `member`: the ending of the .npy members, None where there is but one."""
+
+    url: str
+    name: str
+    member: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScannedTar:
+    """What a tar holds: `samples` has `SAMPLE_SCHEMA`, in the order of the tar.
+
+    `head`: the global pax header. `range`: least and greatest value of float cells. `passed_over`:
+    how many members of other endings there are.
+    """
+
+    name: str
+    entry: FileEntry
+    head: dict[str, str]
+    member: str
+    shape: tuple[int, ...]
+    dtype: str
+    range: tuple[float, float]
+    samples: pl.DataFrame
+    passed_over: dict[str, int]
+
+
+def scan_tar(job: ScanJob, on_bytes: OnSlices) -> ScannedTar:
+    """Reads a tar; raises DamageError or StoreError, naming file and member, on a bad one."""
+    objects = open_objects(job.url)
+    where = objects.describe(job.name)
+    if not objects.exists(job.name):
+        raise StoreError(f"{where} is no file: take it away, or put the tar in its place")
+    try:
+        with objects.as_file(job.name) as path, path.open("rb", buffering=0) as file:
+            _check_plain(where, file.read(8))
+            file.seek(0)
+            return _scan(where, _Sequential(file, on_bytes), job)
+    except tarfile.TarError as error:
+        raise DamageError(
+            f"{where} is truncated, empty or no tar ({error}): get it again, or take it away"
+        ) from error
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{where} cannot be read ({error.strerror}): check its rights") from error
+
+
+class _Sequential:
+    """A file that is read once, hashed on the way; knows where its last byte other than 0 is."""
+
+    def __init__(self, file: IO[bytes], on_bytes: OnSlices) -> None:
+        self._file = file
+        self._on_bytes = on_bytes
+        self._hasher = hashlib.sha256()
+        self.size_bytes = 0
+        self.filled_bytes = 0
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._hasher.update(data)
+        filled = len(data) if data[-1:] != b"\0" else len(data.rstrip(b"\0"))
+        if filled:
+            self.filled_bytes = self.size_bytes + filled
+        self.size_bytes += len(data)
+        self._on_bytes(len(data))
+        return data
+
+    def entry(self, num_slices: int) -> FileEntry:
+        """The file as a whole, once it has been read to its end."""
+        while self.read(_BUFFER_BYTES):
+            pass
+        digest = self._hasher.hexdigest()
+        return FileEntry(size_bytes=self.size_bytes, sha256=digest, num_slices=num_slices)
+
+
+def _scan(where: str, stream: _Sequential, job: ScanJob) -> ScannedTar:
+    samples = _Samples(where=where, member=job.member)
+    with tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER_BYTES) as tar:  # type: ignore[call-overload]  # read is all that it calls
+        samples.own = PAX_RECIPE in tar.pax_headers
+        head = dict(tar.pax_headers)
+        for info in _members(tar, where):
+            samples.add(tar, info)
+        end = tar.offset
+    samples.finish()
+    entry = stream.entry(len(samples.lines))
+    if stream.filled_bytes > end or stream.size_bytes < end + _END_BYTES:
+        raise DamageError(
+            f"{where} is no whole tar: at byte {end:,} of {stream.size_bytes:,} there should be "
+            "its end or another member. It is truncated or damaged, or there is something behind "
+            "its end: get it again"
+        )
+    if not samples.lines:
+        raise StoreError(f"{where} holds no samples: take it away, or get it again")
+    return ScannedTar(
+        name=job.name,
+        entry=entry,
+        head=head,
+        member=samples.member or "",
+        shape=samples.shape,
+        dtype=samples.dtype,
+        range=samples.range,
+        samples=pl.DataFrame(samples.lines, schema=SAMPLE_SCHEMA, orient="row"),
+        passed_over=dict(samples.passed_over),
+    )
+
+
+def _members(tar: tarfile.TarFile, where: str) -> Iterator[tarfile.TarInfo]:
+    """The regular members; raises StoreError on what could lead out of the tar."""
+    while (info := tar.next()) is not None:
+        tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
+        place = PurePosixPath(info.name)
+        if place.is_absolute() or ".." in place.parts:
+            raise StoreError(f"{where}: the member {info.name} leads out of the tar: write it anew")
+        if info.isdir() or _META.match(info.name):
+            continue
+        if not info.isreg() or info.issparse():
+            raise StoreError(
+                f"{where}: the member {info.name} is a link, a device or sparse, not a plain file: "
+                "write the tar anew with the files themselves"
+            )
+        yield info
+
+
+@dataclass(slots=True, kw_only=True)
+class _Samples:
+    """The samples of one tar, as they come."""
+
+    where: str
+    member: str | None
+    own: bool = False
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+    range: tuple[float, float] = (math.inf, -math.inf)
+    lines: list[tuple[Any, ...]] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    _header: bytes = b""
+    _key: str | None = None
+    _keys: set[str] = field(default_factory=set)
+    _arrays: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    _texts: dict[str, bytes] = field(default_factory=dict)
+    _endings: set[str] = field(default_factory=set)
+
+    def add(self, tar: tarfile.TarFile, info: tarfile.TarInfo) -> None:
+        """One member; the sample before it is done where it belongs to another."""
+        name = _NAME.match(info.name)
+        if name is None:
+            self._pass_over(info.name, "without an ending")
+            return
+        key, ending = name[1], name[2].lower()
+        if key != self._key:
+            self.finish()
+            if key in self._keys:
+                raise StoreError(
+                    f"{self.where}: the key {key} comes twice, at the second time with the member "
+                    f"{info.name}: keys must differ, and the members of one lie side by side"
+                )
+            self._key = key
+            self._keys.add(key)
+        if ending in self._endings:
+            raise StoreError(f"{self.where}: there are two members {info.name}: keys must differ")
+        self._endings.add(ending)
+        is_array = ending == self.member if self.member else ending.split(".")[-1] == "npy"
+        if is_array:
+            self._arrays[ending] = self._read_array(tar, info)
+        elif ending in ("json", "cls", "txt") and not (self.own and ending != "json"):
+            self._texts[ending] = _read(tar, info)
+        else:
+            self._pass_over(info.name, f".{ending}")
+
+    def finish(self) -> None:
+        """The sample that was under way."""
+        if self._key is None:
+            return
+        where = f"{self.where}, sample {self._key}"
+        if self.member is None and len(self._arrays) > 1:
+            names = ", ".join(sorted(self._arrays))
+            raise StoreError(f"{where} has several arrays: say which by member= one of {names}")
+        if not self._arrays or (self.own and self._endings != set(MEMBERS)):
+            wanted = " and ".join(MEMBERS) if self.own else self.member or "npy"
+            raise StoreError(
+                f"{where} has the members {', '.join(sorted(self._endings))}, not {wanted}: it is "
+                "damaged, or of another kind than the others"
+            )
+        self.member, array = next(iter(self._arrays.items()))
+        about = read_about(self._texts, where, own=self.own)
+        if self.own and self._key != sample_key(
+            about["recording_id"] or "", about["slice_no"] or 0
+        ):
+            raise DamageError(f"{where}: its .json member is that of another slice")
+        hashed = label_hash(about)
+        self.lines.append((self._key, *array, *about.values(), hashed))
+        self._key = None
+        self._arrays, self._texts, self._endings = {}, {}, set()
+
+    def _pass_over(self, name: str, ending: str) -> None:
+        if self.own:
+            raise StoreError(f"{self.where}: {name} is no member of a melbank shard: damaged?")
+        self.passed_over[ending] += 1
+
+    def _read_array(self, tar: tarfile.TarFile, info: tarfile.TarInfo) -> tuple[int, int, int]:
+        """Offset, length and crc32c of the cells in a .npy member."""
+        where = f"{self.where}: {info.name}"
+        data = _read(tar, info)
+        if not self._header or not data.startswith(self._header):
+            self._read_header(data, where)
+        start = len(self._header)
+        cells = data[start:]
+        expected = math.prod(self.shape) * np.dtype(self.dtype).itemsize
+        if len(cells) != expected:
+            raise DamageError(
+                f"{where} has {len(cells):,} bytes of cells, its header promises {expected:,}: it "
+                "is truncated or damaged"
+            )
+        if self.dtype != "uint8":
+            values = np.frombuffer(cells, self.dtype)
+            low, high = float(values.min()), float(values.max())
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise StoreError(f"{where} has values that are NaN or infinite: write it anew")
+            self.range = min(low, self.range[0]), max(high, self.range[1])
+        return info.offset_data + start, len(cells), crc32c(cells)
+
+    def _read_header(self, data: bytes, where: str) -> None:
+        """Takes the kind of the first array; raises StoreError where another one has another."""
+        file = io.BytesIO(data)
+        try:
+            version = npy.read_magic(file)
+            if version not in _NPY_HEADERS:
+                raise ValueError(f".npy version {version}")
+            shape, fortran, dtype = _NPY_HEADERS[version](file)
+        except (ValueError, EOFError) as error:
+            raise DamageError(f"{where} is no .npy array, or a damaged one ({error})") from error
+        if dtype.hasobject:
+            raise StoreError(f"{where} holds pickled Python objects, which are never loaded")
+        if dtype.str not in DTYPES:
+            names = ", ".join(DTYPES.values())
+            raise StoreError(f"{where} holds {dtype.str} ({dtype}), which is none of {names}")
+        if len(shape) < 2 or not math.prod(shape):
+            raise StoreError(f"{where} has the shape {list(shape)}; a slice is [mel bands, frames]")
+        if fortran:
+            raise StoreError(f"{where} is in Fortran order: write np.ascontiguousarray of it")
+        if self._header and (shape, DTYPES[dtype.str]) != (self.shape, self.dtype):
+            raise StoreError(
+                f"{where} is {DTYPES[dtype.str]} {list(shape)} where those before it are "
+                f"{self.dtype} {list(self.shape)}: all slices of a set are alike"
+            )
+        self.shape, self.dtype, self._header = shape, DTYPES[dtype.str], data[: file.tell()]
+
+
+def _read(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(info)
+    return b"" if file is None else file.read()
+
+
+def _check_plain(where: str, head: bytes) -> None:
+    for magic, name in _COMPRESSED.items():
+        if head.startswith(magic):
+            raise StoreError(
+                f"{where} is compressed ({name}), so that no slice can be read on its own: "
+                "decompress it, and index the plain tar"
+            )

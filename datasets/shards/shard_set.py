@@ -1,0 +1,126 @@
+"""A set of tar shards, opened: the same questions as to a store, answered from the side index.
+
+shards = open_shards("data/shards")
+shards.extents(rows)  # each slice's place in its tar, behind the .npy header
+"""
+
+import io
+
+import numpy as np
+import polars as pl
+
+from datasets.shards.format import (
+    INDEX,
+    LABEL_HASH,
+    PLACE_SCHEMA,
+    RECORDINGS,
+    FileEntry,
+    ShardManifest,
+)
+from storage.errors import DamageError, RemoteError, StoreError
+from storage.objects.client import is_remote
+from storage.objects.objects import Objects, digest, open_objects
+from storage.read.cache_policy import ShardUse
+from storage.read.extents import RAW, Extents, find_rows
+from storage.recipe import Recipe
+
+_WAY_OUT = "run tools.write_shards again, or tools.index_shards if the tars are not of melbank"
+
+
+class ShardSet:
+    """An open shard set; a `SliceSource`. Immutable, safe to use from threads."""
+
+    def __init__(self, url: str) -> None:
+        objects = open_objects(url)
+        manifest = ShardManifest.read(objects)
+        sizes = objects.sizes(manifest.shards)
+        for name, entry in manifest.shards.items():
+            if sizes.get(name) != entry.size_bytes:
+                check_file(objects, name, entry)
+        self.url = url
+        self.recipe: Recipe = manifest.recipe
+        self.store_id: str = manifest.store_id
+        self._recordings = _read_table(objects, RECORDINGS, manifest.files[RECORDINGS])
+        index = _read_table(objects, INDEX, manifest.files[INDEX]).sort("row")
+        if (index["length"] != self.recipe.slice_bytes).any():
+            raise StoreError(
+                f"{objects.describe(INDEX)} has slices that are not {self.recipe.slice_bytes} "
+                f"bytes long, as the recipe in shards.json has it: {_WAY_OUT}"
+            )
+        names = list(manifest.shards)
+        self._size_bytes = np.array([entry.size_bytes for entry in manifest.shards.values()])
+        self._objects = tuple(objects.describe(name) for name in names)
+        numbers = {name: number for number, name in enumerate(names)}
+        self._object_no = index["shard"].replace_strict(numbers, return_dtype=pl.Int32).to_numpy()
+        self._offset = index["offset"].to_numpy()
+        self._index = index.drop(*PLACE_SCHEMA, LABEL_HASH)
+        self._rows = self._index["row"].to_numpy()
+        self._crc32c = self._index["crc32c"].to_numpy()
+        if (np.diff(self._rows) < 1).any() or self._recordings["num_slices"].sum() != len(index):
+            raise DamageError(f"{objects.describe(INDEX)} has rows twice, or too few: {_WAY_OUT}")
+
+    def recordings(self) -> pl.DataFrame:
+        """One line per recording, sorted by `first_row`, as the store had it."""
+        return self._recordings
+
+    def slice_index(self) -> pl.DataFrame:
+        """One line per slice, sorted by row, as the store had it."""
+        return self._index
+
+    def extents(self, rows: np.ndarray) -> Extents:
+        """Where the slices of int64 rows [n] lie, in that order; StoreError on an unknown row."""
+        places = find_rows(self._rows, rows, self.url)
+        return Extents(
+            objects=self._objects,
+            object_no=self._object_no[places],
+            offset=self._offset[places],
+            length=np.full(len(rows), self.recipe.slice_bytes, np.int64),
+            crc32c=self._crc32c[places],
+            codecs=(RAW,) * len(self._objects),
+            remote=is_remote(self.url),
+        )
+
+    def shard_use(self, rows: np.ndarray) -> ShardUse:
+        """Bytes of the slices of int64 rows [n], and of the tars in an object store."""
+        if not is_remote(self.url):
+            return ShardUse()
+        used = np.unique(self._object_no[find_rows(self._rows, rows, self.url)])
+        return ShardUse(
+            needed_bytes=len(rows) * self.recipe.slice_bytes,
+            shard_bytes=int(self._size_bytes[used].sum()),
+        )
+
+
+def open_shards(url: str) -> ShardSet:
+    """Opens a shard set.
+
+    Raises StoreError where there is none, and DamageError, naming the file, where one is missing,
+    or not as long as it was written.
+    """
+    return ShardSet(url)
+
+
+def check_file(objects: Objects, name: str, entry: FileEntry) -> None:
+    """Raises DamageError, naming the file, unless it can be read and has its size."""
+    try:
+        size = objects.size(name)
+    except RemoteError:
+        raise
+    except StoreError as error:
+        raise DamageError(f"{error}; then {_WAY_OUT}") from error
+    if size != entry.size_bytes:
+        raise DamageError(
+            f"{objects.describe(name)} has {size:,} bytes where shards.json has "
+            f"{entry.size_bytes:,}: it is stale or truncated; {_WAY_OUT}"
+        )
+
+
+def _read_table(objects: Objects, name: str, entry: FileEntry) -> pl.DataFrame:
+    check_file(objects, name, entry)
+    data = objects.get(name)
+    if digest(data) != entry.sha256:
+        raise DamageError(
+            f"{objects.describe(name)} differs from its checksum in shards.json: it is stale or "
+            f"damaged; {_WAY_OUT}"
+        )
+    return pl.read_parquet(io.BytesIO(data))

@@ -1,0 +1,183 @@
+"""Holds a shard set against its own checksums, and against the store that it was written from."""
+
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from datasets.shards.format import INDEX, RECORDINGS, TARS, ShardManifest
+from datasets.shards.shard_set import check_file
+from datasets.shards.state import HELD_SCHEMA, PLAN
+from storage.build.workers import available_cores
+from storage.errors import DamageError, StoreError
+from storage.objects.objects import Objects, digest_file, open_objects
+from storage.progress import Progress, silent
+from storage.read.extents import RAW, ExtentReader, Extents
+from storage.store import open_store
+
+BATCH = 256
+_WRITE_AGAIN = "delete it and run tools.write_shards, which writes it again"
+_GET_AGAIN = "get it again; if it is right as it is, run tools.index_shards"
+
+
+@dataclass(slots=True, kw_only=True)
+class ShardVerifyReport:
+    """What was looked at, and what was found."""
+
+    url: str
+    num_shards: int = 0
+    num_slices: int = 0
+    damage: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """Counts, then each finding on a line."""
+        head = (
+            f"{self.url}: {self.num_slices:,} slices in {self.num_shards:,} shards checked: "
+            f"{len(self.damage):,} damaged, {len(self.notes):,} notes"
+        )
+        lines = [f"  DAMAGE {text}" for text in self.damage]
+        return "\n".join([head, *lines, *(f"  note {text}" for text in self.notes)])
+
+
+def verify_shards(
+    url: str, store_url: str | None, progress: Progress = silent
+) -> ShardVerifyReport:
+    """Checks every file and every slice of a shard set; raises StoreError where there is none.
+
+    Without a store, as for tars made elsewhere, the set is held against itself alone.
+    """
+    report = ShardVerifyReport(url=url)
+    objects = open_objects(url)
+    manifest = ShardManifest.read(objects)
+    report.num_shards = len(manifest.shards)
+    for name in (INDEX, RECORDINGS):
+        report.damage += _file_problems(objects, name, manifest)
+    index = pl.DataFrame(schema=HELD_SCHEMA)
+    if not report.damage:
+        index = pl.read_parquet(io.BytesIO(objects.get(INDEX)))
+        report.damage += _index_problems(objects, manifest, index)
+        report.num_slices = len(index)
+    groups = index.partition_by("shard", as_dict=True)
+    with (
+        progress("checking shards", report.num_shards, "shard") as step,
+        ThreadPoolExecutor(available_cores()) as threads,  # hashing leaves Python's lock
+    ):
+        work = [
+            (objects, name, manifest, groups.get((name,), index[:0])) for name in manifest.shards
+        ]
+        for problems in threads.map(lambda job: _shard_problems(*job), work):
+            report.damage += problems
+            step(1)
+    report.notes += _notes(objects, manifest, index)
+    if store_url is not None and len(index):
+        _compare(store_url, manifest, index, report)
+    return report
+
+
+def _file_problems(
+    objects: Objects, name: str, manifest: ShardManifest, copy: Path | None = None
+) -> list[str]:
+    """What is wrong with a file as a whole; `copy` is a local one of it, if there is."""
+    where, entry = objects.describe(name), manifest.files[name]
+    try:
+        check_file(objects, name, entry)
+        if (digest_file(copy) if copy else objects.digest(name)) == entry.sha256:
+            return []
+    except DamageError as error:
+        return [str(error)]
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        return [f"{where} cannot be read ({error.strerror})"]
+    way_out = _GET_AGAIN if manifest.store_id.startswith(TARS) else _WRITE_AGAIN
+    return [f"{where} differs from its checksum (sha256): {way_out}"]
+
+
+def _index_problems(
+    objects: Objects, manifest: ShardManifest, index: pl.DataFrame
+) -> Iterator[str]:
+    """What is wrong with a side index whose bytes are as they were written."""
+    path = objects.describe(INDEX)
+    if index["row"].is_duplicated().any():
+        yield f"{path} has rows twice: run tools.index_shards"
+    if (index["length"] != manifest.recipe.slice_bytes).any():
+        yield f"{path} has slices of another length than the recipe's: run tools.index_shards"
+    strange = sorted(set(index["shard"].unique()) - manifest.shards.keys())
+    if strange:
+        yield f"{path} names {strange[0]}, which shards.json does not: run tools.index_shards"
+
+
+def _shard_problems(
+    objects: Objects, name: str, manifest: ShardManifest, lines: pl.DataFrame
+) -> list[str]:
+    """The tar as a file, then each of its slices against the checksum in the side index."""
+    if not objects.exists(name):
+        return _file_problems(objects, name, manifest)
+    with objects.as_file(name) as path:
+        problems = _file_problems(objects, name, manifest, path)
+        bad = _bad_slices(path, manifest.recipe.slice_bytes, lines)
+    if bad:
+        row, reason = bad[0]
+        problems.append(
+            f"{objects.describe(name)}: {len(bad):,} of its slices are bad, row {row} first: "
+            f"{reason}"
+        )
+    return problems
+
+
+def _bad_slices(path: Path, slice_bytes: int, lines: pl.DataFrame) -> list[tuple[int, str]]:
+    """The slices of a tar that differ from their checksums: row and reason."""
+    lines = lines.filter(pl.col("length") == slice_bytes)
+    cells = np.empty((BATCH, slice_bytes), np.uint8)
+    bad: list[tuple[int, str]] = []
+    with ExtentReader() as reader:
+        for part in lines.iter_slices(BATCH):
+            extents = Extents(
+                objects=(str(path),),
+                object_no=np.zeros(len(part), np.int32),
+                offset=part["offset"].to_numpy(),
+                length=part["length"].to_numpy(),
+                crc32c=part["crc32c"].to_numpy(),
+                codecs=(RAW,),
+            )
+            found = reader.try_read(extents, cells[: len(part)])
+            bad += [(part["row"][one.position], one.reason) for one in found]
+    return bad
+
+
+def _notes(objects: Objects, manifest: ShardManifest, index: pl.DataFrame) -> Iterator[str]:
+    """What is left over, and harmless to us, though not to readers of all the tars."""
+    for name in objects.entries():
+        if name.endswith(".tar") and name not in manifest.shards:
+            yield f"{objects.describe(name)} is no shard of this set"
+    if objects.exists(PLAN):
+        yield "a run of tools.write_shards was interrupted: run it again and it goes on"
+    num_dead = sum(entry.num_slices for entry in manifest.shards.values()) - len(index)
+    if num_dead > 0 and len(index):
+        yield f"{num_dead:,} slices lie in the tars though no index names them"
+
+
+def _compare(
+    store_url: str, manifest: ShardManifest, index: pl.DataFrame, report: ShardVerifyReport
+) -> None:
+    """The set against its store, slice by slice."""
+    with open_store(store_url) as store:
+        if store.store_id != manifest.store_id:
+            report.notes.append(f"not held against {store_url}: they come from elsewhere")
+            return
+        there = store.slice_index().select("row", "crc32c")
+    both = index.select("row", "crc32c").join(there, on="row", how="left", suffix="_store")
+    differ = both.filter(pl.col("crc32c") != pl.col("crc32c_store"))
+    gone = int(both["crc32c_store"].null_count())
+    if len(differ):
+        report.damage.append(f"{len(differ)} slices differ from the store's: write them again")
+    if gone or len(both) < len(there):
+        report.notes.append(
+            f"{gone:,} of its slices have left the store, which has {len(there):,}: write it "
+            "again to bring it up to date"
+        )

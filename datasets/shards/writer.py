@@ -1,0 +1,320 @@
+"""Writes a source of slices as plain tar shards, or brings a set up to date. Safe to kill.
+
+    report = write_shards(open_store("data/store"), "data/shards", ShardConfig())
+
+What a run does with each recording of the source: held unchanged, its shard stays untouched; new
+or changed, it goes into a new shard; gone, its lines leave the side index (its bytes stay in the
+tar); relabelled, `recordings.parquet` is put anew. A shard that is missing or has another size is
+written again under its name.
+
+The order: the plan (`unfinished/plan.json`); then each tar and behind it its note, by worker
+processes; then the next manifest in `unfinished/`, the tables and, as the commit, `shards.json`;
+then `unfinished/` goes. Each file appears whole, and is on the disk before the next step. Killed
+before the tables, a run leaves the set as it was, with tars that no index names; killed among
+them, a set that is refused as stale. Running it again finishes the work, with the bytes of a run
+that was never killed, for any number of workers. Where recordings have changed meanwhile, the
+tars that are noted are kept.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import polars as pl
+
+from datasets.shards.encode import ShardJob, WrittenShard, write_shard
+from datasets.shards.format import (
+    INDEX,
+    LABEL_HASH,
+    MANIFEST,
+    PLACE_SCHEMA,
+    RECORDINGS,
+    TARS,
+    ShardManifest,
+    label_hashes,
+)
+from datasets.shards.plan import Wanted, WritePlan, plan_writing
+from datasets.shards.reindex import scan_held
+from datasets.shards.state import (
+    HELD_SCHEMA,
+    Held,
+    check_target,
+    clear_notes,
+    commit,
+    forget_notes,
+    identity_of,
+    is_whole,
+    put_plan,
+    read_held_ids,
+    read_held_lines,
+    read_manifest,
+    read_notes,
+    read_plan,
+)
+from datasets.slice_source import SliceSource, select_recordings
+from storage.build.workers import Work, available_cores, map_jobs
+from storage.errors import ConfigError, StoreError
+from storage.objects.lock import builder_lock
+from storage.objects.objects import Objects, open_objects
+from storage.options import check_at_least, option
+from storage.progress import Progress, silent
+
+WORK = Work(run=write_shard, module="datasets.shards.encode", option="write_shards.workers")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardConfig:
+    """How slices are put into shards."""
+
+    shard_size_bytes: int = option(128_000_000, "size of a shard, about, bytes")
+    where: str | None = option(None, "SQL condition on recordings, such as rating >= 3")
+    workers: int | None = option(None, "processes, each with one shard in memory; default: cores")
+    fresh: bool = option(False, "write all shards anew, in place of what is in the folder")
+    max_drop_share: float = option(0.5, "refuse to drop more than this share of the set, 0 to 1")
+
+    def __post_init__(self) -> None:
+        if self.shard_size_bytes < 1:
+            raise ConfigError(f"shard_size_bytes={self.shard_size_bytes} must be positive")
+        check_at_least(self, "write_shards", 1, "workers")
+        if not 0 <= self.max_drop_share <= 1:
+            raise ConfigError(
+                f"write_shards.max_drop_share={self.max_drop_share:g} must lie between 0 and 1"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardReport:
+    """What a shard set holds, and what this run did.
+
+    `num_dropped`: recordings that left the set. `num_dead`: slices in the tars that are in no
+    index any more. `num_relabelled`: recordings whose .json members have older labels.
+    """
+
+    url: str
+    num_shards: int
+    num_recordings: int
+    num_slices: int
+    size_bytes: int
+    new_shards: int
+    num_dropped: int
+    num_dead: int
+    num_relabelled: int
+
+    def summary(self) -> str:
+        """A few lines for a person."""
+        lines = [
+            f"{self.url}: {self.num_slices:,} slices of {self.num_recordings:,} recordings in "
+            f"{self.num_shards:,} shards, {self.size_bytes / 1e6:,.1f} MB; "
+            f"{self.new_shards:,} shards newly written"
+        ]
+        if self.num_dropped:
+            lines.append(f"{self.num_dropped:,} recordings left the index: no longer wanted")
+        if self.num_dead:
+            lines.append(
+                f"{self.num_dead:,} slices lie in the tars though no index names them; "
+                "write_shards.fresh=true writes tars without them"
+            )
+        if self.num_relabelled:
+            lines.append(
+                f"{self.num_relabelled:,} recordings have older labels in their .json members "
+                "than in recordings.parquet, which counts here"
+            )
+        return "\n".join(lines)
+
+
+def write_shards(
+    source: SliceSource,
+    target: str,
+    config: ShardConfig,
+    *,
+    limit: int | None = None,
+    progress: Progress = silent,
+) -> ShardReport:
+    """Writes, finishes, mends or brings up to date the shard set in the folder `target`.
+
+    Raises ConfigError where the folder holds anything else, or a set of another store, and
+    DamageError where a slice of the source cannot be read.
+    """
+    recordings = select_recordings(source.recordings(), where=config.where, limit=limit)
+    objects = open_objects(target)
+    check_target(objects)
+    wanted = Wanted.of(recordings, source.slice_index(), source.url)
+    with builder_lock(objects):
+        objects.clear_temporary()
+        run = _Run(source=source, objects=objects, config=config, wanted=wanted, progress=progress)
+        return run.run()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """One run of the writer on one folder."""
+
+    source: SliceSource
+    objects: Objects
+    config: ShardConfig
+    wanted: Wanted
+    progress: Progress
+    num_dropped: int = 0
+    notes: dict[str, WrittenShard] = field(default_factory=dict)
+
+    def run(self) -> ShardReport:
+        """All of it."""
+        held, plan = self.begin()
+        written = self.write(plan)
+        return self.finish(held, plan, written)
+
+    def begin(self) -> tuple[Held, WritePlan]:
+        """What is there already, and what is to be done; the plan is written down."""
+        earlier = read_plan(self.objects)
+        manifest = read_manifest(self.objects)
+        self._check_identity(earlier, manifest)
+        if self.config.fresh:
+            earlier, manifest = self._give_up(earlier, manifest)
+        held = Held() if manifest is None else self._read_held(manifest)
+        self.notes = read_notes(self.objects)
+        for name in {*earlier.get("claimed", [])} - {*self.notes}:
+            self.objects.delete(name)  # put, but not noted
+        plan, digest = self._plan(held)
+        if self.notes and earlier.get("plan") != digest:  # what is wanted has changed meanwhile
+            if self.config.fresh:
+                forget_notes(self.objects, self.notes)
+            else:
+                held = held.with_notes(self.notes)
+            self.notes = {}
+            plan, digest = self._plan(held)
+        if plan.shards:
+            put_plan(self.objects, self._identity, digest, claimed=[*plan.shards])
+        return held, plan
+
+    def write(self, plan: WritePlan) -> dict[str, WrittenShard]:
+        """Writes the shards of the plan that are not noted."""
+        left = [name for name in plan.shards if name not in self.notes]
+        jobs = {name: partial(self._job, plan, name) for name in left}
+        written = {name: note for name, note in self.notes.items() if name in plan.shards}
+        total = sum(len(self.wanted.places(numbers)) for numbers in plan.shards.values())
+        with self.progress("shards", total, "slices") as step:
+            for note in written.values():
+                step(note.entry.num_slices)
+            written |= dict(map_jobs(WORK, jobs, self._workers, step))
+        return written
+
+    @property
+    def _identity(self) -> str:
+        return identity_of(self.source.store_id, self.source.recipe)
+
+    def _check_identity(self, earlier: dict[str, Any], manifest: ShardManifest | None) -> None:
+        """Raises ConfigError on a set, whole or begun, that this source cannot go on with."""
+        url = self.objects.url
+        if manifest is not None and manifest.store_id.startswith(TARS):
+            raise ConfigError(
+                f"shards={url} are tars made elsewhere (tools.index_shards): give a new folder"
+            )
+        if self.config.fresh:
+            return
+        if manifest is not None and manifest.recipe != self.source.recipe:
+            difference = self.source.recipe.difference(manifest.recipe)
+            raise ConfigError(
+                f"shards={url} has slices of another recipe ({difference}): give a new folder, or "
+                "write_shards.fresh=true to write it anew"
+            )
+        identity = earlier.get("identity", self._identity)
+        if manifest is not None:
+            identity = identity_of(manifest.store_id, manifest.recipe)
+        if identity != self._identity:
+            raise ConfigError(
+                f"shards={url} was written from another store ({identity.split()[0]}) than "
+                f"{self.source.url} ({self.source.store_id}): give a new folder, or "
+                "write_shards.fresh=true to write it anew"
+            )
+
+    def _give_up(
+        self, earlier: dict[str, Any], manifest: ShardManifest | None
+    ) -> tuple[dict[str, Any], None]:
+        """For `fresh`: a committed set is none any more; one that is begun may go on."""
+        if manifest is None:
+            return earlier, None
+        claimed = [*manifest.shards, *earlier.get("claimed", [])]
+        clear_notes(self.objects)
+        put_plan(self.objects, self._identity, "", claimed)
+        for name in (MANIFEST, INDEX, RECORDINGS):
+            self.objects.delete(name)
+        return read_plan(self.objects), None
+
+    def _read_held(self, manifest: ShardManifest) -> Held:
+        """The committed shards; raises ConfigError where too many recordings would be dropped."""
+        have = read_held_ids(self.objects, manifest)
+        wanted = self.wanted.recordings["recording_id"]
+        self.num_dropped = int((~have.is_in(wanted.implode())).sum())
+        if self.num_dropped > self.config.max_drop_share * len(have):
+            raise ConfigError(
+                f"{self.num_dropped:,} of the {len(have):,} recordings in shards="
+                f"{self.objects.url} are not wanted now; more than write_shards.max_drop_share="
+                f"{self.config.max_drop_share:g} are dropped only when told so: check store, "
+                "where and limit, or give a new folder"
+            )
+        lines = read_held_lines(self.objects, manifest)
+        if lines is None:
+            lines = scan_held(self.objects, manifest, self._workers, self.progress)
+        return Held(entries=manifest.shards, lines=lines)
+
+    def _plan(self, held: Held) -> tuple[WritePlan, str]:
+        plan = plan_writing(
+            self.wanted,
+            held,
+            partial(is_whole, self.objects),
+            slice_bytes=self.source.recipe.slice_bytes,
+            shard_size_bytes=self.config.shard_size_bytes,
+        )
+        return plan, plan.digest(self.wanted, self._identity)
+
+    def _job(self, plan: WritePlan, name: str) -> ShardJob:
+        numbers = plan.shards[name]
+        lines = self.wanted.lines[self.wanted.places(numbers)]
+        return ShardJob(
+            url=self.objects.url,
+            name=name,
+            recipe=self.source.recipe,
+            store_id=self.source.store_id,
+            recordings=self.wanted.recordings[numbers],
+            lines=lines,
+            extents=self.source.extents(lines["row"].to_numpy()),
+        )
+
+    @property
+    def _workers(self) -> int:
+        return self.config.workers or available_cores()
+
+    def finish(self, held: Held, plan: WritePlan, written: dict[str, WrittenShard]) -> ShardReport:
+        """Commits what is there now, and tells of it."""
+        recordings, lines = self.wanted.recordings, self.wanted.lines
+        new = [shard.index.select(*HELD_SCHEMA) for shard in written.values()]
+        places = pl.concat([plan.kept, *new]).sort("row").drop("crc32c")
+        if not places["row"].equals(lines["row"]):
+            raise StoreError(f"{self.source.url} has changed meanwhile: write its shards again")
+        index = pl.concat(
+            [places.select(*PLACE_SCHEMA), lines, places.select(LABEL_HASH)], how="horizontal"
+        ).sort("shard", "offset")
+        entries = {
+            name: entry
+            for name, entry in held.entries.items()
+            if name not in written and is_whole(self.objects, name, entry)
+        }
+        entries |= {name: shard.entry for name, shard in written.items()}
+        manifest = ShardManifest(
+            store_id=self.source.store_id,
+            recipe=self.source.recipe,
+            files=dict(sorted(entries.items())),
+        )
+        commit(self.objects, manifest, index, recordings)
+        written_as = places[LABEL_HASH][self.wanted.starts]
+        return ShardReport(
+            url=self.objects.url,
+            num_shards=len(entries),
+            num_recordings=len(recordings),
+            num_slices=len(lines),
+            size_bytes=sum(entry.size_bytes for entry in entries.values()),
+            new_shards=len(written.keys() - self.notes.keys()),
+            num_dropped=self.num_dropped,
+            num_dead=sum(entry.num_slices for entry in entries.values()) - len(lines),
+            num_relabelled=int((written_as != label_hashes(recordings)).sum()),
+        )

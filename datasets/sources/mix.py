@@ -1,0 +1,239 @@
+"""Several stores and shard sets as one source: focal recordings, soundscapes, a labelled pool.
+
+    mix = open_sources({"focal": SourceSpec(store="data/store"),
+                        "pool": SourceSpec(shards="data/pool", weight=0.3, train_only=True)})
+
+The rows of the k-th source begin at k * 2**40, so all that comes behind (plan, reader, resume,
+folds) works as with one. `recordings()` has a column `source` with the name; a csv column of that
+name becomes `csv_source`. All sources must be made by one recipe; their containers may differ.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from datasets.shards.shard_set import open_shards
+from datasets.slice_source import (
+    OWN_ID,
+    SOURCE,
+    SOURCE_ROWS,
+    SliceSource,
+    own_rows,
+    select_recordings,
+)
+from storage.errors import ConfigError, StoreError
+from storage.options import option
+from storage.read.cache_policy import ShardUse
+from storage.read.extents import Extents
+from storage.recipe import Recipe
+from storage.store import open_store
+
+REFUSE, DROP, RENAME = "refuse", "drop", "rename"
+SHARED_IDS = (REFUSE, DROP, RENAME)
+MISSING_TARGETS = (REFUSE, DROP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSpec:
+    """One source of a training."""
+
+    store: str = option("", "folder of a store")
+    shards: str = option("", "folder of tar shards; a source has either of the two")
+    weight: float | None = option(
+        None, "its share of the samples is weight / sum of weights; left out by all: as they are"
+    )
+    train_only: bool = option(False, "never held out: not in folds, validation and scores")
+    where: str | None = option(None, "SQL condition on its recordings; the others do not exist")
+    shared_ids: str = option(
+        REFUSE, "recordings whose id an earlier source has: refuse, drop, rename (NAME/id)"
+    )
+    targets: str = option("", "Parquet of soft targets to learn instead of the labels")
+    missing_targets: str = option(
+        REFUSE, "slices that the file lacks: refuse, or drop from training"
+    )
+
+    def __post_init__(self) -> None:
+        if bool(self.store) == bool(self.shards):
+            raise ConfigError("a source needs either store= or shards=, as in sources.focal.store=")
+        if self.weight is not None and not 0 <= self.weight < float("inf"):
+            raise ConfigError(f"the weight of a source must be at least 0, not {self.weight}")
+        if self.shared_ids not in SHARED_IDS:
+            raise ConfigError(f"shared_ids={self.shared_ids} is none of {', '.join(SHARED_IDS)}")
+        if self.missing_targets not in MISSING_TARGETS:
+            raise ConfigError(
+                f"missing_targets={self.missing_targets} is none of {', '.join(MISSING_TARGETS)}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixedSource:
+    """One source of a mix; the options as in `SourceSpec`."""
+
+    name: str
+    source: SliceSource
+    where: str | None = None
+    shared_ids: str = REFUSE
+
+
+class SourceMix:
+    """Several sources as one; a `SliceSource`. Immutable, safe to use from threads."""
+
+    def __init__(self, parts: Sequence[MixedSource]) -> None:
+        if not parts:
+            raise ConfigError("a mix needs at least one source")
+        first = parts[0]
+        for part in parts[1:]:
+            if part.source.recipe != first.source.recipe:
+                difference = first.source.recipe.difference(part.source.recipe)
+                raise ConfigError(
+                    f"sources {first.name} and {part.name} differ in how they were made: "
+                    f"{difference} ({first.name} is here, {part.name} there): build both by one "
+                    "recipe"
+                )
+        self._parts = tuple(parts)
+        self.recipe: Recipe = first.source.recipe
+        self.url = ", ".join(f"{part.name}={part.source.url}" for part in parts)
+        identity = "\n".join(f"{part.name}={part.source.store_id}" for part in parts)
+        self.store_id = hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
+
+    def recordings(self) -> pl.DataFrame:
+        """The recordings of all sources, sorted by `first_row`, with the column `source`."""
+        return self._recordings
+
+    def slice_index(self) -> pl.DataFrame:
+        """The slices of all recordings, sorted by row; made anew at each call."""
+        recordings = self._recordings
+        first_row, end_row = recordings["first_row"].to_numpy(), _end_rows(recordings)
+        frames = []
+        for number, part in enumerate(self._parts):
+            index = part.source.slice_index()
+            rows = index["row"].to_numpy() + number * SOURCE_ROWS
+            place = np.searchsorted(first_row, rows, side="right") - 1
+            inside = (place >= 0) & (rows < end_row[place])
+            ids = recordings["recording_id"].gather(place.clip(0))
+            frames.append(
+                index.with_columns(pl.Series("row", rows), ids.alias("recording_id")).filter(inside)
+            )
+        return pl.concat(frames, how="diagonal_relaxed")
+
+    def extents(self, rows: np.ndarray) -> Extents:
+        """Where the slices of int64 rows [n] lie, in that order; StoreError on an unknown row."""
+        number = rows // SOURCE_ROWS
+        objects: list[str] = []
+        codecs: list[str] = []
+        remote = False
+        object_no = np.empty(len(rows), np.int32)
+        offset, length = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+        crc32c = np.empty(len(rows), np.uint32)
+        for source_no in np.unique(number).tolist():
+            if not 0 <= source_no < len(self._parts):
+                raise StoreError(
+                    f"{self.url}: there is no source of row {rows[number == source_no][0]}"
+                )
+            places = np.flatnonzero(number == source_no)
+            found = self._parts[source_no].source.extents(own_rows(rows[places]))
+            object_no[places] = found.object_no + len(objects)
+            offset[places], length[places] = found.offset, found.length
+            crc32c[places] = found.crc32c
+            objects += found.objects
+            codecs += found.codecs
+            remote |= found.remote
+        return Extents(
+            objects=tuple(objects),
+            object_no=object_no,
+            offset=offset,
+            length=length,
+            crc32c=crc32c,
+            codecs=tuple(codecs),
+            remote=remote,
+        )
+
+    def shard_use(self, rows: np.ndarray) -> ShardUse:
+        """Bytes of the slices of int64 rows [n], and of the shards in object stores they lie in."""
+        number = rows // SOURCE_ROWS
+        uses = [
+            part.source.shard_use(own_rows(rows[number == source_no]))
+            for source_no, part in enumerate(self._parts)
+        ]
+        return sum(uses, start=ShardUse())
+
+    @cached_property
+    def _recordings(self) -> pl.DataFrame:
+        frames: list[pl.DataFrame] = []
+        known = pl.Series("recording_id", [], dtype=pl.String)
+        for number, part in enumerate(self._parts):
+            frame = _without_shared_ids(_own_recordings(part), known, part)
+            known = pl.concat([known, frame["recording_id"]])
+            first_row = pl.col("first_row") + number * SOURCE_ROWS
+            frames.append(frame.with_columns(first_row, pl.lit(part.name).alias(SOURCE)))
+        return pl.concat(frames, how="diagonal_relaxed")
+
+
+def open_source(*, store: str, shards: str) -> SliceSource:
+    """The shard set where `shards` names one, else the store."""
+    return open_shards(shards) if shards else open_store(store)
+
+
+def open_sources(specs: Mapping[str, SourceSpec]) -> SourceMix:
+    """Opens the sources of a config, in its order; ConfigError where they do not fit together."""
+    return SourceMix(
+        [
+            MixedSource(
+                name=name,
+                source=open_source(store=spec.store, shards=spec.shards),
+                where=spec.where,
+                shared_ids=spec.shared_ids,
+            )
+            for name, spec in specs.items()
+        ]
+    )
+
+
+def source_weights(specs: Mapping[str, SourceSpec]) -> dict[str, float]:
+    """The weight of each source, 1 where it has none; empty where none has one."""
+    if all(spec.weight is None for spec in specs.values()):
+        return {}
+    weights = {name: 1.0 if spec.weight is None else spec.weight for name, spec in specs.items()}
+    if not sum(weights.values()) > 0:
+        raise ConfigError("all sources have weight 0: at least one must be drawn from")
+    return weights
+
+
+def _own_recordings(part: MixedSource) -> pl.DataFrame:
+    """The recordings of one source that fulfil its condition."""
+    recordings = part.source.recordings()
+    if part.where is not None:
+        recordings = select_recordings(recordings, where=part.where)
+    return recordings.rename({SOURCE: f"csv_{SOURCE}"}, strict=False)
+
+
+def _without_shared_ids(
+    recordings: pl.DataFrame, known: pl.Series, part: MixedSource
+) -> pl.DataFrame:
+    """Recordings whose ids no earlier source has, by the rule of the source."""
+    shared = recordings["recording_id"].is_in(known.implode())
+    if not shared.any():
+        return recordings
+    if part.shared_ids == DROP:
+        return recordings.filter(~shared)
+    if part.shared_ids == RENAME:
+        renamed = pl.concat_str(pl.lit(f"{part.name}/"), "recording_id")
+        return recordings.with_columns(
+            pl.when(pl.lit(shared)).then("recording_id").alias(OWN_ID),
+            pl.when(pl.lit(shared)).then(renamed).otherwise("recording_id").alias("recording_id"),
+        )
+    first = recordings["recording_id"].filter(shared)[0]
+    raise ConfigError(
+        f"{shared.sum()} of {len(recordings)} recordings of source {part.name} have the id of one "
+        f"of an earlier source, such as {first}: set sources.{part.name}.shared_ids=drop where "
+        "they are the same recordings, rename where they are others"
+    )
+
+
+def _end_rows(recordings: pl.DataFrame) -> np.ndarray:
+    ends: np.ndarray = recordings["first_row"].to_numpy() + recordings["num_slices"].to_numpy()
+    return ends

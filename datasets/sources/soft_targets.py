@@ -1,0 +1,84 @@
+"""The soft targets of the sources of a training: which file is whose, and what is missing.
+
+    soft = read_soft_sources(mix.recordings(), specs)
+    targets = soft.targets(labels.targets(recordings, 0.5), labels)
+    EpochPlanner(recordings, config, seed=7, eligible=soft.eligible)
+
+Shapes: R recordings.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from datasets.labels import Labels
+from datasets.sampling.epoch_plan import plan_all
+from datasets.slice_source import SOURCE
+from datasets.sources.mix import DROP, SourceSpec
+from datasets.targets import SoftSlices, SoftTable, Targets, match_slices, read_soft_table
+from storage.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SoftSources:
+    """The files of all sources, with the slices that their lines are about.
+
+    covered_R bool: recordings with a soft target for at least one slice. `eligible` int64: the rows
+    to learn from where slices without are dropped, else None.
+    """
+
+    files: tuple[tuple[SoftTable, SoftSlices], ...]
+    covered_R: np.ndarray
+    eligible: np.ndarray | None
+
+    @property
+    def names(self) -> set[str]:
+        """The classes that the files have columns for."""
+        return {name for table, _ in self.files for name in table.names}
+
+    def targets(self, hard: np.ndarray, labels: Labels) -> Targets:
+        """The targets of all slices; `hard` float32 [R, C] where no file says otherwise."""
+        return Targets(hard, [(table.values_of(labels), slices) for table, slices in self.files])
+
+
+def read_soft_sources(recordings: pl.DataFrame, specs: Mapping[str, SourceSpec]) -> SoftSources:
+    """Reads the files that specs name; `recordings` are all of the mix.
+
+    Raises ConfigError where a file is none, does not fit, or lacks slices against the rule.
+    """
+    files: list[tuple[SoftTable, SoftSlices]] = []
+    covered_R, dropping_R = np.zeros(len(recordings), bool), np.zeros(len(recordings), bool)
+    for name, spec in specs.items():
+        if not spec.targets:
+            continue
+        table = read_soft_table(spec.targets)
+        inside_R = (recordings[SOURCE] == name).to_numpy()
+        own = recordings.filter(inside_R)
+        slices = match_slices(table, own)
+        counts = slices.counts(own)
+        if spec.missing_targets == DROP:
+            dropping_R |= inside_R
+        else:
+            _check_all_there(own, counts, name, spec)
+        covered_R[inside_R] = counts > 0
+        files.append((table, slices))
+    eligible = None
+    if dropping_R.any():
+        others = plan_all(recordings.filter(~dropping_R)).rows
+        eligible = np.union1d(others, np.concatenate([slices.rows for _, slices in files]))
+    return SoftSources(files=tuple(files), covered_R=covered_R, eligible=eligible)
+
+
+def _check_all_there(
+    recordings: pl.DataFrame, counts: np.ndarray, name: str, spec: SourceSpec
+) -> None:
+    missing = recordings["num_slices"].to_numpy() - counts
+    if missing.any():
+        first = recordings["recording_id"][int(np.argmax(missing > 0))]
+        raise ConfigError(
+            f"targets {spec.targets} lack {missing.sum():,} of {recordings['num_slices'].sum():,} "
+            f"slices of source {name}, in {(missing > 0).sum():,} recordings such as {first}: set "
+            f"sources.{name}.missing_targets=drop to learn from the others alone"
+        )

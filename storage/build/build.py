@@ -1,0 +1,382 @@
+"""Builds a store from a source, or brings an existing one up to date. Safe to kill at any time.
+
+    report = build_store(SourceConfig(root="data"), Recipe(), "data/store", BuildConfig())
+
+Rounds of: what is wanted and not yet committed -> a plan, written down -> parts, built by worker
+processes, each committed by its index file. A killed build goes on with the plan that it finds.
+"""
+
+import hashlib
+import math
+import time
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from storage.audio.filterbank import mel_filterbank
+from storage.build.jobs import PartJob
+from storage.build.plan import PartRange, part_ranges, part_slices, plan_parts
+from storage.build.reconcile import check_drop, settle
+from storage.build.slice_counts import expected_slices
+from storage.build.workers import available_cores, build_parts, check_executor
+from storage.errors import ConfigError, DamageError, ObjectExistsError, StoreError
+from storage.format.catalog import Catalog, check_indexes
+from storage.format.manifest import NAME as MANIFEST
+from storage.format.manifest import Manifest
+from storage.format.state import pending_recordings, read_state
+from storage.format.tables import (
+    DUPLICATE,
+    INDEX,
+    PARTIAL,
+    PLANS,
+    TABLES,
+    encode_table,
+    read_table,
+    read_tables,
+    table_name,
+    table_numbers,
+)
+from storage.format.zarr_metadata import NAME as ARRAY_METADATA
+from storage.format.zarr_metadata import array_metadata, num_shards_of
+from storage.objects.copy_mark import check_not_half_copied
+from storage.objects.lock import builder_lock
+from storage.objects.objects import Objects, open_objects
+from storage.options import check_at_least, option
+from storage.progress import Progress, silent
+from storage.recipe import Recipe
+from storage.source.kinds import intake_of
+from storage.source.probe import check_any_found, probe_recordings, probe_wanted
+from storage.source.table import Source, SourceConfig
+
+# A first round may fail on wrong headers; the next one counts slices by decoding.
+MAX_ROUNDS_IN_VAIN = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildConfig:
+    """How a store is built; nothing here changes its bytes."""
+
+    executor: str = option("local", "local, or dask://HOST:PORT: a Dask cluster that is running")
+    workers: int | None = option(None, "local worker processes; null: one per core")
+    strict: bool = option(False, "exit 1 when any recording was rejected or stored in part")
+    max_drop_share: float = option(0.5, "refuse to drop more than this share of the store, 0 to 1")
+
+    def __post_init__(self) -> None:
+        check_at_least(self, "build", 1, "workers")
+        if not 0 <= self.max_drop_share <= 1:
+            raise ConfigError(
+                f"build.max_drop_share={self.max_drop_share:g} must lie between 0 and 1"
+            )
+        check_executor(self.executor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildReport:
+    """What a build found, and what the store holds of it now."""
+
+    url: str
+    num_found: int
+    num_stored: int
+    num_partial: int
+    num_rejected: int
+    num_duplicates: int
+    num_dropped: int
+    num_unlisted: int
+    num_slices: int
+    new_slices: int
+    audio_s: float
+    wall_s: float
+    rejects: pl.DataFrame = field(repr=False)
+
+    def summary(self) -> str:
+        """A few lines for a person."""
+        lines = [
+            f"{self.url}: {self.num_found:,} recordings found = {self.num_stored:,} stored + "
+            f"{self.num_partial:,} partial + {self.num_rejected:,} rejected + "
+            f"{self.num_duplicates:,} duplicates",
+            f"{self.num_slices:,} slices of {self.audio_s / 3600:.2f} h of audio; "
+            f"{self.new_slices:,} of them new, in {self.wall_s:.1f} s",
+        ]
+        if self.num_dropped:
+            lines.append(f"{self.num_dropped:,} recordings left the store: the source lacks them")
+        if self.num_unlisted:
+            lines.append(f"{self.num_unlisted:,} recordings are not named in the csv: left out")
+        shown = self.rejects.head(10)
+        for name, partial, reason in shown.select("filename", "partial", "reason").iter_rows():
+            lines.append(f"  {'partial' if partial else 'rejected'} {name}: {reason}")
+        if len(self.rejects) > len(shown):
+            lines.append(f"  ... and {len(self.rejects) - len(shown):,} more: see rejects/")
+        return "\n".join(lines)
+
+
+def build_store(
+    source_config: SourceConfig,
+    recipe: Recipe,
+    url: str,
+    config: BuildConfig,
+    *,
+    limit: int | None = None,
+    progress: Progress = silent,
+) -> BuildReport:
+    """Builds or updates the store at `url`; `limit` takes a spread of that many recordings."""
+    began = time.monotonic()
+    intake = intake_of(recipe)
+    source = intake.read_source(source_config)
+    objects = open_objects(url)
+    check_target(objects)
+    wanted = probe_wanted(source, intake.probe, limit, progress)
+    if not objects.exists(MANIFEST):
+        check_any_found(wanted)
+    with builder_lock(objects):
+        objects.clear_temporary()
+        build = _Build(
+            source=source,
+            objects=objects,
+            recipe=recipe,
+            workers=config.workers or available_cores(),
+            executor=config.executor,
+            twice=source_config.keep_duplicates,
+            wanted=wanted,
+            progress=progress,
+        )
+        num_dropped = build.begin(config)
+        new_slices = build.run()
+        objects.clear_temporary()  # of workers that were killed meanwhile
+    report = _report(build, num_dropped=num_dropped, new_slices=new_slices)
+    return replace(report, wall_s=time.monotonic() - began)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Build:
+    """One run of the builder on one store."""
+
+    source: Source
+    objects: Objects
+    recipe: Recipe
+    workers: int
+    executor: str
+    twice: bool
+    wanted: pl.DataFrame
+    progress: Progress
+    catalog: Catalog = field(default_factory=Catalog)
+
+    def begin(self, config: BuildConfig) -> int:
+        """Checks an existing store, and drops what the source no longer names."""
+        if not self.objects.exists(MANIFEST):
+            return 0
+        Manifest.read(self.objects).check_recipe(self.recipe, self.objects.url)
+        self.catalog = _known_catalog(self.objects)
+        state = read_state(self.objects)
+        num_dropped = check_drop(state, self.source, config.max_drop_share)
+        settle(self.objects, state, self.source, self.wanted, self.catalog)
+        return num_dropped
+
+    def run(self) -> int:
+        """Rounds of building until nothing is pending; returns the number of new slices."""
+        new_slices = self._finish_open_plan()
+        left, in_vain = -1, 0
+        while len(pending := self._pending()):
+            in_vain = in_vain + 1 if len(pending) == left else 0
+            left = len(pending)
+            if in_vain == MAX_ROUNDS_IN_VAIN:
+                raise StoreError(
+                    f"{left} recordings cannot be committed, the first is "
+                    f"{pending['filename'][0]}: their files or the store are being changed by "
+                    "somebody else. Run this again when that has ended"
+                )
+            self._write_plan(pending)
+            new_slices += self._finish_open_plan()
+            self._probe_again(pending)
+        settle(self.objects, read_state(self.objects), self.source, self.wanted, self.catalog)
+        self._meet_others()
+        for number in table_numbers(self.objects, PLANS):  # all done: nothing is left to go on with
+            self.objects.delete(table_name(PLANS, number))
+        self._put_catalog()
+        return new_slices
+
+    def _meet_others(self) -> None:
+        """Makes heads and catalogue cover what other builds have done meanwhile.
+
+        On an object store nothing keeps them away; each knows its own parts only, and the last
+        word must not be that of one alone.
+        """
+        plans = read_tables(self.objects, PLANS, table_numbers(self.objects, PLANS))
+        self._grow_array(max((part.end_shard for part in part_ranges(plans)), default=0))
+        if Catalog.read(self.objects).entries != self.catalog.entries:
+            self.catalog = Catalog()
+            for part in table_numbers(self.objects, INDEX):
+                self.catalog.note_part(self.objects, part)
+
+    def _pending(self) -> pl.DataFrame:
+        return pending_recordings(self.wanted, read_state(self.objects), twice=self.twice)
+
+    def _probe_again(self, pending: pl.DataFrame) -> None:
+        """Looks anew at files that were planned but not committed: they may have changed."""
+        still = self._pending()
+        again = self.wanted.join(still, on=["recording_id", "filename"], how="semi")
+        if len(again) and len(still) <= len(pending):
+            again_as_given = again.select(self.source.recordings.columns)
+            probed = probe_recordings(again_as_given, intake_of(self.recipe).probe)
+            rest = self.wanted.join(again, on=["recording_id", "filename"], how="anti")
+            self.wanted = pl.concat([rest, probed]).sort("recording_id", "filename")
+
+    def _write_plan(self, pending: pl.DataFrame) -> None:
+        """Plans what is pending behind everything that was ever planned, and writes it down."""
+        numbers = table_numbers(self.objects, PLANS)
+        earlier = read_tables(self.objects, PLANS, numbers)
+        pending = pending.with_columns(expected_slices(pending, earlier, self.recipe))
+        if self.objects.exists(MANIFEST):
+            target = Manifest.read(self.objects).part_slices
+        else:
+            target = self._create(pending)
+        first_part, first_shard = self._next_free(part_ranges(earlier))
+        plan = plan_parts(pending, target, first_part=first_part, first_shard=first_shard)
+        name = table_name(PLANS, max(numbers, default=-1) + 1)
+        try:
+            self.objects.put_new(name, encode_table(plan))
+        except ObjectExistsError as error:
+            raise StoreError(
+                f"another build has just planned work on {self.objects.url}: run this again"
+            ) from error
+
+    def _next_free(self, planned: list[PartRange]) -> tuple[int, int]:
+        """The first part number and zarr shard that nobody has ever been given."""
+        parts = [part for table in TABLES for part in table_numbers(self.objects, table)]
+        parts += [part.part for part in planned]
+        shards = [part.end_shard for part in planned]
+        if self.objects.exists(ARRAY_METADATA):
+            shards.append(num_shards_of(self.objects.get(ARRAY_METADATA)))
+        return max(parts, default=-1) + 1, max(shards, default=0)
+
+    def _create(self, pending: pl.DataFrame) -> int:
+        """Writes the manifest of a new store; returns its slices per part."""
+        share = len(self.wanted) / max(1, len(self.source.recordings))
+        target = part_slices(math.ceil(int(pending["expected_slices"].sum()) / share))
+        identity = hashlib.sha256(self.recipe.digest().encode())
+        for recording_id, content in pending.select("recording_id", "content_hash").iter_rows():
+            identity.update(f"{recording_id}\n{content}\n".encode())
+        manifest = Manifest(
+            store_id=identity.hexdigest()[:16], recipe=self.recipe, part_slices=target
+        )
+        self.objects.put_new(MANIFEST, manifest.encode())
+        return target
+
+    def _finish_open_plan(self) -> int:
+        """Builds the parts of the newest plan that are not committed; returns new slices."""
+        numbers = table_numbers(self.objects, PLANS)
+        if not numbers or not self.objects.exists(MANIFEST):
+            return 0
+        plan = read_table(self.objects, PLANS, numbers[-1])
+        committed = set(table_numbers(self.objects, INDEX))
+        ranges = [r for r in part_ranges(plan) if r.part not in committed]
+        if not ranges:
+            return 0
+        self._grow_array(max(r.end_shard for r in part_ranges(plan)))
+        jobs = self._jobs(plan, ranges)
+        total = sum(int(job.recordings["expected_slices"].sum()) for job in jobs)
+        new_slices = 0
+        with self.progress("building", total, "slice") as step:
+            for report in build_parts(jobs, self.workers, step, self.executor):
+                if not report.conflict:
+                    new_slices += report.num_slices
+                    self._note_commit(report.part)
+        return new_slices
+
+    def _jobs(self, plan: pl.DataFrame, ranges: list[PartRange]) -> list[PartJob]:
+        """The work of each part: the planned recordings that are still what they were."""
+        keys = ["recording_id", "filename", "content_hash"]
+        columns = [name for name in self.wanted.columns if name not in plan.columns]
+        planned = plan.join(
+            self.wanted.select(*keys, *columns),
+            on=keys,
+            how="inner",
+            nulls_equal=True,
+            maintain_order="left",
+        )
+        filterbank_MF = mel_filterbank(self.recipe)
+        return [
+            PartJob(
+                url=self.objects.url,
+                range=part,
+                recipe=self.recipe,
+                filterbank_MF=filterbank_MF,
+                recordings=planned.filter(pl.col("part") == part.part),
+                metadata_columns=self.source.metadata_columns,
+            )
+            for part in ranges
+        ]
+
+    def _grow_array(self, num_shards: int) -> None:
+        """Sets the array's shape before anybody writes to it."""
+        have = 0
+        if self.objects.exists(ARRAY_METADATA):
+            have = num_shards_of(self.objects.get(ARRAY_METADATA))
+        if have < num_shards:
+            manifest = Manifest.read(self.objects)
+            self.objects.put(ARRAY_METADATA, array_metadata(manifest, num_shards))
+
+    def _note_commit(self, part: int) -> None:
+        self.catalog.note_part(self.objects, part)
+        self._put_catalog()
+
+    def _put_catalog(self) -> None:
+        self.catalog.note_heads(self.objects)
+        self.catalog.put(self.objects)
+
+
+def check_target(objects: Objects) -> None:
+    """Raises ConfigError on a folder that holds something else.
+
+    StoreError on one that can only be read, and on half a copy.
+    """
+    objects.check_writable()
+    check_not_half_copied(objects)
+    if not objects.exists(MANIFEST) and (foreign := objects.entries()):
+        raise ConfigError(
+            f"store={objects.url} is not empty and not a store (it holds {foreign[0]}): "
+            "give a new folder"
+        )
+
+
+def _known_catalog(objects: Objects) -> Catalog:
+    """The catalogue, with what was committed since it was last written.
+
+    Raises DamageError on tables that are not what was written: building on them would hide it.
+    """
+    catalog = Catalog.read(objects)
+    check_indexes(objects, catalog)
+    for part in table_numbers(objects, INDEX):
+        names = [table_name(table, part) for table in TABLES]
+        if not all(catalog.knows(name) for name in names):
+            catalog.note_part(objects, part)
+        for name, data in zip(names, objects.get_many(names), strict=True):
+            if not catalog.matches(name, data):
+                raise DamageError(
+                    f"{objects.describe(name)} is not what was written: run tools.verify --repair"
+                )
+    return catalog
+
+
+def _report(build: _Build, *, num_dropped: int, new_slices: int) -> BuildReport:
+    state = read_state(build.objects)
+    keys = ["recording_id", "filename"]
+    live = state.live_recordings().join(build.wanted, on=keys, how="semi")
+    rejects = state.rejects.join(build.wanted, on=keys, how="semi")
+    gone = rejects.filter(~pl.col("partial")).join(live, on=keys, how="anti")
+    kept = live.filter(pl.col("status") != DUPLICATE)
+    num_partial = int((live["status"] == PARTIAL).sum())
+    return BuildReport(
+        url=build.objects.url,
+        num_found=len(build.wanted),
+        num_stored=len(kept) - num_partial,
+        num_partial=num_partial,
+        num_rejected=len(gone),
+        num_duplicates=len(live) - len(kept),
+        num_dropped=num_dropped,
+        num_unlisted=build.source.num_unlisted,
+        num_slices=int(kept["num_slices"].sum()),
+        new_slices=new_slices,
+        audio_s=float(kept["duration_s"].sum()),
+        wall_s=0.0,
+        rejects=rejects,
+    )

@@ -1,0 +1,196 @@
+"""Maps part jobs over the workers of a Dask cluster that is running already.
+
+    PYTHONPATH=. dask scheduler --host HOST
+    PYTHONPATH=. dask worker tcp://HOST:8786 --nthreads 1    # on each machine, one per core
+    python -m tools.build_store executor=dask://HOST:8786
+
+Scheduler and workers run in this project's folder, with the same packages, and see the source and
+the store under the same paths. A part whose worker died is given to another one: its puts accept
+equal bytes, so nothing is lost and nothing is written twice. Needs the extra `dask`.
+"""
+
+import logging
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from storage.build.jobs import PartJob, PartReport
+from storage.errors import ConfigError, StoreError
+from storage.format.manifest import NAME as MANIFEST
+from storage.objects.client import RemoteConfig, is_remote
+from storage.objects.objects import open_objects
+
+SCHEME = "dask://"
+CONNECT_S = 10.0
+FIRST_WORKER_S = 30.0
+NO_WORKER_S = 60.0
+POLL_S = 5.0
+
+
+def check_cluster(executor: str) -> None:
+    """Raises ConfigError unless `executor` is dask://HOST:PORT."""
+    if not re.fullmatch(rf"{SCHEME}[^/\s]+:\d{{1,5}}", executor):
+        raise ConfigError(
+            f"executor={executor} is neither local nor {SCHEME}HOST:PORT, such as "
+            f"{SCHEME}localhost:8786"
+        )
+
+
+def build_on_cluster(
+    jobs: list[PartJob], executor: str, on_slices: Callable[[int], None]
+) -> Iterator[PartReport]:
+    """Builds parts on a cluster and yields each report as it comes.
+
+    Raises ConfigError where there is no such cluster or Dask is not installed, StoreError where
+    the cluster is lost on the way.
+    """
+    with _connected(executor) as client:
+        pool = client.get_executor(pure=False)
+        left = {
+            pool.submit(_build_here, _absolute(job), RemoteConfig.published()): job for job in jobs
+        }
+        watch = _Watch(client=client, executor=executor, last_seen_s=time.monotonic())
+        while left:
+            watch.check()
+            done, _ = wait(left, timeout=POLL_S, return_when=FIRST_COMPLETED)
+            for future in done:
+                job = left.pop(future)
+                yield _report_of(future, job, executor)
+                on_slices(int(job.recordings["expected_slices"].sum()))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Watch:
+    """Gives up on a cluster that has had no worker for a minute."""
+
+    client: Any
+    executor: str
+    last_seen_s: float
+
+    def check(self) -> None:
+        try:
+            there = self.client.nthreads()
+        except OSError as error:
+            raise _lost(self.executor) from error
+        now_s = time.monotonic()
+        if there:
+            self.last_seen_s = now_s
+        elif now_s - self.last_seen_s > NO_WORKER_S:
+            raise StoreError(
+                f"the cluster {self.executor} has had no worker for {NO_WORKER_S:.0f} s: look "
+                "into their logs, start new ones, then run this again. What is committed stays"
+            )
+
+
+@contextmanager
+def _connected(executor: str) -> Iterator[Any]:
+    """A client of the cluster, closed at the end."""
+    try:
+        distributed: Any = import_module("distributed")  # an extra: most people need no cluster
+    except ImportError as error:
+        raise ConfigError(
+            f"executor={executor} needs Dask, which is not installed: uv sync --extra dask, or "
+            "pip install distributed"
+        ) from error
+    for name in ("distributed", "distributed.client", "tornado.application"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # their errors become ours, below
+    address = f"tcp://{executor.removeprefix(SCHEME)}"
+    try:
+        client = distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
+    except OSError as error:
+        raise ConfigError(
+            f"executor={executor}: no Dask scheduler answered within {CONNECT_S:.0f} s; start one "
+            "with: dask scheduler"
+        ) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=FIRST_WORKER_S)
+        except TimeoutError as error:
+            raise ConfigError(
+                f"the cluster {executor} has no workers; start some with: dask worker {address}"
+            ) from error
+        _check_code(client, executor)
+        yield client
+
+
+def _check_code(client: Any, executor: str) -> None:
+    """Raises ConfigError where scheduler or workers lack melbank: a job would end them."""
+
+    def lacking() -> bool:  # not a global, so Dask sends it whole to where melbank may not be
+        from importlib.util import find_spec
+
+        return find_spec("storage") is None or find_spec("storage.build.part") is None
+
+    found = {"the scheduler": client.run_on_scheduler(lacking), **client.run(lacking)}
+    strangers = [name for name, lacks in found.items() if lacks]
+    if strangers:
+        raise ConfigError(
+            f"{executor}: {strangers[0]} cannot import melbank; start the scheduler and all "
+            f"workers in the project's folder, with PYTHONPATH=. and the same packages"
+        )
+
+
+def _report_of(future: "Future[PartReport]", job: PartJob, executor: str) -> PartReport:
+    killed: Any = import_module("distributed").KilledWorker
+    try:
+        return future.result()
+    except killed as error:
+        raise StoreError(
+            f"part {job.range.part} cost one Dask worker after the other its life, most likely "
+            "for want of memory: start workers with more. What is committed stays"
+        ) from error
+    except CancelledError as error:
+        raise _lost(executor) from error
+
+
+def _lost(executor: str) -> StoreError:
+    return StoreError(
+        f"the scheduler of {executor} went away: start it and its workers, then run this again. "
+        "What is committed stays"
+    )
+
+
+def _absolute(job: PartJob) -> PartJob:
+    """The same job for a process in another folder."""
+    paths = [_absolute_path(path) for path in job.recordings["path"]]
+    return replace(
+        job,
+        url=_absolute_path(job.url),
+        recordings=job.recordings.with_columns(pl.Series("path", paths, pl.String)),
+    )
+
+
+def _absolute_path(path: str) -> str:
+    return path if "://" in path else str(Path(path).absolute())
+
+
+def _build_here(job: PartJob, remote: RemoteConfig) -> PartReport:
+    """Runs on a worker, whose own environment has the credentials."""
+    remote.publish()
+    from storage.build.part import build_part  # only workers need torch
+
+    check_shared(job)
+    return build_part(job)
+
+
+def check_shared(job: PartJob) -> None:
+    """Raises StoreError on a worker that lacks the folders: recordings would seem to be lost."""
+    usable = job.recordings.filter(pl.col("reason").is_null() & pl.col("duplicate_of").is_null())
+    paths = [path for path in usable["path"] if not is_remote(path)]
+    lacks = "" if open_objects(job.url).exists(MANIFEST) else job.url
+    if not lacks and paths and not any(Path(path).exists() for path in paths):
+        lacks = paths[0]
+    if lacks:
+        raise StoreError(
+            f"the Dask worker on {socket.gethostname()} does not see {lacks}: store and source "
+            "must lie in folders that all workers share, under the same paths"
+        )

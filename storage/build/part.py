@@ -1,0 +1,216 @@
+"""Builds one part: the work that a worker process does, from audio files to committed objects.
+
+The order is the commit protocol: zarr shards, then recordings and rejects, then the index.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from storage.build.jobs import PartJob, PartReport, with_metadata
+from storage.build.plan import PartRange
+from storage.build.slice_maker import MadeSlice, slice_maker
+from storage.errors import AudioError, ObjectExistsError, ObjectMissingError, StoreError
+from storage.format.tables import (
+    DUPLICATE,
+    INDEX,
+    INDEX_SCHEMA,
+    PARTIAL,
+    RECORDING_SCHEMA,
+    RECORDINGS,
+    REJECT_SCHEMA,
+    REJECTS,
+    STORED,
+    encode_table,
+    table_name,
+)
+from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD, encode_chunk, encode_shard, shard_name
+from storage.objects.objects import Objects, open_objects
+from storage.read.extents import crc32c
+from storage.recipe import Recipe
+from storage.source.kinds import intake_of
+
+Row = dict[str, Any]
+
+
+class PartFullError(Exception):
+    """A recording has more slices than its part has rows left; it is planned again."""
+
+
+@dataclass(slots=True)
+class ShardWriter:
+    """Collects a part's chunks and puts each zarr shard as it fills."""
+
+    objects: Objects
+    range: PartRange
+    recipe: Recipe
+    num_rows: int = 0
+    chunks: list[bytes] = field(default_factory=list)
+
+    def add(self, cells: np.ndarray) -> int:
+        """Adds one slice and returns its row."""
+        if self.num_rows == self.range.capacity:
+            raise PartFullError
+        row = self.range.first_row + self.num_rows
+        self.chunks.append(encode_chunk(cells))
+        self.num_rows += 1
+        if len(self.chunks) == SLICES_PER_ZARR_SHARD:
+            self.flush()
+        return row
+
+    def fill_to(self, row: int) -> None:
+        """Fills up with zeros to a row: in a rebuilt part every slice is where it was."""
+        empty = np.zeros(self.recipe.slice_shape, self.recipe.dtype)
+        while self.range.first_row + self.num_rows < row:
+            self.add(empty)
+
+    def rewind(self, num_rows: int) -> None:
+        """Takes back what was added since there were `num_rows`, unless it is on disk already."""
+        surplus = self.num_rows - num_rows
+        if surplus <= len(self.chunks):
+            del self.chunks[len(self.chunks) - surplus :]
+            self.num_rows = num_rows
+
+    def flush(self) -> None:
+        """Puts the zarr shard under way, if it holds anything."""
+        if not self.chunks:
+            return
+        number = self.range.first_shard + (self.num_rows - 1) // SLICES_PER_ZARR_SHARD
+        self.objects.put_new(shard_name(number), encode_shard(self.chunks, self.recipe))
+        self.chunks.clear()
+
+
+@dataclass(slots=True)
+class PartTables:
+    """The rows of a part's three tables, as they come about."""
+
+    index: list[Row] = field(default_factory=list)
+    recordings: list[Row] = field(default_factory=list)
+    rejects: list[Row] = field(default_factory=list)
+
+    def commit(self, objects: Objects, part: int, metadata: pl.DataFrame) -> None:
+        """Puts recordings and rejects, then the index, which is the commit."""
+        recordings = _frame(self.recordings, RECORDING_SCHEMA)
+        labelled = with_metadata(recordings, metadata)
+        tables = {
+            RECORDINGS: labelled,
+            REJECTS: _frame(self.rejects, REJECT_SCHEMA),
+            INDEX: _frame(self.index, INDEX_SCHEMA),
+        }
+        for table, frame in tables.items():
+            objects.put_new(table_name(table, part), encode_table(frame))
+
+
+def build_part(job: PartJob, on_slices: Callable[[int], None] = lambda _: None) -> PartReport:
+    """Builds and commits one part, unless it is committed already."""
+    torch.set_num_threads(1)
+    objects = open_objects(job.url)
+    builder = _PartBuilder(job, objects, on_slices)
+    try:
+        for recording in job.recordings.iter_rows(named=True):
+            builder.add(recording)
+        builder.writer.flush()
+        metadata = job.recordings.select(job.metadata_columns)
+        builder.tables.commit(objects, job.range.part, metadata)
+    except ObjectExistsError as error:
+        return PartReport(part=job.range.part, conflict=str(error))
+    return PartReport(
+        part=job.range.part,
+        num_slices=len(builder.tables.index),
+        audio_s=sum(row["duration_s"] or 0.0 for row in builder.tables.recordings),
+    )
+
+
+class _PartBuilder:
+    """Goes through a part's recordings, one after the other."""
+
+    def __init__(self, job: PartJob, objects: Objects, on_slices: Callable[[int], None]) -> None:
+        self._job = job
+        self._on_slices = on_slices
+        self._intake = intake_of(job.recipe)
+        self._maker = slice_maker(job.recipe, job.filterbank_MF)
+        self.writer = ShardWriter(objects=objects, range=job.range, recipe=job.recipe)
+        self.tables = PartTables()
+
+    def add(self, recording: Row) -> None:
+        """Stores one recording, or says in the rejects why not."""
+        if recording["reason"]:
+            self._reject(recording, recording["reason"])
+        elif recording["duplicate_of"]:
+            self._note(recording, status=DUPLICATE, duplicate_of=recording["duplicate_of"])
+        else:
+            self._store(recording)
+        self._on_slices(recording["expected_slices"])
+
+    def _store(self, recording: Row) -> None:
+        with ExitStack() as stack:
+            try:
+                path = stack.enter_context(self._intake.open(recording["path"]))
+            except ObjectMissingError:
+                return  # it went since the plan was made; the next round sees it anew
+            self._cut(recording, path)
+
+    def _cut(self, recording: Row, path: Path) -> None:
+        num_rows = self.writer.num_rows
+        try:
+            if self._intake.content_hash(path) != recording["content_hash"]:
+                return  # it changed since the plan was made; the next round sees it anew
+            if recording.get("first_row") is not None:
+                self.writer.fill_to(recording["first_row"])
+            making = self._maker.open(path)
+            rows = self._slices(recording["recording_id"], making.slices)
+        except (StoreError, ObjectExistsError):
+            raise  # the store's trouble, not the recording's
+        except (AudioError, OSError) as error:
+            self._reject(recording, str(error))
+            return
+        except PartFullError:  # planned again, behind the last part
+            self.writer.rewind(num_rows)
+            return
+        self.tables.index.extend(rows)
+        problem, header = making.medium.problem, making.medium.header
+        self._note(
+            recording,
+            status=PARTIAL if problem else STORED,
+            first_row=rows[0]["row"],
+            num_slices=len(rows),
+            duration_s=making.medium.duration_s,
+            sample_rate_hz=header.sample_rate_hz if header else None,
+            num_channels=header.num_channels if header else None,
+        )
+        if problem:
+            self._reject(recording, problem, partial=True)
+
+    def _slices(self, recording_id: str, slices: Iterator[MadeSlice]) -> list[Row]:
+        recipe = self._job.recipe
+        return [
+            {
+                "row": self.writer.add(made.cells),
+                "recording_id": recording_id,
+                "slice_no": slice_no,
+                "start_s": slice_no * recipe.step_samples / recipe.sample_rate_hz,
+                **made.features,
+                "crc32c": crc32c(made.cells),
+            }
+            for slice_no, made in enumerate(slices)
+        ]
+
+    def _note(self, recording: Row, **values: Any) -> None:
+        row: Row = dict.fromkeys(RECORDING_SCHEMA)
+        row.update({name: recording[name] for name in row if name in recording})
+        row.update({"first_row": None, "num_slices": 0, "duplicate_of": None, **values})
+        self.tables.recordings.append(row)
+
+    def _reject(self, recording: Row, reason: str, *, partial: bool = False) -> None:
+        row = {name: recording[name] for name in ("recording_id", "filename", "content_hash")}
+        self.tables.rejects.append({**row, "reason": reason, "partial": partial})
+
+
+def _frame(rows: list[Row], schema: dict[str, Any]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=schema, orient="row")

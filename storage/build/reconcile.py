@@ -1,0 +1,95 @@
+"""Brings the tables of committed parts in line with the source, without touching the array.
+
+Recordings that are no longer wanted, or have been replaced by a newer part, lose their rows;
+metadata follow the csv. Only Parquet files that differ are put anew: recordings first, so that a
+reader, who joins the two, at once sees what is left.
+"""
+
+import polars as pl
+
+from storage.build.jobs import with_metadata
+from storage.errors import ConfigError
+from storage.format.catalog import Catalog
+from storage.format.state import StoreState
+from storage.format.tables import (
+    INDEX,
+    RECORDING_SCHEMA,
+    RECORDINGS,
+    REJECTS,
+    TABLES,
+    decode_table,
+    encode_table,
+    table_name,
+)
+from storage.objects.objects import Objects
+from storage.source.table import Source
+
+
+def check_drop(state: StoreState, source: Source, max_share: float) -> int:
+    """How many live recordings the source lacks; ConfigError where that is suspiciously many."""
+    have = state.live_recordings()["recording_id"]
+    dropped = int((~have.is_in(source.recordings["recording_id"].implode())).sum())
+    if dropped > max_share * len(have):
+        raise ConfigError(
+            f"the source lacks {dropped:,} of the {len(have):,} recordings in the store; more "
+            f"than build.max_drop_share={max_share:g} are dropped only when told so: check "
+            "source.root, or give build.max_drop_share=1"
+        )
+    return dropped
+
+
+def settle(
+    objects: Objects, state: StoreState, source: Source, probed: pl.DataFrame, catalog: Catalog
+) -> int:
+    """Puts anew the tables that differ; returns how many recordings were dropped."""
+    live = state.live_recordings()
+    dropped = int((~live["recording_id"].is_in(source.recordings["recording_id"].implode())).sum())
+    metadata = source.recordings.select(source.metadata_columns).filter(
+        pl.col("recording_id").is_in(live["recording_id"].implode())
+    )
+    metadata = metadata.unique("recording_id", keep="first", maintain_order=True)
+    rejects = _live_rejects(state.rejects, source, probed)
+    listed = {name for table in TABLES for name in objects.list(table)}
+    for part in state.parts:
+        names = [table_name(table, part) for table in TABLES]
+        present = [name for name in names if name in listed]
+        current = dict(zip(present, objects.get_many(present), strict=True))
+        kept = live.filter(pl.col("part") == part).select(list(RECORDING_SCHEMA))
+        kept = kept.filter(pl.col("recording_id").is_in(metadata["recording_id"].implode()))
+        index = table_name(INDEX, part)
+        old_rows = decode_table(current[index], objects.describe(index))
+        tables = {
+            RECORDINGS: with_metadata(kept, metadata),
+            INDEX: old_rows.join(kept, on="recording_id", how="semi", maintain_order="left"),
+            REJECTS: rejects.filter(pl.col("part") == part).drop("part"),
+        }
+        encoded = {table_name(table, part): encode_table(frame) for table, frame in tables.items()}
+        changed = {name: data for name, data in encoded.items() if current.get(name) != data}
+        if changed:
+            _put_changed(objects, catalog, part, changed)
+    return dropped
+
+
+def _put_changed(objects: Objects, catalog: Catalog, part: int, changed: dict[str, bytes]) -> None:
+    """Puts tables of a part anew; the catalogue hears of it before and after."""
+    for name, data in changed.items():
+        catalog.announce(name, data)
+    catalog.put(objects)
+    for name, data in changed.items():
+        objects.put(name, data)
+    catalog.note_part(objects, part)
+    catalog.put(objects)
+
+
+def _live_rejects(rejects: pl.DataFrame, source: Source, probed: pl.DataFrame) -> pl.DataFrame:
+    """The rejects that still say something of a file as it is now."""
+    now = probed.select("recording_id", "filename", pl.col("content_hash").alias("hash_now"))
+    known = source.recordings.select("recording_id", "filename")
+    keys = ["recording_id", "filename"]
+    joined = rejects.join(known, on=keys, how="semi", maintain_order="left").join(
+        now.with_columns(pl.lit(True).alias("probed")), on=keys, how="left", maintain_order="left"
+    )
+    same = pl.col("content_hash").eq_missing(pl.col("hash_now"))
+    alive = joined.filter(pl.col("probed").is_null() | same).drop("hash_now", "probed")
+    newest = alive.group_by(keys).agg(pl.col("part").max())
+    return alive.join(newest, on=[*keys, "part"], how="semi", maintain_order="left")

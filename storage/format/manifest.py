@@ -1,0 +1,89 @@
+"""`melbank.json`: what a store is, so that it can be recognised and read by anybody."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Self
+
+from storage.errors import ConfigError, DamageError, StoreError
+from storage.format.zarr_shards import ARRAY, SLICES_PER_ZARR_SHARD
+from storage.objects.copy_mark import check_not_half_copied
+from storage.objects.objects import Objects
+from storage.recipe import Recipe
+
+NAME = "melbank.json"
+FORMAT = "melbank store"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The identity of a store and the recipe of its slices; `part_slices` sizes later parts."""
+
+    store_id: str
+    recipe: Recipe
+    part_slices: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "store_id": self.store_id,
+            "array": ARRAY,
+            "slices_per_zarr_shard": SLICES_PER_ZARR_SHARD,
+            "part_slices": self.part_slices,
+            "recipe": self.recipe.to_dict(),
+            "recipe_hash": self.recipe.digest(),
+        }
+
+    def encode(self) -> bytes:
+        """The file's bytes."""
+        return (json.dumps(self.to_dict(), indent=2) + "\n").encode()
+
+    @classmethod
+    def read(cls, objects: Objects) -> Self:
+        """The manifest of a store; raises StoreError where there is none or a foreign one."""
+        if not objects.exists(NAME):
+            check_not_half_copied(objects)
+            raise StoreError(
+                f"{objects.url} is not a melbank store: it has no {NAME}. "
+                "Build one with: python -m tools.build_store source.root=DIR store=" + objects.url
+            )
+        try:
+            document = json.loads(objects.get(NAME))
+        except ValueError as error:
+            raise DamageError(
+                f"{objects.describe(NAME)} is damaged ({error}): run tools.verify --repair"
+            ) from error
+        return cls.from_dict(document, objects.describe(NAME))
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any], name: str) -> Self:
+        """The manifest of a document; DamageError where it does not hold together."""
+        try:
+            if document["format"] != FORMAT or document["version"] != VERSION:
+                raise StoreError(
+                    f"{name} is of {document['format']} version {document['version']}; "
+                    f"this melbank reads {FORMAT} version {VERSION}"
+                )
+            recipe = Recipe.from_dict(document["recipe"])
+            manifest = cls(
+                store_id=document["store_id"],
+                recipe=recipe,
+                part_slices=int(document["part_slices"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamageError(f"{name} is damaged: {error!r}; run tools.verify --repair") from error
+        if recipe.digest() != document.get("recipe_hash"):
+            raise DamageError(
+                f"{name} is damaged: the recipe differs from its hash; run tools.verify --repair"
+            )
+        return manifest
+
+    def check_recipe(self, wanted: Recipe, url: str) -> None:
+        """Raises ConfigError unless new slices would be made like those in the store."""
+        if self.recipe != wanted:
+            raise ConfigError(
+                f"{url} was built with another recipe ({wanted.difference(self.recipe)}): "
+                "give that recipe, or another store=DIR"
+            )

@@ -1,0 +1,80 @@
+"""What a store holds, and what a source would add to it. Nothing here writes."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from storage.format.tables import DUPLICATE, INDEX, RECORDINGS, REJECTS, read_tables, table_numbers
+from storage.objects.objects import Objects
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreState:
+    """The committed parts with their recordings and rejects, each row with its `part`."""
+
+    parts: list[int]
+    recordings: pl.DataFrame
+    rejects: pl.DataFrame
+
+    def live_recordings(self) -> pl.DataFrame:
+        """One row per recording: the newest part's, where a replacement has just come."""
+        return self.recordings.sort("part").unique("recording_id", keep="last", maintain_order=True)
+
+
+def read_state(objects: Objects) -> StoreState:
+    """Reads what is committed: parts that have an index file."""
+    parts = table_numbers(objects, INDEX)
+    return StoreState(
+        parts=parts,
+        recordings=read_tables(objects, RECORDINGS, parts),
+        rejects=read_tables(objects, REJECTS, parts),
+    )
+
+
+def pending_recordings(wanted: pl.DataFrame, state: StoreState, *, twice: bool) -> pl.DataFrame:
+    """The wanted recordings that are not in the store as they are now.
+
+    `wanted` is a probed source. A recording is done when the store has it with the same content
+    hash, stored, rejected, or as the duplicate of the same other one; also when its file is gone
+    but its slices are there. `twice` stores equal files again. Adds `duplicate_of`; `reason`
+    becomes null or why the file cannot be used.
+    """
+    wanted = wanted.with_columns(pl.coalesce("reason", "problem").alias("reason"))
+    live = state.live_recordings()
+    wanted = wanted.join(
+        _keepers(wanted, live), on="content_hash", how="left", maintain_order="left"
+    ).with_columns(
+        pl.when((pl.col("keeper") != pl.col("recording_id")) & pl.lit(not twice))
+        .then("keeper")
+        .alias("duplicate_of")
+    )
+    keys = ["recording_id", "content_hash", "duplicate_of"]
+    done_as_is = wanted.join(live.select(keys), on=keys, how="semi", nulls_equal=True)
+    in_store = live.filter(pl.col("status") != DUPLICATE).select("recording_id")
+    file_gone = wanted.filter(
+        pl.col("content_hash").is_null()
+        & pl.col("recording_id").is_in(in_store["recording_id"].implode())
+    )
+    refused = state.rejects.filter(~pl.col("partial"))
+    keys = ["recording_id", "filename", "content_hash"]
+    done_rejected = wanted.join(refused.select(keys), on=keys, how="semi", nulls_equal=True)
+    names = [
+        frame.select("recording_id", "filename") for frame in (done_as_is, file_gone, done_rejected)
+    ]
+    done = pl.concat(names)
+    return wanted.join(
+        done, on=["recording_id", "filename"], how="anti", maintain_order="left"
+    ).drop("keeper")
+
+
+def _keepers(wanted: pl.DataFrame, live: pl.DataFrame) -> pl.DataFrame:
+    """Which recording keeps the slices of each content hash: one in the store, else the first."""
+    usable = wanted.filter(pl.col("reason").is_null()).select("recording_id", "content_hash")
+    stored = live.filter(pl.col("status") != DUPLICATE).select(
+        "recording_id", "content_hash", pl.lit(True).alias("stored")
+    )
+    ranked = usable.join(stored, on=["recording_id", "content_hash"], how="left").sort(
+        "stored", "recording_id", nulls_last=True
+    )
+    first = ranked.group_by("content_hash", maintain_order=True).first()
+    return first.select("content_hash", pl.col("recording_id").alias("keeper"))

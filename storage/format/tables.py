@@ -1,0 +1,110 @@
+"""The Parquet tables of a store, part by part: index, recordings, rejects, plans.
+
+`index/part-00007.parquet` is the commit of part 7: without it, nothing of the part exists.
+"""
+
+import io
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import polars as pl
+
+from storage.audio import features
+from storage.build import plan as part_plan
+from storage.errors import DamageError
+from storage.objects.objects import Objects
+
+INDEX = "index"
+RECORDINGS = "recordings"
+REJECTS = "rejects"
+PLANS = "plans"
+TABLES = (INDEX, RECORDINGS, REJECTS)
+
+STORED, PARTIAL, DUPLICATE = "stored", "partial", "duplicate"
+
+INDEX_SCHEMA = {
+    "row": pl.Int64,
+    "recording_id": pl.String,
+    "slice_no": pl.Int32,
+    "start_s": pl.Float64,
+    **features.SCHEMA,
+    "crc32c": pl.UInt32,
+}
+RECORDING_SCHEMA = {
+    "recording_id": pl.String,
+    "primary_label": pl.String,
+    "secondary_labels": pl.List(pl.String),
+    "filename": pl.String,
+    "duration_s": pl.Float64,
+    "sample_rate_hz": pl.Int32,
+    "num_channels": pl.Int32,
+    "first_row": pl.Int64,
+    "num_slices": pl.Int32,
+    "status": pl.String,
+    "duplicate_of": pl.String,
+    "content_hash": pl.String,
+    "size_bytes": pl.Int64,
+}
+REJECT_SCHEMA = {
+    "recording_id": pl.String,
+    "filename": pl.String,
+    "reason": pl.String,
+    "partial": pl.Boolean,
+    "content_hash": pl.String,
+}
+SCHEMAS: dict[str, dict[str, Any]] = {
+    INDEX: INDEX_SCHEMA,
+    RECORDINGS: RECORDING_SCHEMA,
+    REJECTS: REJECT_SCHEMA,
+    PLANS: part_plan.SCHEMA,
+}
+_NAME = re.compile(r"^(index|recordings|rejects|plans)/(?:part|plan)-(\d{5,})\.parquet$")
+
+
+def table_name(table: str, number: int) -> str:
+    """The object name of one part's table, or of a plan."""
+    return f"{table}/{'plan' if table == PLANS else 'part'}-{number:05d}.parquet"
+
+
+def table_numbers(objects: Objects, table: str) -> list[int]:
+    """The numbers of the parts (or plans) that have such a table, in order."""
+    matches = (_NAME.match(name) for name in objects.list(table))
+    return sorted(int(match[2]) for match in matches if match)
+
+
+def encode_table(frame: pl.DataFrame) -> bytes:
+    """A frame as Parquet; equal frames give equal bytes."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", statistics=True)
+    return buffer.getvalue()
+
+
+def read_table(objects: Objects, table: str, number: int) -> pl.DataFrame:
+    """One part's table; raises DamageError where it is no Parquet."""
+    name = table_name(table, number)
+    return decode_table(objects.get(name), objects.describe(name))
+
+
+def decode_table(data: bytes, where: str) -> pl.DataFrame:
+    """A table out of its bytes; `where` they lie, for the DamageError that they are no Parquet."""
+    try:
+        return pl.read_parquet(io.BytesIO(data))
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise DamageError(f"{where} is damaged ({reason}): run tools.verify --repair") from error
+
+
+def read_tables(objects: Objects, table: str, numbers: Iterable[int]) -> pl.DataFrame:
+    """The tables of several parts as one, in the order of the parts, with a column `part`."""
+    numbers = list(numbers)
+    names = [table_name(table, number) for number in numbers]
+    frames = [
+        decode_table(data, objects.describe(name)).with_columns(
+            pl.lit(number, pl.Int32).alias("part")
+        )
+        for number, name, data in zip(numbers, names, objects.get_many(names), strict=True)
+    ]
+    if not frames:
+        return pl.DataFrame(schema={**SCHEMAS[table], "part": pl.Int32})
+    return pl.concat(frames, how="diagonal_relaxed")

@@ -1,0 +1,45 @@
+"""`zarr.json` of the slice array, written by zarr-python itself."""
+
+import json
+from typing import Any
+
+import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from storage.errors import DamageError
+from storage.format.manifest import Manifest
+from storage.format.zarr_shards import ARRAY, SLICES_PER_ZARR_SHARD, ZSTD_LEVEL
+
+NAME = f"{ARRAY}/zarr.json"
+
+
+def array_metadata(manifest: Manifest, num_shards: int) -> bytes:
+    """`zarr.json` of an array of `num_shards` zarr shards, as zarr-python writes it.
+
+    Its attributes repeat `melbank.json`, so that either can be restored from the other.
+    """
+    recipe = manifest.recipe
+    objects: dict[str, Any] = {}
+    zarr.create_array(
+        objects,
+        shape=(num_shards * SLICES_PER_ZARR_SHARD, *recipe.slice_shape),
+        shards=(SLICES_PER_ZARR_SHARD, *recipe.slice_shape),
+        chunks=(1, *recipe.slice_shape),
+        dtype=recipe.dtype,
+        compressors=[ZstdCodec(level=ZSTD_LEVEL, checksum=False), Crc32cCodec()],
+        fill_value=0,
+        dimension_names=["row", "mel", "frame"],
+        attributes={"melbank": manifest.to_dict()},
+    )
+    document: bytes = objects["zarr.json"].to_bytes()
+    return document
+
+
+def num_shards_of(metadata: bytes) -> int:
+    """How many zarr shards a `zarr.json` spans."""
+    try:
+        return -(-int(json.loads(metadata)["shape"][0]) // SLICES_PER_ZARR_SHARD)
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise DamageError(
+            f"{ARRAY}/zarr.json is damaged ({error}): run tools.verify --repair"
+        ) from error

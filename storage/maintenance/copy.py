@@ -1,0 +1,109 @@
+"""What a copy of a store consists of, for `storage.objects.sync`.
+
+Zarr shards without a live row are not copied. Tables are those that the catalogue lists, with
+their sha256; the zarr shards are held against the checksums of their own chunks.
+"""
+
+from typing import Any
+
+from storage.errors import DamageError, ObjectMissingError, StoreError
+from storage.format.catalog import NAME as CATALOG
+from storage.format.catalog import Catalog
+from storage.format.manifest import NAME as MANIFEST
+from storage.format.manifest import Manifest
+from storage.format.tables import (
+    INDEX,
+    PLANS,
+    RECORDINGS,
+    REJECTS,
+    read_tables,
+    table_name,
+    table_numbers,
+)
+from storage.format.zarr_metadata import NAME as ARRAY_METADATA
+from storage.format.zarr_shards import (
+    ARRAY,
+    INDEX_BYTES,
+    SLICES_PER_ZARR_SHARD,
+    decode_index,
+    shard_name,
+)
+from storage.objects.objects import Objects, digest
+from storage.objects.sync import Item, SetKind, SyncPlan
+from storage.read.extents import crc32c
+
+_ORDER = (ARRAY_METADATA, f"{RECORDINGS}/", f"{REJECTS}/", f"{INDEX}/")
+
+
+def plan_store(source: Objects) -> SyncPlan:
+    """All of a store; StoreError while it is being built, DamageError where it is not whole."""
+    manifest = Manifest.read(source)
+    if table_numbers(source, PLANS):
+        raise StoreError(
+            f"a build of {source.url} is unfinished: end it first, by tools.build_store"
+        )
+    if not source.exists(CATALOG):
+        raise DamageError(f"{source.url} has no {CATALOG}: run tools.verify --repair")
+    sealed = source.get(CATALOG)
+    entries = Catalog.decode(sealed).entries
+    for name, entry in entries.items():
+        if "next_sha256" in entry or "sha256" not in entry:
+            raise StoreError(f"a build of {source.url} is unfinished: {name} was about to change")
+    listed = [
+        Item(name=name, size_bytes=entry["size"], sha256=entry["sha256"])
+        for name, entry in entries.items()
+    ]
+    tables = [item for start in _ORDER for item in listed if item.name.startswith(start)]
+    tables.append(Item(name=CATALOG, size_bytes=len(sealed), sha256=digest(sealed)))
+    return SyncPlan(
+        identity=manifest.store_id,
+        data=tuple(_zarr_shards(source, entries)),
+        tables=tuple(tables),
+        head=next(item for item in listed if item.name == MANIFEST),
+    )
+
+
+def _zarr_shards(source: Objects, entries: dict[str, Any]) -> list[Item]:
+    """The zarr shards that have live rows."""
+    parts = [part for part in table_numbers(source, INDEX) if table_name(INDEX, part) in entries]
+    rows = read_tables(source, INDEX, parts)["row"]
+    numbers = (rows // SLICES_PER_ZARR_SHARD).unique().sort().to_list()
+    names = [shard_name(number) for number in numbers]
+    sizes = source.sizes(names)
+    for name in names:
+        if name not in sizes:
+            raise ObjectMissingError(
+                f"{source.describe(name)} is missing: run tools.verify --repair"
+            )
+    return [Item(name=name, size_bytes=sizes[name]) for name in names]
+
+
+def _identity(objects: Objects) -> str:
+    return Manifest.read(objects).store_id
+
+
+def _owns(name: str) -> bool:
+    folders = (ARRAY, INDEX, RECORDINGS, REJECTS, PLANS)
+    return name in (MANIFEST, CATALOG) or name.startswith(tuple(f"{one}/" for one in folders))
+
+
+def check_zarr_shard(name: str, data: bytes) -> None:
+    """Raises DamageError unless each inner chunk of a zarr shard has its checksum."""
+    pairs = decode_index(data[-INDEX_BYTES:], name)
+    view = memoryview(data)
+    for place, (offset, length) in enumerate(pairs.tolist()):
+        chunk = bytes(view[offset : offset + length])
+        if len(chunk) < 4 or crc32c(chunk[:-4]).to_bytes(4, "little") != chunk[-4:]:
+            raise DamageError(f"the checksum of chunk {place} of {name} differs")
+
+
+STORE = SetKind(
+    word="store",
+    head=MANIFEST,
+    plan=plan_store,
+    identity=_identity,
+    owns=_owns,
+    visible=lambda name: name.startswith((f"{INDEX}/", f"{PLANS}/")),
+    check=check_zarr_shard,
+    immutable=True,
+)

@@ -1,0 +1,349 @@
+"""Holds everything in a store against everything else, and says what does not fit.
+
+Checked: `melbank.json`, `zarr.json` and every table against the catalogue (sha256); the catalogue
+against its own seal; rows against recordings; every inner chunk against its crc32c; every live
+slice against the crc32c in the index (which finds swapped files); sizes, missing files, values
+that are not finite. What is merely left over is noted, not called damage.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from storage.build.workers import available_cores
+from storage.errors import DamageError, StoreError
+from storage.format.catalog import NAME as CATALOG
+from storage.format.catalog import Catalog
+from storage.format.manifest import NAME as MANIFEST
+from storage.format.manifest import Manifest
+from storage.format.tables import (
+    INDEX,
+    PLANS,
+    RECORDINGS,
+    REJECTS,
+    TABLES,
+    read_table,
+    table_name,
+    table_numbers,
+)
+from storage.format.zarr_metadata import NAME as ARRAY_METADATA
+from storage.format.zarr_metadata import array_metadata, num_shards_of
+from storage.format.zarr_shards import (
+    ARRAY,
+    INDEX_BYTES,
+    SLICES_PER_ZARR_SHARD,
+    decode_index,
+    shard_name,
+)
+from storage.objects.objects import TEMPORARY, Objects, open_objects
+from storage.progress import Progress, silent
+from storage.read.extents import crc32c, decode_chunk
+from storage.recipe import Recipe
+
+_SHARD_NAME = re.compile(rf"^{re.escape(ARRAY)}/c/(\d+)/0/0$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that does not fit; `part` where it belongs to one, damage unless a mere note."""
+
+    object: str
+    problem: str
+    part: int | None = None
+    damage: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class VerifyReport:
+    """What was looked at, and what was found."""
+
+    url: str
+    findings: list[Finding] = field(default_factory=list)
+    num_parts: int = 0
+    num_recordings: int = 0
+    num_slices: int = 0
+    num_zarr_shards: int = 0
+
+    @property
+    def damage(self) -> list[Finding]:
+        """The findings that are damage."""
+        return [finding for finding in self.findings if finding.damage]
+
+    def summary(self) -> str:
+        """Counts, then each finding on a line."""
+        head = (
+            f"{self.url}: {self.num_parts:,} parts, {self.num_recordings:,} recordings, "
+            f"{self.num_slices:,} slices in {self.num_zarr_shards:,} zarr shards checked: "
+            f"{len(self.damage):,} damaged, {len(self.findings) - len(self.damage):,} notes"
+        )
+        lines = [
+            f"  {'DAMAGE' if finding.damage else 'note'} {finding.object}: {finding.problem}"
+            for finding in self.findings
+        ]
+        return "\n".join([head, *lines[:100], *(["  ..."] if len(lines) > 100 else [])])
+
+
+def verify_store(url: str, progress: Progress = silent) -> VerifyReport:
+    """Checks a whole store; raises StoreError where there is none."""
+    objects = open_objects(url)
+    if not objects.exists(MANIFEST) and not objects.exists(ARRAY_METADATA):
+        raise StoreError(f"{url} is not a melbank store: it has neither {MANIFEST} nor {ARRAY}")
+    report = VerifyReport(url=url)
+    catalog = _read_catalog(objects, report)
+    report.findings += _check_heads(objects, catalog)
+    sound = {}
+    for part in _all_parts(objects, catalog):
+        tables, findings = _read_part(objects, catalog, part)
+        report.findings += findings
+        report.num_parts += 1
+        if tables:
+            sound[part] = tables
+            report.findings += _check_rows(part, tables)
+            report.num_recordings += len(tables[RECORDINGS])
+            report.num_slices += len(tables[INDEX])
+    recipe = read_manifest(objects).recipe
+    report.findings += _check_shards(objects, recipe, sound, report, progress)
+    report.findings += _check_overlaps(sound)
+    report.findings += _notes(objects, sound)
+    return report
+
+
+def read_manifest(objects: Objects) -> Manifest:
+    """The manifest, from `melbank.json` or its copy in `zarr.json`, whichever is sound."""
+    try:
+        return Manifest.read(objects)
+    except StoreError:
+        try:
+            document = json.loads(objects.get(ARRAY_METADATA))["attributes"]["melbank"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{objects.url}: {MANIFEST} and {ARRAY_METADATA} are both damaged; with them "
+                "the recipe is lost"
+            ) from error
+        return Manifest.from_dict(document, objects.describe(ARRAY_METADATA))
+
+
+def _read_catalog(objects: Objects, report: VerifyReport) -> Catalog | None:
+    try:
+        if not objects.exists(CATALOG):
+            raise DamageError(f"{CATALOG} is missing")
+        return Catalog.read(objects)
+    except (DamageError, UnicodeDecodeError) as error:
+        report.findings.append(Finding(object=CATALOG, problem=str(error)))
+        return None
+
+
+def _check_heads(objects: Objects, catalog: Catalog | None) -> Iterator[Finding]:
+    for name in (MANIFEST, ARRAY_METADATA):
+        problem = _object_problem(objects, catalog, name)
+        if problem:
+            yield Finding(object=name, problem=problem)
+    try:
+        manifest = Manifest.read(objects)
+        shards = num_shards_of(objects.get(ARRAY_METADATA))
+        if objects.get(ARRAY_METADATA) != array_metadata(manifest, shards):
+            yield Finding(object=ARRAY_METADATA, problem=f"it does not belong to {MANIFEST}")
+    except StoreError as error:
+        yield Finding(object=MANIFEST, problem=str(error))
+
+
+def _object_problem(objects: Objects, catalog: Catalog | None, name: str) -> str:
+    if not objects.exists(name):
+        return "it is missing"
+    if catalog and not catalog.knows(name):
+        return "the catalogue does not list it"
+    if catalog and not catalog.matches(name, objects.get(name)):
+        return "its bytes are not those that were written (sha256)"
+    return ""
+
+
+def _all_parts(objects: Objects, catalog: Catalog | None) -> list[int]:
+    """The parts that are committed, or that the catalogue says should be."""
+    listed = [name for name in (catalog.entries if catalog else ()) if name.startswith(INDEX)]
+    numbers = {int(name.split("-")[1].split(".")[0]) for name in listed}
+    return sorted(numbers | set(table_numbers(objects, INDEX)))
+
+
+def _read_part(
+    objects: Objects, catalog: Catalog | None, part: int
+) -> tuple[dict[str, pl.DataFrame] | None, list[Finding]]:
+    """The three tables of a part, or None with the findings that say why not."""
+    tables, findings = {}, []
+    for table in TABLES:
+        name = table_name(table, part)
+        problem = _object_problem(objects, catalog, name)
+        if not problem:
+            try:
+                tables[table] = read_table(objects, table, part)
+            except StoreError as error:
+                problem = str(error)
+        if problem:
+            findings.append(Finding(object=name, problem=problem, part=part))
+    return (None if findings else tables), findings
+
+
+def _check_rows(part: int, tables: dict[str, pl.DataFrame]) -> Iterator[Finding]:
+    """Each recording has its slices, in order and without gaps; no slice is without one."""
+    slices = (
+        tables[INDEX]
+        .group_by("recording_id")
+        .agg(
+            pl.len().alias("have"),
+            pl.col("row").min().alias("first"),
+            (pl.col("row") - pl.col("slice_no")).n_unique().alias("runs"),
+            pl.col("slice_no").n_unique().alias("distinct"),
+        )
+    )
+    both = (
+        tables[RECORDINGS]
+        .filter(pl.col("num_slices") > 0)
+        .join(slices, on="recording_id", how="full", coalesce=True)
+    )
+    wrong = both.filter(
+        ~(
+            (pl.col("have") == pl.col("num_slices"))
+            & (pl.col("first") == pl.col("first_row"))
+            & (pl.col("runs") == 1)
+            & (pl.col("distinct") == pl.col("have"))
+        ).fill_null(False)
+    )
+    for recording_id in wrong["recording_id"].head(5):
+        yield Finding(
+            object=table_name(INDEX, part),
+            problem=f"its rows of {recording_id} are not those of {table_name(RECORDINGS, part)}",
+            part=part,
+        )
+
+
+def _check_shards(
+    objects: Objects,
+    recipe: Recipe,
+    sound: dict[int, dict[str, pl.DataFrame]],
+    report: VerifyReport,
+    progress: Progress,
+) -> list[Finding]:
+    """Every zarr shard with live rows, in threads: decoding leaves Python's lock."""
+    work = []
+    for part, tables in sound.items():
+        index = tables[INDEX].select("row", "crc32c")
+        shard = (pl.col("row") // SLICES_PER_ZARR_SHARD).alias("shard")
+        for (number,), rows in index.group_by(shard, maintain_order=True):
+            work.append((part, int(str(number)), rows))
+    report.num_zarr_shards = len(work)
+    findings: list[Finding] = []
+    with (
+        progress("checking", len(work), "zarr shard") as step,
+        ThreadPoolExecutor(available_cores()) as threads,
+    ):
+        checks = threads.map(lambda job: _check_shard(objects, recipe, *job), work)
+        for found in checks:
+            findings += found
+            step(1)
+    return findings
+
+
+def _check_shard(
+    objects: Objects, recipe: Recipe, part: int, number: int, rows: pl.DataFrame
+) -> list[Finding]:
+    name = shard_name(number)
+    try:
+        data = objects.get(name)
+        pairs = decode_index(data[-INDEX_BYTES:], name)
+    except StoreError as error:
+        return [Finding(object=name, problem=str(error), part=part)]
+    problems = []
+    if int(pairs[:, 1].sum()) + INDEX_BYTES != len(data):
+        problems.append(f"it has {len(data):,} bytes, its index accounts for others")
+    view = memoryview(data)
+    live = dict(
+        zip((rows["row"] % SLICES_PER_ZARR_SHARD).to_list(), rows["crc32c"].to_list(), strict=True)
+    )
+    bad = []
+    cells = np.empty(recipe.slice_shape, recipe.dtype)
+    for place, (offset, length) in enumerate(pairs.tolist()):
+        problem = _chunk_problem(bytes(view[offset : offset + length]), live.get(place), cells)
+        if problem:
+            bad.append((place, problem))
+    if bad:
+        place, problem = bad[0]
+        row = number * SLICES_PER_ZARR_SHARD + place
+        problems.append(f"{len(bad)} of its chunks are bad, the first is row {row}: {problem}")
+    return [Finding(object=name, problem=problem, part=part) for problem in problems]
+
+
+def _chunk_problem(packed: bytes, crc: int | None, cells: np.ndarray) -> str:
+    """What is wrong with one inner chunk; `crc` is that of its live slice, if it has one."""
+    if len(packed) <= 4 or crc32c(packed[:-4]).to_bytes(4, "little") != packed[-4:]:
+        return "its checksum differs"
+    if crc is None:
+        return ""
+    try:
+        decode_chunk(packed, cells.reshape(-1).view(np.uint8))
+    except (RuntimeError, ValueError) as error:
+        return f"it cannot be decoded: {error}"
+    if crc32c(cells) != crc:
+        return "it holds another slice than the index says"
+    if cells.dtype != np.uint8 and not np.isfinite(cells).all():
+        return "it has values that are not finite"
+    return ""
+
+
+def _check_overlaps(sound: dict[int, dict[str, pl.DataFrame]]) -> Iterator[Finding]:
+    """No row and no recording in two parts."""
+    rows: dict[str, list[pl.DataFrame]] = {"row": [], "recording_id": []}
+    for part, tables in sound.items():
+        label = pl.lit(part).alias("part")
+        rows["row"].append(tables[INDEX].select("row", label))
+        rows["recording_id"].append(tables[RECORDINGS].select("recording_id", label))
+    for key, frames in rows.items():
+        if not frames:
+            continue
+        twice = pl.concat(frames).filter(pl.col(key).is_duplicated()).sort(key, "part")
+        if len(twice):
+            yield Finding(
+                object=table_name(INDEX if key == "row" else RECORDINGS, twice["part"][1]),
+                problem=f"{key} {twice[key][0]} is in part {twice['part'][0]} too: a replacement "
+                "was interrupted, build again",
+                part=int(twice["part"][1]),
+                damage=key == "row",
+            )
+
+
+def _notes(objects: Objects, sound: dict[int, dict[str, pl.DataFrame]]) -> Iterator[Finding]:
+    """What is left over, and harmless."""
+    for number in table_numbers(objects, PLANS):
+        yield Finding(
+            object=table_name(PLANS, number),
+            problem="a build was interrupted: run it again and it goes on",
+            damage=False,
+        )
+    committed = set(table_numbers(objects, INDEX))
+    for table in (RECORDINGS, REJECTS):
+        for part in set(table_numbers(objects, table)) - committed:
+            name = table_name(table, part)
+            yield Finding(object=name, problem="left by an interrupted build", damage=False)
+    live = {
+        row // SLICES_PER_ZARR_SHARD
+        for tables in sound.values()
+        for row in tables[INDEX]["row"].unique().to_list()
+    }
+    idle = [number for number in shard_numbers(objects) if number not in live]
+    if idle and len(sound) == len(committed):
+        yield Finding(
+            object=ARRAY,
+            problem=f"{len(idle)} zarr shards hold no live slice: tools.compact frees their space",
+            damage=False,
+        )
+    if left := objects.list(TEMPORARY):
+        yield Finding(object=TEMPORARY, problem=f"{len(left)} temporary files", damage=False)
+
+
+def shard_numbers(objects: Objects) -> list[int]:
+    """The zarr shards that there are."""
+    matches = (_SHARD_NAME.match(name) for name in objects.walk(f"{ARRAY}/c"))
+    return sorted(int(match[1]) for match in matches if match)

@@ -1,0 +1,335 @@
+"""Objects of a bucket, or of a web server, by the same questions as those of a folder.
+
+A put is atomic: nobody ever sees a part of an object, and nothing has to be cleared away but
+uploads in pieces that were broken off, which no listing shows and only the bucket's own lifecycle
+rule deletes. There is no lock: two writers at once are harmless, because what is committed is
+created, never overwritten.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import obstore
+from obstore.exceptions import AlreadyExistsError
+
+from storage.errors import (
+    ObjectExistsError,
+    ObjectMissingError,
+    RemoteError,
+    StoreError,
+    UnsupportedError,
+)
+from storage.objects.client import WEB, Remote, open_remote
+
+LISTINGS = {"catalog.json": "objects", "shards.json": "files"}  # of a server that cannot list
+
+_PIECE_BYTES = 16_000_000  # of an upload in pieces
+_PIECES_AT_ONCE = 4
+_IN_FLIGHT = 16
+_READ_AGAIN = 3
+_MD5 = re.compile(r'^"?([0-9a-f]{32})"?$')
+
+
+class RemoteObjects:
+    """The objects below a URL. Safe to use from several threads; pickled, it opens anew."""
+
+    def __init__(self, url: str) -> None:
+        self.remote: Remote = open_remote(url)
+        self.url = self.remote.url
+        self._creates = True  # until the server says that it cannot
+        self._has_bucket = False  # until the server shows something of it
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteObjects, (self.url,)
+
+    @cached_property
+    def _writer(self) -> Remote:
+        if self.remote.scheme in WEB:
+            raise StoreError(
+                f"{self.url} can only be read: {self.remote.scheme}:// takes no objects. Write to "
+                "a folder or to s3://, gs:// or az://, and let the web server show that"
+            )
+        return open_remote(self.url, writing=True)
+
+    def describe(self, name: str) -> str:
+        """The URL of an object, for messages."""
+        return self.remote.describe(name)
+
+    def exists(self, name: str) -> bool:
+        """Whether there is an object of that name; RemoteError where there is no bucket."""
+        try:
+            self.size(name)
+        except ObjectMissingError:
+            return False
+        return True
+
+    def size(self, name: str) -> int:
+        """An object's size in bytes; raises ObjectMissingError where it is missing."""
+        return int(self._head(name)["size"])
+
+    def tag(self, name: str) -> str:
+        """The server's etag of an object, most often an md5; empty where it tells none."""
+        return str(self._head(name)["e_tag"] or "").strip('"')
+
+    def sizes(self, names: Iterable[str]) -> dict[str, int]:
+        """The sizes of those of some objects that there are, in bytes."""
+
+        def size(name: str) -> int | None:
+            with suppress(ObjectMissingError):
+                return self.size(name)
+            return None
+
+        wanted = list(names)
+        found = zip(wanted, _at_once(size, wanted), strict=True)
+        return {name: size for name, size in found if size is not None}
+
+    def get(self, name: str) -> bytes:
+        """An object's bytes; raises StoreError where it is missing.
+
+        Read again where they differ from the server's own md5, as far as it tells one.
+        """
+        data = b""
+
+        def get(key: str) -> tuple[str, str]:
+            nonlocal data
+            answer = obstore.get(self.remote.store, key)
+            data = bytes(answer.bytes())
+            return _md5_of(data), _tag(answer)
+
+        self._checked(name, get)
+        return data
+
+    def get_many(self, names: Sequence[str]) -> list[bytes]:
+        """Several objects, in order, many at once."""
+        return _at_once(self.get, names)
+
+    def get_range(self, name: str, offset: int, length: int) -> bytes:
+        """Bytes of an object; StoreError where it is missing or ends before them."""
+
+        def get(key: str) -> bytes:
+            store = self.remote.store
+            return bytes(obstore.get_range(store, key, start=offset, length=length))
+
+        data = self.remote.call(name, get)
+        if len(data) != length:
+            raise StoreError(f"{self.describe(name)} ends before byte {offset + length:,}")
+        return data
+
+    def tail(self, name: str, length: int) -> bytes:
+        """The last bytes of an object; all of a shorter one."""
+
+        def get(key: str) -> bytes:
+            answer = obstore.get(self.remote.store, key, options={"range": {"suffix": length}})
+            return bytes(answer.bytes())
+
+        return self.remote.call(name, get)
+
+    def list(self, folder: str) -> list[str]:
+        """The names directly below a folder, sorted, folder included; empty where there is none."""
+        depth = folder.count("/") + 1
+        return [name for name in self.walk(folder) if name.count("/") == depth]
+
+    def walk(self, folder: str = "") -> dict[str, int]:
+        """All objects below a folder, by name, with their sizes in bytes; hidden ones left out."""
+        if self.remote.scheme in WEB:
+            return self._listed(folder)
+        start = len(self.remote.prefix) + 1 if self.remote.prefix else 0
+
+        def list_all(key: str) -> dict[str, int]:
+            pages = obstore.list(self.remote.store, key or None)
+            return {entry["path"][start:]: entry["size"] for page in pages for entry in page}
+
+        found = sorted(self._agreed(folder, list_all).items())
+        return {name: size for name, size in found if "/." not in f"/{name}"}
+
+    def put(self, name: str, data: bytes) -> None:
+        """Puts an object, in the place of an older one if there is one; a large one in pieces."""
+
+        def put(key: str) -> None:
+            obstore.put(
+                self._writer.store,
+                key,
+                data,
+                chunk_size=_PIECE_BYTES,
+                max_concurrency=_PIECES_AT_ONCE,
+            )
+
+        self._writer.call(name, put)
+
+    def put_new(self, name: str, data: bytes) -> None:
+        """Puts an object that must not exist yet; raises ObjectExistsError on other bytes.
+
+        What came of it is looked at even so: not every server that knows conditional puts keeps
+        two at the same instant apart.
+        """
+        if not self.exists(name):
+            self._create(name, data)
+        self._check_equal(name, data)
+
+    def delete(self, name: str) -> None:
+        """Deletes an object; fine if it is gone already."""
+        with suppress(ObjectMissingError):
+            self._writer.call(name, lambda key: obstore.delete(self._writer.store, key))
+
+    def drop_folder(self, folder: str) -> None:
+        """There are no folders: one is gone with its last object."""
+
+    def entries(self) -> Sequence[str]:
+        """The names of objects and folders directly below, sorted; hidden ones left out."""
+        if self.remote.scheme in WEB:
+            return sorted({name.split("/")[0] for name in self.walk()})
+
+        def list_top(key: str) -> Sequence[str]:
+            found = obstore.list_with_delimiter(self.remote.store, key or None)
+            paths = [*found["common_prefixes"], *(entry["path"] for entry in found["objects"])]
+            return [path.rstrip("/").rpartition("/")[2] for path in paths]
+
+        names = self._agreed("", list_top)
+        return sorted(name for name in names if not name.startswith("."))
+
+    def check_writable(self) -> None:
+        """Raises StoreError where objects can only be read."""
+        _ = self._writer
+
+    @contextmanager
+    def as_file(self, name: str) -> Iterator[Path]:
+        """A copy of an object under its own name, deleted afterwards; checked as `get` does.
+
+        It takes the object's size of temporary disk.
+        """
+        with TemporaryDirectory(prefix="melbank-") as folder:
+            path = Path(folder, name.rpartition("/")[2])
+            self._checked(name, lambda key: self._download(key, path))
+            yield path
+
+    def digest(self, name: str) -> str:
+        """sha256 of an object of any size, in hex."""
+
+        def get(key: str) -> str:
+            hasher = hashlib.sha256()
+            for piece in obstore.get(self.remote.store, key).stream(_PIECE_BYTES):
+                hasher.update(piece)
+            return hasher.hexdigest()
+
+        return self.remote.call(name, get)
+
+    def clear_temporary(self) -> None:
+        """Nothing is left by killed writers that could be seen or deleted."""
+
+    def _checked(self, name: str, read: Callable[[str], tuple[str, str]]) -> None:
+        """Reads an object until its md5 is the server's; `read` returns both."""
+        seen = set()
+        for _ in range(_READ_AGAIN):
+            found, tag = self.remote.call(name, read)
+            if tag in ("", found) or found in seen:  # the same twice: the tag is no md5
+                break
+            seen.add(found)
+
+    def _download(self, key: str, path: Path) -> tuple[str, str]:
+        answer = obstore.get(self.remote.store, key)
+        hasher = hashlib.md5(usedforsecurity=False)
+        with path.open("wb") as file:
+            for piece in answer.stream(_PIECE_BYTES):
+                hasher.update(piece)
+                file.write(piece)
+        return hasher.hexdigest(), _tag(answer)
+
+    def _head(self, name: str) -> Any:
+        """What the server knows of an object.
+
+        The answer to HEAD gives no reason; that to GET says whether the bucket itself is missing.
+        """
+        try:
+            head = self.remote.call(name, lambda key: obstore.head(self.remote.store, key))
+        except (ObjectMissingError, RemoteError) as error:
+            if not (self._has_bucket and isinstance(error, ObjectMissingError)):
+                with suppress(ObjectMissingError):
+                    self.remote.call(name, lambda key: obstore.get(self.remote.store, key).meta)
+                self._has_bucket = True
+            raise
+        self._has_bucket = True
+        return head
+
+    def _agreed(self, name: str, request: Callable[[str], Any]) -> Any:
+        """What a listing shows; over plain http, which guards nothing, what two in a row show."""
+        found = self.remote.call(name, request)
+        for _ in range(0 if self.remote.is_guarded else _READ_AGAIN):
+            before, found = found, self.remote.call(name, request)
+            if before == found:
+                break
+        return found
+
+    def _create(self, name: str, data: bytes) -> None:
+        """Puts an object unless there is one; servers that cannot are told from others once."""
+
+        def create(key: str) -> None:
+            obstore.put(self._writer.store, key, data, mode="create")
+
+        if self._creates:
+            try:
+                with suppress(AlreadyExistsError):
+                    self._writer.call(name, create)
+            except UnsupportedError:
+                self._creates = False
+        if not self._creates:
+            self.put(name, data)
+
+    def _check_equal(self, name: str, data: bytes) -> None:
+        head = self._head(name)
+        match = _MD5.match(head["e_tag"] or "")
+        same = head["size"] == len(data)
+        if same and match and match[1] == _md5_of(data):
+            return
+        if not same or self.get(name) != data:
+            raise ObjectExistsError(
+                f"{self.describe(name)} exists with other bytes: nothing committed is overwritten"
+            )
+
+    def _listed(self, folder: str) -> dict[str, int]:
+        """What a store or shard set itself says it consists of."""
+        names: dict[str, int] = {}
+        for listing, section in LISTINGS.items():
+            try:
+                names |= {
+                    name: int(entry.get("size", entry.get("size_bytes", 0)))
+                    for name, entry in json.loads(self.get(listing))[section].items()
+                }
+            except ObjectMissingError:
+                continue
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise StoreError(
+                    f"{self.describe(listing)} is damaged ({error!r}), and {self.url} cannot list"
+                ) from error
+        if not names:
+            raise StoreError(
+                f"{self.url} cannot be listed and has neither of {' and '.join(LISTINGS)}, which "
+                "say what there is"
+            )
+        start = f"{folder}/" if folder else ""
+        return {name: size for name, size in sorted(names.items()) if name.startswith(start)}
+
+
+def _md5_of(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def _tag(answer: Any) -> str:
+    """The md5 that comes with an object; empty where the server tells none."""
+    match = _MD5.match(answer.meta["e_tag"] or "")
+    return match[1] if match else ""
+
+
+def _at_once(get: Callable[[str], Any], names: Sequence[str]) -> list[Any]:
+    """What `get` returns for each name, in order; many requests in flight."""
+    if len(names) < 2:
+        return [get(name) for name in names]
+    with ThreadPoolExecutor(min(_IN_FLIGHT, len(names))) as threads:
+        return list(threads.map(get, names))

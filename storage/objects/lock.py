@@ -1,0 +1,37 @@
+"""One builder at a time on a local store. The lock ends with its process: it cannot go stale.
+
+On an object store there is none, since it could. Two builds at once are harmless there: what is
+committed is created, never overwritten, and whoever comes second plans its work again behind.
+"""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from storage.errors import StoreError
+from storage.objects.objects import LocalObjects, Objects
+
+NAME = ".lock"
+
+
+@contextmanager
+def builder_lock(objects: Objects) -> Iterator[None]:
+    """Holds the store for writing; raises StoreError where another build is at work."""
+    if not isinstance(objects, LocalObjects):
+        objects.check_writable()
+        yield
+        return
+    path = objects.path(NAME)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise StoreError(f"{objects.url} cannot be written: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreError(
+                f"another build is at work on {objects.url}: wait for it, then run this again"
+            ) from error
+        yield

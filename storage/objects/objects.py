@@ -1,0 +1,311 @@
+"""Whole objects by name below one folder or URL: put whole, put create-only, list, delete.
+
+    objects = open_objects("data/store")  # or s3://bucket/store
+    objects.put_new("index/part-00000.parquet", data)
+
+An object appears under its name at once and complete, and is on the disk (fsync), or has been
+accepted by the object store, before `put` returns. `put_new` never replaces anything: an object
+with equal bytes is accepted, other bytes raise ObjectExistsError.
+"""
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from storage.errors import (
+    ConfigError,
+    MelbankError,
+    ObjectExistsError,
+    ObjectMissingError,
+    StoreError,
+)
+from storage.objects.bucket import RemoteObjects
+from storage.objects.client import check_url, is_remote
+from storage.read.extents import local_path
+
+TEMPORARY = ".tmp"
+
+
+class Objects(Protocol):
+    """What can be asked of the objects below a folder or a URL, wherever they lie."""
+
+    url: str
+
+    def describe(self, name: str) -> str:
+        """Where an object lies, as messages say it."""
+
+    def exists(self, name: str) -> bool:
+        """Whether there is an object of that name."""
+
+    def size(self, name: str) -> int:
+        """An object's size in bytes; raises ObjectMissingError where it is missing."""
+
+    def sizes(self, names: Iterable[str]) -> dict[str, int]:
+        """The sizes of those of some objects that there are, in bytes."""
+
+    def tag(self, name: str) -> str:
+        """What the server has made of an object's bytes, most often an md5; empty on a disk."""
+
+    def get(self, name: str) -> bytes:
+        """An object's bytes; raises StoreError where it is missing."""
+
+    def get_many(self, names: Sequence[str]) -> list[bytes]:
+        """Several objects, in order."""
+
+    def get_range(self, name: str, offset: int, length: int) -> bytes:
+        """Bytes of an object; StoreError where it is missing or ends before them."""
+
+    def tail(self, name: str, length: int) -> bytes:
+        """The last bytes of an object; all of a shorter one."""
+
+    def list(self, folder: str) -> list[str]:
+        """The names directly below a folder, sorted, folder included; empty where there is none."""
+
+    def walk(self, folder: str = "") -> dict[str, int]:
+        """All objects below a folder, by name, with their sizes in bytes; hidden ones left out."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Puts an object, in the place of an older one if there is one."""
+
+    def put_new(self, name: str, data: bytes) -> None:
+        """Puts an object that must not exist yet; raises ObjectExistsError on other bytes."""
+
+    def delete(self, name: str) -> None:
+        """Deletes an object; fine if it is gone already."""
+
+    def drop_folder(self, folder: str) -> None:
+        """Removes a folder, if it is there and empty."""
+
+    def clear_temporary(self) -> None:
+        """Deletes what killed writers left; only while nobody else writes."""
+
+    def entries(self) -> Sequence[str]:
+        """The names of objects and folders directly below, sorted; hidden ones left out."""
+
+    def check_writable(self) -> None:
+        """Raises StoreError where objects can only be read."""
+
+    def as_file(self, name: str) -> AbstractContextManager[Path]:
+        """A local file that holds an object, for as long as the context lasts."""
+
+    def digest(self, name: str) -> str:
+        """sha256 of an object of any size, in hex."""
+
+
+class LocalObjects:
+    """The objects below a folder of a local file system."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.root = local_path(url)
+
+    def path(self, name: str) -> Path:
+        """Where an object lies."""
+        return self.root / name
+
+    def describe(self, name: str) -> str:
+        """An object's path, for messages."""
+        return str(self.path(name))
+
+    def exists(self, name: str) -> bool:
+        """Whether there is an object of that name."""
+        return self.path(name).is_file()
+
+    def size(self, name: str) -> int:
+        """An object's size in bytes; raises ObjectMissingError where it is missing."""
+        path = self.path(name)
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise ObjectMissingError(f"{path} is missing ({error.strerror})") from error
+        if not path.is_file() or not os.access(path, os.R_OK):
+            raise StoreError(f"{path} is no file that may be read: take it away")
+        return size
+
+    def sizes(self, names: Iterable[str]) -> dict[str, int]:
+        """The sizes of those of some objects that there are, in bytes."""
+        found = {}
+        for name in names:
+            with contextlib.suppress(StoreError):
+                found[name] = self.size(name)
+        return found
+
+    def tag(self, name: str) -> str:
+        """Nothing: a disk keeps no checksums that could be asked for."""
+        del name
+        return ""
+
+    def get(self, name: str) -> bytes:
+        """An object's bytes; raises StoreError where it is missing."""
+        try:
+            return self.path(name).read_bytes()
+        except OSError as error:
+            raise StoreError(f"{self.path(name)} cannot be read: {error.strerror}") from error
+
+    def get_many(self, names: Sequence[str]) -> list[bytes]:
+        """Several objects, in order."""
+        return [self.get(name) for name in names]
+
+    def get_range(self, name: str, offset: int, length: int) -> bytes:
+        """Bytes of an object; StoreError where it is missing or ends before them."""
+        data = self._read(name, offset, os.SEEK_SET, length)
+        if len(data) != length:
+            raise StoreError(f"{self.path(name)} ends before byte {offset + length:,}")
+        return data
+
+    def tail(self, name: str, length: int) -> bytes:
+        """The last bytes of an object; all of a shorter one."""
+        return self._read(name, -length, os.SEEK_END, length)
+
+    def list(self, folder: str) -> list[str]:
+        """The names directly below a folder, sorted, folder included; empty where there is none."""
+        try:
+            entries = list(os.scandir(self.path(folder)))
+        except FileNotFoundError:
+            return []
+        return sorted(f"{folder}/{entry.name}" for entry in entries if entry.is_file())
+
+    def walk(self, folder: str = "") -> dict[str, int]:
+        """All objects below a folder, by name, with their sizes in bytes; hidden ones left out."""
+        found = {}
+        for parent, folders, files in os.walk(self.path(folder)):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in files:
+                path = Path(parent, name)
+                if not name.startswith(".") and path.is_file():
+                    found[path.relative_to(self.root).as_posix()] = path.stat().st_size
+        return dict(sorted(found.items()))
+
+    def put(self, name: str, data: bytes) -> None:
+        """Puts an object, in the place of an older one if there is one."""
+        with self._written(name, data) as temporary:
+            os.replace(temporary, self.path(name))
+            _sync_folder(self.path(name).parent)
+
+    def put_new(self, name: str, data: bytes) -> None:
+        """Puts an object that must not exist yet; raises ObjectExistsError on other bytes."""
+        path = self.path(name)
+        if path.exists():
+            self._check_equal(name, data)
+            return
+        with self._written(name, data) as temporary:
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                self._check_equal(name, data)
+            except OSError:  # no hard links here (exFAT, some network disks)
+                if path.exists():
+                    self._check_equal(name, data)
+                else:
+                    os.replace(temporary, path)
+            _sync_folder(path.parent)
+
+    def delete(self, name: str) -> None:
+        """Deletes an object; fine if it is gone already."""
+        self.path(name).unlink(missing_ok=True)
+
+    def drop_folder(self, folder: str) -> None:
+        """Removes a folder, if it is there and empty."""
+        with contextlib.suppress(OSError):
+            self.path(folder).rmdir()
+
+    def entries(self) -> Sequence[str]:
+        """The names of objects and folders directly below, sorted; hidden ones left out."""
+        try:
+            names = os.listdir(self.root)
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError as error:
+            raise ConfigError(f"{self.url} is a file; give a folder") from error
+        return sorted(name for name in names if not name.startswith("."))
+
+    def check_writable(self) -> None:
+        """Raises StoreError where objects can only be read: writing itself will tell."""
+
+    @contextlib.contextmanager
+    def as_file(self, name: str) -> Iterator[Path]:
+        """The object itself."""
+        yield self.path(name)
+
+    def digest(self, name: str) -> str:
+        """sha256 of an object of any size, in hex."""
+        return digest_file(self.path(name))
+
+    def clear_temporary(self) -> None:
+        """Deletes what killed writers left; only while nobody else writes."""
+        for name in self.list(TEMPORARY):
+            self.delete(name)
+
+    def _read(self, name: str, offset: int, whence: int, length: int) -> bytes:
+        try:
+            with self.path(name).open("rb") as file:
+                file.seek(offset, whence)
+                return file.read(length)
+        except OSError as error:
+            raise StoreError(f"{self.path(name)} cannot be read: {error.strerror}") from error
+
+    def _check_equal(self, name: str, data: bytes) -> None:
+        if self.get(name) != data:
+            raise ObjectExistsError(
+                f"{self.path(name)} exists with other bytes: nothing committed is overwritten"
+            )
+
+    @contextlib.contextmanager
+    def _written(self, name: str, data: bytes) -> Iterator[Path]:
+        """A temporary file with the data, on disk, on the object's file system."""
+        temporary = self.path(TEMPORARY) / f"{os.getpid()}-{secrets.token_hex(8)}"
+        try:
+            for path in (temporary, self.path(name)):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        except OSError as error:
+            if isinstance(error, MelbankError):
+                raise
+            raise StoreError(
+                f"{self.path(name)} ({len(data):,} bytes) cannot be written: {error.strerror}. "
+                "Free space or give another folder, then run it again: it goes on where it was"
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):  # `clear_temporary` will find it
+                temporary.unlink(missing_ok=True)
+
+
+def open_objects(url: str) -> Objects:
+    """The objects behind a path or a URL; ConfigError on a URL that cannot work as given."""
+    check_url(url)
+    if is_remote(url):
+        return RemoteObjects(url)
+    if not url.strip():
+        raise ConfigError("the path of a folder is empty; the folder that you are in is .")
+    if local_path(url).is_file():
+        raise ConfigError(f"{url} is a file; give a folder")
+    return LocalObjects(url)
+
+
+def digest(data: bytes) -> str:
+    """sha256 of an object's bytes, in hex, as the catalogue keeps it."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """sha256 of a file of any size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a new name in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

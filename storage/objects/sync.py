@@ -1,0 +1,347 @@
+"""Makes a copy of a store or shard set equal to its source, between any two places.
+
+    report = sync(STORE, "data/store", "s3://bucket/store", SyncConfig())
+
+A set is described by its `SetKind`: what its objects are, in the order in which they become
+visible, and its head, the one object without which nobody takes it for a set. New data go first and
+disturb nobody; if anything else changes, the copy's head goes before and comes back last. So a sync
+that is killed leaves what was there before, or nothing that opens; run again, it goes on, and
+leaves alone what has arrived.
+
+Whether an object is equal is decided by its bytes: the sha256 that the set itself keeps, the
+server's md5 where it tells one (of uploads in pieces too), else by reading both. What is read is
+held against its checksum before it is put, and what has arrived against what was put.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from storage.errors import ConfigError, DamageError, StoreError
+from storage.objects.client import is_remote
+from storage.objects.copy_mark import NAME as MARKER
+from storage.objects.objects import Objects, digest, open_objects
+from storage.options import check_at_least, option
+from storage.progress import Progress, Step, silent
+from storage.read.extents import local_path
+
+_MD5 = re.compile(r"([0-9a-f]{32})(?:-(\d+))?")
+_PIECES_BYTES = (16_000_000, *(mib << 20 for mib in (5, 8, 10, 15, 16, 25, 32, 50, 64, 100, 128)))
+_READ_AGAIN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncConfig:
+    """How much is copied at once."""
+
+    in_flight: int = option(4, "objects on their way at once, each in memory")
+
+    def __post_init__(self) -> None:
+        check_at_least(self, "sync", 1, "in_flight")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One object of a set; `sha256` is empty where the set keeps none."""
+
+    name: str
+    size_bytes: int
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncPlan:
+    """What a copy must hold.
+
+    `data` are there without being seen; `tables` become visible in this order; the head is last.
+    """
+
+    identity: str
+    data: tuple[Item, ...]
+    tables: tuple[Item, ...]
+    head: Item
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """All of it, in order."""
+        return (*self.data, *self.tables, self.head)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetKind:
+    """What sync has to know of stores, or of shard sets.
+
+    `plan` reads a source; `identity` tells whose copy a target is; `owns` says whether a name is
+    one of such a set's; `visible` whether an object counts although no other names it; `check`
+    raises DamageError on bytes that are not sound in themselves. `immutable`: data never change.
+    """
+
+    word: str
+    head: str
+    plan: Callable[[Objects], SyncPlan]
+    identity: Callable[[Objects], str]
+    owns: Callable[[str], bool]
+    visible: Callable[[str], bool]
+    check: Callable[[str, bytes], None]
+    immutable: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class SyncReport:
+    """What was done, or with `dry_run` would be."""
+
+    source: str
+    target: str
+    dry_run: bool
+    num_equal: int = 0
+    num_copied: int = 0
+    copied_bytes: int = 0
+    num_replaced: int = 0
+    deleted: list[str] = field(default_factory=list)
+    left_over: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """A line or two for a person."""
+        would = "would be " if self.dry_run else ""
+        lines = [
+            f"{self.source} -> {self.target}: {self.num_copied:,} objects {would}copied, "
+            f"{self.copied_bytes / 1e6:,.1f} MB, {self.num_replaced:,} of them in place of older "
+            f"ones; {self.num_equal:,} equal already; {len(self.deleted):,} {would}deleted"
+        ]
+        if self.left_over:
+            lines.append(
+                f"{len(self.left_over):,} objects of {self.target} are not in the source, such as "
+                f"{self.left_over[0]}: --delete takes them away"
+            )
+        return "\n".join(lines)
+
+
+def sync(
+    kind: SetKind,
+    source: str,
+    target: str,
+    config: SyncConfig,
+    *,
+    delete: bool = False,
+    dry_run: bool = False,
+    progress: Progress = silent,
+) -> SyncReport:
+    """Makes `target` equal to `source`; `delete` takes away what the source has no more.
+
+    Raises StoreError where the source is not whole, ConfigError where the target is anything else
+    than a copy of it, DamageError where bytes of the source are not what they should be.
+    """
+    run = _Run(
+        kind=kind,
+        source=open_objects(source),
+        target=open_objects(target),
+        in_flight=config.in_flight,
+        progress=progress,
+    )
+    return run.run(delete=delete, dry_run=dry_run)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """One sync of one set."""
+
+    kind: SetKind
+    source: Objects
+    target: Objects
+    in_flight: int
+    progress: Progress
+
+    def run(self, *, delete: bool, dry_run: bool) -> SyncReport:
+        """Compares, then copies what differs."""
+        check_apart(self.source.url, self.target.url)
+        plan = self.kind.plan(self.source)
+        self._check_target(plan)
+        there = self.target.walk()
+        wanted = {item.name for item in plan.items}
+        extra = [name for name in there if self.kind.owns(name) and name not in wanted]
+        self._check_extra(extra, delete)
+        differing = self._compare(plan, there)
+        report = SyncReport(
+            source=self.source.url,
+            target=self.target.url,
+            dry_run=dry_run,
+            num_equal=len(plan.items) - len(differing),
+            num_copied=len(differing),
+            copied_bytes=sum(item.size_bytes for item in differing),
+            num_replaced=sum(item.name in there for item in differing),
+            deleted=extra if delete else [],
+            left_over=[] if delete else extra,
+        )
+        if not dry_run and (differing or report.deleted or MARKER in there):
+            self._copy(plan, differing, there, report.deleted)
+        return report
+
+    def _check_target(self, plan: SyncPlan) -> None:
+        """Raises ConfigError unless the target is empty, a copy, or one that was begun."""
+        url, word = self.target.url, self.kind.word
+        there = self.target.walk()  # first: the marker of a sync that was killed may just arrive
+        if self.target.exists(self.kind.head):
+            identity = self.kind.identity(self.target)
+        elif self.target.exists(MARKER):
+            identity = json.loads(self.target.get(MARKER))["identity"]
+        elif there:
+            raise ConfigError(
+                f"{url} is not empty and no {word} (it holds {next(iter(there))}): "
+                "give a new folder"
+            )
+        else:
+            return
+        if identity != plan.identity:
+            raise ConfigError(
+                f"{url} is another {word} ({identity}) than {self.source.url} ({plan.identity}): "
+                "give a new folder"
+            )
+
+    def _check_extra(self, extra: Sequence[str], delete: bool) -> None:
+        """Raises ConfigError where objects that the source lacks would be part of the copy."""
+        visible = [name for name in extra if self.kind.visible(name)]
+        if visible and not delete:
+            raise ConfigError(
+                f"{self.target.url} holds {visible[0]}, which {self.source.url} does not: it has "
+                "changed by itself. Give --delete to make it equal, or a new folder"
+            )
+
+    def _compare(self, plan: SyncPlan, there: dict[str, int]) -> list[Item]:
+        """The items that the target lacks, or has with other bytes, in the plan's order."""
+        same_size = [item for item in plan.items if there.get(item.name) == item.size_bytes]
+        equal = {}
+        with self.progress("comparing", sum(item.size_bytes for item in same_size), "B") as step:
+            for item, same in self._at_once(self._is_equal, same_size, step):
+                equal[item.name] = same
+        differing = [item for item in plan.items if not equal.get(item.name)]
+        replaced = [item.name for item in differing if item.name in there and item in plan.data]
+        if replaced and self.kind.immutable:
+            raise StoreError(
+                f"{self.target.describe(replaced[0])} has other bytes than "
+                f"{self.source.describe(replaced[0])}, and such objects never change: one of the "
+                "two is damaged (tools.verify tells which), or the copy was built on. Delete the "
+                "wrong one, or give a new folder"
+            )
+        return differing
+
+    def _is_equal(self, item: Item) -> bool:
+        """Whether both have the same bytes, given that they have the same size."""
+        tags = [objects.tag(item.name) for objects in (self.source, self.target)]
+        if tags[0] and tags[0] == tags[1]:
+            return True
+        if item.sha256 and not tags[1]:
+            return digest(self.target.get(item.name)) == item.sha256
+        if tags[0] and not tags[1] and is_tag_of(tags[0], self.target.get(item.name)):
+            return True
+        data = self._read(item)
+        return is_tag_of(tags[1], data) or self.target.get(item.name) == data
+
+    def _copy(
+        self, plan: SyncPlan, differing: list[Item], there: dict[str, int], doomed: list[str]
+    ) -> None:
+        """New data; then, without a head, all that is seen; then the head."""
+        self.target.put(MARKER, json.dumps({"identity": plan.identity}).encode())
+        new = [item for item in differing if item in plan.data and item.name not in there]
+        rest = [item for item in differing if item not in new and item != plan.head]
+        with self.progress("copying", sum(item.size_bytes for item in differing), "B") as step:
+            for _ in self._at_once(self._copy_new, new, step):
+                pass
+            if rest or doomed or plan.head in differing:
+                self.target.delete(self.kind.head)
+            for item in rest:
+                self._copy_over(item)
+                step(item.size_bytes)
+            for name in doomed:
+                self.target.delete(name)
+            self._copy_over(plan.head)
+        self.target.delete(MARKER)
+
+    def _copy_new(self, item: Item) -> None:
+        data = self._read(item)
+        self.target.put_new(item.name, data)
+        self._check_arrived(item, data)
+
+    def _copy_over(self, item: Item) -> None:
+        data = self._read(item)
+        self.target.put(item.name, data)
+        self._check_arrived(item, data)
+
+    def _read(self, item: Item) -> bytes:
+        """An object of the source; DamageError where it stays other than it should be."""
+        for _ in range(_READ_AGAIN):
+            data = self.source.get(item.name)
+            problem = self._problem(item, data)
+            if not problem:
+                return data
+        raise DamageError(
+            f"{self.source.describe(item.name)} {problem}: nothing of it was copied; "
+            "tools.verify says more"
+        )
+
+    def _problem(self, item: Item, data: bytes) -> str:
+        if len(data) != item.size_bytes:
+            return f"has {len(data):,} bytes where {item.size_bytes:,} were expected"
+        if item.sha256:
+            return "" if digest(data) == item.sha256 else "differs from its sha256"
+        try:
+            self.kind.check(item.name, data)
+        except DamageError as error:
+            return f"is damaged ({error})"
+        return ""
+
+    def _check_arrived(self, item: Item, data: bytes) -> None:
+        if is_tag_of(self.target.tag(item.name), data):
+            return
+        if self.target.get(item.name) != data:
+            raise StoreError(
+                f"{self.target.describe(item.name)} came out with other bytes than were put: run "
+                "it again"
+            )
+
+    def _at_once(
+        self, work: Callable[[Item], "bool | None"], items: Sequence[Item], step: Step
+    ) -> "Iterable[tuple[Item, bool | None]]":
+        """Does work for each item, several at once; yields them in order. Stops at an error."""
+        threads = ThreadPoolExecutor(self.in_flight)
+        try:
+            for item, result in zip(items, threads.map(work, items), strict=True):
+                step(item.size_bytes)
+                yield item, result
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+
+def check_apart(source: str, target: str) -> None:
+    """Raises ConfigError where one folder of this machine lies in the other, or is it."""
+    if is_remote(source) or is_remote(target):
+        return
+    paths = [local_path(url).resolve() for url in (source, target)]
+    if paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0]):
+        raise ConfigError(f"{source} and {target} lie in each other: give a folder apart")
+
+
+def is_tag_of(tag: str, data: bytes) -> bool:
+    """Whether a server's tag proves that an object has these bytes: it is their md5.
+
+    Of an upload in N pieces, the tag is the md5 of the pieces' md5s, and `-N`; the size of the
+    pieces is not told, so the usual ones are tried.
+    """
+    match = _MD5.fullmatch(tag)
+    if not match:
+        return False
+    if not match[2]:
+        return hashlib.md5(data, usedforsecurity=False).hexdigest() == match[1]
+    view = memoryview(data)
+    for size in _PIECES_BYTES:
+        starts = range(0, len(data), size)
+        if len(starts) == int(match[2]):
+            parts = [
+                hashlib.md5(view[start : start + size], usedforsecurity=False).digest()
+                for start in starts
+            ]
+            if hashlib.md5(b"".join(parts), usedforsecurity=False).hexdigest() == match[1]:
+                return True
+    return False

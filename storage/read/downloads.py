@@ -1,0 +1,151 @@
+"""Brings whole shards from object stores into the cache, in the background of ranged reading.
+
+Nobody waits for a shard: until it is whole its slices are read by ranges. So the first batch comes
+at once, and the cache fills in the order in which shards are needed.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from storage.errors import StoreError
+from storage.objects.client import RemoteConfig
+from storage.read.cache import ShardCache, ShardClaim, shard_key
+from storage.read.requests import Fetcher
+
+PIECE_BYTES = 8 * 2**20
+_SHARDS_AT_ONCE = 2
+_PIECES_AT_ONCE = 4  # of one shard
+_ASK_AGAIN_S = 5.0  # where another process is at it, or there is no room
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Version:
+    """An object as the server has it now."""
+
+    key: str
+    size_bytes: int
+
+
+class ShardDownloads:
+    """The downloads of one process into one cache. Its coroutines run in the background loop."""
+
+    def __init__(self, cache: ShardCache, config: RemoteConfig) -> None:
+        self._cache = cache
+        self._fetcher = Fetcher(config)  # of its own, so that readers never queue behind it
+        self._versions: dict[str, _Version] = {}
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._not_before_s: dict[str, float] = {}
+        self._slots = asyncio.Semaphore(_SHARDS_AT_ONCE)
+        self._broken = False
+
+    async def hold(self, urls: Sequence[str], fetcher: Fetcher) -> list[bool]:
+        """Whether each shard is here; the download of those that are not begins.
+
+        `fetcher` asks for the versions, so that they come before what is read behind them.
+        """
+        unknown = [url for url in urls if url not in self._versions]
+        found = await asyncio.gather(*(_ask_version(url, fetcher) for url in unknown))
+        self._versions.update(zip(unknown, found, strict=True))
+        held = [self._cache.holds(self._versions[url].key) for url in urls]
+        for url, is_held in zip(urls, held, strict=True):
+            if not is_held and not self._broken and url not in self._under_way:
+                self._begin(url)
+        return held
+
+    def open(self, url: str) -> int:
+        """A descriptor of a shard; FileNotFoundError where it is not here (any more)."""
+        version = self._versions.get(url)
+        file = None
+        if version is not None:
+            file = self._cache.open(version.key, version.size_bytes)
+        if file is None:
+            raise FileNotFoundError(f"{url} is not in the cache")
+        return file
+
+    def distrust(self, url: str) -> None:
+        """Deletes a shard whose bytes differ from what they should be; it is fetched anew."""
+        version = self._versions.pop(url, None)
+        if version is not None:
+            self._cache.discard(version.key)
+
+    async def finish(self) -> None:
+        """Waits until all that has begun is here, or was given up."""
+        while self._under_way:
+            await asyncio.wait(list(self._under_way.values()))
+
+    def _begin(self, url: str) -> None:
+        if time.monotonic() >= self._not_before_s.get(url, 0.0):
+            task = asyncio.get_running_loop().create_task(self._download(url))
+            self._under_way[url] = task
+            task.add_done_callback(lambda _: self._under_way.pop(url))
+
+    async def _download(self, url: str) -> None:
+        """Fetches one shard; a failure leaves it to the ranged requests, and to another time."""
+        async with self._slots:
+            version = self._versions.get(url)
+            if version is None or self._broken:
+                return
+            self._not_before_s[url] = time.monotonic() + _ASK_AGAIN_S
+            try:
+                claim = await asyncio.to_thread(self._cache.claim, version.key, version.size_bytes)
+                if claim is not None:
+                    with claim:
+                        await self._fill(claim, url, version)
+            except StoreError as error:
+                _log.info("not cached: %s", error)
+            except OSError as error:
+                self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        """The cache cannot be written: says so once."""
+        if not self._broken:
+            self._broken = True
+            _log.warning(
+                "%s takes no more shards (%s): slices are read by ranged requests instead; free "
+                "space, or set remote.cache_dir",
+                self._cache.folder,
+                error.strerror,
+            )
+
+    async def _fill(self, claim: ShardClaim, url: str, version: _Version) -> None:
+        begins = iter(range(0, version.size_bytes, PIECE_BYTES))
+
+        async def bring() -> None:
+            for begin in begins:
+                end = min(begin + PIECE_BYTES, version.size_bytes)
+                data = await self._fetcher.fetch(url, begin, end)
+                if len(data) != end - begin:
+                    raise StoreError(f"{url} has become shorter")
+                await asyncio.to_thread(claim.write, memoryview(data), begin)
+
+        done = await asyncio.gather(
+            *(bring() for _ in range(_PIECES_AT_ONCE)), return_exceptions=True
+        )
+        for error in done:
+            if error is not None:
+                raise error
+        if await _ask_version(url, self._fetcher) != version:
+            raise StoreError(f"{url} was replaced meanwhile")
+        claim.commit()
+        self._not_before_s.pop(url)
+
+
+@lru_cache(maxsize=4)
+def shared_downloads(folder: Path, config: RemoteConfig) -> ShardDownloads:
+    """The downloads of this process into a folder: they go on while readers come and go."""
+    return ShardDownloads(ShardCache(folder, limit_bytes=config.cache_bytes), config)
+
+
+async def _ask_version(url: str, fetcher: Fetcher) -> _Version:
+    head: Any = await fetcher.head(url)
+    version = str(head["e_tag"] or head["last_modified"])
+    key = shard_key(url, size_bytes=head["size"], version=version)
+    return _Version(key=key, size_bytes=head["size"])

@@ -1,0 +1,275 @@
+"""Extents of objects in object stores: many ranged requests in flight, over objects and batches.
+
+What is announced is asked for at once, so that several batches are on their way while one is
+decoded; what arrives waits, in bounded bytes, until it is read, in the order of reading. Bytes
+that changed on the way are fetched again.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import google_crc32c
+import numpy as np
+
+from storage.errors import DamageError
+from storage.objects.client import RemoteConfig, is_remote
+from storage.read.coalesce import MergedRanges, merge_ranges
+from storage.read.downloads import ShardDownloads
+from storage.read.event_loop import background_loop
+from storage.read.extents import (
+    CHANGED,
+    ENDS_EARLY,
+    RAW,
+    BadExtent,
+    ExtentReader,
+    Extents,
+    cells_as_bytes,
+    decode_chunk,
+    open_path,
+)
+from storage.read.requests import Fetcher
+
+_APART = 1 << 43  # bytes, more than an object has: the ranges of two objects are never merged
+_FETCH_AGAIN = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Arrived:
+    """What came for some extents: the places of those that lie on this machine, of which nothing
+    had to come, and of the others, with the answers for them.
+    """
+
+    cached: np.ndarray
+    ranged: np.ndarray
+    merged: MergedRanges
+    answers: list[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Announced:
+    """Extents that were asked for ahead of their reading."""
+
+    extents: Extents
+    arrived: "Future[_Arrived]"
+    num_bytes: int
+
+
+class RemoteReader:
+    """Reads extents into arrays where some objects are URLs; safe to use from several threads.
+
+    With `downloads` whole shards are brought into the cache meanwhile, and read from there once
+    they are whole.
+    """
+
+    def __init__(
+        self, config: RemoteConfig, *, check: bool, downloads: ShardDownloads | None
+    ) -> None:
+        self._check = check
+        self._fetcher = Fetcher(config)
+        self._downloads = downloads
+        self._files = ExtentReader(check=check, open_file=self._open)
+        self._announced: dict[int, _Announced] = {}  # by the id of the extents, which it holds
+        self._ahead_bytes = 0
+        self._waited_for: set[Future[_Arrived]] = set()
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether more should be announced before the next reading."""
+        return self._ahead_bytes < self._fetcher.pace.ahead_bytes
+
+    @property
+    def num_requests(self) -> int:
+        """How many requests were made, repetitions included, but not those of obstore itself."""
+        return self._fetcher.num_requests
+
+    def close(self) -> None:
+        """Calls off what was announced and not read."""
+        for announced in list(self._announced.values()):
+            announced.arrived.cancel()
+        self._announced.clear()
+        self._ahead_bytes = 0
+        self.release_files()
+
+    def interrupt(self) -> None:
+        """Ends, from another thread, what waits for an answer: CancelledError there."""
+        for arrived in list(self._waited_for):
+            arrived.cancel()
+
+    def release_files(self) -> None:
+        """Closes what is open on this machine; it is opened again when needed."""
+        self._files.close()
+
+    def will_need(self, extents: Extents) -> None:
+        """Asks for extents ahead of `try_read` of the very same ones."""
+        if id(extents) in self._announced:
+            return
+        num_bytes = int(extents.length.sum())
+        arrived = background_loop().submit(self._gather(extents))
+        self._announced[id(extents)] = _Announced(
+            extents=extents, arrived=arrived, num_bytes=num_bytes
+        )
+        self._ahead_bytes += num_bytes
+
+    def try_read(self, extents: Extents, out: np.ndarray) -> list[BadExtent]:
+        """Fills contiguous `out` [n, ...] with decoded slices; returns those that are damaged.
+
+        The cells of a bad slice are zero. Raises what `Fetcher.fetch` does.
+        """
+        views = cells_as_bytes(out, len(extents))
+        announced = self._announced.pop(id(extents), None)
+        if announced is not None:
+            self._ahead_bytes -= announced.num_bytes
+            arrived = self._wait(announced.arrived)
+        else:
+            arrived = self._wait(background_loop().submit(self._gather(extents)))
+        self._fetcher.pace.note_read(int(extents.length.sum()), time.monotonic())
+        bad = self._decode(extents, arrived, out) if len(arrived.ranged) else {}
+        if len(arrived.cached):
+            bad |= self._read_cached(extents, arrived.cached, out)
+        for _ in range(_FETCH_AGAIN):
+            again = [position for position in sorted(bad) if self._is_url(extents, position)]
+            if not again:
+                break
+            bad = {key: reason for key, reason in bad.items() if key not in again}
+            bad |= self._fetch_again(extents, np.array(again), out)
+        for position in bad:
+            views[position] = 0
+        return [
+            BadExtent(
+                position=position,
+                object=extents.objects[extents.object_no[position]],
+                offset=int(extents.offset[position]),
+                reason=reason,
+            )
+            for position, reason in sorted(bad.items())
+        ]
+
+    def _wait(self, arrived: "Future[_Arrived]") -> _Arrived:
+        self._waited_for.add(arrived)
+        try:
+            return arrived.result()
+        finally:
+            self._waited_for.discard(arrived)
+
+    def _open(self, name: str) -> int:
+        """A descriptor of a local file, or of a cached shard."""
+        if self._downloads is None or not is_remote(name):
+            return open_path(name)
+        return self._downloads.open(name)
+
+    @staticmethod
+    def _is_url(extents: Extents, position: int) -> bool:
+        return is_remote(extents.objects[extents.object_no[position]])
+
+    async def _gather(self, extents: Extents) -> _Arrived:
+        """Runs in the background loop."""
+        present, object_no = np.unique(extents.object_no, return_inverse=True)
+        urls = [extents.objects[number] for number in present.tolist()]
+        is_held = np.array([not is_remote(url) for url in urls], bool)
+        if self._downloads is not None:
+            asked = np.flatnonzero(~is_held)
+            is_held[asked] = await self._downloads.hold(
+                [urls[number] for number in asked.tolist()], self._fetcher
+            )
+        is_cached = is_held[object_no]
+        ranged = np.flatnonzero(~is_cached)
+        apart = object_no[ranged] * _APART
+        merged = merge_ranges(apart + extents.offset[ranged], extents.length[ranged])
+        object_of, begin = np.divmod(merged.begin, _APART)
+        length = merged.end - merged.begin
+        requests = zip(object_of.tolist(), begin.tolist(), length.tolist(), strict=True)
+        answers = await asyncio.gather(
+            *(self._fetcher.fetch(urls[number], at, at + size) for number, at, size in requests)
+        )
+        begins = MergedRanges(begin=begin, end=begin + length, request_no=merged.request_no)
+        return _Arrived(
+            cached=np.flatnonzero(is_cached), ranged=ranged, merged=begins, answers=answers
+        )
+
+    def _decode(self, extents: Extents, arrived: _Arrived, out: np.ndarray) -> dict[int, str]:
+        """Decodes what was fetched into its rows of `out`; what is wrong, by position."""
+        views = cells_as_bytes(out, len(out))
+        bad = {}
+        answers = [memoryview(answer) for answer in arrived.answers]
+        for position, request_no, begin, length, codec, crc in _places(extents, arrived):
+            view = views[position]
+            packed = answers[request_no][begin : begin + length]
+            reason = _unpack(packed, length, codec, view)
+            if not reason and self._check and google_crc32c.value(view) != crc:
+                reason = CHANGED
+            if reason:
+                bad[position] = reason
+        return bad
+
+    def _read_cached(self, extents: Extents, places: np.ndarray, out: np.ndarray) -> dict[int, str]:
+        """Reads what lies on this machine; what is wrong there, by position."""
+        if len(places) == len(out):
+            bad = self._files.try_read(extents, out)
+        else:
+            cells = np.empty_like(out, shape=(len(places), *out.shape[1:]))
+            bad = self._files.try_read(extents[places], cells)
+            out[places] = cells
+        for one in bad:  # evicted meanwhile, or changed on this disk: the server knows
+            if self._downloads is not None:
+                self._downloads.distrust(one.object)
+        if bad:
+            self._files.close()
+        return {int(places[one.position]): one.reason for one in bad}
+
+    def _fetch_again(self, extents: Extents, places: np.ndarray, out: np.ndarray) -> dict[int, str]:
+        """Fetches some extents anew, each by itself; what is wrong still, by position."""
+        some = extents[places]
+        cells = np.empty_like(out, shape=(len(places), *out.shape[1:]))
+
+        async def fetch_all() -> _Arrived:
+            fetches = [
+                self._fetcher.fetch(some.objects[number], begin, begin + length)
+                for number, begin, length in zip(
+                    some.object_no.tolist(), some.offset.tolist(), some.length.tolist(), strict=True
+                )
+            ]
+            alone = np.arange(len(some))
+            merged = MergedRanges(
+                begin=some.offset, end=some.offset + some.length, request_no=alone
+            )
+            answers = await asyncio.gather(*fetches)
+            return _Arrived(cached=alone[:0], ranged=alone, merged=merged, answers=answers)
+
+        bad = self._decode(some, self._wait(background_loop().submit(fetch_all())), cells)
+        out[places] = cells
+        return {int(places[position]): reason for position, reason in bad.items()}
+
+
+def _places(extents: Extents, arrived: _Arrived) -> Iterator[tuple[int, int, int, int, str, int]]:
+    """Position, number of the answer, place in it, length, codec and crc32c of what was fetched."""
+    ranged, request_no = arrived.ranged, arrived.merged.request_no
+    begin = extents.offset[ranged] - arrived.merged.begin[request_no]
+    return zip(
+        ranged.tolist(),
+        request_no.tolist(),
+        begin.tolist(),
+        extents.length[ranged].tolist(),
+        [extents.codecs[number] for number in extents.object_no[ranged].tolist()],
+        extents.crc32c[ranged].tolist(),
+        strict=True,
+    )
+
+
+def _unpack(packed: memoryview, length: int, codec: str, view: np.ndarray) -> str:
+    """Decodes one extent into `view`; returns what is wrong, or an empty string."""
+    if len(packed) != length:
+        return ENDS_EARLY
+    if codec == RAW:
+        if length != view.nbytes:
+            return f"{length} bytes where a slice has {view.nbytes}"
+        view.data[:] = packed
+        return ""
+    try:
+        decode_chunk(packed, view)
+    except (DamageError, RuntimeError, ValueError) as error:
+        return str(error)
+    return ""

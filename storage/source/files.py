@@ -1,0 +1,169 @@
+"""Where recordings lie: a folder of this machine, or one in a bucket, and the files of either.
+
+Those in a bucket are listed by one walk, and fetched into a temporary file for as long as they are
+looked at: once for the first look at all of them, which every build begins with, once more to be
+cut. A temporary file per thread or worker is all the disk it takes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Protocol
+from urllib.parse import quote, unquote, urlsplit
+
+from storage.errors import ConfigError
+from storage.objects.client import WEB, is_remote
+from storage.objects.objects import Objects, open_objects
+
+AUDIO_ENDINGS = (".ogg", ".oga", ".opus", ".mp3", ".flac", ".wav", ".aif", ".aiff", ".au", ".w64")
+
+
+class SourceFolder(Protocol):
+    """What can be asked of a folder of recordings; names are relative to it."""
+
+    def path(self, name: str) -> str:
+        """Where a file lies: a path, or a URL."""
+
+    def has_file(self, name: str) -> bool:
+        """Whether there is a file of that name."""
+
+    def has_folder(self, name: str) -> bool:
+        """Whether there is a folder of that name."""
+
+    def table(self, name: str) -> Path | bytes:
+        """A csv, as polars reads it."""
+
+    def audio_files(self) -> list[str]:
+        """The names of all audio files below, sorted folder by folder."""
+
+    def audio_paths(self) -> list[str]:
+        """Where these files lie."""
+
+    def below(self, name: str) -> "SourceFolder":
+        """A folder in it."""
+
+
+class LocalFolder:
+    """A folder of this machine."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def path(self, name: str) -> str:
+        return str(self._root / name)
+
+    def has_file(self, name: str) -> bool:
+        return (self._root / name).is_file()
+
+    def has_folder(self, name: str) -> bool:
+        return (self._root / name).is_dir()
+
+    def table(self, name: str) -> Path:
+        return self._root / name
+
+    def audio_files(self) -> list[str]:
+        return [path.relative_to(self._root).as_posix() for path in self._found()]
+
+    def audio_paths(self) -> list[str]:
+        return [str(path) for path in self._found()]
+
+    def below(self, name: str) -> "LocalFolder":
+        return LocalFolder(self._root / name)
+
+    def _found(self) -> list[Path]:
+        return sorted(path for path in self._root.rglob("*") if _is_audio(path))
+
+
+class RemoteFolder:
+    """A folder in a bucket; on a web server too, where only a csv can name the recordings."""
+
+    def __init__(self, objects: Objects, names: frozenset[str] | None, inside: str = "") -> None:
+        self._objects = objects
+        self._names = names
+        self._inside = PurePosixPath(inside)
+
+    @classmethod
+    def open(cls, url: str) -> "RemoteFolder":
+        """Lists a folder; raises ConfigError where it is empty."""
+        objects = open_objects(url)
+        if urlsplit(url).scheme in WEB:
+            return cls(objects, None)
+        names = frozenset(objects.walk())
+        if not names:
+            raise ConfigError(f"source.root={url}: there is no such folder, or nothing in it")
+        return cls(objects, names)
+
+    def path(self, name: str) -> str:
+        return f"{self._objects.url}/{quote(self._name(name))}".rstrip("/")
+
+    def has_file(self, name: str) -> bool:
+        if self._names is None:
+            return self._objects.exists(self._name(name))
+        return self._name(name) in self._names
+
+    def has_folder(self, name: str) -> bool:
+        start = f"{self._name(name)}/".lstrip("/")
+        return any(other.startswith(start) for other in self._names or ())
+
+    def table(self, name: str) -> bytes:
+        return self._objects.get(self._name(name))
+
+    def audio_files(self) -> list[str]:
+        paths = (PurePosixPath(name) for name in self._names or ())
+        inside = (path for path in paths if path.is_relative_to(self._inside))
+        return [
+            path.relative_to(self._inside).as_posix() for path in sorted(filter(_is_audio, inside))
+        ]
+
+    def audio_paths(self) -> list[str]:
+        return [self.path(name) for name in self.audio_files()]
+
+    def below(self, name: str) -> "RemoteFolder":
+        return RemoteFolder(self._objects, self._names, self._name(name))
+
+    def _name(self, name: str) -> str:
+        path = self._inside / name
+        return str(path) if path.parts else ""
+
+
+class RecordingFiles:
+    """Opens recordings as local files. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[str, Objects] = {}
+
+    @contextmanager
+    def open(self, path: str) -> Iterator[Path]:
+        """The file at a path; of what is at a URL a copy, deleted afterwards.
+
+        ObjectMissingError where a URL leads nowhere, StoreError where it cannot be fetched.
+        """
+        if not is_remote(path):
+            yield Path(path)
+            return
+        parts = urlsplit(path)
+        bucket = f"{parts.scheme}://{parts.netloc}"
+        if bucket not in self._buckets:
+            self._buckets.setdefault(bucket, open_objects(bucket))
+        key = "/".join(part for part in unquote(parts.path).split("/") if part)
+        with self._buckets[bucket].as_file(key) as file:
+            yield file
+
+
+def open_folder(root: str) -> SourceFolder:
+    """The folder behind source.root; raises ConfigError where there is none."""
+    if is_remote(root):
+        return RemoteFolder.open(root)
+    if not Path(root).is_dir():
+        what = "is a file; give its folder" if Path(root).is_file() else "there is no such folder"
+        raise ConfigError(f"source.root={root}: {what}")
+    return LocalFolder(Path(root))
+
+
+def file_name(path: str) -> str:
+    """The name of the file at a path or URL, for messages."""
+    return PurePosixPath(unquote(path) if is_remote(path) else path).name
+
+
+def _is_audio(path: PurePath) -> bool:
+    return path.suffix.lower() in AUDIO_ENDINGS and not path.name.startswith("._")

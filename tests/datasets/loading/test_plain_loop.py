@@ -1,0 +1,47 @@
+"""The example of a plain PyTorch loop in the README does what it says."""
+
+import re
+import textwrap
+
+import numpy as np
+import pytest
+
+from datasets.shards.writer import ShardConfig, write_shards
+from storage.build.build import BuildConfig, build_store
+from storage.recipe import Recipe
+from storage.source.table import SourceConfig
+from storage.store import open_store
+from tests.paths import ROOT
+from tests.sounds import write_source
+
+README = ROOT / "README.md"
+
+
+def example():
+    """The README's block of code with a reader."""
+    blocks = re.findall(r"(?:^(?: {4}.*)?\n)+", README.read_text(encoding="utf-8"), re.MULTILINE)
+    found = [textwrap.dedent(block) for block in blocks if " BatchReader(" in block]
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """`data/shards` in a folder of its own."""
+    source = write_source(tmp_path / "source", [3, 8, 5, 9, 4, 6, 3, 7], np.random.default_rng(2))
+    build_store(
+        SourceConfig(root=str(source)), Recipe(), str(tmp_path / "store"), BuildConfig(workers=1)
+    )
+    with open_store(str(tmp_path / "store")) as store:
+        write_shards(store, str(tmp_path / "data" / "shards"), ShardConfig(workers=1))
+    return tmp_path
+
+
+def test_it_runs_and_leaves_the_reader_at_its_end(shards, monkeypatch, capsys):
+    monkeypatch.chdir(shards)
+    names = {}
+    exec(example(), names)
+    assert names["reader"].state_dict()["delivered"] == 8
+    assert names["reader"].state_dict()["epoch"] == 1
+    assert tuple(names["batch"].slices.shape) == (4, 128, 313)
+    assert len(capsys.readouterr().out.splitlines()) >= 4

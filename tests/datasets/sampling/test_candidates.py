@@ -1,0 +1,140 @@
+"""datasets.sampling.candidates: sampling.where on recordings and on slices, and rows left out."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, needs_slice_index, plan_all
+from storage.errors import ConfigError
+from tests.fakes import fake_recordings
+
+LENGTHS = [3, 1, 8, 2, 13, 1, 5, 4, 30, 2, 7, 6]
+TABLE = fake_recordings(LENGTHS)
+
+
+def slice_index(table, seed=0):
+    plan = plan_all(table)
+    generator = np.random.default_rng(seed)
+    return pl.DataFrame(
+        {
+            "row": plan.rows,
+            "recording_id": table["recording_id"].gather(plan.recording_no),
+            "slice_no": plan.rows - table["first_row"].to_numpy()[plan.recording_no],
+            "max_db": generator.uniform(-80, 0, len(plan)),
+            "silent": generator.random(len(plan)) < 0.4,
+        }
+    )
+
+
+INDEX = slice_index(TABLE)
+
+
+def planner(where, table=TABLE, index=INDEX, eligible=None, **options):
+    config = SamplingConfig(where=where, **options)
+    return EpochPlanner(table, config, seed=1, slice_index=index, eligible=eligible)
+
+
+def test_a_condition_on_recordings_needs_no_slice_index():
+    config = SamplingConfig(where="rating >= 3 AND primary_label <> 'a'")
+    assert not needs_slice_index(config, TABLE)
+    plan = EpochPlanner(TABLE, config, seed=1)(0)
+    kept = TABLE.filter((pl.col("rating") >= 3) & (pl.col("primary_label") != "a"))
+    assert plan.recordings.equals(kept)
+    assert np.bincount(plan.recording_no).tolist() == [1] * len(kept)
+
+
+@pytest.mark.parametrize("choice", ["random", "all", "first", "energy"])
+@pytest.mark.parametrize("order", ["global", "block"])
+def test_only_slices_that_fulfil_the_condition_are_seen(choice, order):
+    where = "NOT silent AND max_db > -70 AND rating < 5"
+    assert needs_slice_index(SamplingConfig(where=where), TABLE)
+    options = {"slice_choice": choice, "order": order, "energy_scale_db": 1000.0}
+    made = planner(where, **options)
+    plans = [made(epoch) for epoch in range(200)]
+    joined = INDEX.join(TABLE.select("recording_id", "rating"), on="recording_id")
+    loud = joined.filter(~pl.col("silent"), pl.col("max_db") > -70, pl.col("rating") < 5)
+    seen = np.unique(np.concatenate([plan.rows for plan in plans]))
+    if choice == "first":
+        wanted = loud.group_by("recording_id").agg(pl.col("row").min())["row"]
+    else:
+        wanted = loud["row"]
+    assert seen.tolist() == sorted(wanted)
+    assert plans[0].recordings["recording_id"].to_list() == [
+        name for name in TABLE["recording_id"] if name in set(loud["recording_id"])
+    ]
+    if choice == "all":
+        assert np.sort(plans[0].rows).tolist() == sorted(loud["row"])
+
+
+def test_a_condition_that_all_fulfil_changes_nothing():
+    with_all = planner("max_db <= 0", slices_per_recording=2)(3)
+    without = planner(None, slices_per_recording=2)(3)
+    assert np.array_equal(with_all.rows, without.rows)
+
+
+def test_a_new_recording_does_not_change_what_is_seen_of_the_others():
+    some = TABLE[:-2]
+    before = planner("NOT silent", table=some, slices_per_recording=2)(1)
+    after = planner("NOT silent", slices_per_recording=2)(1)
+    old = after.rows < TABLE["first_row"][-2]
+    assert 0 < old.sum() < len(old)
+    assert np.array_equal(after.rows[old], before.rows)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=25),
+    draws=st.integers(1, 6),
+    seed=st.integers(0, 2**40),
+)
+def test_candidates_come_equally_often_to_within_one(lengths, draws, seed):
+    table = fake_recordings(lengths).sample(fraction=1, shuffle=True, seed=seed % 100)
+    index = slice_index(table, seed)
+    if index["silent"].all():
+        return
+    config = SamplingConfig(where="NOT silent", slices_per_recording=draws)
+    plan = EpochPlanner(table, config, seed=seed, slice_index=index)(0)
+    heard = index.filter(~pl.col("silent"))
+    counts = heard.join(
+        pl.DataFrame({"row": plan.rows}).group_by("row").agg(n=pl.len()), on="row", how="left"
+    ).with_columns(pl.col("n").fill_null(0).cast(pl.Int64))
+    assert counts["n"].sum() == len(plan) == draws * heard["recording_id"].n_unique()
+    spread = counts.group_by("recording_id").agg(pl.col("n").max() - pl.col("n").min())
+    assert spread["n"].max() <= 1
+
+
+def test_rows_that_are_not_eligible_are_never_drawn():
+    eligible = INDEX.filter(pl.col("slice_no") % 2 == 0)["row"].to_numpy()
+    plan = planner("NOT silent", eligible=eligible, slice_choice="all")(0)
+    wanted = INDEX.filter(~pl.col("silent"), pl.col("slice_no") % 2 == 0)["row"]
+    assert np.sort(plan.rows).tolist() == wanted.to_list()
+
+
+def test_another_condition_is_another_plan_in_words():
+    one, other = planner("max_db > -40")(0), planner("max_db > -50")(0)
+    assert one.digest != other.digest
+    assert one.inputs["sampling.where"] == "max_db > -40"
+    assert one.inputs["recordings"] != other.inputs["recordings"]
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("loudness > 3", "there is no column loudness"),
+        ("max_db >", "not SQL"),
+        ("max_db > 'loud'", "is no condition"),
+        ("max_db > 100", "none of the slices"),
+        ("rating > 100", "none of 12 recordings"),
+        ("row IN (SELECT row FROM read_parquet('/etc/x'))", "reads only slices"),
+        ("TRUE; DROP TABLE slices", "one SELECT"),
+    ],
+)
+def test_a_condition_that_is_none_or_leaves_nothing_is_refused(where, message):
+    with pytest.raises(ConfigError, match=message):
+        planner(where)
+
+
+def test_a_condition_on_slices_without_their_index_is_refused():
+    with pytest.raises(ConfigError, match="give slice_index"):
+        planner("NOT silent", index=None)

@@ -1,0 +1,88 @@
+"""datasets.sampling.shuffle: the order of an epoch, against the plain way of saying it."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets.randomness import random_bits, sort_bits
+from datasets.sampling import epoch_plan, shuffle
+from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig
+from datasets.sampling.shuffle import SampleBits, block_order, global_order, runs_of
+from tests.fakes import fake_recordings
+
+
+def samples(counts, seed):
+    """Bits of the draws of recordings, and a row for each draw."""
+    generator = np.random.default_rng(seed)
+    recording_no = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    draw_no = np.concatenate([np.arange(count) for count in counts]).astype(np.int32)
+    keys = generator.integers(0, 2**64, len(counts), np.uint64)
+    bits = SampleBits(keys=keys, recording_no=recording_no, draw_no=draw_no, seed=seed, epoch=4)
+    return bits, generator.integers(0, 300, len(draw_no))
+
+
+SAMPLES = {
+    "counts": st.lists(st.integers(0, 9), min_size=1, max_size=40).filter(sum),
+    "seed": st.integers(0, 2**32),
+    "piece": st.sampled_from([1, 5, 64, 1 << 22]),
+}
+
+
+@given(**SAMPLES)
+def test_global_order_sorts_by_bits(counts, seed, piece):
+    bits, _ = samples(counts, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shuffle, "PIECE", piece)
+        order = global_order(bits)
+    assert np.array_equal(order, np.argsort(bits.of(slice(None)), kind="stable"))
+
+
+@given(**SAMPLES, block_rows=st.integers(1, 400), together=st.integers(1, 20))
+def test_block_order_sorts_by_group_of_blocks_and_then_by_bits(
+    counts, seed, piece, block_rows, together
+):
+    bits, rows = samples(counts, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shuffle, "PIECE", piece)
+        patch.setattr(shuffle, "SHORT_PIECE", piece)
+        order = block_order(rows, bits, block_rows=block_rows, blocks_together=together)
+    blocks, block_of = np.unique(rows // block_rows, return_inverse=True)
+    block_bits = random_bits(blocks.astype(np.uint64), seed=seed, epoch=4, purpose="block")
+    place = np.argsort(np.argsort(block_bits, kind="stable"))
+    plain = np.lexsort((bits.of(slice(None)), place[block_of] // together))
+    assert np.array_equal(order, plain)
+
+
+@given(values=st.lists(st.integers(0, 5), min_size=1, max_size=60))
+def test_equal_bits_keep_their_order(values):
+    bits = np.array(values, np.uint64)
+    assert np.array_equal(sort_bits(bits), np.argsort(bits, kind="stable"))
+
+
+@given(sizes=st.lists(st.integers(0, 50), min_size=1, max_size=60), least=st.integers(1, 100))
+def test_runs_cover_everything_once_and_are_long_enough(sizes, least):
+    runs = list(runs_of(np.array(sizes), least))
+    assert [first for first, _ in runs] == [0, *(stop for _, stop in runs[:-1])]
+    assert runs[-1][1] == len(sizes)
+    assert all(sum(sizes[first:stop]) >= least for first, stop in runs[:-1])
+    assert all(sum(sizes[first : stop - 1]) < least for first, stop in runs)
+
+
+@pytest.mark.parametrize("choice", ["random", "all", "first", "energy"])
+def test_plans_do_not_depend_on_how_much_is_made_at_a_time(choice, monkeypatch):
+    table = fake_recordings([3, 1, 8, 2, 13, 1, 5, 4, 30, 2, 7, 6])
+    index = table.select(
+        "recording_id",
+        row=pl.int_ranges("first_row", pl.col("first_row") + pl.col("num_slices")),
+    ).explode("row")
+    index = index.with_columns(max_db=-(pl.col("row") % 17).cast(pl.Float64))
+    config = SamplingConfig(slice_choice=choice, balance="sqrt")
+    whole = EpochPlanner(table, config, seed=1, slice_index=index)(2)
+    for size in (1, 7, 20):
+        monkeypatch.setattr(epoch_plan, "PIECE", size)
+        monkeypatch.setattr(shuffle, "PIECE", size)
+        plan = EpochPlanner(table, config, seed=1, slice_index=index)(2)
+        assert np.array_equal(plan.rows, whole.rows)
+        assert np.array_equal(plan.recording_no, whole.recording_no)

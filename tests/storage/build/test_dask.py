@@ -1,0 +1,265 @@
+"""A build on a Dask cluster gives the bytes of a local one, whatever becomes of the workers."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from storage.build.build import BuildConfig, build_store
+from storage.build.dask import check_shared
+from storage.build.jobs import PartJob
+from storage.build.plan import PartRange
+from storage.errors import ConfigError, StoreError
+from storage.recipe import Recipe
+from storage.source.table import SourceConfig
+from tests.paths import ROOT
+from tests.sounds import write_source
+from tests.storage.build.test_build import bytes_of
+from tools.build_store import Sections
+from tools.cli.config import load_config
+
+needs_dask = pytest.mark.skipif(
+    importlib.util.find_spec("distributed") is None, reason="the extra dask is not installed"
+)
+BUILD = """
+import sys
+import storage.build.plan
+storage.build.plan.MIN_PART_SLICES = int(sys.argv[4])
+import storage.build.dask
+storage.build.dask.NO_WORKER_S = storage.build.dask.POLL_S = 1
+storage.build.dask.CONNECT_S = 5
+from storage.build.build import BuildConfig, build_store
+from storage.errors import MelbankError
+from storage.recipe import Recipe
+from storage.source.table import SourceConfig
+
+if __name__ == "__main__":
+    source, store, executor = sys.argv[1:4]
+    try:
+        config = BuildConfig(executor=executor, workers=2)
+        build_store(SourceConfig(root=source), Recipe(), store, config)
+    except MelbankError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+class Cluster:
+    """A scheduler and workers as processes on loopback; all are killed at the end."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.folder = folder
+        self.stack = stack
+        contact = folder / "scheduler.json"
+        words = ("--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(contact))
+        self.scheduler = self.start("scheduler", *words)
+        wait_until(lambda: contact.exists() or self.scheduler.poll() is not None)
+        wait_until(lambda: contact.read_text().endswith("}"), seconds=5)
+        self.address = json.loads(contact.read_text())["address"]
+        self.executor = self.address.replace("tcp://", "dask://")
+
+    def add_worker(self, path: Path = ROOT) -> "subprocess.Popen[bytes]":
+        return self.start("worker", self.address, "--nthreads", "1", "--no-nanny", path=path)
+
+    def start(self, role: str, *words: str, path: Path = ROOT) -> "subprocess.Popen[bytes]":
+        log = self.stack.enter_context((self.folder / f"{role}.log").open("ab"))
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{role}", "--no-dashboard", *words],
+            cwd=self.folder,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(path),
+                "DASK_TEMPORARY_DIRECTORY": str(self.folder),
+            },
+            stdout=log,
+            stderr=log,
+        )
+        self.stack.callback(process.wait)
+        self.stack.callback(process.kill)
+        return process
+
+
+class Building:
+    """The same build as a process of its own."""
+
+    def __init__(self, folder: Path, source: Path, part_slices: int) -> None:
+        self.script = folder / "build.py"
+        self.script.write_text(BUILD)
+        self.source = source.resolve()  # relative paths are taken from its folder
+        self.part_slices = part_slices
+
+    def start(self, store: Path, executor: str) -> "subprocess.Popen[str]":
+        words = [self.source.name, os.path.relpath(store, self.source.parent), executor]
+        return subprocess.Popen(
+            [sys.executable, str(self.script), *words, str(self.part_slices)],
+            cwd=self.source.parent,  # paths as people give them; workers run in another folder
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, process: "subprocess.Popen[str]") -> tuple[int, str]:
+        """(exit code, what it said), less what distributed logs when a machine is slow."""
+        said = process.communicate(timeout=300)[1].splitlines(keepends=True)
+        return process.returncode, "".join(line for line in said if " - distributed" not in line)
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def num_parts(store: Path) -> int:
+    return len(list((store / "index").glob("*.parquet")))
+
+
+@contextmanager
+def cluster_in(folder: Path) -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        yield Cluster(folder, stack)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(31)
+    return write_source(tmp_path_factory.mktemp("dask") / "src", rng.uniform(3, 10, 36), rng)
+
+
+def check_killed_worker(building: Building, cluster: Cluster, folder: Path) -> None:
+    """Kills one of two workers half-way, and holds the store against a local build's."""
+    assert building.finish(building.start(folder / "local", "local")) == (0, "")
+    wanted = bytes_of(folder / "local")
+    assert num_parts(folder / "local") >= 8
+    cluster.add_worker()
+    total = num_parts(folder / "local")
+    for attempt in range(4):  # a quick build may be done before the kill: then once more
+        store = folder / f"store-{attempt}"
+        num_at_kill = build_with_a_kill(building, cluster, store)
+        assert bytes_of(store) == wanted
+        if num_at_kill < total:
+            return
+    pytest.fail("the worker was never killed half-way")
+
+
+def build_with_a_kill(building: Building, cluster: Cluster, store: Path) -> int:
+    """Builds, and kills a worker on the way; returns how many parts were committed then."""
+    doomed = cluster.add_worker()
+    process = building.start(store, cluster.executor)
+    wait_until(lambda: num_parts(store) >= 2 or process.poll() is not None)
+    doomed.kill()
+    num_at_kill = num_parts(store)
+    assert building.finish(process) == (0, "")
+    return num_at_kill
+
+
+@needs_dask
+@pytest.mark.slow
+def test_a_killed_worker_changes_no_byte(source: Path, tmp_path: Path) -> None:
+    with cluster_in(tmp_path) as cluster:
+        check_killed_worker(Building(tmp_path, source, 8), cluster, tmp_path)
+
+
+@needs_dask
+@pytest.mark.slow
+def test_real_recordings_survive_a_killed_worker(
+    real_data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    with cluster_in(tmp_path) as cluster:
+        check_killed_worker(Building(tmp_path, real_data("esc10"), 24), cluster, tmp_path)
+
+
+@needs_dask
+@pytest.mark.slow
+def test_a_lost_cluster_is_one_line_and_the_build_goes_on(source: Path, tmp_path: Path) -> None:
+    building = Building(tmp_path, source, 8)
+    with cluster_in(tmp_path) as cluster:
+        worker = cluster.add_worker()
+        process = building.start(tmp_path / "deserted", cluster.executor)
+        wait_until(lambda: num_parts(tmp_path / "deserted") >= 1)
+        worker.kill()
+        code, said = building.finish(process)
+        assert (code, said.count("\n")) == (1, 1)
+        assert "has had no worker for" in said
+        cluster.add_worker()
+        process = building.start(tmp_path / "store", cluster.executor)
+        wait_until(lambda: num_parts(tmp_path / "store") >= 1)
+        cluster.scheduler.kill()
+        code, said = building.finish(process)
+        assert (code, said.count("\n")) == (1, 1)
+        assert "the scheduler of dask://127.0.0.1" in said
+    for name in ("deserted", "store", "local"):
+        assert building.finish(building.start(tmp_path / name, "local")) == (0, "")
+    assert bytes_of(tmp_path / "store") == bytes_of(tmp_path / "local")
+    assert bytes_of(tmp_path / "deserted") == bytes_of(tmp_path / "local")
+
+
+@needs_dask
+@pytest.mark.slow
+def test_workers_without_melbank_are_told_so(source: Path, tmp_path: Path) -> None:
+    building = Building(tmp_path, source, 8)
+    with cluster_in(tmp_path) as cluster:
+        cluster.add_worker(path=tmp_path)
+        code, said = building.finish(building.start(tmp_path / "store", cluster.executor))
+    assert (code, said.count("\n")) == (1, 1)
+    assert "ConfigError" in said
+    assert "cannot import melbank" in said
+
+
+def test_a_worker_that_sees_other_folders_stops(source: Path, tmp_path: Path) -> None:
+    recipe = Recipe()
+    names = {"path": ["gone.ogg", str(source / "train_audio" / "spec0" / "XC0000.ogg")]}
+    nothing = pl.lit(None, pl.String)
+    job = PartJob(
+        url=str(tmp_path),
+        range=PartRange(part=0, first_shard=0, num_shards=1),
+        recipe=recipe,
+        filterbank_MF=np.zeros((recipe.n_mels, 1 + recipe.n_fft // 2)),
+        recordings=pl.DataFrame(names).with_columns(reason=nothing, duplicate_of=nothing),
+        metadata_columns=[],
+    )
+    with pytest.raises(StoreError, match=f"does not see {tmp_path}:"):
+        check_shared(job)
+    (tmp_path / "melbank.json").touch()
+    check_shared(job)
+    with pytest.raises(StoreError, match=r"does not see gone\.ogg"):
+        check_shared(replace(job, recordings=job.recordings.head(1)))
+
+
+@needs_dask
+def test_no_scheduler_is_a_wrong_call(source: Path, tmp_path: Path) -> None:
+    building = Building(tmp_path, source, 8)
+    code, said = building.finish(building.start(tmp_path / "store", "dask://127.0.0.1:1"))
+    assert (code, said.count("\n")) == (1, 1)
+    assert "ConfigError: executor=dask://127.0.0.1:1: no Dask scheduler answered" in said
+
+
+def test_without_dask_the_error_says_what_to_install(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    config = BuildConfig(executor="dask://127.0.0.1:1")
+    with pytest.raises(ConfigError, match="uv sync --extra dask"):
+        build_store(SourceConfig(root=str(source)), Recipe(), str(tmp_path / "store"), config)
+
+
+@pytest.mark.parametrize("key", ["executor", "build.executor"])
+def test_the_command_line_knows_the_executor_by_both_names(key: str) -> None:
+    config = load_config(Sections, str(ROOT / "configs" / "base.yaml"), [f"{key}=dask://host:8786"])
+    assert config.build.executor == "dask://host:8786"
+
+
+@pytest.mark.parametrize("executor", ["dask", "dask://", "dask://host", "tcp://host:1", "x", ""])
+def test_other_executors_are_refused(executor: str) -> None:
+    with pytest.raises(ConfigError, match="neither local nor dask://HOST:PORT"):
+        BuildConfig(executor=executor)

@@ -1,0 +1,416 @@
+"""A copy is equal to its source, or it opens for nobody: whatever stops a sync, and wherever."""
+
+import hashlib
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import tools.sync
+from datasets.shards.copy import SHARDS
+from datasets.shards.shard_set import open_shards
+from datasets.shards.writer import ShardConfig, write_shards
+from storage.build.build import BuildConfig, build_store
+from storage.errors import ConfigError, DamageError, StoreError
+from storage.maintenance.copy import STORE
+from storage.maintenance.verify import verify_store
+from storage.objects.objects import LocalObjects, open_objects
+from storage.objects.sync import MARKER, SetKind, SyncConfig, SyncReport, is_tag_of, sync
+from storage.recipe import Recipe
+from storage.source.table import SourceConfig
+from storage.store import open_store
+from tests.paths import ROOT
+from tests.s3_server import S3
+from tests.shard_sets import contents
+from tests.sounds import write_source
+from tests.static_server import StaticServer
+from tools.cli.command import run
+from tools.testbed.fault_proxy import FaultProxy, Faults
+
+KINDS = {"store": STORE, "shards": SHARDS}
+
+
+def build(root: Path, folder: Path) -> None:
+    """The store of a source and its shards; in the store, some parts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("storage.build.plan.MIN_PART_SLICES", 8)
+        config = BuildConfig(workers=1, max_drop_share=1.0)
+        build_store(SourceConfig(root=str(root)), Recipe(), str(folder / "store"), config)
+    with open_store(str(folder / "store")) as store:
+        config = ShardConfig(shard_size_bytes=400_000, workers=1, max_drop_share=1.0)
+        write_shards(store, str(folder / "shards"), config)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store and its shards."""
+    folder = tmp_path_factory.mktemp("whole")
+    rng = np.random.default_rng(6)
+    root = write_source(folder / "source", rng.uniform(2, 12, 8).tolist(), rng)
+    build(root, folder)
+    assert len(list((folder / "store" / "slices.zarr" / "c").iterdir())) > 2
+    assert len(list((folder / "shards").glob("*.tar"))) > 2
+    return folder
+
+
+@pytest.fixture(scope="module")
+def grown(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, later: a recording more, one less, others relabelled."""
+    folder = tmp_path_factory.mktemp("grown")
+    shutil.copytree(whole, folder, dirs_exist_ok=True)
+    csv = pl.read_csv(folder / "source" / "train.csv")
+    more = csv.head(1).with_columns(filename=pl.lit("spec0/new.ogg"))
+    audio = folder / "source" / "train_audio" / "spec0"
+    shutil.copy(audio / "XC0003.ogg", audio / "new.ogg")
+    with (audio / "new.ogg").open("ab") as file:
+        file.write(bytes(100))  # other bytes, or it would be a duplicate
+    csv = pl.concat([csv.slice(1), more]).with_columns(rating=pl.lit(4.5))
+    csv.write_csv(folder / "source" / "train.csv")
+    build(folder / "source", folder)
+    return folder
+
+
+@pytest.fixture(params=sorted(KINDS))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def copy(kind: str, source: object, target: object, **more: bool) -> SyncReport:
+    return sync(KINDS[kind], str(source), str(target), SyncConfig(), **more)
+
+
+def open_copy(kind: str, folder: Path) -> None:
+    """Opens a copy and reads all its slices; StoreError where it is none."""
+    if kind == "store":
+        open_store(str(folder)).slices()
+    else:
+        open_shards(str(folder))
+
+
+def test_a_copy_has_equal_bytes_and_another_run_copies_nothing(
+    kind: str, whole: Path, tmp_path: Path
+) -> None:
+    report = copy(kind, whole / kind, tmp_path / "copy")
+    assert contents(tmp_path / "copy") == contents(whole / kind)
+    assert report.num_copied == len(contents(whole / kind))
+    again = copy(kind, whole / kind, tmp_path / "copy")
+    assert (again.num_copied, again.num_equal) == (0, report.num_copied)
+
+
+def test_there_and_back_over_s3(kind: str, whole: Path, tmp_path: Path, s3: S3) -> None:
+    there = copy(kind, whole / kind, s3.url("birds/copy"))
+    assert copy(kind, whole / kind, s3.url("birds/copy")).num_copied == 0
+    assert copy(kind, s3.url("birds/copy"), s3.url("second")).num_copied == there.num_copied
+    assert copy(kind, s3.url("birds/copy"), s3.url("second")).num_copied == 0
+    copy(kind, s3.url("second"), tmp_path / "back")
+    assert copy(kind, s3.url("second"), tmp_path / "back").num_copied == 0
+    assert contents(tmp_path / "back") == contents(whole / kind)
+
+
+def test_from_a_web_server(kind: str, whole: Path, tmp_path: Path) -> None:
+    with StaticServer(whole) as server:
+        copy(kind, f"{server.endpoint}/{kind}", tmp_path / "copy")
+    assert contents(tmp_path / "copy") == contents(whole / kind)
+
+
+def test_an_update_makes_the_copy_equal(
+    kind: str, whole: Path, grown: Path, tmp_path: Path, s3: S3
+) -> None:
+    for target in (tmp_path / "copy", s3.url("copy")):
+        first = copy(kind, whole / kind, target)
+        report = copy(kind, grown / kind, target, delete=True)
+        assert 0 < report.num_copied < first.num_copied + 9
+        assert report.num_equal > 0
+        walked = open_objects(str(target)).walk()
+        wanted = contents(grown / kind)
+        assert walked.keys() - {MARKER} == wanted.keys()
+        assert MARKER not in walked
+        assert all(open_objects(str(target)).get(name) == wanted[name] for name in wanted)
+
+
+class StoppedError(StoreError):
+    """The fake's own."""
+
+
+class StoppingObjects(LocalObjects):
+    """A folder whose process dies at the n-th change; no change after that is seen."""
+
+    def __init__(self, url: str, changes: int) -> None:
+        super().__init__(url)
+        self.changes_left = changes
+
+    def _change(self) -> None:
+        if self.changes_left == 0:
+            raise StoppedError
+        self.changes_left -= 1
+
+    def put(self, name: str, data: bytes) -> None:
+        self._change()
+        super().put(name, data)
+
+    def put_new(self, name: str, data: bytes) -> None:
+        self._change()
+        super().put_new(name, data)
+
+    def delete(self, name: str) -> None:
+        self._change()
+        super().delete(name)
+
+
+@pytest.mark.parametrize("update", [False, True], ids=["first copy", "update"])
+def test_stopped_anywhere_it_is_what_it_was_or_opens_for_nobody(
+    kind: str,
+    update: bool,
+    whole: Path,
+    grown: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    states = [contents(grown / kind)]
+    if update:
+        states.append(contents(whole / kind))
+    seen = set()
+    for stop in range(1000):
+        target = tmp_path / str(stop)
+        if update:
+            shutil.copytree(whole / kind, target)
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                "storage.objects.sync.open_objects",
+                lambda url, n=stop, at=target: StoppingObjects(url, n if url == str(at) else -1),
+            )
+            try:
+                copy(kind, grown / kind, target, delete=True)
+            except StoppedError:
+                pass
+            else:
+                break
+        seen.add(visible_state(kind, target, states))
+        copy(kind, grown / kind, target, delete=True)
+        assert contents(target) == states[0]
+        shutil.rmtree(target)
+    assert 3 < stop < 999
+    assert seen == {"nothing", "old", "new"} if update else {"nothing", "new"}
+
+
+def visible_state(kind: str, folder: Path, states: list[dict[str, bytes]]) -> str:
+    """What a reader finds: the old copy, the new one, or nothing that opens."""
+    head = folder / KINDS[kind].head
+    if not head.exists():
+        with pytest.raises(StoreError):
+            open_copy(kind, folder)
+        return "nothing"
+    there = contents(folder)
+    for name, state in zip(("new", "old"), states, strict=False):
+        if state.items() <= there.items():
+            open_copy(kind, folder)
+            return name
+    raise AssertionError(f"{sorted(there)} is neither the old copy nor the new one")
+
+
+def test_damage_in_the_source_is_not_copied(kind: str, whole: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(whole / kind, tmp_path / "damaged"))
+    victim = next(iter(damaged.glob("slices.zarr/c/*/0/0" if kind == "store" else "*.tar")))
+    spoil(victim)
+    with pytest.raises(DamageError, match=f"{victim}.*tools.verify"):
+        copy(kind, damaged, tmp_path / "copy")
+    assert not (tmp_path / "copy" / victim.relative_to(damaged)).exists()
+    with pytest.raises(StoreError):
+        open_copy(kind, tmp_path / "copy")
+
+
+def test_damage_in_a_table_of_the_source_is_not_copied(whole: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(whole / "store", tmp_path / "damaged"))
+    victim = damaged / "recordings" / "part-00001.parquet"
+    spoil(victim)
+    with pytest.raises(DamageError, match=r"part-00001\.parquet differs from its sha256"):
+        copy("store", damaged, tmp_path / "copy")
+
+
+def test_damage_in_a_copy_is_found(whole: Path, tmp_path: Path) -> None:
+    for kind, pattern in (("store", "slices.zarr/c/*/0/0"), ("shards", "*.tar")):
+        copy(kind, whole / kind, tmp_path / kind)
+        victim = next(iter((tmp_path / kind).glob(pattern)))
+        spoil(victim)
+        if kind == "store":
+            with pytest.raises(StoreError, match=f"{victim} has other bytes than"):
+                copy(kind, whole / kind, tmp_path / kind)
+            victim.unlink()
+        assert copy(kind, whole / kind, tmp_path / kind).num_copied == 1
+        assert contents(tmp_path / kind) == contents(whole / kind)
+
+
+def spoil(file: Path) -> None:
+    """One bit of a file, somewhere in its first half."""
+    data = bytearray(file.read_bytes())
+    data[len(data) // 3] ^= 4
+    file.unlink()  # it may be a link to another's
+    file.write_bytes(data)
+
+
+def test_what_the_source_has_no_more_goes_only_with_delete(whole: Path, tmp_path: Path) -> None:
+    target = tmp_path / "copy"
+    copy("store", whole / "store", target)
+    left = target / "slices.zarr" / "c" / "99" / "0"
+    left.mkdir(parents=True)
+    (left / "0").write_bytes(b"old")
+    (target / "notes.txt").write_text("mine")
+    report = copy("store", whole / "store", target)
+    assert report.left_over == ["slices.zarr/c/99/0/0"]
+    assert "--delete" in report.summary()
+    assert copy("store", whole / "store", target, delete=True).deleted == report.left_over
+    assert not (left / "0").exists()
+    assert (target / "notes.txt").exists()
+
+
+def test_a_copy_that_was_built_on_is_refused(whole: Path, grown: Path, tmp_path: Path) -> None:
+    copy("store", grown / "store", tmp_path / "copy")
+    with pytest.raises(ConfigError, match=r"index/part-.*changed by itself.*--delete"):
+        copy("store", whole / "store", tmp_path / "copy")
+    copy("store", whole / "store", tmp_path / "copy", delete=True)
+    assert contents(tmp_path / "copy") == contents(whole / "store")
+    assert not verify_store(str(tmp_path / "copy")).findings
+
+
+def test_anything_else_than_a_copy_is_refused(kind: str, whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(ConfigError, match=r"not empty and no .*thesis\.txt"):
+        copy(kind, whole / kind, tmp_path / "mine")
+    other = write_source(tmp_path / "source", [3.0], np.random.default_rng(0))
+    build(other, tmp_path)
+    with pytest.raises(ConfigError, match="is another"):
+        copy(kind, whole / kind, tmp_path / kind)
+
+
+@pytest.mark.parametrize("headless", [False, True], ids=["update", "first"])
+def test_nothing_is_built_into_half_a_copy(
+    kind: str, headless: bool, whole: Path, tmp_path: Path
+) -> None:
+    for name in KINDS:
+        shutil.copytree(whole / name, tmp_path / name)
+    half = tmp_path / kind
+    (half / MARKER).write_text('{"identity": "x"}')
+    if headless:
+        (half / KINDS[kind].head).unlink()
+    before = contents(half)
+    with pytest.raises(StoreError, match=r"tools\.sync has not finished: run the same"):
+        build(whole / "source", tmp_path)
+    assert contents(half) == before
+    if headless:
+        with pytest.raises(StoreError, match=r"tools\.sync has not finished"):
+            open_copy(kind, half)
+
+
+def test_a_copy_into_its_own_source_is_refused(kind: str, whole: Path) -> None:
+    for target in (whole / kind, whole / kind / "copy", whole):
+        with pytest.raises(ConfigError, match="lie in each other"):
+            copy(kind, whole / kind, target)
+
+
+def test_unfinished_sources_are_refused(whole: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(whole / "store", tmp_path / "store"))
+    (store / "plans").mkdir(exist_ok=True)
+    (store / "plans" / "plan-00000.parquet").write_bytes(b"x")
+    with pytest.raises(StoreError, match="is unfinished"):
+        copy("store", store, tmp_path / "copy")
+    shards = Path(shutil.copytree(whole / "shards", tmp_path / "shards"))
+    (shards / "unfinished").mkdir(exist_ok=True)
+    (shards / "unfinished" / "plan.json").write_bytes(b"{}")
+    with pytest.raises(StoreError, match="being written"):
+        copy("shards", shards, tmp_path / "copy")
+
+
+def test_a_tag_proves_what_was_put_whole_or_in_pieces(s3: S3) -> None:
+    data = random.Random(1).randbytes(33_000_001)
+    objects = open_objects(s3.url("large"))
+    objects.put("object", data)
+    tag = objects.tag("object")
+    assert tag.endswith("-3")  # three pieces of 16 MB
+    assert is_tag_of(tag, data)
+    assert not is_tag_of(tag, data[:-1] + b"x")
+    assert is_tag_of(hashlib.md5(b"abc").hexdigest(), b"abc")
+    assert not is_tag_of(hashlib.md5(b"abc").hexdigest(), b"abd")
+    for tag in ("", "0x8D4BCC2E4835CD0", '"quoted"'):
+        assert not is_tag_of(tag, b"abc")
+
+
+def test_a_large_object_is_left_alone_by_its_tag(s3: S3, whole: Path) -> None:
+    """The tags of the server are enough: nothing is read back."""
+    copy("shards", whole / "shards", s3.url("copy"))
+    with FaultProxy(s3.endpoint, Faults(), seed=0) as proxy, pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.environment(proxy.endpoint).items():
+            patch.setenv(name, value)
+        assert copy("shards", whole / "shards", s3.url("copy")).num_copied == 0
+        assert proxy.counts.sent_bytes["GET"] < 20_000  # shards.json alone
+
+
+@pytest.mark.parametrize("num_kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_and_run_again_it_ends_with_equal_bytes(
+    kind: str, num_kills: int, whole: Path, s3: S3
+) -> None:
+    """SIGKILL at random moments of syncs to the real server, behind a slow line."""
+    rng = random.Random(num_kills)
+    with FaultProxy(s3.endpoint, Faults(latency_s=0.02), seed=0) as proxy:
+        environment = {**os.environ, **s3.environment(proxy.endpoint)}
+        for number in range(num_kills):
+            words = [whole / kind, s3.url(f"copy {number}"), "sync.in_flight=2"]
+            command = [sys.executable, "-m", "tools.sync", *map(str, words)]
+            before = proxy.counts.requests["PUT"]
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
+            )
+            wanted = rng.randrange(1, len(contents(whole / kind)))
+            while process.poll() is None and proxy.counts.requests["PUT"] - before < wanted:
+                time.sleep(0.002)
+            process.kill()
+            process.wait()
+            copy(kind, whole / kind, s3.url(f"copy {number}"))
+            objects = open_objects(s3.url(f"copy {number}"))
+            wanted_bytes = contents(whole / kind)
+            assert objects.walk().keys() == wanted_bytes.keys()
+            assert all(objects.get(name) == data for name, data in wanted_bytes.items())
+
+
+def call(*words: object) -> int:
+    config = ["--config", str(ROOT / "configs" / "base.yaml")]
+    return run(tools.sync.COMMAND, tools.sync.main, [*config, *map(str, words)])
+
+
+def test_the_command(
+    kind: str, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(whole / kind, tmp_path / "copy", "--dry-run") == 0
+    assert "would be copied" in capsys.readouterr().out
+    assert not (tmp_path / "copy").exists()
+    assert call(whole / kind, tmp_path / "copy", "sync.in_flight=1") == 0
+    assert "0 equal already" in capsys.readouterr().out
+    assert contents(tmp_path / "copy") == contents(whole / kind)
+
+
+def test_wrong_calls_are_one_line(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(tmp_path, tmp_path / "copy") == 1
+    assert "is neither a store nor a shard set" in capsys.readouterr().err
+    (tmp_path / "mine.txt").write_text("x")
+    assert call(whole / "store", tmp_path) == 2
+    assert "not empty and no store" in capsys.readouterr().err
+    assert call(whole / "store", tmp_path / "copy", "sync.in_flight=0") == 2
+    assert "sync.in_flight=0" in capsys.readouterr().err
+
+
+def test_kinds_know_their_names() -> None:
+    def owned(kind: SetKind, names: list[str]) -> list[str]:
+        return [name for name in names if kind.owns(name)]
+
+    names = ["melbank.json", "shards.json", "index/part-00000.parquet", "shard-000000.tar", "x.txt"]
+    assert owned(STORE, names) == ["melbank.json", "index/part-00000.parquet"]
+    assert owned(SHARDS, names) == ["shards.json", "shard-000000.tar"]

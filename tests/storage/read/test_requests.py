@@ -1,0 +1,78 @@
+"""storage.read.requests: the quicker of two answers, where an object lies, and requests within bounds."""
+
+import asyncio
+from collections.abc import Awaitable
+
+import pytest
+
+from storage.errors import ConfigError
+from storage.objects.client import RemoteConfig
+from storage.read import requests as fetch
+from storage.read.requests import Fetcher, locate
+
+
+async def answer_after(wait_s: float, answer: str) -> str:
+    await asyncio.sleep(wait_s)
+    return answer
+
+
+def ask(waits_s: list[float], fetcher: Fetcher) -> str:
+    """Puts one question whose answers take so long, the first time, the second, ..."""
+    remaining = iter(enumerate(waits_s))
+
+    def put() -> Awaitable[str]:
+        number, wait_s = next(remaining)
+        return answer_after(wait_s, f"answer {number}")
+
+    return asyncio.run(fetcher._ask(put))
+
+
+@pytest.mark.parametrize(
+    ("waits_s", "answer", "asked"),
+    [
+        pytest.param([0.01], "answer 0", 1, id="in time"),
+        pytest.param([60.0, 0.01], "answer 1", 2, id="a stall"),
+        pytest.param([60.0, 60.0, 0.01], "answer 2", 3, id="two stalls"),
+        pytest.param([0.08, 60.0], "answer 0", 2, id="late, but first"),
+    ],
+)
+def test_an_overdue_answer_is_asked_for_again_beside_the_first(
+    monkeypatch: pytest.MonkeyPatch, waits_s: list[float], answer: str, asked: int
+) -> None:
+    monkeypatch.setattr(fetch, "_OVERDUE_S", 0.05)
+    fetcher = Fetcher(RemoteConfig())
+    assert ask(waits_s, fetcher) == answer
+    assert fetcher.num_requests == asked
+
+
+def test_what_is_slow_for_all_is_not_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "_OVERDUE_S", 0.01)
+    fetcher = Fetcher(RemoteConfig())
+    fetcher.pace.note_answer(0.1)
+    assert ask([0.2], fetcher) == "answer 0"
+    assert fetcher.num_requests == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("s3://bucket/shard-000001.tar", "shard-000001.tar"),
+        ("s3://bucket/a/b/slices.zarr/c/0/0/0", "a/b/slices.zarr/c/0/0/0"),
+        ("s3://bucket/my%20birds/50%25.tar", "my birds/50%25.tar"),
+        ("http://host:80//a//b.tar", "a/b.tar"),
+    ],
+)
+def test_a_url_is_a_server_and_a_key(monkeypatch: pytest.MonkeyPatch, url: str, key: str) -> None:
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    remote, found = locate(url)
+    assert found == key
+    assert remote.prefix == ""
+    assert locate(url)[0] is remote
+
+
+@pytest.mark.parametrize(
+    "keys", [{"mode": "fast"}, {"in_flight": 0}, {"prefetch_bytes": -1}, {"cache_size_gb": -1.0}]
+)
+def test_bounds_that_make_no_sense_are_refused(keys: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(keys))):
+        RemoteConfig(**keys)

@@ -1,0 +1,41 @@
+"""tools.benchmark plan: what it measures, on small plans."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tools.benchmark import main
+from tools.benchmarks.harness.plan_run import CASES, make_plans, synthetic_recordings
+from tools.benchmarks.plan import PlanBenchmarkConfig, run_benchmark
+
+
+def test_the_synthetic_table_holds_what_was_asked_for():
+    table = synthetic_recordings(5000, seed=1)
+    assert table["num_slices"].sum() == 5000
+    assert len(table) == 5000 // 13
+    assert table["recording_id"].n_unique() == len(table)
+    ends = table["first_row"] + table["num_slices"]
+    assert np.array_equal(ends[:-1], table["first_row"][1:])
+    labels = table.group_by("primary_label").agg(pl.len())["len"]
+    assert labels.max() > 3 * labels.min()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_plans_are_made_and_timed(case):
+    table = synthetic_recordings(5000, seed=1)
+    answer = make_plans(table, CASES[case], seed=1)
+    assert answer["num_samples"] == (5000 if case == "blocks" else len(table))
+    assert answer["plan_s"] > 0
+
+
+def test_the_report_has_a_line_for_each_kind():
+    section = run_benchmark(PlanBenchmarkConfig(one_slices=20_000, block_slices=40_000, runs=1))
+    rows = section.parts[1].rows
+    assert [row[2] for row in rows] == ["20,000", "40,000"]
+    assert [row[3] for row in rows] == ["1,538", "40,000"]
+    assert all(float(row[7].replace(",", "")) > 20 for row in rows)
+
+
+def test_a_wrong_call_is_code_2(capsys):
+    assert main(["plan", "benchmark.runs=0"]) == 2
+    assert "benchmark.runs=0" in capsys.readouterr().err

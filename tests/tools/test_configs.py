@@ -1,0 +1,139 @@
+"""The YAML files in configs/: each is valid, and base.yaml has the defaults that were promised."""
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+
+from tests.tools.test_train import CONFIGS
+from tools import ablate
+from tools.cli.config import load_config
+from tools.train import Sections
+from training.model.models import build_classifier
+from training.model.optimizers import build_optimizer, build_schedule
+from training.trainer import build_trainer, choose_machine
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load_config(Sections, str(CONFIGS / "base.yaml"))
+
+
+@pytest.fixture
+def callbacks(base, tmp_path):
+    """What Lightning is given to stop and to keep weights by."""
+    trainer = build_trainer(
+        base.trainer,
+        choose_machine(base.trainer, 313),
+        batches_per_step=1,
+        weights_folder=tmp_path,
+        loggers=[],
+        callbacks=[],
+    )
+    return trainer.callbacks
+
+
+def test_base_has_five_folds_stratified_by_label_and_grouped_by_source(base):
+    assert (base.folds.cv, base.folds.num_folds) == ("stratified_group", 5)
+
+
+def test_base_trains_three_of_them(base):
+    assert base.train_folds == [0, 1, 2]
+
+
+def test_base_trains_twenty_epochs(base):
+    assert base.trainer.epochs == 20
+
+
+def test_base_takes_binary_cross_entropy(base):
+    assert base.loss.name == "bce"
+
+
+def test_base_takes_adamw(base):
+    model = build_classifier(base.model, num_classes=3, slice_shape=(64, 64))
+    assert type(build_optimizer(model, base.optimizer)) is torch.optim.AdamW
+
+
+def test_base_warms_up_for_an_epoch_and_then_follows_a_cosine(base):
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([weight], lr=base.optimizer.learning_rate)
+    schedule = build_schedule(optimizer, base.optimizer, num_steps=2000, num_epochs=20)
+    rates = []
+    for _ in range(2000):
+        rates.append(schedule.get_last_lr()[0] / base.optimizer.learning_rate)
+        optimizer.step()
+        schedule.step()
+    np.testing.assert_allclose(rates[:100], np.arange(1, 101) / 100)
+    angle = np.pi * np.arange(1, 1901) / 1900
+    np.testing.assert_allclose(rates[100:], 0.01 + 0.99 * (1 + np.cos(angle)) / 2)
+
+
+def test_base_computes_in_bf16_where_the_hardware_does(base):
+    assert base.trainer.precision == "auto"
+
+
+def test_base_steps_on_sixteen_samples(base):
+    assert base.trainer.effective_batch_size == 16
+
+
+def test_base_stops_after_four_epochs_without_a_better_kl(callbacks):
+    (stopping,) = (one for one in callbacks if isinstance(one, EarlyStopping))
+    assert (stopping.monitor, stopping.mode, stopping.patience) == ("val_kl", "min", 4)
+
+
+def test_base_keeps_the_weights_of_the_best_kl(callbacks):
+    kept = [one.monitor for one in callbacks if isinstance(one, ModelCheckpoint)]
+    assert "val_kl" in kept
+
+
+def test_base_averages_weights_from_epoch_fifteen_on(base):
+    assert base.averaging.kind == "swa"
+    assert int(base.averaging.start * base.trainer.epochs) == 15
+
+
+def test_base_pools_by_avgmax(base):
+    assert base.model.pooling == "avgmax"
+
+
+def test_base_gives_the_backbone_one_channel(base):
+    model = build_classifier(base.model, num_classes=3, slice_shape=(64, 64))
+    first = next(part for part in model.modules() if isinstance(part, torch.nn.Conv2d))
+    assert first.in_channels == 1
+
+
+def test_base_gives_softmax_probabilities(base):
+    assert base.model.output == "softmax"
+
+
+def test_base_compiles_where_it_pays(base):
+    assert base.trainer.compile == "auto"
+
+
+def test_base_logs_to_wandb_where_it_is_installed(base):
+    assert base.trainer.logger == "auto"
+
+
+def test_base_does_not_look_for_anomalies(base):
+    assert not base.trainer.detect_anomaly
+
+
+def test_debug_looks_for_anomalies():
+    debug = load_config(Sections, str(CONFIGS / "debug.yaml"))
+    assert debug.trainer.detect_anomaly
+    assert choose_machine(debug.trainer, 313).logger.value == "csv"
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_each_config_file_is_valid(file):
+    load_config(ablate.Sections, str(file))  # those of training, and which variants there are
+
+
+def test_esc10_keeps_the_official_folds():
+    config = load_config(Sections, str(CONFIGS / "esc10.yaml"))
+    assert (config.folds.cv, config.folds.column, config.train_folds) == ("column", "fold", [])
+
+
+@pytest.mark.parametrize("name", ["esc10", "esc10_gpu", "esc10_ablation"])
+def test_no_epoch_of_esc10_is_chosen_by_the_fold_that_is_held_out(name):
+    config = load_config(ablate.Sections, str(CONFIGS / f"{name}.yaml"))
+    assert (config.trainer.keep, config.trainer.patience) == ("last", 0)

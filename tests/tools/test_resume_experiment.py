@@ -1,0 +1,144 @@
+"""tools.train --resume: a killed experiment ends as if it had never been stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from storage.build.build import BuildConfig, build_store
+from storage.recipe import Recipe
+from storage.source.table import SourceConfig
+from tests.paths import ROOT
+from tests.sounds import write_source
+from tools.cli.command import run
+from tools.train import COMMAND, main
+
+WORDS = [
+    "model.backbone=test_resnet",
+    "model.views=[[4,4]]",
+    "folds.num_folds=3",
+    "train_folds=[0,2]",
+    "trainer.epochs=4",
+    "trainer.checkpoint_steps=2",
+    "trainer.effective_batch_size=4",
+    "train_loader.batch_size=2",
+    "averaging.kind=swa",
+    "averaging.start=0.25",
+    "augment.mixup.p=0.5",
+    "sampling.slices_per_recording=2",
+    "trainer.progress=false",
+    "trainer.accelerator=cpu",
+    "trainer.threads=1",
+    "trainer.logger=csv",
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("resume")
+    seconds = [3, 8, 5, 6, 4, 7, 5, 3, 9, 6, 5, 4]
+    source = write_source(folder / "source", seconds, np.random.default_rng(2))
+    recipe = Recipe(sample_rate_hz=8000, fmax_hz=4000, slice_s=3.0, n_mels=64)
+    url = folder / "store"
+    build_store(SourceConfig(root=str(source)), recipe, str(url), BuildConfig(workers=1))
+    return url
+
+
+@pytest.fixture(scope="module")
+def whole(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of an experiment that was never stopped."""
+    root = tmp_path_factory.mktemp("whole")
+    assert run(COMMAND, main, [f"store={store}", f"experiment.root={root}", *WORDS]) == 0
+    return root
+
+
+def killed(store: Path, root: Path, until: str, stop: signal.Signals) -> str:
+    """Trains until a file has come that the pattern names, then stops it; returns what it said."""
+    words = [f"store={store}", f"experiment.root={root}", *WORDS]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tools.train", *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    end_s = time.monotonic() + 120
+    while not list(root.glob(until)):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+    os.killpg(process.pid, stop)
+    return process.communicate()[0]
+
+
+def resume(root: Path, *words: str) -> int:
+    return run(COMMAND, main, ["--resume", "exp_001", f"experiment.root={root}", *words])
+
+
+def logged_steps(log: Path) -> pl.Series:
+    """The optimizer steps that fold 0 has taken by a log, from 0 on."""
+    return pl.read_csv(log / "fold_0" / "metrics.csv")["step"]
+
+
+def assert_same_predictions(one: Path, other: Path) -> None:
+    for name in ("oof.parquet", "embeddings.parquet"):
+        frames = [pl.read_parquet(root / "preds" / "exp_001" / name) for root in (one, other)]
+        assert_frame_equal(*frames, rel_tol=1e-5, abs_tol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("until", "said"),
+    [
+        ("weights/exp_001/.fold_0/resume_step.ckpt", "fold 0: goes on behind"),
+        pytest.param(
+            "weights/exp_001/.fold_0/resume_epoch.ckpt",
+            "fold 0: goes on behind",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "preds/exp_001/.fold_0.result.json", "fold 0: done before", marks=pytest.mark.slow
+        ),
+    ],
+    ids=["in mid-epoch", "behind an epoch", "between folds"],
+)
+def test_a_killed_experiment_goes_on_and_ends_as_one_that_never_stopped(
+    until: str,
+    said: str,
+    store: Path,
+    whole: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    killed(store, tmp_path, until, signal.SIGKILL)
+    assert resume(tmp_path) == 0
+    assert said in capsys.readouterr().out
+    assert_same_predictions(whole, tmp_path)
+    left = sorted(path.name for path in (tmp_path / "weights" / "exp_001").iterdir())
+    assert left == ["fold_0.ckpt", "fold_2.ckpt"]
+    assert not list((tmp_path / "preds" / "exp_001").glob(".*"))
+    if until.startswith("weights"):  # trained from the beginning, it would end equally
+        assert logged_steps(tmp_path / "preds" / "exp_001" / "log" / "resumed_1").min() >= 2
+
+
+def test_ctrl_c_says_how_to_go_on(store: Path, tmp_path: Path) -> None:
+    said = killed(store, tmp_path, "weights/exp_001/.fold_0/resume_step.ckpt", signal.SIGINT)
+    assert "python -m tools.train --resume exp_001" in said
+
+
+def test_what_cannot_be_resumed_is_refused_by_reason(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert resume(whole) == 2
+    assert "it is finished" in capsys.readouterr().err
+    assert resume(tmp_path) == 2
+    assert "there is no such experiment" in capsys.readouterr().err
+    assert resume(whole, "trainer.epochs=9") == 2
+    assert "leave out trainer.epochs=9" in capsys.readouterr().err

@@ -1,0 +1,113 @@
+"""tools.train on two ranks, as a person calls it: the processes that it starts, and their end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from storage.build.build import BuildConfig, build_store
+from storage.recipe import Recipe
+from storage.source.table import SourceConfig
+from storage.store import open_store
+from tests.paths import ROOT
+from tests.sounds import write_source
+from tests.tools.test_train import SHORT
+
+pytestmark = pytest.mark.slow  # each start takes ten seconds
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store of 15 synthesised recordings."""
+    seconds = [3, 8, 5, 6, 4, 7, 5, 3, 9, 6, 5, 4, 8, 5, 3]
+    source = write_source(tmp_path / "source", seconds, np.random.default_rng(2))
+    recipe = Recipe(sample_rate_hz=8000, fmax_hz=4000, slice_s=3.0, n_mels=64)
+    place = str(tmp_path / "store")
+    build_store(SourceConfig(root=str(source)), recipe, place, BuildConfig(workers=1))
+    return place
+
+
+def start(store, root, *words):
+    """Begins the command in a process group of its own."""
+    where = [f"store={store}", f"experiment.root={root}"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tools.train", *where, *SHORT, "trainer.devices=2", *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process):
+    """What it said; that all its processes are gone."""
+    try:
+        out, error = process.communicate(timeout=240)
+        for _ in range(100):  # a rank may need a moment more
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+        pytest.fail("processes are left")
+    except ProcessLookupError:
+        return out, error
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_both_ranks_make_one_experiment(store, tmp_path):
+    process = start(store, tmp_path)
+    out, error = finish(process)
+    assert process.returncode == 0, error
+    assert out.count("exp_001:") == 1
+    assert "strategy: ddp (2 ranks)" in out
+    assert out.count("ROC-AUC") == 1
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == ["exp_001"]
+    oof = pl.read_parquet(tmp_path / "preds/exp_001/oof.parquet")
+    scores = json.loads((tmp_path / "preds/exp_001/scores.json").read_text())
+    assert [fold["fold"] for fold in scores["folds"]] == [0, 2]
+    assert sum(fold["num_slices"] for fold in scores["folds"]) == len(oof)
+    with open_store(store) as opened:
+        held_out = opened.slice_index().filter(
+            pl.col("recording_id").is_in(oof["recording_id"].unique().to_list())
+        )
+    assert sorted(oof["row"]) == held_out["row"].to_list()
+
+
+def test_an_error_of_any_rank_ends_all_with_its_reason(store, tmp_path):
+    """Which rank meets the bad slices first is for the plan to say."""
+    for shard in (Path(store) / "slices.zarr" / "c").rglob("*"):
+        if shard.is_file():
+            data = bytearray(shard.read_bytes())
+            data[20_000:-20_000] = bytes(len(data) - 40_000)
+            shard.write_bytes(data)
+    process = start(store, tmp_path)
+    out, error = finish(process)
+    assert process.returncode == 1
+    assert "bad slices, more than max_bad=0" in error
+    assert "Traceback" not in error
+    assert "exp_001: its files are removed" in out
+    assert not list((tmp_path / "weights").iterdir())
+
+
+def test_an_interrupt_ends_all_ranks(store, tmp_path):
+    process = start(store, tmp_path, "trainer.epochs=1000", "trainer.patience=0")
+    log = tmp_path / "preds/exp_001/log/fold_0/metrics.csv"
+    deadline = time.monotonic() + 120
+    while not log.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    out, error = finish(process)
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    assert "exp_001 was stopped" in out

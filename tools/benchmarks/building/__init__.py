@@ -1,0 +1,1 @@
+"""TODO tools/benchmarks/building."""

@@ -1,0 +1,107 @@
+"""One way of making slices, in a process of its own: what `tools.benchmark build` measures.
+
+    python -m tools.benchmarks.building.variants RESULT STARTED NAME WORKERS SOURCE TARGET
+
+Each way imports what it needs first, in its workers too; the clock starts behind that.
+"""
+
+import importlib
+import multiprocessing
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tools.benchmarks.harness.process import measure
+from tools.benchmarks.harness.recordings import LABEL
+
+Work = Callable[[Path, Path], int]
+FLOOR_BLOCK_FRAMES = 1 << 18
+
+
+def notebook(workers: int) -> Work:
+    """librosa per slice, one .npy each; with several workers in a joblib pool."""
+    from tools.benchmarks.building.librosa_baseline import RECIPE, librosa_db, write_slices
+
+    if workers == 1:
+        _warm_librosa(librosa_db, RECIPE.slice_samples)
+        return lambda source, target: sum(write_slices(path, target) for path in _files(source))
+
+    from joblib import Parallel, delayed
+
+    pool = Parallel(n_jobs=workers)
+    pool(delayed(_warm_librosa)(librosa_db, RECIPE.slice_samples) for _ in range(4 * workers))
+    return lambda source, target: sum(
+        pool(delayed(write_slices)(path, target) for path in _files(source))
+    )
+
+
+def ours(workers: int) -> Work:
+    """`build_store`, as `tools.build_store` calls it."""
+    from storage.audio.filterbank import mel_filterbank
+    from storage.build.build import BuildConfig, build_store
+    from storage.recipe import Recipe
+    from storage.source.table import SourceConfig
+
+    mel_filterbank(Recipe())  # imports librosa
+    if workers == 1:
+        importlib.import_module("storage.build.part")  # imports torch
+    else:
+        _start_server()
+
+    def work(source: Path, target: Path) -> int:
+        config = SourceConfig(root=str(source), csv="none", id="filename", keep_duplicates=True)
+        report = build_store(config, Recipe(), str(target), BuildConfig(workers=workers))
+        if len(report.rejects):
+            raise RuntimeError(f"{len(report.rejects)} recordings were not stored whole")
+        return report.num_slices
+
+    return work
+
+
+def floor(workers: int) -> Work:
+    """Decoding alone, by libsndfile in blocks: no mixing, no resampling, nothing is kept."""
+    import soundfile
+
+    def work(source: Path, _: Path) -> int:
+        for path in _files(source):
+            with soundfile.SoundFile(path) as file:
+                while len(file.read(FLOOR_BLOCK_FRAMES // file.channels, dtype="float32")):
+                    pass
+        return 0
+
+    return work
+
+
+WAYS: dict[str, Callable[[int], Work]] = {"notebook": notebook, "ours": ours, "floor": floor}
+
+
+def _files(source: Path) -> list[Path]:
+    return sorted((source / LABEL).iterdir())
+
+
+def _warm_librosa(librosa_db: Callable[[Any], Any], num_samples: int) -> None:
+    """librosa imports most of itself at the first call."""
+    import numpy as np
+
+    librosa_db(np.ones(num_samples, np.float32))
+
+
+def _start_server() -> None:
+    """Starts the server that worker processes come from, and waits for its imports."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["storage.build.part"])
+    process = context.Process(target=abs, args=(0,))
+    process.start()
+    process.join()
+
+
+def main() -> None:
+    """Prepares one way, then measures it."""
+    name, workers, source, target = sys.argv[3:]
+    work = WAYS[name](int(workers))
+    measure(sys.argv[1:], lambda: {"num_slices": work(Path(source), Path(target))})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""One training step as training takes it, for benchmarks; Lightning is not around it.
+
+bench = open_bench(sections)
+step = bench.stepper(sections.augment)
+step(batch)  # batch -> device -> [0, 1] -> augment -> model -> loss -> backward -> AdamW
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch.optim import AdamW
+
+from datasets.augment.pipeline import AugmentConfig
+from datasets.batch import Batch
+from datasets.slice_source import SliceSource
+from tools.train import Sections, open_training
+from training.cross_validation import module_config
+from training.data_module import FoldData
+from training.model.models import Classifier, build_classifier, narrowest_image
+from training.model.optimizers import build_optimizer
+from training.model.predict import autocast
+from training.module import SliceModule
+from training.runtime.memory import keep_freed_memory
+from training.split import Split, fold_data, split_recordings
+from training.trainer import Machine, choose_machine, torch_threads
+
+Step = Callable[[Batch], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """A fold's data and one model in training; steps of all kinds move the same weights."""
+
+    config: Sections
+    source: SliceSource
+    split: Split
+    data: FoldData
+    machine: Machine
+    model: Classifier
+    optimizer: AdamW
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return torch.device("cuda" if self.machine.accelerator.value == "gpu" else "cpu")
+
+    def stepper(self, augment: AugmentConfig) -> Step:
+        """A function that takes a training step with these augmentations."""
+        settings = replace(module_config(self.config, self.source.recipe), augment=augment)
+        module = SliceModule(self.model, settings, self.split.truth).train()
+        precision = self.machine.precision.value
+
+        def step(batch: Batch) -> None:
+            self.optimizer.zero_grad(set_to_none=True)
+            with autocast(self.device, precision):
+                losses = module.training_losses(self.move(batch))
+            losses.mean().backward()  # type: ignore[no-untyped-call]  # torch publishes no type
+            self.optimizer.step()
+
+        return step
+
+    def move(self, batch: Batch) -> Batch:
+        """The batch on the device."""
+        moved = (
+            None if value is None else value.to(self.device, non_blocking=True) for value in batch
+        )
+        return Batch(*moved)  # type: ignore[arg-type]  # None where there was None
+
+    def wait(self) -> None:
+        """Returns when the device has done what it was asked for."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def about(self) -> str:
+        """The model, the batch and the device, in words."""
+        mels, frames = self.source.recipe.slice_shape
+        device = torch.cuda.get_device_name() if self.device.type == "cuda" else "CPU"
+        return (
+            f"{self.config.model.backbone} on views {self.config.model.views}, batches of "
+            f"{self.config.train_loader.batch_size} slices of {mels} x {frames}, on {device}; "
+            f"precision {self.machine.precision.value}, compile {self.machine.compile.value}, "
+            f"{self.machine.threads.value} threads"
+        )
+
+
+@contextmanager
+def open_bench(config: Sections) -> Iterator[Bench]:
+    """The first fold of a config, ready to train; torch has the config's threads inside."""
+    source = open_training(config)
+    num_frames = narrowest_image(config.model, source.recipe.slice_shape)
+    machine = choose_machine(config.trainer, num_frames)
+    split = split_recordings(source, config)
+    with torch_threads(int(machine.threads.value)):
+        torch.manual_seed(config.seed)
+        model = build_classifier(
+            config.model, num_classes=len(split.labels), slice_shape=source.recipe.slice_shape
+        )
+        if machine.compile.value == "on":
+            model.compile_backbones(full_batch=config.train_loader.batch_size)
+        if machine.accelerator.value == "cpu":
+            keep_freed_memory()  # as training does
+        device = "cuda" if machine.accelerator.value == "gpu" else "cpu"
+        model.to(device)
+        yield Bench(
+            config=config,
+            source=source,
+            split=split,
+            data=fold_data(source, split, split.train_folds[0], config),
+            machine=machine,
+            model=model,
+            optimizer=build_optimizer(model, config.optimizer),
+        )

@@ -1,0 +1,123 @@
+"""What all commands share: arguments, help, one-line errors, exit codes.
+
+0: done. 1: it failed, or found what it was asked to look for (`verify`, `strict`). 2: a wrong
+call. 130: stopped by Ctrl-C; what was committed stays.
+"""
+
+import argparse
+import os
+import sys
+import textwrap
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from typing import Any, Generic, NoReturn
+
+from storage.errors import ConfigError, MelbankError
+from tools.cli.config import DEFAULT_CONFIG, Section, load_config
+
+Arguments = argparse.Namespace
+Flag = tuple[str, dict[str, Any]]  # a name, and what argparse is told of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command(Generic[Section]):
+    """A command: its module docstring, its config sections as a dataclass, and its own flags."""
+
+    doc: str
+    sections: type[Section]
+    flags: tuple[Flag, ...] = ()
+    config: str = DEFAULT_CONFIG
+
+
+def run(
+    command: Command[Section],
+    main: Callable[[Section, Arguments], int | None],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parses the command line, runs `main`, and turns errors into one line and an exit code."""
+    arguments = _parser(command).parse_intermixed_args(argv)
+    try:
+        config = load_config(command.sections, arguments.config, arguments.overrides)
+        return main(config, arguments) or 0
+    except KeyboardInterrupt:
+        print("\nstopped; what is committed stays", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MelbankError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    except OSError as error:  # the machine's own word: no space, no rights, no such folder
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells of a wrong call in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see --help\n")
+
+
+def _parser(command: Command[Section]) -> argparse.ArgumentParser:
+    summary, _, usage = command.doc.partition("\n")
+    parser = _Parser(
+        prog=_called_as(),
+        description=f"{summary}\n\n{textwrap.dedent(usage).rstrip().lstrip(chr(10))}",
+        epilog=_keys(command.sections),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config", default=command.config, metavar="FILE", help="YAML file (default: %(default)s)"
+    )
+    for flag, options in command.flags:
+        parser.add_argument(flag, **options)
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="key=value",
+        help="config keys in dot notation, see below",
+    )
+    return parser
+
+
+def _called_as() -> str | None:
+    """How this program was started, for `usage`: python -m tools.train."""
+    spec = sys.modules["__main__"].__spec__
+    return f"python -m {spec.name}" if spec else None
+
+
+def _keys(sections: type[Any]) -> str:
+    """The config keys of a command with their built-in defaults and units."""
+    lines = ["config keys and built-in defaults (the YAML file may set others):"]
+    return "\n".join([*lines, *_section_lines(sections, "")])
+
+
+def _section_lines(section: type[Any], prefix: str) -> list[str]:
+    kinds = typing.get_type_hints(section)
+    lines: list[str] = []
+    for entry in fields(section):
+        name = prefix + entry.name
+        values = typing.get_args(kinds[entry.name])[1:]  # of sections by name, such as sources
+        if values and is_dataclass(values[0]):
+            lines += _section_lines(typing.cast("type[Any]", values[0]), f"{name}.NAME.")
+        elif is_dataclass(kinds[entry.name]):
+            lines += _section_lines(kinds[entry.name], f"{name}.")
+        else:
+            shown = f"{name}={_shown_default(entry)}"
+            lines.append(f"  {shown:<40} {entry.metadata.get('help', '')}".rstrip())
+    return lines
+
+
+def _shown_default(entry: "Field[Any]") -> str:
+    default = entry.default
+    if default is MISSING:
+        default = entry.default_factory() if entry.default_factory is not MISSING else "?"
+    if default is None or isinstance(default, bool):
+        return {None: "null", True: "true", False: "false"}[default]
+    return str(default)

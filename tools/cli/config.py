@@ -1,0 +1,226 @@
+"""Configs of the commands: one YAML file with all sections, of which each command uses its own.
+
+A command states its sections as a frozen dataclass; the section classes live beside the code that
+they configure. The YAML file and `key=value` words from the command line are merged onto it; a key
+that no section has is an error with a hint.
+"""
+
+import difflib
+import re
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from storage.errors import ConfigError
+from storage.objects.client import RemoteConfig, check_bare, check_no_credentials
+from storage.options import option
+
+DEFAULT_CONFIG = "configs/base.yaml"
+SECTIONS = (
+    "source",
+    "recipe",
+    "store",
+    "shards",
+    "sources",
+    "background",
+    "limit",
+    "seed",
+    "build",
+    "write_shards",
+    "index_shards",
+    "sampling",
+    "folds",
+    "train_folds",
+    "train_loader",
+    "val_loader",
+    "augment",
+    "model",
+    "loss",
+    "optimizer",
+    "averaging",
+    "trainer",
+    "experiment",
+    "demo",
+    "benchmark",
+    "ablation",
+    "export_npy",
+    "sync",
+    "remote",
+)
+SHORT_KEYS = {"executor": "build.executor"}  # on the command line
+
+_URL = re.compile(r"^\w+://\S+$")
+_PLAIN_WORDS = (  # what OmegaConf says -> what that means
+    (
+        re.compile(r"Incompatible value 'None' for field of type '(\w+)'"),
+        "{name} was given no value; it takes one of type {0}",
+    ),
+    (
+        re.compile(r"is not a ListConfig, list or tuple"),
+        "{name} takes a list, such as {name}=[0,1]",
+    ),
+)
+
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteSection:
+    """A command that may reach object stores."""
+
+    remote: RemoteConfig = field(default_factory=RemoteConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSection(RemoteSection):
+    """A command that uses a store."""
+
+    store: str = option("data/store", "folder of the store, or its URL: s3://bucket/store")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardsSection(RemoteSection):
+    """A command that uses tar shards."""
+
+    shards: str = option("data/shards", "folder of the tar shards, or its URL: s3://bucket/shards")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitSection:
+    """A command that can take a part, for a first look."""
+
+    limit: int | None = option(None, "only so many recordings, spread over all, for a first look")
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"limit={self.limit} must be at least 1")
+
+
+def load_config(sections: type[Section], file: str, overrides: Sequence[str] = ()) -> Section:
+    """The command's sections from a YAML file and `a.b=value` words; ConfigError with a hint.
+
+    The section `remote` is published to all that opens URLs in this process and its children.
+    """
+    used = {entry.name for entry in fields(sections)}  # type: ignore[arg-type]  # a dataclass
+    for word in overrides:
+        _check_secrets(word.partition("=")[2])
+    given = _read_yaml(file)
+    given.merge_with(_read_words(overrides, used))
+    _check_secrets(OmegaConf.to_container(given))
+    check_no_credentials(given.get("remote") or {})
+    unknown = [str(name) for name in given if name not in (*SECTIONS, *used)]
+    if unknown:
+        raise ConfigError(f"{unknown[0]}: no such section{_hint(unknown[0], SECTIONS)}")
+    _check_sections(given, sections)
+    base = OmegaConf.structured(sections)
+    _unlock(base)
+    mine = OmegaConf.masked_copy(given, [name for name in given if name in used])
+    _add_entries(base, mine, sections)
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(base, mine))
+    except ConfigKeyError as error:
+        name = str(error.full_key or "")
+        owner = OmegaConf.select(base, name.rpartition(".")[0]) if "." in name else base
+        raise ConfigError(f"{name}: no such key{_hint(name.split('.')[-1], owner)}") from error
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        raise ConfigError(_one_line(error)) from error
+    if not isinstance(config, sections):
+        raise ConfigError(f"--config {file} is not a mapping of sections")
+    if isinstance(config, RemoteSection):
+        config.remote.publish()
+    return config
+
+
+def _check_secrets(value: Any) -> None:
+    """Raises ConfigError on URLs with credentials, before any message or record shows them."""
+    if isinstance(value, dict):
+        for entry in value.values():
+            _check_secrets(entry)
+    elif isinstance(value, str) and _URL.match(value):
+        check_bare(value)
+
+
+def _read_yaml(file: str) -> DictConfig:
+    path = Path(file)
+    if not path.is_file():
+        raise ConfigError(f"--config {file}: there is no such file; run from the project's folder")
+    try:
+        loaded = OmegaConf.load(path)
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {file} is not readable YAML: {_one_line(error)}") from error
+    if not isinstance(loaded, DictConfig):
+        raise ConfigError(f"--config {file} is not a mapping of sections")
+    return loaded
+
+
+def _read_words(overrides: Sequence[str], used: set[str]) -> DictConfig:
+    words = []
+    for word in overrides:
+        key, equals, value = word.partition("=")
+        if not equals or not all(key.split(".")):
+            raise ConfigError(f"{word!r} is not key=value, as in store=data/store; see --help")
+        key = SHORT_KEYS.get(key, key)
+        words.append(f"{key}={value}")
+        section = key.split(".")[0]
+        if section in SECTIONS and section not in used:
+            raise ConfigError(f"{key}: this command does not use the section {section}; see --help")
+    try:
+        return OmegaConf.from_dotlist(words)
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{' '.join(overrides)}: {_one_line(error)}") from error
+
+
+def _check_sections(given: DictConfig, sections: type[Any]) -> None:
+    """Raises ConfigError where a section was given a single value, or none."""
+    for name, kind in typing.get_type_hints(sections).items():
+        if is_dataclass(kind) and name in given and not isinstance(given[name], DictConfig):
+            raise ConfigError(
+                f"{name} is a section: give its keys, as {name}.KEY=VALUE or below it in the file, "
+                "or leave it out"
+            )
+
+
+def _unlock(node: Any) -> None:
+    """Frozen classes become read-only configs; merging has to write to them."""
+    if isinstance(node, DictConfig):
+        OmegaConf.set_readonly(node, False)
+        if not node._is_none():
+            for key in node:
+                _unlock(node._get_node(key))
+
+
+def _add_entries(base: DictConfig, given: DictConfig, sections: type[Any]) -> None:
+    """Makes the entries of sections by name, such as sources; merging would make them read-only."""
+    for name, kind in typing.get_type_hints(sections).items():
+        entry = typing.get_args(kind)[1] if typing.get_origin(kind) is dict else None
+        if is_dataclass(entry) and isinstance(given.get(name), DictConfig):
+            for key in given[name]:
+                base[name][key] = entry
+                _unlock(base[name][key])
+
+
+def _hint(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, [str(key) for key in known or ()], n=1, cutoff=0.5)
+    return f". Did you mean {close[0]}?" if close else "; see --help"
+
+
+def _one_line(error: Exception) -> str:
+    """An error's message without the bookkeeping below it, in words for who wrote the value."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    key = next((line for line in lines if line.startswith("full_key:")), "")
+    first = lines[0] if lines else repr(error)
+    name = key.removeprefix("full_key:").strip()
+    if name.isdigit() and "is not a ListConfig" in first:  # a place in a list has no longer name
+        return "a list of lists is wanted, such as [[4,1],[2,2]]; [[4,1]] is one of a single list"
+    for pattern, plain in _PLAIN_WORDS:
+        if found := pattern.search(first):
+            return plain.format(*found.groups(), name=name)
+    return f"{name}: {first}" if name and name not in first else first

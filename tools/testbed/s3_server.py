@@ -1,0 +1,147 @@
+"""A real S3 server on loopback, for tests and for measuring: OpenStack Swift with its S3 API.
+
+    with S3Server(folder) as server:
+        server.make_bucket("shards")
+        subprocess.run(command, env={**os.environ, **server.environment()})
+
+Swift checks signatures, knows ranges, multipart uploads and If-None-Match (If-Match answers 501).
+It is installed from the package index, once, into an environment of its own below
+~/.cache/melbank (or $MELBANK_CACHE); it runs in one process, see `swift_process`, which ends with
+ours. Objects stay in the folder, so that a killed server finds them again.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Self
+
+from storage.errors import StoreError
+from tools.benchmarks.harness.environments import python_with
+from tools.testbed.s3_requests import Access, request
+
+REQUIREMENTS = ("swift==2.38.3",)
+ACCESS_KEY, SECRET_KEY, REGION = "melbank:tester", "local-s3-secret-3b9f", "us-east-1"
+PROGRAM = Path(__file__).with_name("swift_process.py")
+
+
+class S3Server:
+    """One server with its objects in a folder; the port stays the same over restarts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def access(self) -> Access:
+        """Where it answers, and the keys."""
+        return access_at(f"http://127.0.0.1:{self._port}")
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Starts it and waits until it answers; StoreError where it cannot be had."""
+        check_attributes(self.folder)
+        python = python_with(REQUIREMENTS, _environment_folder())
+        log = self.folder / "server.log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [
+                    *(str(python), "-W", "ignore", str(PROGRAM), str(self.folder), str(self._port)),
+                    *(ACCESS_KEY, SECRET_KEY, REGION),
+                ],
+                stdin=subprocess.PIPE,  # held open: the server ends when this process has gone
+                stdout=subprocess.PIPE,
+                stderr=output,
+                cwd=self.folder,
+                start_new_session=True,  # Ctrl-C at a terminal is for its user
+            )
+        line = self._process.stdout.readline() if self._process.stdout else b""
+        if not line:
+            self.kill()
+            raise StoreError(f"the S3 server did not start: {log.read_text()[-500:].strip()}")
+        self._port = int(line)
+
+    def kill(self) -> None:
+        """Kills it at once (SIGKILL), as a crash would; what was answered stays."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._process = None
+
+    def restart(self, after_s: float = 0.0) -> None:
+        """Kills it, waits, and starts it again on the same port with the same objects."""
+        self.kill()
+        time.sleep(after_s)
+        self.start()
+
+    def environment(self, endpoint: str = "") -> dict[str, str]:
+        """The environment variables by which AWS's clients, and melbank, reach it.
+
+        `endpoint` is that of a proxy in front of it.
+        """
+        return environment_of(access_at(endpoint) if endpoint else self.access)
+
+    def make_bucket(self, name: str) -> str:
+        """Makes a bucket and gives its name."""
+        answer = request(self.access, "PUT", f"/{name}")
+        if answer.status != 200:
+            raise StoreError(f"bucket {name} was not made: {answer.status} {answer.body!r}")
+        return name
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+def access_at(endpoint: str) -> Access:
+    """The server's keys, at an endpoint that leads to it."""
+    return Access(endpoint=endpoint, access_key=ACCESS_KEY, secret_key=SECRET_KEY, region=REGION)
+
+
+def environment_of(access: Access) -> dict[str, str]:
+    """The AWS_* variables for it; no configuration file of the user's is looked at."""
+    return {
+        "AWS_ACCESS_KEY_ID": access.access_key,
+        "AWS_SECRET_ACCESS_KEY": access.secret_key,
+        "AWS_REGION": access.region,
+        "AWS_DEFAULT_REGION": access.region,
+        "AWS_ENDPOINT_URL": access.endpoint,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def check_attributes(folder: Path) -> None:
+    """Raises StoreError where the file system keeps no user attributes, which Swift needs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / "attributes"
+    probe.write_bytes(b"")
+    try:
+        os.setxattr(probe, "user.swift.metadata", bytes(2048))
+    except OSError as error:
+        raise StoreError(
+            f"{folder}: no user attributes here ({error.strerror}), which the S3 server needs; "
+            "set TMPDIR to a folder on ext4, xfs or btrfs"
+        ) from error
+    finally:
+        probe.unlink()
+
+
+def _environment_folder() -> Path:
+    root = Path(os.environ.get("MELBANK_CACHE") or "~/.cache/melbank").expanduser()
+    version = f"py{sys.version_info.major}{sys.version_info.minor}"
+    return root / "s3-server" / f"{REQUIREMENTS[0].replace('==', '-')}-{version}"

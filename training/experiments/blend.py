@@ -1,0 +1,159 @@
+"""The mean of what several experiments predict of recordings that they did not learn from.
+
+    blend = blend_experiments(".", ["exp_001", "exp_002"])
+    print(blend.table())
+    blend.write(Path("preds/blend"))  # a folder that is there
+
+Experiments with other seeds, backbones or augmentations err on other recordings, so their mean is
+better than most of them (deep ensembles: Lakshminarayanan et al., NeurIPS 2017). They must have
+held out the same recordings in the same folds: else the mean would mix held-out with learned.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from polars.exceptions import PolarsError
+
+from datasets.labels import Labels
+from storage.errors import ConfigError
+from training.cross_validation import OOF, POOLED_OOF
+from training.experiments.listing import FINISHED, ExperimentRecord, list_experiments
+from training.experiments.report import format_table, score_cells
+from training.model.metrics import Scores, Truth
+
+SECONDARY_WEIGHT = "loss.secondary_weight"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Blend:
+    """Mean predictions of slices and of recordings, as in the tables of an experiment.
+
+    `members`: the scores of each experiment, over all slices.
+    """
+
+    slices: pl.DataFrame
+    recordings: pl.DataFrame
+    secondary_weight: float
+    members: dict[str, Scores]
+
+    def table(self) -> str:
+        """The blend fold by fold, all together, per recording; and its members beside it."""
+        lines = [
+            (f"fold {fold}", str(len(part)), *score_cells(self._score(part)))
+            for (fold,), part in self.slices.sort("fold").group_by("fold", maintain_order=True)
+        ]
+        totals = [
+            ("all slices", str(len(self.slices)), *score_cells(self._score(self.slices))),
+            ("recordings", str(len(self.recordings)), *score_cells(self._score(self.recordings))),
+            *(
+                (f"{name} alone", str(len(self.slices)), *score_cells(scores))
+                for name, scores in self.members.items()
+            ),
+        ]
+        header = ("", "number", "KL", "ROC-AUC", "cmAP", "accuracy")
+        return format_table(header, [*lines, *totals], num_totals=len(totals))
+
+    def write(self, folder: Path) -> None:
+        """Writes the tables into a folder, by the names that an experiment's have."""
+        self.slices.write_parquet(folder / OOF)
+        self.recordings.write_parquet(folder / POOLED_OOF)
+
+    def _score(self, frame: pl.DataFrame) -> Scores:
+        return score_frame(frame, self.secondary_weight)
+
+
+def blend_experiments(
+    root: str | Path, names: Sequence[str], weights: Sequence[float] = ()
+) -> Blend:
+    """The weighted mean of finished experiments under `root`; without weights all count alike.
+
+    Raises ConfigError where there are fewer than two, or they cannot be averaged.
+    """
+    weights = list(weights) or [1.0] * len(names)
+    _check(names, weights)
+    records = {record.name: record for record in list_experiments(root)}
+    chosen = [_finished(records, name, root) for name in names]
+    slices, recordings = (
+        [_read(Path(root) / "preds" / name / table) for name in names]
+        for table in (OOF, POOLED_OOF)
+    )
+    secondary = [float(record.config.get(SECONDARY_WEIGHT, 0.0)) for record in chosen]
+    if len(set(secondary)) > 1:
+        raise ConfigError(f"{', '.join(names)} differ in {SECONDARY_WEIGHT}: KL is not comparable")
+    return Blend(
+        slices=_mean(slices, weights, names),
+        recordings=_mean(recordings, weights, names),
+        secondary_weight=secondary[0],
+        members={
+            name: score_frame(frame, secondary[0])
+            for name, frame in zip(names, slices, strict=True)
+        },
+    )
+
+
+def score_frame(frame: pl.DataFrame, secondary_weight: float) -> Scores:
+    """Scores of a table of held-out predictions, by the targets that stand in it."""
+    classes = [name for name in frame.columns if name.startswith("p_")]
+    labels = Labels(tuple(name.removeprefix("p_") for name in classes))
+    target = pl.col("target")
+    truth = Truth.of(
+        frame.select(primary_label=target.list.first(), secondary_labels=target.list.slice(1)),
+        labels,
+        secondary_weight,
+    )
+    return truth.score(frame.select(classes).to_numpy(), np.arange(len(frame)))
+
+
+def _check(names: Sequence[str], weights: Sequence[float]) -> None:
+    if len(set(names)) < 2 or len(set(names)) < len(names):
+        raise ConfigError("a blend is of two experiments or more, each named once")
+    if len(weights) != len(names) or not all(weight > 0 for weight in weights):
+        raise ConfigError(
+            f"a blend of {len(names)} experiments takes {len(names)} weights above 0, "
+            f"not {', '.join(f'{weight:g}' for weight in weights)}"
+        )
+
+
+def _finished(
+    records: dict[str, ExperimentRecord], name: str, root: str | Path
+) -> ExperimentRecord:
+    record = records.get(name)
+    if record is None:
+        known = ", ".join(records) or "none"
+        raise ConfigError(f"there is no experiment {name} in {root}; there are: {known}")
+    if record.status != FINISHED:
+        raise ConfigError(
+            f"{name} is {record.status}: only finished experiments have predictions of all folds"
+        )
+    return record
+
+
+def _read(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except (OSError, PolarsError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _mean(
+    frames: Sequence[pl.DataFrame], weights: Sequence[float], names: Sequence[str]
+) -> pl.DataFrame:
+    """The first table with the mean probabilities of all."""
+    classes = [name for name in frames[0].columns if name.startswith("p_")]
+    keys = [name for name in frames[0].columns if name not in (*classes, "target")]
+    ordered = [frame.sort(keys) if set(keys) <= set(frame.columns) else frame for frame in frames]
+    first = ordered[0]
+    for name, frame in zip(names[1:], ordered[1:], strict=True):
+        if frame.columns != first.columns:
+            raise ConfigError(f"{names[0]} and {name} differ in classes or in kinds of sources")
+        if not frame.select(*keys, "target").equals(first.select(*keys, "target")):
+            raise ConfigError(
+                f"{names[0]} and {name} held out different recordings, or in other folds: blend "
+                "experiments with the same store, `folds` and `train_folds`"
+            )
+    values = [frame.select(classes).to_numpy() for frame in ordered]
+    mean = np.average(values, axis=0, weights=weights).astype(np.float32)
+    return first.with_columns(pl.Series(name, mean[:, place]) for place, name in enumerate(classes))

@@ -1,0 +1,220 @@
+"""Numbered experiments: `exp_001`, `exp_002`, ...
+
+    weights/exp_001/fold_0.ckpt ...     preds/exp_001/oof.parquet ...     configs/exp_001.yaml
+
+A number is taken by creating `configs/.exp_001`, which fails if it exists, so two starts at the
+same moment get two numbers; the mark stays, so a number is never given twice. Where several
+processes train together, the first one takes the number and writes. While it trains it holds a lock
+on the mark, which ends with the process, so no other can resume the same experiment meanwhile.
+"""
+
+import fcntl
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from storage.errors import ConfigError
+from storage.objects.client import is_remote
+from storage.options import option
+from training.runtime.ranks import from_first_rank, is_first_rank
+
+SHARED_NAME = "MELBANK_EXPERIMENT"  # by which the first process tells those that it starts
+NAME = re.compile(r"^\.?exp_(\d+)(\.yaml)?$")
+SCORES = "scores.json"  # the last file of an experiment: with it, it is finished
+PACKAGES = ("torch", "pytorch-lightning", "timm", "numpy", "polars", "zarr")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentConfig:
+    """Where experiments lie."""
+
+    root: str = option(".", "folder with weights/, preds/ and configs/")
+
+    def __post_init__(self) -> None:
+        if is_remote(self.root):
+            raise ConfigError(f"experiment.root={self.root} must be a folder of this machine")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """One number and the places that belong to it."""
+
+    name: str
+    weights: Path
+    preds: Path
+    config_file: Path
+    mark: Path
+
+
+def take_experiment(config: ExperimentConfig) -> Experiment:
+    """The next free number, with its folders; safe against other starts at the same time."""
+    root = Path(config.root)
+    try:
+        for kind in ("weights", "preds", "configs"):
+            (root / kind).mkdir(parents=True, exist_ok=True)
+        number = 1 + max(_numbers(root), default=0)
+        while True:
+            experiment = _places(root, number)
+            try:
+                os.close(os.open(experiment.mark, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+                break
+            except FileExistsError:
+                number += 1
+        experiment.weights.mkdir()
+        experiment.preds.mkdir()
+    except OSError as error:
+        raise ConfigError(
+            f"experiment.root={config.root} takes no experiment: {error.filename}: "
+            f"{error.strerror}; choose a folder that can be written"
+        ) from error
+    return experiment
+
+
+def find_experiment(config: ExperimentConfig, name: str) -> Experiment:
+    """One that was begun and not finished; raises ConfigError where it cannot be gone on with."""
+    found = NAME.match(name)
+    experiment = _places(Path(config.root), int(found.group(1))) if found else None
+    if experiment is None or not experiment.mark.is_file():
+        raise ConfigError(
+            f"--resume {name}: there is no such experiment in {config.root}; "
+            "python -m tools.experiments lists them"
+        )
+    if (experiment.preds / SCORES).is_file():
+        raise ConfigError(f"--resume {name}: it is finished, see {experiment.preds / SCORES}")
+    if not experiment.config_file.is_file():
+        why = experiment.mark.read_text(encoding="utf-8").strip() or "it has left no config"
+        raise ConfigError(f"--resume {name}: {why}; begin anew")
+    return experiment
+
+
+def share_experiment(config: ExperimentConfig, resume: str = "") -> Experiment:
+    """The next free number, or the one to go on with; the same for all ranks.
+
+    Raises ConfigError in a process that was not started by the first one.
+    """
+    if is_first_rank():
+        experiment = find_experiment(config, resume) if resume else take_experiment(config)
+        os.environ[SHARED_NAME] = experiment.name
+    name = from_first_rank(os.environ.get(SHARED_NAME, ""))
+    found = NAME.match(name)
+    if found is None:
+        raise ConfigError(
+            "start training once, without torchrun or mpirun: it starts trainer.devices processes"
+        )
+    return _places(Path(config.root), int(found.group(1)))
+
+
+@contextmanager
+def guard_experiment(
+    experiment: Experiment, say: Callable[[str], None], *, resumed: bool = False
+) -> Iterator[None]:
+    """Cleans up behind an exception and says why; what was stopped from outside is kept.
+
+    So is what a resumed experiment has: the first part of it was good. Only the first of several
+    processes does. Raises ConfigError where another process trains this experiment.
+    """
+    if not is_first_rank():
+        yield
+        return
+    try:
+        with _lock(experiment):
+            yield
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        if resumed:
+            say(f"{experiment.name} ended in {reason}; it is as it was before")
+            raise
+        experiment.mark.write_text(f"failed: {reason}\n", encoding="utf-8")
+        remove_experiment(experiment)
+        say(f"{experiment.name} ended in {reason}")
+        say(f"{experiment.name}: its files are removed; the number is not given again")
+        raise
+    except BaseException:
+        say(
+            f"{experiment.name} was stopped; {experiment.weights} and {experiment.preds} are kept. "
+            f"Go on with: python -m tools.train --resume {experiment.name}"
+        )
+        raise
+
+
+@contextmanager
+def _lock(experiment: Experiment) -> Iterator[None]:
+    with experiment.mark.open("r", encoding="utf-8") as mark:
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                f"{experiment.name} is being trained by another process: stop that one first"
+            ) from error
+        yield
+
+
+def remove_experiment(experiment: Experiment) -> None:
+    """Removes what an experiment has written; its mark stays."""
+    shutil.rmtree(experiment.weights, ignore_errors=True)
+    shutil.rmtree(experiment.preds, ignore_errors=True)
+    experiment.config_file.unlink(missing_ok=True)
+
+
+def write_settings(experiment: Experiment, settings: Mapping[str, Any]) -> None:
+    """Writes the resolved config, plain values; versions and commit stand above as comments.
+
+    The file is a config: `--config configs/exp_001.yaml` does the same again.
+    """
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    lines = [
+        f"# {experiment.name}, begun {made}",
+        f"# Python {platform.python_version()}, {versions}",
+        f"# source: {describe_commit()}",
+        OmegaConf.to_yaml(OmegaConf.create(dict(settings))),
+    ]
+    experiment.config_file.write_text("\n".join(lines), encoding="utf-8")
+
+
+def describe_commit() -> str:
+    """The git commit of this checkout, and whether files differ from it."""
+    place = Path(__file__).parents[2]
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(place), *words], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return "not a git checkout"
+    return f"commit {commit}{', with changes' if changed else ''}"
+
+
+def _places(root: Path, number: int) -> Experiment:
+    name = f"exp_{number:03d}"
+    return Experiment(
+        name=name,
+        weights=root / "weights" / name,
+        preds=root / "preds" / name,
+        config_file=root / "configs" / f"{name}.yaml",
+        mark=root / "configs" / f".{name}",
+    )
+
+
+def _numbers(root: Path) -> Iterator[int]:
+    """The numbers that anything in the three folders is named by."""
+    for kind in ("weights", "preds", "configs"):
+        for path in (root / kind).iterdir():
+            if found := NAME.match(path.name):
+                yield int(found.group(1))

@@ -1,0 +1,143 @@
+"""What experiments there are and how well they did, read from the files that they left.
+
+table = experiment_table(list_experiments("."))
+compare_experiments(list_experiments("."), ["exp_003", "exp_007"])
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from storage.errors import ConfigError
+from training.experiments.experiment import NAME, SCORES
+
+TITLES = {"kl": "KL", "roc_auc": "ROC-AUC", "cmap": "cmAP", "accuracy": "accuracy"}
+FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
+_MISSING = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentRecord:
+    """One experiment. `config` is flat, `a.b` -> value; `scores` are of all folds together."""
+
+    name: str
+    status: str
+    begun: str
+    reason: str
+    config: dict[str, Any]
+    num_folds: int
+    minutes: float | None
+    scores: dict[str, float | None]
+
+
+def list_experiments(root: str | Path) -> list[ExperimentRecord]:
+    """All experiments under a root, oldest first, those that failed too."""
+    configs = Path(root) / "configs"
+    found = (NAME.match(mark.name) for mark in configs.glob(".exp_*"))
+    numbers = sorted(int(match.group(1)) for match in found if match)
+    return [_read(Path(root), f"exp_{number:03d}") for number in numbers]
+
+
+def experiment_table(records: Sequence[ExperimentRecord], sort: str = "name") -> pl.DataFrame:
+    """One line per experiment; sorted by name, or by a score with the best first.
+
+    Raises ConfigError on a score that does not exist.
+    """
+    check_sort(sort)
+    lines = [
+        {
+            "experiment": record.name,
+            "begun": record.begun,
+            "status": record.status,
+            "backbone": record.config.get("model.backbone", _MISSING),
+            "folds": record.num_folds,
+            **{title: record.scores.get(key) for key, title in TITLES.items()},
+            "minutes": record.minutes,
+            "why": record.reason,
+        }
+        for record in records
+    ]
+    kinds = dict.fromkeys([*TITLES.values(), "minutes"], pl.Float64)
+    table = pl.DataFrame(lines, schema_overrides=kinds)
+    if sort == "name" or table.is_empty():
+        return table
+    return table.sort(TITLES[sort], descending=sort != "kl", nulls_last=True)
+
+
+def check_sort(sort: str) -> None:
+    """Raises ConfigError on an order that there is not."""
+    if sort not in ("name", *TITLES):
+        raise ConfigError(f"--sort {sort} is none of name, {', '.join(TITLES)}")
+
+
+def compare_experiments(records: Sequence[ExperimentRecord], names: Sequence[str]) -> pl.DataFrame:
+    """Scores, then the config keys that differ: one line each, one column per experiment.
+
+    Raises ConfigError on a name that does not exist.
+    """
+    known = {record.name: record for record in records}
+    strange = [name for name in names if name not in known]
+    if strange:
+        raise ConfigError(f"there is no experiment {strange[0]}; there are {', '.join(known)}")
+    chosen = [known[name] for name in names]
+    lines = [
+        [title, *(_cell(record.scores.get(key)) for record in chosen)]
+        for key, title in TITLES.items()
+    ]
+    for key in sorted({key for record in chosen for key in record.config}):
+        values = [_cell(record.config.get(key)) for record in chosen]
+        if len(set(values)) > 1:
+            lines.append([key, *values])
+    columns = ["", *names]
+    return pl.DataFrame(lines, schema=dict.fromkeys(columns, pl.String), orient="row")
+
+
+def _read(root: Path, name: str) -> ExperimentRecord:
+    config_file = root / "configs" / f"{name}.yaml"
+    scores_file = root / "preds" / name / SCORES
+    mark = (root / "configs" / f".{name}").read_text(encoding="utf-8").strip()
+    failed, _, reason = mark.partition(": ")
+    text = config_file.read_text(encoding="utf-8") if config_file.is_file() else ""
+    try:
+        config = _flat(OmegaConf.to_container(OmegaConf.create(text))) if text else {}
+    except (yaml.YAMLError, OmegaConfBaseException):
+        config, reason = {}, f"{config_file} is damaged"
+    try:
+        scores = scores_file.read_text(encoding="utf-8") if scores_file.is_file() else "{}"
+        document = json.loads(scores)
+    except ValueError:
+        document, reason = {}, f"{scores_file} is damaged"
+    folds = document.get("folds", [])
+    status = FINISHED if document else FAILED if failed == FAILED else UNFINISHED
+    return ExperimentRecord(
+        name=name,
+        status=status,
+        begun=text.partition("begun ")[2].partition("\n")[0][:16],
+        reason=reason,
+        config=config,
+        num_folds=len(folds),
+        minutes=sum(fold["duration_s"] for fold in folds) / 60 if folds else None,
+        scores=document.get("overall", {}),
+    )
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return _MISSING
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,132 @@
+"""The scores of an experiment: as a table for people, as `scores.json` for programs."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from training.experiments.experiment import Experiment
+from training.model.metrics import Scores
+from training.runtime.memory import MemoryLeft
+
+COLUMNS = (
+    "fold",
+    "recordings",
+    "slices",
+    "epoch",
+    "KL",
+    "ROC-AUC",
+    "cmAP",
+    "accuracy",
+    "minutes",
+    "MB left",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldResult:
+    """One fold: its held-out recordings and slices, and the scores of its best epoch."""
+
+    fold: int
+    num_recordings: int
+    num_slices: int
+    best_epoch: int  # counted from 1
+    num_epochs: int
+    scores: Scores
+    plan_digest: str  # of the first epoch's plan
+    memory: MemoryLeft  # behind the fold, of the first rank
+    duration_s: float
+
+
+def write_result(result: FoldResult, path: Path) -> None:
+    """Keeps the result of a fold until all folds are done; the file is whole or absent."""
+    half = path.with_name(f"{path.name}.tmp")
+    half.write_text(json.dumps(asdict(result)), encoding="utf-8")
+    half.replace(path)
+
+
+def read_result(path: Path) -> FoldResult:
+    """What `write_result` wrote."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    scores, memory = Scores(**values["scores"]), MemoryLeft(**values["memory"])
+    return FoldResult(**{**values, "scores": scores, "memory": memory})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingReport:
+    """All folds, and the scores of all held-out slices together.
+
+    `pooled`: those of all held-out recordings, each with the mean probabilities of its slices.
+    """
+
+    experiment: Experiment
+    folds: Sequence[FoldResult]
+    overall: Scores
+    pooled: Scores
+
+    def table(self) -> str:
+        """Folds with KL, ROC-AUC, cmAP and accuracy; all together; and pooled per recording.
+
+        `MB left`: what the process holds behind each fold, on a GPU after the plus.
+        """
+        lines = [
+            (
+                str(result.fold),
+                str(result.num_recordings),
+                str(result.num_slices),
+                f"{result.best_epoch} of {result.num_epochs}",
+                *score_cells(result.scores),
+                f"{result.duration_s / 60:.1f}",
+                str(result.memory),
+            )
+            for result in self.folds
+        ]
+        total = (
+            "all",
+            str(sum(result.num_recordings for result in self.folds)),
+            str(sum(result.num_slices for result in self.folds)),
+            "",
+            *score_cells(self.overall),
+            f"{sum(result.duration_s for result in self.folds) / 60:.1f}",
+            "",
+        )
+        pooled = ("pooled", total[1], total[1], "", *score_cells(self.pooled), "", "")
+        return format_table(COLUMNS, [*lines, total, pooled], num_totals=2)
+
+    def write_scores(self, path: Path) -> None:
+        """Writes `scores.json`; a score that is not defined is null."""
+        values = {
+            "experiment": self.experiment.name,
+            "folds": [asdict(result) for result in self.folds],
+            "overall": asdict(self.overall),
+            "pooled": asdict(self.pooled),
+        }
+        path.write_text(json.dumps(_without_nan(values), indent=2) + "\n", encoding="utf-8")
+
+
+def format_table(header: Sequence[str], lines: Sequence[Sequence[str]], *, num_totals: int) -> str:
+    """Right-aligned columns, a rule below the header and above the last lines."""
+    widths = [max(len(line[place]) for line in [header, *lines]) for place in range(len(header))]
+
+    def row(cells: Sequence[str]) -> str:
+        return "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+
+    rule = "-" * len(row(header))
+    folds, totals = lines[:-num_totals], lines[-num_totals:]
+    return "\n".join([row(header), rule, *map(row, folds), rule, *map(row, totals)])
+
+
+def score_cells(scores: Scores) -> list[str]:
+    """KL, ROC-AUC, cmAP and accuracy; a dash where one is not defined."""
+    values = (scores.kl, scores.roc_auc, scores.cmap, scores.accuracy)
+    return ["-" if math.isnan(value) else f"{value:.4f}" for value in values]
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,117 @@
+"""Checkpoints that are enough by themselves: weights, and what they mean, in plain values.
+
+    classifier = read_checkpoint("weights/exp_001/fold_0.ckpt")
+    logits, embedding = classifier.model(slices)
+    classifier.labels, classifier.recipe, classifier.config
+
+Read with `weights_only=True`: opening a checkpoint runs no code of its author.
+"""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datasets.labels import Labels
+from storage.errors import ConfigError, MelbankError, StoreError
+from storage.recipe import Recipe
+from training.model.models import Classifier, ModelConfig, build_classifier
+
+KEY = "melbank"
+FORMAT = 2
+MODEL_PREFIX = "model."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedClassifier:
+    """What a checkpoint holds. `config` is the whole training config as plain values."""
+
+    model: Classifier
+    labels: Labels
+    recipe: Recipe
+    model_config: ModelConfig
+    config: dict[str, Any]
+    epoch: int
+    fold: int
+
+
+def checkpoint_contents(
+    labels: Labels, recipe: Recipe, config: dict[str, Any], *, fold: int
+) -> dict[str, Any]:
+    """What travels beside the weights, under the key `melbank`; `config` as of `asdict`."""
+    return {
+        "format": FORMAT,
+        "labels": list(labels.names),
+        "recipe": recipe.to_dict(),
+        "config": config,
+        "fold": fold,
+    }
+
+
+def read_checkpoint(path: str | Path) -> TrainedClassifier:
+    """The classifier of a checkpoint, on the CPU, in evaluation mode.
+
+    Raises StoreError where the file is missing, no checkpoint, or of another format.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} does not exist; look in weights/exp_XXX/fold_K.ckpt") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise StoreError(f"{path} is no checkpoint of melbank: {_first_line(error)}") from error
+    contents = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
+    if contents is None or contents.get("format") != FORMAT:
+        raise StoreError(
+            f"{path} is no checkpoint of melbank, or of another version of it; take a "
+            "weights/exp_XXX/fold_K.ckpt that this version has written"
+        )
+    try:
+        return _classifier(checkpoint, contents, path)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, MelbankError):
+            raise
+        raise StoreError(
+            f"{path} does not hold together ({_first_line(error)}): train it again"
+        ) from error
+
+
+def _classifier(
+    checkpoint: dict[str, Any], contents: dict[str, Any], path: str | Path
+) -> TrainedClassifier:
+    config = contents["config"]
+    labels = Labels(tuple(contents["labels"]))
+    recipe = Recipe.from_dict(contents["recipe"])
+    model_config = _model_config(config["model"], path)
+    model = build_classifier(model_config, num_classes=len(labels), slice_shape=recipe.slice_shape)
+    model.load_state_dict(_model_weights(checkpoint["state_dict"]))
+    return TrainedClassifier(
+        model=model.eval(),
+        labels=labels,
+        recipe=recipe,
+        model_config=model_config,
+        config=config,
+        epoch=checkpoint["epoch"],
+        fold=contents["fold"],
+    )
+
+
+def _model_config(values: dict[str, Any], path: str | Path) -> ModelConfig:
+    """The same architecture, without fetching the weights it began with."""
+    try:
+        return ModelConfig(**{**values, "pretrained": False, "weights_file": ""})
+    except (TypeError, ConfigError) as error:
+        raise StoreError(f"{path} describes a model of another version: {error}") from error
+
+
+def _model_weights(state: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name.removeprefix(MODEL_PREFIX): value
+        for name, value in state.items()
+        if name.startswith(MODEL_PREFIX)
+    }
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__

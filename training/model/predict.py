@@ -1,0 +1,150 @@
+"""Probabilities and embeddings of slices, and the tables in which they are kept.
+
+predictions = predict(model, reader, output="softmax")
+oof_frame(predictions, recordings, labels, fold=0).write_parquet("oof.parquet")
+"""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+
+from datasets.batch import Batch
+from datasets.labels import Labels
+from training.model.models import Classifier, probabilities
+from training.module import to_unit
+from training.runtime.ranks import gather_ranks
+
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Predictions:
+    """N slices in the order in which they were read.
+
+    rows, recording_no int64 [N]; probabilities float32 [N, C]; embeddings float32 [N, E].
+    """
+
+    rows: np.ndarray
+    recording_no: np.ndarray
+    probabilities: np.ndarray
+    embeddings: np.ndarray
+
+
+def predict(
+    model: Classifier,
+    batches: Iterable[Batch],
+    *,
+    output: str,
+    device: torch.device | None = None,
+    precision: str = "32-true",
+) -> Predictions:
+    """What a model says about all slices of a reader; targets are not needed.
+
+    The model is moved to `device` and left in evaluation mode. Batches may be empty.
+    """
+    device = device or torch.device("cpu")
+    model = model.to(device).eval()
+    rows, recording_no = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    found = [np.empty((0, model.num_classes), np.float32)]
+    embeddings = [np.empty((0, model.embedding_size), np.float32)]
+    with torch.inference_mode(), autocast(device, precision):
+        for batch in batches:
+            if not len(batch.rows):
+                continue
+            logits, embedding = model(to_unit(batch.slices.to(device, non_blocking=True)))
+            found.append(probabilities(logits, output).cpu().numpy())
+            embeddings.append(embedding.float().cpu().numpy())
+            rows.append(batch.rows.cpu().numpy())
+            recording_no.append(batch.recording_no.cpu().numpy())
+    return Predictions(
+        rows=np.concatenate(rows),
+        recording_no=np.concatenate(recording_no),
+        probabilities=np.concatenate(found),
+        embeddings=np.concatenate(embeddings),
+    )
+
+
+def gather_predictions(own: Predictions, device: torch.device) -> Predictions:
+    """The predictions of all ranks on each of them, sorted by row; `device` carries them."""
+
+    def whole(values: np.ndarray) -> np.ndarray:
+        return gather_ranks(torch.from_numpy(values).to(device)).cpu().numpy()
+
+    rows = whole(own.rows)
+    order = rows.argsort()
+    return Predictions(
+        rows=rows[order],
+        recording_no=whole(own.recording_no)[order],
+        probabilities=whole(own.probabilities)[order],
+        embeddings=whole(own.embeddings)[order],
+    )
+
+
+def pool_recordings(predictions: Predictions) -> Predictions:
+    """One prediction per recording: means over its slices; the row is that of its first slice."""
+    recording_no, first, place = np.unique(
+        predictions.recording_no, return_index=True, return_inverse=True
+    )
+    counts = np.bincount(place)[:, None]
+
+    def means(values: np.ndarray) -> np.ndarray:
+        total = np.zeros((len(recording_no), values.shape[1]))
+        np.add.at(total, place, values)
+        return (total / counts).astype(np.float32)
+
+    return Predictions(
+        rows=predictions.rows[first],
+        recording_no=recording_no,
+        probabilities=means(predictions.probabilities),
+        embeddings=means(predictions.embeddings),
+    )
+
+
+def oof_frame(
+    predictions: Predictions, recordings: pl.DataFrame, labels: Labels, *, fold: int
+) -> pl.DataFrame:
+    """recording_id, row, fold, target (labels, the primary first), and `p_<label>` per class."""
+    described = recordings.select("recording_id", target=target_lists())
+    columns = {
+        f"p_{name}": pl.Series(predictions.probabilities[:, place])
+        for place, name in enumerate(labels.names)
+    }
+    return described[predictions.recording_no].select(
+        "recording_id",
+        pl.Series("row", predictions.rows),
+        pl.lit(fold, pl.Int64).alias("fold"),
+        "target",
+        *(values.alias(name) for name, values in columns.items()),
+    )
+
+
+def embedding_frame(
+    predictions: Predictions, recordings: pl.DataFrame, *, fold: int
+) -> pl.DataFrame:
+    """row, recording_id, fold, embedding (list of float32)."""
+    embeddings = pl.Series("embedding", predictions.embeddings).arr.to_list()
+    return pl.DataFrame(
+        {
+            "row": predictions.rows,
+            "recording_id": recordings["recording_id"][predictions.recording_no],
+            "fold": np.full(len(predictions.rows), fold, np.int64),
+            "embedding": embeddings,
+        }
+    )
+
+
+def target_lists() -> pl.Expr:
+    """The labels of a recording as one list, the primary first, none twice."""
+    rest = pl.col("secondary_labels").fill_null([]).list.filter(pl.element() != "")
+    return pl.concat_list("primary_label", rest).list.unique(maintain_order=True)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Computes inside the block in what `precision`, in Lightning's words, stands for."""
+    if precision not in AUTOCAST:
+        return nullcontext()
+    return torch.autocast(device.type, AUTOCAST[precision])
