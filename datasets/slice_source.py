@@ -18,7 +18,9 @@ SOURCE_ROWS = 1 << 40  # the rows of the k-th source of a mix begin at k times t
 
 
 class SliceSource(Protocol):
-    """Slices by row, with their index: `storage.store.Store`, `datasets.shards.shard_set.ShardSet`, and
+    """Slices by row, with their index.
+
+    Implemented by `storage.store.Store`, `datasets.shards.shard_set.ShardSet`, and
     `datasets.sources.mix.SourceMix` over several of them.
 
     The slices of a recording are the rows from its `first_row` on, in the order of `slice_no`.

@@ -12,7 +12,7 @@
     |     |- UnreachableError(ConnectionError) no answer, or none of use: later it may succeed
     |- ObjectExistsError(FileExistsError)   a create-only put met other bytes
     |- NonFiniteLossError               training met a loss that is no number (training/module.py)
-    |- RankLostError(RuntimeError)      another process of a training has gone (training/runtime/ranks.py)
+    |- RankLostError(RuntimeError)      another rank has gone (training/runtime/ranks.py)
 
 A message states the rule, the numbers and the way out, in one line.
 """

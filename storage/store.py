@@ -27,8 +27,9 @@ from storage.format.zarr_shards import (
     decode_index,
     shard_name,
 )
-from storage.objects.client import is_remote
-from storage.objects.objects import Objects, open_objects
+from storage.objects.open import open_objects
+from storage.objects.protocol import Objects
+from storage.objects.urls import is_remote
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import ZSTD_CRC32C, Extents, find_rows
 from storage.read.slice_reader import SliceReader

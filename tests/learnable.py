@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from storage.read.extents import crc32c
+from storage.checksums import crc32c
 from storage.recipe import Recipe
 from tests.fakes import SMALL, FakeSource, write_fake_source
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datasets.shards.copy import SHARDS
 from storage.errors import StoreError
 from storage.maintenance.copy import STORE
-from storage.objects.objects import open_objects
+from storage.objects.open import open_objects
 from storage.objects.sync import SetKind, SyncConfig, sync
 from tools.cli.command import Arguments, Command, run
 from tools.cli.config import RemoteSection

@@ -2,8 +2,8 @@
 
     positions --requests--> Request (rows, extents) --make--> Batch
 
-The places of many slices are looked up at once. `datasets.loading.reader` decides which positions, and in
-which thread.
+Many slices are looked up at once. `datasets.loading.reader` decides which positions, and in which
+thread.
 """
 
 from collections.abc import Iterable, Iterator

@@ -5,8 +5,8 @@
 
     recordings --where--> candidates --balance--> draws --slice choice--> rows --order--> EpochPlan
 
-A plan knows no files and no ranks; `datasets.loading.reader` carries it out. Every epoch of one planner
-has the same number of samples.
+A plan knows no files and no ranks; `datasets.loading.reader` executes it. Every epoch of one
+planner has the same number of samples.
 """
 
 import hashlib

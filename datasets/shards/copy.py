@@ -3,8 +3,9 @@
 from datasets.shards.encode import UNFINISHED
 from datasets.shards.format import INDEX, MANIFEST, RECORDINGS, ShardManifest
 from datasets.shards.state import identity_of
+from storage.checksums import digest
 from storage.errors import StoreError
-from storage.objects.objects import Objects, digest
+from storage.objects.protocol import Objects
 from storage.objects.sync import Item, SetKind, SyncPlan
 
 

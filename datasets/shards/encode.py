@@ -26,8 +26,9 @@ from datasets.shards.format import (
     sample_key,
 )
 from storage.build.workers import OnSlices
+from storage.checksums import digest
 from storage.format.tables import encode_table
-from storage.objects.objects import digest, open_objects
+from storage.objects.open import open_objects
 from storage.read.extents import Extents
 from storage.read.slice_reader import SliceReader
 from storage.recipe import Recipe

@@ -19,10 +19,10 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
+from storage.checksums import crc32c
 from storage.errors import StoreError
 from storage.objects.copy_mark import check_not_half_copied
-from storage.objects.objects import Objects
-from storage.read.extents import crc32c
+from storage.objects.protocol import Objects
 from storage.recipe import Recipe
 
 MANIFEST = "shards.json"

@@ -35,7 +35,8 @@ from storage.build.workers import Work, available_cores, map_jobs
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.lock import builder_lock
-from storage.objects.objects import Objects, open_objects
+from storage.objects.open import open_objects
+from storage.objects.protocol import Objects
 from storage.options import check_at_least, option
 from storage.progress import Progress, silent
 from storage.recipe import FOREIGN, Recipe

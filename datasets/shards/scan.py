@@ -30,9 +30,9 @@ from datasets.shards.format import (
 )
 from datasets.shards.members import ABOUT_SCHEMA, read_about
 from storage.build.workers import OnSlices
+from storage.checksums import crc32c
 from storage.errors import DamageError, StoreError
-from storage.objects.objects import open_objects
-from storage.read.extents import crc32c
+from storage.objects.open import open_objects
 
 DTYPES = {"|u1": "uint8", "<f2": "float16", "<f4": "float32"}
 SAMPLE_SCHEMA: dict[str, Any] = {

@@ -17,9 +17,11 @@ from datasets.shards.format import (
     FileEntry,
     ShardManifest,
 )
+from storage.checksums import digest
 from storage.errors import DamageError, RemoteError, StoreError
-from storage.objects.client import is_remote
-from storage.objects.objects import Objects, digest, open_objects
+from storage.objects.open import open_objects
+from storage.objects.protocol import Objects
+from storage.objects.urls import is_remote
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import RAW, Extents, find_rows
 from storage.recipe import Recipe

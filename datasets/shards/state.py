@@ -24,10 +24,12 @@ from datasets.shards.format import (
     FileEntry,
     ShardManifest,
 )
+from storage.checksums import digest
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.format.tables import encode_table
 from storage.objects.copy_mark import check_not_half_copied
-from storage.objects.objects import TEMPORARY, Objects, digest
+from storage.objects.local import TEMPORARY
+from storage.objects.protocol import Objects
 from storage.recipe import Recipe
 
 PLAN = f"{UNFINISHED}/plan.json"

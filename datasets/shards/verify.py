@@ -13,8 +13,10 @@ from datasets.shards.format import INDEX, RECORDINGS, TARS, ShardManifest
 from datasets.shards.shard_set import check_file
 from datasets.shards.state import HELD_SCHEMA, PLAN
 from storage.build.workers import available_cores
+from storage.checksums import digest_file
 from storage.errors import DamageError, StoreError
-from storage.objects.objects import Objects, digest_file, open_objects
+from storage.objects.open import open_objects
+from storage.objects.protocol import Objects
 from storage.progress import Progress, silent
 from storage.read.extents import RAW, ExtentReader, Extents
 from storage.store import open_store

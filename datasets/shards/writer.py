@@ -55,7 +55,8 @@ from datasets.slice_source import SliceSource, select_recordings
 from storage.build.workers import Work, available_cores, map_jobs
 from storage.errors import ConfigError, StoreError
 from storage.objects.lock import builder_lock
-from storage.objects.objects import Objects, open_objects
+from storage.objects.open import open_objects
+from storage.objects.protocol import Objects
 from storage.options import check_at_least, option
 from storage.progress import Progress, silent
 

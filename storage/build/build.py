@@ -40,7 +40,8 @@ from storage.format.zarr_metadata import NAME as ARRAY_METADATA
 from storage.format.zarr_metadata import array_metadata, num_shards_of
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.lock import builder_lock
-from storage.objects.objects import Objects, open_objects
+from storage.objects.open import open_objects
+from storage.objects.protocol import Objects
 from storage.options import check_at_least, option
 from storage.progress import Progress, silent
 from storage.recipe import Recipe

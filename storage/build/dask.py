@@ -26,8 +26,9 @@ import polars as pl
 from storage.build.jobs import PartJob, PartReport
 from storage.errors import ConfigError, StoreError
 from storage.format.manifest import NAME as MANIFEST
-from storage.objects.client import RemoteConfig, is_remote
-from storage.objects.objects import open_objects
+from storage.objects.client import RemoteConfig
+from storage.objects.open import open_objects
+from storage.objects.urls import is_remote
 
 SCHEME = "dask://"
 CONNECT_S = 10.0

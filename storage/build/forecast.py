@@ -12,7 +12,7 @@ from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
 from storage.format.state import pending_recordings, read_state
 from storage.format.tables import PLANS, read_tables, table_numbers
-from storage.objects.objects import open_objects
+from storage.objects.open import open_objects
 from storage.progress import Progress, silent
 from storage.recipe import Recipe
 from storage.source.kinds import intake_of

@@ -16,6 +16,7 @@ import torch
 from storage.build.jobs import PartJob, PartReport, with_metadata
 from storage.build.plan import PartRange
 from storage.build.slice_maker import MadeSlice, slice_maker
+from storage.checksums import crc32c
 from storage.errors import AudioError, ObjectExistsError, ObjectMissingError, StoreError
 from storage.format.tables import (
     DUPLICATE,
@@ -31,8 +32,8 @@ from storage.format.tables import (
     table_name,
 )
 from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD, encode_chunk, encode_shard, shard_name
-from storage.objects.objects import Objects, open_objects
-from storage.read.extents import crc32c
+from storage.objects.open import open_objects
+from storage.objects.protocol import Objects
 from storage.recipe import Recipe
 from storage.source.kinds import intake_of
 

@@ -21,7 +21,7 @@ from storage.format.tables import (
     encode_table,
     table_name,
 )
-from storage.objects.objects import Objects
+from storage.objects.protocol import Objects
 from storage.source.table import Source
 
 

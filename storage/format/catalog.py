@@ -11,12 +11,13 @@ from typing import Any
 
 import polars as pl
 
+from storage.checksums import digest
 from storage.errors import DamageError
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.tables import INDEX, TABLES, table_name
 from storage.format.zarr_metadata import NAME as ARRAY_METADATA
 from storage.format.zarr_metadata import num_shards_of
-from storage.objects.objects import Objects, digest
+from storage.objects.protocol import Objects
 
 NAME = "catalog.json"
 

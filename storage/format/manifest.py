@@ -7,7 +7,7 @@ from typing import Any, Self
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.format.zarr_shards import ARRAY, SLICES_PER_ZARR_SHARD
 from storage.objects.copy_mark import check_not_half_copied
-from storage.objects.objects import Objects
+from storage.objects.protocol import Objects
 from storage.recipe import Recipe
 
 NAME = "melbank.json"

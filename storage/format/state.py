@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from storage.format.tables import DUPLICATE, INDEX, RECORDINGS, REJECTS, read_tables, table_numbers
-from storage.objects.objects import Objects
+from storage.objects.protocol import Objects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ import polars as pl
 from storage.audio import features
 from storage.build import plan as part_plan
 from storage.errors import DamageError
-from storage.objects.objects import Objects
+from storage.objects.protocol import Objects
 
 INDEX = "index"
 RECORDINGS = "recordings"

@@ -19,10 +19,10 @@ from storage.format.tables import (
 )
 from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD, shard_name
 from storage.maintenance.verify import shard_numbers
-from storage.objects.client import is_remote
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.lock import builder_lock
-from storage.objects.objects import open_objects
+from storage.objects.open import open_objects
+from storage.objects.urls import is_remote
 
 BROKEN_UPLOADS = (
     "uploads in pieces that were broken off are in no listing, but are paid for: give the bucket a "

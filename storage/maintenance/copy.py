@@ -6,6 +6,7 @@ their sha256; the zarr shards are held against the checksums of their own chunks
 
 from typing import Any
 
+from storage.checksums import crc32c, digest
 from storage.errors import DamageError, ObjectMissingError, StoreError
 from storage.format.catalog import NAME as CATALOG
 from storage.format.catalog import Catalog
@@ -28,9 +29,8 @@ from storage.format.zarr_shards import (
     decode_index,
     shard_name,
 )
-from storage.objects.objects import Objects, digest
+from storage.objects.protocol import Objects
 from storage.objects.sync import Item, SetKind, SyncPlan
-from storage.read.extents import crc32c
 
 _ORDER = (ARRAY_METADATA, f"{RECORDINGS}/", f"{REJECTS}/", f"{INDEX}/")
 

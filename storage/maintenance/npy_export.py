@@ -17,9 +17,10 @@ import numpy as np
 import polars as pl
 
 from storage.audio.encoding import normalised
+from storage.checksums import digest
 from storage.errors import ConfigError
+from storage.objects.local import TEMPORARY, LocalObjects
 from storage.objects.lock import builder_lock
-from storage.objects.objects import TEMPORARY, LocalObjects, digest
 from storage.options import option
 from storage.progress import Progress, silent
 from storage.source.npy_folder import folder_name

@@ -39,10 +39,12 @@ from storage.format.zarr_metadata import NAME as ARRAY_METADATA
 from storage.format.zarr_metadata import array_metadata, num_shards_of
 from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD, shard_name
 from storage.maintenance.verify import VerifyReport, read_manifest, shard_numbers
-from storage.objects.client import is_remote
 from storage.objects.copy_mark import check_not_half_copied
+from storage.objects.local import TEMPORARY
 from storage.objects.lock import builder_lock
-from storage.objects.objects import TEMPORARY, Objects, open_objects
+from storage.objects.open import open_objects
+from storage.objects.protocol import Objects
+from storage.objects.urls import is_remote
 from storage.progress import Progress, silent
 from storage.source.kinds import intake_of
 from storage.source.probe import probe_wanted

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from storage.build.workers import available_cores
+from storage.checksums import crc32c
 from storage.errors import DamageError, StoreError
 from storage.format.catalog import NAME as CATALOG
 from storage.format.catalog import Catalog
@@ -40,9 +41,11 @@ from storage.format.zarr_shards import (
     decode_index,
     shard_name,
 )
-from storage.objects.objects import TEMPORARY, Objects, open_objects
+from storage.objects.local import TEMPORARY
+from storage.objects.open import open_objects
+from storage.objects.protocol import Objects
 from storage.progress import Progress, silent
-from storage.read.extents import crc32c, decode_chunk
+from storage.read.extents import decode_chunk
 from storage.recipe import Recipe
 
 _SHARD_NAME = re.compile(rf"^{re.escape(ARRAY)}/c/(\d+)/0/0$")

@@ -27,7 +27,8 @@ from storage.errors import (
     StoreError,
     UnsupportedError,
 )
-from storage.objects.client import WEB, Remote, open_remote
+from storage.objects.client import Remote, open_remote
+from storage.objects.urls import WEB
 
 LISTINGS = {"catalog.json": "objects", "shards.json": "files"}  # of a server that cannot list
 

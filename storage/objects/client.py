@@ -17,7 +17,6 @@ credentials in their own environment.
 import json
 import os
 import random
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -32,10 +31,9 @@ from obstore.store import AzureStore, GCSStore, HTTPStore, S3Store
 
 from storage.errors import ConfigError, UnreachableError
 from storage.objects.failures import explain, is_wrong_address
+from storage.objects.urls import WEB, check_url
 from storage.options import option
 
-WEB = ("http", "https")
-SCHEMES = ("s3", "gs", "az", *WEB)
 VARIABLE = "MELBANK_REMOTE"
 AUTO, RANGED, CACHED = "auto", "ranged", "cached"
 MODES = (AUTO, RANGED, CACHED)
@@ -49,12 +47,10 @@ _S3_CREDENTIALS = (  # one of these, or the machine's own role on AWS
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_SKIP_SIGNATURE",
 )
-_SECRETS = ("key", "secret", "token", "password", "credential", "sas")
 _QUICK_RETRIES = 3  # by obstore itself, within a second or two; then `call` has patience
 _BACKOFF_S, _MAX_BACKOFF_S = 0.1, 5.0
 _WRITE_TIMEOUT_S = 600.0  # no byte comes back before the last one has gone up
 
-_ONE_SLASH = re.compile(rf"({'|'.join(SCHEMES)}):/(?!/)", re.IGNORECASE)
 
 _reached: set[str] = set()  # the servers that have answered this process
 
@@ -190,50 +186,6 @@ class Remote:
                 return result
             time.sleep(wait_s)
             attempt += 1
-
-
-def is_remote(url: str) -> bool:
-    """Whether a URL is not a path of this machine."""
-    return "://" in url and not url.startswith("file://")
-
-
-def check_bare(url: str) -> None:
-    """Raises ConfigError, which does not repeat them, on a URL with credentials in it."""
-    parts = urlsplit(url)
-    if parts.username or parts.password or parts.query or parts.fragment:
-        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        raise ConfigError(
-            f"{shown} was given with a user, password, ? or #: credentials in a URL end up in logs "
-            "and records; give them in the environment, such as AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, and the URL alone"
-        )
-
-
-def check_url(url: str) -> None:
-    """Raises ConfigError on a URL with credentials, of another kind, or of no folder."""
-    if _ONE_SLASH.match(url):
-        raise ConfigError(f"{url}: a URL has two slashes behind the colon, as in s3://bucket/store")
-    if not is_remote(url):
-        return
-    check_bare(url)
-    parts = urlsplit(url)
-    if parts.scheme not in SCHEMES:
-        raise ConfigError(
-            f"{url}: {parts.scheme}:// is not known; there are "
-            f"{', '.join(f'{scheme}://' for scheme in SCHEMES)} and paths"
-        )
-    if not parts.netloc or any(part in (".", "..") for part in parts.path.split("/")):
-        raise ConfigError(f"{url} is no URL of a folder, such as s3://bucket/birds/store")
-
-
-def check_no_credentials(section: Mapping[Any, Any]) -> None:
-    """Raises ConfigError on a key of the section `remote` that looks like a credential."""
-    for name in map(str, section):
-        if any(word in name.lower() for word in _SECRETS):
-            raise ConfigError(
-                f"remote.{name}: credentials in a config end up in logs and records; set the "
-                f"environment variable AWS_{name.upper().removeprefix('AWS_')} instead"
-            )
 
 
 def remote_environment() -> dict[str, str]:

@@ -4,7 +4,7 @@ What is built into half a copy would take the place of objects that are still to
 """
 
 from storage.errors import StoreError
-from storage.objects.objects import Objects
+from storage.objects.protocol import Objects
 
 NAME = "sync.json"  # says of what it is a copy
 

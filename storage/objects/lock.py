@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from storage.errors import StoreError
-from storage.objects.objects import LocalObjects, Objects
+from storage.objects.local import LocalObjects
+from storage.objects.protocol import Objects
 
 NAME = ".lock"
 

@@ -20,13 +20,14 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from storage.checksums import digest
 from storage.errors import ConfigError, DamageError, StoreError
-from storage.objects.client import is_remote
 from storage.objects.copy_mark import NAME as MARKER
-from storage.objects.objects import Objects, digest, open_objects
+from storage.objects.open import open_objects
+from storage.objects.protocol import Objects
+from storage.objects.urls import is_remote, local_path
 from storage.options import check_at_least, option
 from storage.progress import Progress, Step, silent
-from storage.read.extents import local_path
 
 _MD5 = re.compile(r"([0-9a-f]{32})(?:-(\d+))?")
 _PIECES_BYTES = (16_000_000, *(mib << 20 for mib in (5, 8, 10, 15, 16, 25, 32, 50, 64, 100, 128)))

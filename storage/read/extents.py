@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 from typing import Any, Self
 
 import google_crc32c
@@ -253,15 +252,3 @@ def decode_chunk(packed: bytes | memoryview, view: np.ndarray) -> None:
     if len(packed) <= 4:
         raise DamageError(f"a chunk of {len(packed)} bytes holds nothing")
     zstd.decompress(memoryview(packed)[:-4], view)
-
-
-def crc32c(data: Any) -> int:
-    """The crc32c (Castagnoli, RFC 3720) of a buffer, as an unsigned 32-bit number."""
-    return int(google_crc32c.value(data))
-
-
-def local_path(url: str) -> Path:
-    """The path behind a local URL; raises StoreError on a remote one."""
-    if "://" in url and not url.startswith("file://"):
-        raise StoreError(f"{url}: this has to be a folder of this machine, not a URL")
-    return Path(url.removeprefix("file://"))

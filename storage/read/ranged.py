@@ -16,7 +16,8 @@ import google_crc32c
 import numpy as np
 
 from storage.errors import DamageError
-from storage.objects.client import RemoteConfig, is_remote
+from storage.objects.client import RemoteConfig
+from storage.objects.urls import is_remote
 from storage.read.coalesce import MergedRanges, merge_ranges
 from storage.read.downloads import ShardDownloads
 from storage.read.event_loop import background_loop

@@ -12,8 +12,9 @@ from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from storage.errors import ConfigError
-from storage.objects.client import WEB, is_remote
-from storage.objects.objects import Objects, open_objects
+from storage.objects.open import open_objects
+from storage.objects.protocol import Objects
+from storage.objects.urls import WEB, is_remote
 
 AUDIO_ENDINGS = (".ogg", ".oga", ".opus", ".mp3", ".flac", ".wav", ".aif", ".aiff", ".au", ".w64")
 

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from storage.audio.decode import Decoder
 from storage.audio.slicing import num_slices
+from storage.checksums import digest_file
 from storage.errors import AudioError, ObjectMissingError
-from storage.objects.objects import digest_file
 from storage.recipe import FOREIGN, Recipe
 from storage.source.files import RecordingFiles, file_name
 from storage.source.npy_folder import hash_slices, list_slices, probe_slices, read_npy_source

@@ -28,7 +28,7 @@ import polars as pl
 from numpy.lib import format as npy
 
 from storage.errors import AudioError, ConfigError
-from storage.objects.client import is_remote
+from storage.objects.urls import is_remote
 from storage.recipe import FOREIGN, Recipe
 from storage.source.probe import Probe
 from storage.source.table import Source, SourceConfig, read_source, without_ending

@@ -13,8 +13,8 @@ from pathlib import Path
 import polars as pl
 
 from storage.audio.decode import Decoder, read_header
+from storage.checksums import digest_file
 from storage.errors import AudioError, ConfigError
-from storage.objects.objects import digest_file
 from storage.progress import Progress
 from storage.source.table import Source
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from storage.audio import features
 from storage.errors import ConfigError
-from storage.objects.client import check_url
+from storage.objects.urls import check_url
 from storage.options import option
 from storage.source.files import AUDIO_ENDINGS, SourceFolder, open_folder
 

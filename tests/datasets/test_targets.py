@@ -1,4 +1,4 @@
-"""datasets.targets and datasets.sources.soft_targets: labels, soft targets, and which slices have them."""
+"""Labels, soft targets, and which slices have them."""
 
 import numpy as np
 import polars as pl

@@ -14,7 +14,7 @@ import tools.query
 import tools.train
 import tools.verify
 import tools.write_shards
-from storage.objects.objects import open_objects
+from storage.objects.open import open_objects
 from tests.paths import ROOT
 from tests.s3_server import S3
 from tests.shard_sets import contents

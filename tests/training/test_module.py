@@ -1,4 +1,4 @@
-"""training.module and training.model.optimizers: one step, the guard, decay groups and the schedule."""
+"""One step, the guard, decay groups and the schedule."""
 
 import math
 import warnings

@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from storage.errors import ConfigError
-from storage.objects.client import RemoteConfig, check_bare, check_no_credentials
+from storage.objects.client import RemoteConfig
+from storage.objects.urls import check_bare, check_no_credentials
 from storage.options import option
 
 DEFAULT_CONFIG = "configs/base.yaml"

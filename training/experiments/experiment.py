@@ -25,7 +25,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from storage.errors import ConfigError
-from storage.objects.client import is_remote
+from storage.objects.urls import is_remote
 from storage.options import option
 from training.runtime.ranks import from_first_rank, is_first_rank
 

@@ -1,4 +1,4 @@
-"""datasets.augment.pipeline: what each augmentation changes, what it never does, and what decides it."""
+"""What each augmentation changes, what it never does, and what decides it."""
 
 from dataclasses import fields
 

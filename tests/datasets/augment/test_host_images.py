@@ -1,4 +1,4 @@
-"""datasets.augment.host_images: transforms of albumentations on the host, seeded sample by sample."""
+"""Transforms of albumentations on the host, seeded sample by sample."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""datasets.loading.rank_share: every position once, equal counts, independent of the number of ranks."""
+"""Every position once, equal counts, independent of the number of ranks."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""datasets.loading.reader: batches are what the plan says, whole, in order, on any number of ranks."""
+"""Batches are what the plan says, whole, in order, on any number of ranks."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""datasets.loading.reader in a process of its own: Ctrl-C leaves nothing, and memory does not grow."""
+"""reader in a process of its own: Ctrl-C leaves nothing, and memory does not grow."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""datasets.loading.reader for any sizes, ranks, batches and seeds: who sees what, before and after."""
+"""reader for any sizes, ranks, batches and seeds: who sees what, before and after."""
 
 from collections import Counter
 from itertools import islice

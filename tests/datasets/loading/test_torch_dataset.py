@@ -1,4 +1,4 @@
-"""datasets.loading.torch_dataset: through worker processes the batches are the reader's, in its order."""
+"""Through worker processes the batches are the reader's, in its order."""
 
 import pickle
 import warnings

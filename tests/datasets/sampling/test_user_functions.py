@@ -1,4 +1,4 @@
-"""datasets.sampling.user_functions: a person's own slice choice and balance, named module:function."""
+"""A person's own slice choice and balance, named module:function."""
 
 import pickle
 import sys

@@ -24,8 +24,9 @@ from datasets.shards.reindex import IndexConfig, index_shards
 from datasets.shards.shard_set import open_shards
 from datasets.shards.verify import verify_shards
 from datasets.shards.writer import ShardConfig, write_shards
+from storage.checksums import digest
 from storage.errors import DamageError, StoreError
-from storage.objects.objects import digest, open_objects
+from storage.objects.open import open_objects
 from storage.recipe import Recipe
 from tests.datasets.shards.test_reindex import npy, write_tar
 from tests.fakes import SMALL, write_fake_source

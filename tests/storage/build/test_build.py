@@ -16,8 +16,9 @@ import zarr
 from storage.build.build import BuildConfig, BuildReport, build_store
 from storage.build.plan import PartRange
 from storage.errors import ConfigError, StoreError
+from storage.objects.local import TEMPORARY
 from storage.objects.lock import builder_lock
-from storage.objects.objects import TEMPORARY, open_objects
+from storage.objects.open import open_objects
 from storage.progress import Step, silent
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig

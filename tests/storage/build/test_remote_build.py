@@ -21,7 +21,8 @@ from storage.errors import StoreError
 from storage.maintenance.compact import compact_store
 from storage.maintenance.repair import repair_store
 from storage.maintenance.verify import verify_store
-from storage.objects.objects import LocalObjects, open_objects
+from storage.objects.local import LocalObjects
+from storage.objects.open import open_objects
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from storage.store import open_store

@@ -13,7 +13,7 @@ from storage.errors import DamageError
 from storage.maintenance.compact import compact_store
 from storage.maintenance.repair import repair_store
 from storage.maintenance.verify import VerifyReport, verify_store
-from storage.objects.objects import open_objects
+from storage.objects.open import open_objects
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from storage.store import open_store

@@ -25,7 +25,9 @@ from storage.format.catalog import Catalog
 from storage.objects.bucket import RemoteObjects
 from storage.objects.client import open_remote
 from storage.objects.failures import explain
-from storage.objects.objects import LocalObjects, Objects, open_objects
+from storage.objects.local import LocalObjects
+from storage.objects.open import open_objects
+from storage.objects.protocol import Objects
 from tests.s3_server import S3
 from tests.static_server import StaticServer
 from tools.testbed.fault_proxy import FLIPPED, RESET, TRUNCATED, FaultProxy, Faults

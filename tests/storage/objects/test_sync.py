@@ -21,7 +21,8 @@ from storage.build.build import BuildConfig, build_store
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.maintenance.copy import STORE
 from storage.maintenance.verify import verify_store
-from storage.objects.objects import LocalObjects, open_objects
+from storage.objects.local import LocalObjects
+from storage.objects.open import open_objects
 from storage.objects.sync import MARKER, SetKind, SyncConfig, SyncReport, is_tag_of, sync
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig

@@ -6,7 +6,7 @@ import pytest
 
 from storage.errors import ConfigError
 from storage.objects.client import RemoteConfig, adopt_environment, open_remote, remote_environment
-from storage.objects.objects import open_objects
+from storage.objects.open import open_objects
 from tools.cli.config import StoreSection, load_config
 
 BASE = "configs/base.yaml"

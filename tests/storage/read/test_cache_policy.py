@@ -1,4 +1,4 @@
-"""storage.read.cache_policy: the cheaper way in bytes, and never a cache that cannot hold what is read."""
+"""The cheaper way in bytes, and never a cache that cannot hold what is read."""
 
 import pytest
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from storage.checksums import crc32c
 from storage.errors import DamageError
-from storage.read.extents import MAX_OPEN_FILES, RAW, ExtentReader, Extents, crc32c
+from storage.read.extents import MAX_OPEN_FILES, RAW, ExtentReader, Extents
 from tools.benchmarks.harness.page_cache import evict, resident_pages
 
 SHAPE = (4, 5)

@@ -1,4 +1,4 @@
-"""storage.read.pace: enough is asked for ahead that a reader need not wait, and no more than allowed."""
+"""Enough is asked for ahead that a reader need not wait, and no more than allowed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""storage.read.requests: the quicker of two answers, where an object lies, and requests within bounds."""
+"""The quicker of two answers, where an object lies, and requests within bounds."""
 
 import asyncio
 from collections.abc import Awaitable

@@ -13,7 +13,7 @@ from storage.build.forecast import forecast_build
 from storage.errors import ConfigError, ObjectMissingError, StoreError
 from storage.maintenance.repair import repair_store
 from storage.maintenance.verify import verify_store
-from storage.objects.objects import open_objects
+from storage.objects.open import open_objects
 from storage.recipe import Recipe
 from storage.source.files import RecordingFiles
 from storage.source.npy_folder import read_npy_source

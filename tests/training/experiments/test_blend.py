@@ -1,4 +1,4 @@
-"""training.experiments.blend: means of held-out predictions, of experiments that held out the same."""
+"""Means of held-out predictions, of experiments that held out the same."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""training.experiments.experiment: numbers, also under parallel starts, and what remains of a failure."""
+"""Numbers, also under parallel starts, and what remains of a failure."""
 
 import os
 import subprocess

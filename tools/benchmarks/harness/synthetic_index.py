@@ -22,7 +22,8 @@ from storage.format.tables import (
     table_name,
 )
 from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD
-from storage.objects.objects import Objects, open_objects
+from storage.objects.open import open_objects
+from storage.objects.protocol import Objects
 from storage.recipe import Recipe
 
 NUM_SPECIES = 206

@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 
 from storage.format.zarr_shards import ARRAY
-from storage.read.extents import local_path
+from storage.objects.urls import local_path
 from storage.store import Store
 
 H5PY_TITLES = {"lzf": "h5py, lzf", "gzip": "h5py, gzip"}

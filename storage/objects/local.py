@@ -1,22 +1,12 @@
-"""Whole objects by name below one folder or URL: put whole, put create-only, list, delete.
-
-    objects = open_objects("data/store")  # or s3://bucket/store
-    objects.put_new("index/part-00000.parquet", data)
-
-An object appears under its name at once and complete, and is on the disk (fsync), or has been
-accepted by the object store, before `put` returns. `put_new` never replaces anything: an object
-with equal bytes is accepted, other bytes raise ObjectExistsError.
-"""
+"""Objects of a folder on a local file system."""
 
 import contextlib
-import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
 
+from storage.checksums import digest_file
 from storage.errors import (
     ConfigError,
     MelbankError,
@@ -24,77 +14,9 @@ from storage.errors import (
     ObjectMissingError,
     StoreError,
 )
-from storage.objects.bucket import RemoteObjects
-from storage.objects.client import check_url, is_remote
-from storage.read.extents import local_path
+from storage.objects.urls import local_path
 
 TEMPORARY = ".tmp"
-
-
-class Objects(Protocol):
-    """What can be asked of the objects below a folder or a URL, wherever they lie."""
-
-    url: str
-
-    def describe(self, name: str) -> str:
-        """Where an object lies, as messages say it."""
-
-    def exists(self, name: str) -> bool:
-        """Whether there is an object of that name."""
-
-    def size(self, name: str) -> int:
-        """An object's size in bytes; raises ObjectMissingError where it is missing."""
-
-    def sizes(self, names: Iterable[str]) -> dict[str, int]:
-        """The sizes of those of some objects that there are, in bytes."""
-
-    def tag(self, name: str) -> str:
-        """What the server has made of an object's bytes, most often an md5; empty on a disk."""
-
-    def get(self, name: str) -> bytes:
-        """An object's bytes; raises StoreError where it is missing."""
-
-    def get_many(self, names: Sequence[str]) -> list[bytes]:
-        """Several objects, in order."""
-
-    def get_range(self, name: str, offset: int, length: int) -> bytes:
-        """Bytes of an object; StoreError where it is missing or ends before them."""
-
-    def tail(self, name: str, length: int) -> bytes:
-        """The last bytes of an object; all of a shorter one."""
-
-    def list(self, folder: str) -> list[str]:
-        """The names directly below a folder, sorted, folder included; empty where there is none."""
-
-    def walk(self, folder: str = "") -> dict[str, int]:
-        """All objects below a folder, by name, with their sizes in bytes; hidden ones left out."""
-
-    def put(self, name: str, data: bytes) -> None:
-        """Puts an object, in the place of an older one if there is one."""
-
-    def put_new(self, name: str, data: bytes) -> None:
-        """Puts an object that must not exist yet; raises ObjectExistsError on other bytes."""
-
-    def delete(self, name: str) -> None:
-        """Deletes an object; fine if it is gone already."""
-
-    def drop_folder(self, folder: str) -> None:
-        """Removes a folder, if it is there and empty."""
-
-    def clear_temporary(self) -> None:
-        """Deletes what killed writers left; only while nobody else writes."""
-
-    def entries(self) -> Sequence[str]:
-        """The names of objects and folders directly below, sorted; hidden ones left out."""
-
-    def check_writable(self) -> None:
-        """Raises StoreError where objects can only be read."""
-
-    def as_file(self, name: str) -> AbstractContextManager[Path]:
-        """A local file that holds an object, for as long as the context lasts."""
-
-    def digest(self, name: str) -> str:
-        """sha256 of an object of any size, in hex."""
 
 
 class LocalObjects:
@@ -277,29 +199,6 @@ class LocalObjects:
         finally:
             with contextlib.suppress(OSError):  # `clear_temporary` will find it
                 temporary.unlink(missing_ok=True)
-
-
-def open_objects(url: str) -> Objects:
-    """The objects behind a path or a URL; ConfigError on a URL that cannot work as given."""
-    check_url(url)
-    if is_remote(url):
-        return RemoteObjects(url)
-    if not url.strip():
-        raise ConfigError("the path of a folder is empty; the folder that you are in is .")
-    if local_path(url).is_file():
-        raise ConfigError(f"{url} is a file; give a folder")
-    return LocalObjects(url)
-
-
-def digest(data: bytes) -> str:
-    """sha256 of an object's bytes, in hex, as the catalogue keeps it."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def digest_file(path: Path) -> str:
-    """sha256 of a file of any size."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,0 +1,72 @@
+"""The interface of folders and buckets: whole objects by name."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+
+class Objects(Protocol):
+    """What can be asked of the objects below a folder or a URL, wherever they lie."""
+
+    url: str
+
+    def describe(self, name: str) -> str:
+        """Where an object lies, as messages say it."""
+
+    def exists(self, name: str) -> bool:
+        """Whether there is an object of that name."""
+
+    def size(self, name: str) -> int:
+        """An object's size in bytes; raises ObjectMissingError where it is missing."""
+
+    def sizes(self, names: Iterable[str]) -> dict[str, int]:
+        """The sizes of those of some objects that there are, in bytes."""
+
+    def tag(self, name: str) -> str:
+        """What the server has made of an object's bytes, most often an md5; empty on a disk."""
+
+    def get(self, name: str) -> bytes:
+        """An object's bytes; raises StoreError where it is missing."""
+
+    def get_many(self, names: Sequence[str]) -> list[bytes]:
+        """Several objects, in order."""
+
+    def get_range(self, name: str, offset: int, length: int) -> bytes:
+        """Bytes of an object; StoreError where it is missing or ends before them."""
+
+    def tail(self, name: str, length: int) -> bytes:
+        """The last bytes of an object; all of a shorter one."""
+
+    def list(self, folder: str) -> list[str]:
+        """The names directly below a folder, sorted, folder included; empty where there is none."""
+
+    def walk(self, folder: str = "") -> dict[str, int]:
+        """All objects below a folder, by name, with their sizes in bytes; hidden ones left out."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Puts an object, in the place of an older one if there is one."""
+
+    def put_new(self, name: str, data: bytes) -> None:
+        """Puts an object that must not exist yet; raises ObjectExistsError on other bytes."""
+
+    def delete(self, name: str) -> None:
+        """Deletes an object; fine if it is gone already."""
+
+    def drop_folder(self, folder: str) -> None:
+        """Removes a folder, if it is there and empty."""
+
+    def clear_temporary(self) -> None:
+        """Deletes what killed writers left; only while nobody else writes."""
+
+    def entries(self) -> Sequence[str]:
+        """The names of objects and folders directly below, sorted; hidden ones left out."""
+
+    def check_writable(self) -> None:
+        """Raises StoreError where objects can only be read."""
+
+    def as_file(self, name: str) -> AbstractContextManager[Path]:
+        """A local file that holds an object, for as long as the context lasts."""
+
+    def digest(self, name: str) -> str:
+        """sha256 of an object of any size, in hex."""
