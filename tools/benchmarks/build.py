@@ -34,10 +34,10 @@ from tools.benchmarks.harness.recordings import (
     join_recordings,
     link_recordings,
 )
-from tools.benchmarks.harness.report import MARKDOWN, PLOT, Section, Table, publish
 from tools.benchmarks.harness.work_folder import work_folder
 from tools.cli.command import Arguments, Command
 from tools.cli.progress_bars import bar
+from tools.cli.tables import MARKDOWN, PLOT, Section, Table, publish
 
 MEL_SLICES, MEL_ROUNDS = 200, 5
 

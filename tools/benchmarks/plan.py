@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from storage.errors import ConfigError
 from storage.options import option
 from tools.benchmarks.harness.process import Measured, check_measurable, run_measured
-from tools.benchmarks.harness.report import MARKDOWN, Section, Table, publish
 from tools.cli.command import Arguments, Command
 from tools.cli.progress_bars import bar
+from tools.cli.tables import MARKDOWN, Section, Table, publish
 
 MB = 1e6
 TITLES = {

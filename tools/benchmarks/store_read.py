@@ -20,11 +20,11 @@ import numpy as np
 from storage.errors import StoreError
 from storage.options import check_at_least, option
 from storage.store import Store, open_store
-from tools.benchmarks.harness.report import MARKDOWN, Section, Table, publish
 from tools.benchmarks.reading.peers import Peer, missing_peers, open_peers
 from tools.cli.command import Arguments, Command
 from tools.cli.config import StoreSection
 from tools.cli.progress_bars import bar
+from tools.cli.tables import MARKDOWN, Section, Table, publish
 
 BATCH = 64
 CHECKED = 8

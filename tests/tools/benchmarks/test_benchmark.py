@@ -20,10 +20,10 @@ from tests.sounds import write_source
 from tools import benchmark
 from tools.benchmarks.harness.process import run_measured, session_cpu_s, session_peak_bytes
 from tools.benchmarks.harness.recordings import find_recordings, join_recordings, link_recordings
-from tools.benchmarks.harness.report import Section, Table, write_section
 from tools.benchmarks.harness.synthetic_index import write_index
 from tools.benchmarks.reading.peers import Peer
 from tools.benchmarks.store_read import check_equal
+from tools.cli.tables import Section, Table, write_section
 
 BASE = ROOT / "configs" / "base.yaml"
 ON_LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
