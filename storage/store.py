@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from storage.errors import ConfigError, DamageError, RemoteError, StoreError
+from storage.format.catalog import LISTING
 from storage.format.manifest import Manifest
 from storage.format.state import StoreState, read_state
 from storage.format.tables import DUPLICATE, INDEX, read_tables
@@ -29,6 +30,7 @@ from storage.format.zarr_shards import (
 )
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
+from storage.objects.retry import POLICY
 from storage.objects.urls import is_remote
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import ZSTD_CRC32C, Extents, find_rows
@@ -63,8 +65,9 @@ class ShardIndexes:
 
     def _read(self, shard_no: int) -> np.ndarray:
         """Reads one index; again where it has changed, perhaps only on its way."""
-        with suppress(DamageError):
-            return self._read_once(shard_no)
+        for _ in range(POLICY.reads - 1):
+            with suppress(DamageError):
+                return self._read_once(shard_no)
         return self._read_once(shard_no)
 
     def _read_once(self, shard_no: int) -> np.ndarray:
@@ -83,7 +86,7 @@ class Store:
     """An open store. Reads what was committed when it was opened; safe to read from threads."""
 
     def __init__(self, url: str) -> None:
-        self.objects = open_objects(url)
+        self.objects = open_objects(url, LISTING)
         self.url = url
         manifest = Manifest.read(self.objects)
         self.recipe: Recipe = manifest.recipe

@@ -24,10 +24,10 @@ import torch
 
 from datasets.batch import Batch
 from datasets.loading.batch_maker import (
+    AnnouncedRequest,
     Background,
     BatchMaker,
     Reading,
-    Request,
     SliceTargets,
     SliceTransform,
 )
@@ -266,14 +266,13 @@ class BatchReader:
         with self._pool(pinned=device is not None) as pool, files:
             reading = Reading(plan=plan, epoch=epoch, files=files, buffers=pool)
             requests = self._maker.requests(reading, map(self._share.bounds, numbers))
-            ahead: deque[Request] = deque()
+            ahead: deque[AnnouncedRequest] = deque()
             while True:
                 while len(ahead) < 2 or files.wants_more:
                     request = next(requests, None)
                     if request is None:
                         break
-                    request.announce(files)
-                    ahead.append(request)
+                    ahead.append(request.announce(files))
                 if not ahead:
                     return
                 yield self._maker.make(ahead.popleft(), reading)

@@ -12,6 +12,7 @@ import polars as pl
 from datasets.shards.format import (
     INDEX,
     LABEL_HASH,
+    LISTING,
     PLACE_SCHEMA,
     RECORDINGS,
     FileEntry,
@@ -33,7 +34,7 @@ class ShardSet:
     """An open shard set; a `SliceSource`. Immutable, safe to use from threads."""
 
     def __init__(self, url: str) -> None:
-        objects = open_objects(url)
+        objects = open_objects(url, LISTING)
         manifest = ShardManifest.read(objects)
         sizes = objects.sizes(manifest.shards)
         for name, entry in manifest.shards.items():

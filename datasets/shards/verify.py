@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from datasets.shards.format import INDEX, RECORDINGS, TARS, ShardManifest
+from datasets.shards.format import INDEX, LISTING, RECORDINGS, TARS, ShardManifest
 from datasets.shards.shard_set import check_file
 from datasets.shards.state import HELD_SCHEMA, PLAN
 from storage.build.workers import available_cores
@@ -54,7 +54,7 @@ def verify_shards(
     Without a store, as for tars made elsewhere, the set is held against itself alone.
     """
     report = ShardVerifyReport(url=url)
-    objects = open_objects(url)
+    objects = open_objects(url, LISTING)
     manifest = ShardManifest.read(objects)
     report.num_shards = len(manifest.shards)
     for name in (INDEX, RECORDINGS):

@@ -8,6 +8,7 @@ from storage.build.build import BuildConfig, check_target
 from storage.build.reconcile import check_drop
 from storage.build.slice_counts import expected_slices
 from storage.build.workers import available_cores
+from storage.format.catalog import LISTING
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
 from storage.format.state import pending_recordings, read_state
@@ -65,7 +66,7 @@ def forecast_build(
     """What `build_store` would do if called like this now; raises what it would raise."""
     intake = intake_of(recipe)
     source = intake.read_source(source_config)
-    objects = open_objects(url)
+    objects = open_objects(url, LISTING)
     check_target(objects)
     wanted = probe_wanted(source, intake.probe, limit, progress)
     if objects.exists(MANIFEST):

@@ -18,8 +18,8 @@ import polars as pl
 from storage.build.workers import available_cores
 from storage.checksums import crc32c
 from storage.errors import DamageError, StoreError
+from storage.format.catalog import LISTING, Catalog
 from storage.format.catalog import NAME as CATALOG
-from storage.format.catalog import Catalog
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
 from storage.format.tables import (
@@ -93,7 +93,7 @@ class VerifyReport:
 
 def verify_store(url: str, progress: Progress = silent) -> VerifyReport:
     """Checks a whole store; raises StoreError where there is none."""
-    objects = open_objects(url)
+    objects = open_objects(url, LISTING)
     if not objects.exists(MANIFEST) and not objects.exists(ARRAY_METADATA):
         raise StoreError(f"{url} is not a melbank store: it has neither {MANIFEST} nor {ARRAY}")
     report = VerifyReport(url=url)

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from storage.errors import ConfigError
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
-from storage.objects.urls import WEB, is_remote
+from storage.objects.urls import is_remote, is_web
 
 AUDIO_ENDINGS = (".ogg", ".oga", ".opus", ".mp3", ".flac", ".wav", ".aif", ".aiff", ".au", ".w64")
 
@@ -87,7 +87,7 @@ class RemoteFolder:
     def open(cls, url: str) -> "RemoteFolder":
         """Lists a folder; raises ConfigError where it is empty."""
         objects = open_objects(url)
-        if urlsplit(url).scheme in WEB:
+        if is_web(url):
             return cls(objects, None)
         names = frozenset(objects.walk())
         if not names:
