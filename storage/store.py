@@ -28,6 +28,7 @@ from storage.format.zarr_shards import (
     decode_index,
     shard_name,
 )
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
 from storage.objects.retry import POLICY
@@ -85,15 +86,16 @@ class ShardIndexes:
 class Store:
     """An open store. Reads what was committed when it was opened; safe to read from threads."""
 
-    def __init__(self, url: str) -> None:
-        self.objects = open_objects(url, LISTING)
+    def __init__(self, url: str, remote: RemoteConfig = DEFAULT) -> None:
+        self.objects = open_objects(url, LISTING, remote=remote)
+        self.remote = remote
         self.url = url
         manifest = Manifest.read(self.objects)
         self.recipe: Recipe = manifest.recipe
         self.store_id: str = manifest.store_id
         self._state: StoreState = read_state(self.objects)
         self._shards = ShardIndexes(self.objects)
-        self._reader = SliceReader()
+        self._reader = SliceReader(remote)
 
     def __enter__(self) -> Self:
         return self
@@ -219,6 +221,6 @@ class Store:
         return self._numbered_index["crc32c"].to_numpy()
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, remote: RemoteConfig = DEFAULT) -> Store:
     """Opens a store; raises StoreError where there is none."""
-    return Store(url)
+    return Store(url, remote)

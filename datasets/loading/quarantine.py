@@ -12,6 +12,7 @@ import polars as pl
 
 from datasets.slice_source import SliceSource
 from storage.errors import DamageError, StoreError, UnreachableError
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.retry import POLICY
 from storage.read.extents import AnnouncedRead, BadExtent, Extents
 from storage.read.slice_reader import SliceReader
@@ -58,9 +59,15 @@ class CarefulReader:
     """
 
     def __init__(
-        self, *, check: bool, max_bad: int, bad: list[BadSlice], mode: str | None = None
+        self,
+        remote: RemoteConfig = DEFAULT,
+        *,
+        check: bool,
+        max_bad: int,
+        bad: list[BadSlice],
+        mode: str | None = None,
     ) -> None:
-        self._extents = SliceReader(check=check, mode=mode)
+        self._extents = SliceReader(remote, check=check, mode=mode)
         self._max_bad = max_bad
         self._bad = bad
 

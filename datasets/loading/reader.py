@@ -38,7 +38,7 @@ from datasets.loading.rank_share import CUT, KEEP, WRAP, RankShare
 from datasets.sampling.epoch_plan import EpochPlan
 from datasets.slice_source import SliceSource
 from storage.errors import ConfigError
-from storage.objects.client import AUTO, RemoteConfig
+from storage.objects.client import AUTO
 from storage.options import option
 from storage.read.cache_policy import ShardUse, choose_mode
 
@@ -141,7 +141,11 @@ class BatchReader:
         device = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
         config = self._config
         files = CarefulReader(
-            check=config.check, max_bad=config.max_bad, bad=self.bad, mode=self._mode
+            self._source.remote,
+            check=config.check,
+            max_bad=config.max_bad,
+            bad=self.bad,
+            mode=self._mode,
         )
         batches = prefetch(
             self._read(self._current_plan(), numbers, self._epoch, files, device),
@@ -157,7 +161,7 @@ class BatchReader:
         Without it each epoch is taken for the only one. Returns what was decided and why; an empty
         string where nothing is to decide, or all lies on this machine.
         """
-        config = RemoteConfig.published()
+        config = self._source.remote
         use = self._source.shard_use(self._plan.rows) if config.mode == AUTO else ShardUse()
         if not use.shard_bytes:
             return ""

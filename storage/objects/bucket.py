@@ -27,7 +27,7 @@ from storage.errors import (
     StoreError,
     UnsupportedError,
 )
-from storage.objects.client import Remote, open_remote
+from storage.objects.client import DEFAULT, Remote, RemoteConfig, open_remote
 from storage.objects.protocol import Listing
 from storage.objects.retry import POLICY
 from storage.objects.urls import is_web
@@ -41,15 +41,18 @@ _MD5 = re.compile(r'^"?([0-9a-f]{32})"?$')
 class RemoteObjects:
     """The objects below a URL. Safe to use from several threads; pickled, it opens anew."""
 
-    def __init__(self, url: str, listing: Listing | None = None) -> None:
+    def __init__(
+        self, url: str, listing: Listing | None = None, remote: RemoteConfig = DEFAULT
+    ) -> None:
         self._listing = listing
-        self.remote: Remote = open_remote(url)
+        self.remote_config = remote
+        self.remote: Remote = open_remote(url, remote)
         self.url = self.remote.url
         self._creates = True  # until the server says that it cannot
         self._has_bucket = False  # until the server shows something of it
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RemoteObjects, (self.url, self._listing)
+        return RemoteObjects, (self.url, self._listing, self.remote_config)
 
     @cached_property
     def _writer(self) -> Remote:
@@ -58,7 +61,7 @@ class RemoteObjects:
                 f"{self.url} can only be read: {self.remote.scheme}:// takes no objects. Write to "
                 "a folder or to s3://, gs:// or az://, and let the web server show that"
             )
-        return open_remote(self.url, writing=True)
+        return open_remote(self.url, self.remote_config, writing=True)
 
     def describe(self, name: str) -> str:
         """The URL of an object, for messages."""

@@ -8,17 +8,16 @@ AWS_SESSION_TOKEN; GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT_NAME an
 AZURE_STORAGE_ACCOUNT_KEY; or whatever else obstore reads. AWS_ENDPOINT_URL, AWS_REGION and the
 section `remote` of a config name the server.
 
-The section reaches other processes through the environment too: reading a config publishes it as
-MELBANK_REMOTE, which processes that are started later inherit; `storage.build.workers` hands
-`remote_environment()` to its workers. Dask workers get the section with their jobs, and have
-credentials in their own environment.
+The section `remote` travels as an argument: what is opened keeps it (`objects.remote_config`,
+`source.remote`), and jobs of other processes carry it. Only credentials are inherited by the
+environment: `storage.build.workers` hands `remote_environment()` to its workers; Dask workers have
+credentials in their own.
 """
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -34,7 +33,6 @@ from storage.objects.retry import POLICY, Attempts
 from storage.objects.urls import check_url, is_web
 from storage.options import option
 
-VARIABLE = "MELBANK_REMOTE"
 AUTO, RANGED, CACHED = "auto", "ranged", "cached"
 MODES = (AUTO, RANGED, CACHED)
 
@@ -112,20 +110,8 @@ class RemoteConfig:
         """The size limit of the cache."""
         return int(self.cache_size_gb * 1e9)
 
-    def publish(self) -> None:
-        """Makes this the config of this process and of those that it starts."""
-        os.environ.pop(VARIABLE, None)
-        if self != RemoteConfig():
-            os.environ[VARIABLE] = json.dumps(asdict(self))
 
-    @classmethod
-    def published(cls) -> "RemoteConfig":
-        """The config that was published; the defaults where none was."""
-        text = os.environ.get(VARIABLE, "{}")
-        try:
-            return cls(**json.loads(text))
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"{VARIABLE} in the environment is no config: {error}") from error
+DEFAULT = RemoteConfig()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,13 +180,12 @@ def adopt_environment(variables: Mapping[str, str]) -> None:
     os.environ.update(variables)
 
 
-def open_remote(url: str, *, writing: bool = False) -> Remote:
+def open_remote(url: str, config: RemoteConfig = DEFAULT, *, writing: bool = False) -> Remote:
     """Opens a URL; no request is made. Raises ConfigError where it cannot work as given.
 
     `writing` waits longer for an answer, since the bytes have to go up first.
     """
     check_url(url)
-    config = RemoteConfig.published()
     parts = urlsplit(url)
     prefix = "/".join(part for part in unquote(parts.path).split("/") if part)
     common: dict[str, Any] = {

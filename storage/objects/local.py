@@ -14,6 +14,7 @@ from storage.errors import (
     ObjectMissingError,
     StoreError,
 )
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.urls import local_path
 
 TEMPORARY = ".tmp"
@@ -22,7 +23,8 @@ TEMPORARY = ".tmp"
 class LocalObjects:
     """The objects below a folder of a local file system."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, remote: RemoteConfig = DEFAULT) -> None:
+        self.remote_config = remote
         self.url = url
         self.root = local_path(url)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from storage.objects.client import RemoteConfig
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
@@ -23,6 +25,7 @@ class Objects(Protocol):
     """What can be asked of the objects below a folder or a URL, wherever they lie."""
 
     url: str
+    remote_config: RemoteConfig
 
     def describe(self, name: str) -> str:
         """Where an object lies, as messages say it."""

@@ -1,6 +1,7 @@
 """Makes a copy of a store or shard set equal to its source, between any two places.
 
-    report = sync(STORE, "data/store", "s3://bucket/store", SyncConfig())
+    target = open_objects("s3://bucket/store")
+    report = sync(STORE, open_objects("data/store"), target, SyncConfig())
 
 A set is described by its `SetKind`: what its objects are, in the order in which they become
 visible, and its head, the one object without which nobody takes it for a set. New data go first and
@@ -23,7 +24,6 @@ from dataclasses import dataclass, field
 from storage.checksums import digest
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.objects.copy_mark import NAME as MARKER
-from storage.objects.open import open_objects
 from storage.objects.protocol import Listing, Objects
 from storage.objects.retry import POLICY
 from storage.objects.urls import is_remote, local_path
@@ -75,7 +75,7 @@ class SetKind:
     `plan` reads a source; `identity` tells whose copy a target is; `owns` says whether a name is
     one of such a set's; `visible` whether an object counts although no other names it; `check`
     raises DamageError on bytes that are not valid in themselves. `recorded` returns the sha256 of
-    the objects of a complete set. `immutable`: data never change. `listing`: see `open_objects`.
+    the objects of a complete set. `immutable`: data never change. `listing`: for `open_objects`.
     """
 
     word: str
@@ -122,8 +122,8 @@ class SyncReport:
 
 def sync(
     kind: SetKind,
-    source: str,
-    target: str,
+    source: Objects,
+    target: Objects,
     config: SyncConfig,
     *,
     delete: bool = False,
@@ -137,8 +137,8 @@ def sync(
     """
     run = _Run(
         kind=kind,
-        source=open_objects(source, kind.listing),
-        target=open_objects(target, kind.listing),
+        source=source,
+        target=target,
         in_flight=config.in_flight,
         progress=progress,
     )

@@ -46,7 +46,7 @@ class Fetcher:
 
         Raises what `storage.objects.failures.explain` makes of failures.
         """
-        remote, key = locate(url)
+        remote, key = locate(url, self.config)
 
         def ask() -> Awaitable[Any]:
             return obstore.get_range_async(remote.store, key, start=begin, end=end)
@@ -55,7 +55,7 @@ class Fetcher:
 
     async def head(self, url: str) -> Any:
         """What the server knows of an object: size, e_tag, last_modified."""
-        remote, key = locate(url)
+        remote, key = locate(url, self.config)
         return await self._answer(remote, key, lambda: obstore.head_async(remote.store, key))
 
     async def _answer(
@@ -99,16 +99,16 @@ class Fetcher:
                 late.cancel()
 
 
-def locate(url: str) -> tuple[Remote, str]:
+def locate(url: str, config: RemoteConfig) -> tuple[Remote, str]:
     """The opened bucket, or web server, of an object, and its key there."""
     parts = urlsplit(url)
     folder, _, name = url.removeprefix(f"{parts.scheme}://{parts.netloc}").rpartition("/")
     root = f"{parts.scheme}://{parts.netloc}"
     key = "/".join(part for part in [*unquote(folder).split("/"), name] if part)
-    return _open(root, tuple(sorted(remote_environment().items()))), key
+    return _open(root, config, tuple(sorted(remote_environment().items()))), key
 
 
 @lru_cache(maxsize=8)
-def _open(root: str, environment: tuple[tuple[str, str], ...]) -> Remote:
+def _open(root: str, config: RemoteConfig, _: tuple[tuple[str, str], ...]) -> Remote:
     """One client, with its connections, for all readers of a bucket; anew with other variables."""
-    return open_remote(root)
+    return open_remote(root, config)

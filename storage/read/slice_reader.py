@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from storage.objects.client import CACHED, RemoteConfig
+from storage.objects.client import CACHED, DEFAULT, RemoteConfig
 from storage.read.downloads import shared_downloads
 from storage.read.extents import AnnouncedRead, BadExtent, ExtentReader, Extents, check_none_bad
 from storage.read.ranged import RemoteReader
@@ -18,7 +18,10 @@ class SliceReader:
     knows no plan. Nothing is opened before it is needed. Safe to use from several threads.
     """
 
-    def __init__(self, *, check: bool = True, mode: str | None = None) -> None:
+    def __init__(
+        self, remote: RemoteConfig = DEFAULT, *, check: bool = True, mode: str | None = None
+    ) -> None:
+        self._config = remote
         self._check = check
         self._mode = mode
         self._local = ExtentReader(check=check)
@@ -32,7 +35,7 @@ class SliceReader:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """In another process: a reader with nothing open."""
-        return partial(SliceReader, check=self._check, mode=self._mode), ()
+        return partial(SliceReader, self._config, check=self._check, mode=self._mode), ()
 
     @property
     def wants_more(self) -> bool:
@@ -80,7 +83,7 @@ class SliceReader:
 
     def _remote_reader(self) -> RemoteReader:
         if self._remote is None:
-            config = RemoteConfig.published()
+            config = self._config
             mode = self._mode or config.mode
             downloads = None
             if mode == CACHED:

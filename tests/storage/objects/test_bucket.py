@@ -24,7 +24,7 @@ from storage.errors import (
 )
 from storage.format.catalog import LISTING, Catalog
 from storage.objects.bucket import RemoteObjects
-from storage.objects.client import open_remote
+from storage.objects.client import RemoteConfig, open_remote
 from storage.objects.failures import explain
 from storage.objects.local import LocalObjects
 from storage.objects.open import open_objects
@@ -362,9 +362,8 @@ def test_a_server_that_comes_back_in_time_is_waited_for(s3: S3) -> None:
     timer.join()
 
 
-def test_patience_ends(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MELBANK_REMOTE", '{"timeout_s": 2}')
-    objects = open_objects(s3.url("x"))
+def test_patience_ends(s3: S3) -> None:
+    objects = open_objects(s3.url("x"), remote=RemoteConfig(timeout_s=2))
     objects.put("a", b"1")
     s3.kill()
     with pytest.raises(UnreachableError, match="nothing answers at"):

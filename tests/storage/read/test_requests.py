@@ -64,10 +64,10 @@ def test_what_is_slow_for_all_is_not_overdue(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_a_url_is_a_server_and_a_key(monkeypatch: pytest.MonkeyPatch, url: str, key: str) -> None:
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
-    remote, found = locate(url)
+    remote, found = locate(url, RemoteConfig())
     assert found == key
     assert remote.prefix == ""
-    assert locate(url)[0] is remote
+    assert locate(url, RemoteConfig())[0] is remote
 
 
 @pytest.mark.parametrize(
