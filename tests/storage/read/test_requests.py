@@ -7,6 +7,7 @@ import pytest
 
 from storage.errors import ConfigError
 from storage.objects.client import RemoteConfig
+from storage.objects.retry import RetryPolicy
 from storage.read import requests as fetch
 from storage.read.requests import Fetcher, locate
 
@@ -39,7 +40,7 @@ def ask(waits_s: list[float], fetcher: Fetcher) -> str:
 def test_an_overdue_answer_is_asked_for_again_beside_the_first(
     monkeypatch: pytest.MonkeyPatch, waits_s: list[float], answer: str, asked: int
 ) -> None:
-    monkeypatch.setattr(fetch, "_OVERDUE_S", 0.05)
+    monkeypatch.setattr(fetch, "POLICY", RetryPolicy(hedge_after_s=0.05))
     fetcher = Fetcher(RemoteConfig())
     assert ask(waits_s, fetcher) == answer
     assert fetcher.num_requests == asked
