@@ -47,7 +47,7 @@ def test_an_overdue_answer_is_asked_for_again_beside_the_first(
 
 
 def test_what_is_slow_for_all_is_not_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "_OVERDUE_S", 0.01)
+    monkeypatch.setattr(fetch, "POLICY", RetryPolicy(hedge_after_s=0.01))
     fetcher = Fetcher(RemoteConfig())
     fetcher.pace.note_answer(0.1)
     assert ask([0.2], fetcher) == "answer 0"
