@@ -13,9 +13,11 @@
 What a server would refuse again (access, a missing object, a wrong address) is not repeated.
 
 Worst case. A server that does not answer: `remote.timeout_s`, 120 s, then the reading ends with
-UnreachableError, which nothing above repeats. A damaged slice: 1 + 3 readings of 3 requests each,
-so 12 round trips and 1.1 s of pauses where the server answers at once, and 12 x `remote.timeout_s`
-where each answer takes as long as may be; it is then quarantined. A damaged object: 3 readings.
+UnreachableError, which nothing above repeats. For whole objects and the indexes of zarr shards a
+last attempt, begun before that, takes up to 4 x `remote.read_timeout_s`, 40 s, more. A damaged
+slice: 1 + 3 readings of 3 requests each, so 12 round trips and 1.1 s of pauses where the server
+answers at once, and 12 x `remote.timeout_s` where each answer takes as long as may be; it is then
+quarantined. A damaged object: 3 readings.
 """
 
 import random
