@@ -137,7 +137,7 @@ def write_shards(
     DamageError where a slice of the source cannot be read.
     """
     recordings = select_recordings(source.recordings(), where=config.where, limit=limit)
-    objects = open_objects(target)
+    objects = open_objects(target, remote=source.remote)
     check_target(objects)
     wanted = Wanted.of(recordings, source.slice_index(), source.url)
     with builder_lock(objects):
@@ -273,6 +273,7 @@ class _Run:
         lines = self.wanted.lines[self.wanted.places(numbers)]
         return ShardJob(
             url=self.objects.url,
+            remote=self.objects.remote_config,
             name=name,
             recipe=self.source.recipe,
             store_id=self.source.store_id,

@@ -15,6 +15,7 @@ import polars as pl
 
 from storage.audio import features
 from storage.errors import ConfigError
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.urls import check_url
 from storage.options import option
 from storage.source.files import AUDIO_ENDINGS, SourceFolder, open_folder
@@ -84,9 +85,9 @@ class Source:
         return [name for name in self.recordings.columns if name not in ("path", "reason")]
 
 
-def read_source(config: SourceConfig) -> Source:
+def read_source(config: SourceConfig, remote: RemoteConfig = DEFAULT) -> Source:
     """Lists a source; raises ConfigError where it is none."""
-    root = open_folder(config.root)
+    root = open_folder(config.root, remote)
     csv = _csv_of(root, config)
     table = _read_csv(root.table(csv), root.path(csv)) if csv else _read_folders(root)
     audio = root.below(config.audio_dir) if csv else root

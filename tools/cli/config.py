@@ -104,10 +104,7 @@ class LimitSection:
 
 
 def load_config(sections: type[Section], file: str, overrides: Sequence[str] = ()) -> Section:
-    """The command's sections from a YAML file and `a.b=value` words; ConfigError with a hint.
-
-    The section `remote` is published to all that opens URLs in this process and its children.
-    """
+    """The command's sections from a YAML file and `a.b=value` words; ConfigError with a hint."""
     used = {entry.name for entry in fields(sections)}  # type: ignore[arg-type]  # a dataclass
     for word in overrides:
         _check_secrets(word.partition("=")[2])
@@ -133,8 +130,6 @@ def load_config(sections: type[Section], file: str, overrides: Sequence[str] = (
         raise ConfigError(_one_line(error)) from error
     if not isinstance(config, sections):
         raise ConfigError(f"--config {file} is not a mapping of sections")
-    if isinstance(config, RemoteSection):
-        config.remote.publish()
     return config
 
 
