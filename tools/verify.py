@@ -26,7 +26,7 @@ from tools.cli.progress_bars import bar
 class Sections(StoreSection):
     """What this command uses."""
 
-    shards: str = option("", "folder of tar shards to hold against the store as well")
+    shards: str = option("", "folder of tar shards to compare with the store as well")
     source: SourceConfig = field(default_factory=SourceConfig)
 
 

@@ -49,9 +49,9 @@ class LoaderConfig:
 
     batch_size: int = option(16, "samples in one batch of one rank")
     prefetch_batches: int = option(4, "batches read ahead; 0 reads in the caller's thread")
-    remainder: str = option("cut", "training: cut or wrap what is no whole effective batch")
+    remainder: str = option("cut", "training: cut or wrap the incomplete last effective batch")
     check: bool = option(True, "verify the checksum of every slice")
-    max_bad: int = option(0, "unreadable slices that a rank goes on without before stopping")
+    max_bad: int = option(0, "unreadable slices that a rank skips before it stops")
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

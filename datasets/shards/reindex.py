@@ -51,7 +51,7 @@ _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 class IndexConfig:
     """How tars are read."""
 
-    member: str | None = option(None, "ending of the arrays, such as mel.npy; default: the only")
+    member: str | None = option(None, "ending of the arrays, such as mel.npy; null: the only one")
     recording_pattern: str | None = option(
         None, "regex on a sample's key: its first group, or the match, is the recording_id"
     )

@@ -65,19 +65,19 @@ class RemoteConfig:
     allow_http: bool | None = option(
         None, "unencrypted S3; null: to this machine only, and where AWS_ALLOW_HTTP is true"
     )
-    timeout_s: float = option(120.0, "give up on a request after so long, repetitions included, s")
-    connect_timeout_s: float = option(5.0, "repeat a connection that takes longer, s")
-    read_timeout_s: float = option(10.0, "repeat a request whose answer stands still so long, s")
+    timeout_s: float = option(120.0, "limit for one request, retries included, s")
+    connect_timeout_s: float = option(5.0, "retry a connection that takes longer, s")
+    read_timeout_s: float = option(10.0, "retry a request that receives nothing for this long, s")
     mode: str = option(
         AUTO,
         "slices by ranged requests, from shards cached whole, or auto: by what the plan needs",
     )
-    in_flight: int = option(64, "requests of one reader at a time")
-    prefetch_bytes: int = option(64 * 2**20, "at most so many bytes asked for ahead of reading")
+    in_flight: int = option(64, "concurrent requests of one reader")
+    prefetch_bytes: int = option(64 * 2**20, "largest prefetch window, bytes")
     cache_dir: str | None = option(
         None, "folder of cached shards; null: $MELBANK_CACHE/shards, else ~/.cache/melbank/shards"
     )
-    cache_size_gb: float = option(20.0, "the cache deletes its oldest shards beyond so many GB")
+    cache_size_gb: float = option(20.0, "size of the cache, which evicts its oldest shards, GB")
 
     def __post_init__(self) -> None:
         for name in ("timeout_s", "connect_timeout_s", "read_timeout_s"):

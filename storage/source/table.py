@@ -51,7 +51,7 @@ class SourceConfig:
     )
     audio_dir: str = option("train_audio", "folder of the files that the csv names, in root")
     id: str = option("stem", "recording_id: stem (filename without ending) or filename")
-    keep_duplicates: bool = option(False, "store recordings with equal bytes again and again")
+    keep_duplicates: bool = option(False, "store each of several recordings with equal bytes")
     npy_dir: str = option("train_melspectrograms", "folder of ready slices, for import_npy")
     npy_layout: str = option("stem", "its folders are named by: stem (of the filename) or id")
 
