@@ -24,7 +24,7 @@ import numpy as np
 import soundfile
 
 from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_at_least, check_between, check_positive, option
 from tools.birdsong_species import SPECIES, Species
 from tools.birdsong_voices import RATE_HZ, Singer, Waveform, synthesise_take
 from tools.cli.progress_bars import bar
@@ -64,15 +64,10 @@ class BirdsongConfig:
     scale: float = option(1.0, "recordings, 1 gives an hour; less is soon too little to learn from")
 
     def __post_init__(self) -> None:
-        if not 2 <= self.num_species <= len(SPECIES):
-            raise ConfigError(
-                f"demo.num_species={self.num_species} is not between 2 and {len(SPECIES)}"
-            )
-        if self.seed < 0 or not 0 < self.scale <= 100:
-            raise ConfigError(
-                f"demo.seed={self.seed} must not be negative and demo.scale={self.scale:g} must "
-                "lie above 0, 100 at most"
-            )
+        check_between(self, "demo", 2, len(SPECIES), "num_species")
+        check_at_least(self, "demo", 0, "seed")
+        check_positive(self, "demo", "scale")
+        check_between(self, "demo", 0, 100, "scale")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,6 @@ def main(config: Sections, arguments: Arguments) -> None:
     report = train_folds(
         open_training(config),
         config,
-        say=print,
         background=open_background(config),
         resume=arguments.resume,
     )

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from datasets.shards.format import INDEX, RECORDINGS, TARS, ShardManifest
+from datasets.shards.format import HELD_SCHEMA, INDEX, RECORDINGS, TARS, ShardManifest
 from datasets.shards.shard_set import check_file
-from datasets.shards.state import HELD_SCHEMA, PLAN
+from datasets.shards.state import PLAN
 from storage.build.workers import available_cores
 from storage.errors import DamageError, StoreError
 from storage.objects.objects import Objects, digest_file, open_objects
