@@ -10,10 +10,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from storage.audio.encoding import ENCODINGS
 from storage.errors import ConfigError, StoreError
-from storage.options import option
+from storage.options import check_choice, check_positive, option
 
-ENCODINGS = ("uint8", "float16", "float32")
 PADDINGS = ("wrap", "zeros")
 OWN, FOREIGN = "melbank", "foreign"
 
@@ -38,25 +38,20 @@ class Recipe:
     padding: str = option("wrap", "fills a short slice: wrap (repeat its audio) or zeros")
     top_db: float = option(80.0, "range below the slice maximum that is kept, dB")
     amin: float = option(1e-10, "power taken as silence")
-    encoding: str = option("uint8", "cell type on disk: uint8, float16 or float32")
+    encoding: str = option("uint8", f"cell type on disk: {', '.join(ENCODINGS)}")
     origin: str = option(OWN, "who made the slices; `foreign` for imported ones")
 
     def __post_init__(self) -> None:
         positive = ("sample_rate_hz", "n_fft", "hop", "n_mels", "slice_s", "slice_step_s", "top_db")
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"recipe.{name} must be positive, not {getattr(self, name)}")
+        check_positive(self, "recipe", *positive)
+        check_choice(self, "recipe", "encoding", ENCODINGS)
+        check_choice(self, "recipe", "padding", PADDINGS)
+        check_choice(self, "recipe", "origin", (OWN, FOREIGN))
         if not 0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
             raise ConfigError(
                 f"recipe.fmin_hz={self.fmin_hz:g} and fmax_hz={self.fmax_hz:g} must lie in order "
                 f"between 0 and half of sample_rate_hz, {self.sample_rate_hz / 2:g} Hz"
             )
-        if self.encoding not in ENCODINGS:
-            raise ConfigError(f"recipe.encoding={self.encoding} is none of {', '.join(ENCODINGS)}")
-        if self.padding not in PADDINGS:
-            raise ConfigError(f"recipe.padding={self.padding} is none of {', '.join(PADDINGS)}")
-        if self.origin not in (OWN, FOREIGN):
-            raise ConfigError(f"recipe.origin={self.origin} is neither {OWN} nor {FOREIGN}")
         if self.slice_samples < self.n_fft:
             raise ConfigError(f"recipe.slice_s={self.slice_s} is shorter than n_fft={self.n_fft}")
 

@@ -39,7 +39,7 @@ from datasets.sampling.epoch_plan import EpochPlan
 from datasets.slice_source import SliceSource
 from storage.errors import ConfigError
 from storage.objects.client import AUTO
-from storage.options import option
+from storage.options import check_at_least, check_choice, option
 from storage.read.cache_policy import ShardUse, choose_mode
 
 
@@ -54,12 +54,9 @@ class LoaderConfig:
     max_bad: int = option(0, "unreadable slices that a rank skips before it stops")
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size={self.batch_size} must be at least 1")
-        if self.prefetch_batches < 0 or self.max_bad < 0:
-            raise ConfigError("prefetch_batches and max_bad must be at least 0")
-        if self.remainder not in (CUT, WRAP):
-            raise ConfigError(f"remainder={self.remainder} is neither {CUT} nor {WRAP}")
+        check_at_least(self, "", 1, "batch_size")
+        check_at_least(self, "", 0, "prefetch_batches", "max_bad")
+        check_choice(self, "", "remainder", (CUT, WRAP))
 
 
 class BatchReader:

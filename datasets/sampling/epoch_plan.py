@@ -30,10 +30,10 @@ from datasets.sampling.balance import (
 from datasets.sampling.candidates import find_candidates, names_slices
 from datasets.sampling.shuffle import PIECE, SampleBits, block_order, global_order, runs_of
 from datasets.sampling.slice_choice import Activity, Draws, KnownSlices, find_slice_choice
-from datasets.sampling.user_functions import is_own
-from datasets.slice_source import SOURCE, own_rows
+from datasets.sampling.user_functions import is_user_function
+from datasets.slice_source import SOURCE, rows_in_source
 from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_choice, check_positive, option
 
 ORDERS = ("global", "block")
 
@@ -65,12 +65,9 @@ class SamplingConfig:
         find_slice_choice(self.slice_choice)
         find_balance(self.balance)
         check_rating_weights(self.rating_weights)
-        if self.order not in ORDERS:
-            raise ConfigError(f"sampling.order={self.order} is none of {', '.join(ORDERS)}")
+        check_choice(self, "sampling", "order", ORDERS)
         positive = ("slices_per_recording", "energy_scale_db", "block_rows", "blocks_together")
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"sampling.{name}={getattr(self, name)} must be positive")
+        check_positive(self, "sampling", *positive)
         if self.slice_choice == "all" and self.slices_per_recording != 1:
             raise ConfigError(
                 "sampling.slice_choice=all takes every slice: leave slices_per_recording at 1"
@@ -117,7 +114,7 @@ class EpochPlan:
         )
 
     def write_parquet(self, path: str | Path) -> None:
-        """One line per sample: position, row (in its own source), recording_id, source, slice_no.
+        """One line per sample: position, row (in its source), recording_id, source, slice_no.
 
         `source` is null where there is one only; `slice_no` counts from the recording's first row.
         """
@@ -128,7 +125,7 @@ class EpochPlan:
         frame = pl.DataFrame(
             {
                 "position": np.arange(len(self)),
-                "row": own_rows(self.rows),
+                "row": rows_in_source(self.rows),
                 "slice_no": (self.rows - first_row[self.recording_no]).astype(np.int32),
             }
         )
@@ -204,11 +201,12 @@ class EpochPlanner:
         self, slice_index: pl.DataFrame | None
     ) -> tuple[KnownSlices | None, Activity | None]:
         """What the slice choice looks at: the tables, or the levels, or nothing."""
-        own, energy = is_own(self.config.slice_choice), self.config.slice_choice == "energy"
-        if slice_index is None or not (own or energy):
+        choice = self.config.slice_choice
+        by_user, energy = is_user_function(choice), choice == "energy"
+        if slice_index is None or not (by_user or energy):
             return None, None
         index = self._candidates.lines_of(slice_index)
-        if own:
+        if by_user:
             return KnownSlices.of(self.recordings, index), None
         return None, Activity.of(self.recordings, index, self.config.energy_scale_db)
 
@@ -280,7 +278,7 @@ class EpochPlanner:
 
 def needs_slice_index(config: SamplingConfig, recordings: pl.DataFrame) -> bool:
     """Whether an `EpochPlanner` for this config asks for the slice index."""
-    if config.slice_choice == "energy" or is_own(config.slice_choice):
+    if config.slice_choice == "energy" or is_user_function(config.slice_choice):
         return True
     return config.where is not None and names_slices(config.where, recordings)
 

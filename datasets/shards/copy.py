@@ -42,8 +42,8 @@ def _recorded(objects: Objects) -> dict[str, str]:
 
 
 def _owns(name: str) -> bool:
-    own = name in (MANIFEST, INDEX, RECORDINGS) or name.startswith(f"{UNFINISHED}/")
-    return own or ("/" not in name and name.endswith(".tar"))
+    is_metadata = name in (MANIFEST, INDEX, RECORDINGS) or name.startswith(f"{UNFINISHED}/")
+    return is_metadata or ("/" not in name and name.endswith(".tar"))
 
 
 def _has_checksum(name: str, data: bytes) -> None:

@@ -19,8 +19,10 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
+from storage.audio import features
 from storage.checksums import crc32c
 from storage.errors import StoreError
+from storage.format.tables import INDEX_SCHEMA, LABEL_COLUMNS
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.protocol import Listing, Objects
 from storage.recipe import Recipe
@@ -41,9 +43,17 @@ TARS = "tars-"  # a store_id that begins so is that of tars which melbank has no
 
 PLACE_SCHEMA = {"shard": pl.String, "offset": pl.Int64, "length": pl.Int64}
 LABEL_HASH = "label_hash"
-LABELS = ("recording_id", "primary_label", "secondary_labels", "filename")
+LABELS = ("recording_id", *LABEL_COLUMNS)
 ABOUT_RECORDING = (*LABELS, "duration_s", "sample_rate_hz")
-ABOUT_SLICE = ("slice_no", "start_s", "row", "max_db", "crc32c")
+SLICE_COLUMNS = tuple(  # of the slice index, which the tars repeat
+    name for name in INDEX_SCHEMA if name not in features.SCHEMA or name in features.IN_SHARDS
+)
+ABOUT_SLICE = tuple(name for name in SLICE_COLUMNS if name != "recording_id")
+HELD_SCHEMA = {  # place and checksum of the slices that are in a set
+    **PLACE_SCHEMA,
+    **{name: INDEX_SCHEMA[name] for name in ("row", "crc32c")},
+    LABEL_HASH: pl.UInt64,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

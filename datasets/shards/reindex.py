@@ -18,19 +18,21 @@ from pathlib import Path
 import polars as pl
 
 from datasets.shards.format import (
+    HELD_SCHEMA,
     LABEL_HASH,
     MANIFEST,
     PAX_CHECK,
     PAX_RECIPE,
     PAX_STORE_ID,
     PLACE_SCHEMA,
+    SLICE_COLUMNS,
     TARS,
     ShardManifest,
     head_check,
 )
-from datasets.shards.grouping import check_labels, collect_foreign, collect_own, with_labels
+from datasets.shards.grouping import check_labels, collect_foreign, collect_written, with_labels
 from datasets.shards.scan import ScanJob, ScannedTar, scan_tar
-from datasets.shards.state import HELD_SCHEMA, commit
+from datasets.shards.state import commit
 from storage.build.workers import Work, available_cores, map_jobs
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.objects.client import DEFAULT, RemoteConfig
@@ -43,7 +45,6 @@ from storage.progress import Progress, silent
 from storage.recipe import FOREIGN, Recipe
 
 WORK = Work(run=scan_tar, module="datasets.shards.scan", option="index_shards.workers")
-_SLICE_COLUMNS = ("row", "recording_id", "slice_no", "start_s", "max_db", "crc32c")
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
@@ -108,12 +109,12 @@ def index_shards(
     names = _list_tars(objects)
     with builder_lock(objects):
         tars = _scan(objects, names, config.member, config.workers or available_cores(), progress)
-        is_own = _check_alike(objects, tars)
+        by_melbank = _check_alike(objects, tars)
         samples = _samples(tars)
-        if is_own:
-            recipe, store_id = _own_recipe(objects, tars[0])
+        if by_melbank:
+            recipe, store_id = _recipe_of_tar(objects, tars[0])
             _check_checksums(objects, samples)
-            found = collect_own(samples)
+            found = collect_written(samples)
         else:
             recipe, store_id = _foreign_recipe(recipe, tars[0]), _foreign_id(tars)
             found = collect_foreign(samples, config.recording_pattern)
@@ -124,7 +125,7 @@ def index_shards(
         manifest = ShardManifest(
             store_id=store_id, recipe=recipe, files={tar.name: tar.entry for tar in tars}
         )
-        index = found.lines.select(*PLACE_SCHEMA, *_SLICE_COLUMNS, LABEL_HASH)
+        index = found.lines.select(*PLACE_SCHEMA, *SLICE_COLUMNS, LABEL_HASH)
         commit(objects, manifest, index.sort("shard", "offset"), found.recordings)
     return IndexReport(
         url=url,
@@ -132,7 +133,7 @@ def index_shards(
         num_recordings=len(found.recordings),
         num_slices=len(index),
         size_bytes=sum(tar.entry.size_bytes for tar in tars),
-        kind="written by melbank" if is_own else "made elsewhere",
+        kind="written by melbank" if by_melbank else "made elsewhere",
         notes=[*found.notes, *_notes(tars, len(samples) - len(index))],
     )
 
@@ -208,7 +209,7 @@ def _samples(tars: list[ScannedTar]) -> pl.DataFrame:
     return pl.concat(tar.samples.select(pl.lit(tar.name).alias("shard"), pl.all()) for tar in tars)
 
 
-def _own_recipe(objects: Objects, tar: ScannedTar) -> tuple[Recipe, str]:
+def _recipe_of_tar(objects: Objects, tar: ScannedTar) -> tuple[Recipe, str]:
     """Recipe and store_id as they stand in a tar; DamageError where its slices are others."""
     try:
         recipe = Recipe.from_dict(json.loads(tar.head[PAX_RECIPE]))

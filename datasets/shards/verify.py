@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from datasets.shards.format import INDEX, LISTING, RECORDINGS, TARS, ShardManifest
+from datasets.shards.format import HELD_SCHEMA, INDEX, LISTING, RECORDINGS, TARS, ShardManifest
 from datasets.shards.shard_set import check_file
-from datasets.shards.state import HELD_SCHEMA, PLAN
+from datasets.shards.state import PLAN
 from storage.build.workers import available_cores
 from storage.checksums import digest_file
 from storage.errors import DamageError, StoreError

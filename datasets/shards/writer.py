@@ -24,6 +24,7 @@ import polars as pl
 
 from datasets.shards.encode import ShardJob, WrittenShard, write_shard
 from datasets.shards.format import (
+    HELD_SCHEMA,
     INDEX,
     LABEL_HASH,
     MANIFEST,
@@ -36,7 +37,6 @@ from datasets.shards.format import (
 from datasets.shards.plan import Wanted, WritePlan, plan_writing
 from datasets.shards.reindex import scan_held
 from datasets.shards.state import (
-    HELD_SCHEMA,
     Held,
     check_target,
     clear_notes,
@@ -57,7 +57,7 @@ from storage.errors import ConfigError, StoreError
 from storage.objects.lock import builder_lock
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
-from storage.options import check_at_least, option
+from storage.options import check_at_least, check_between, option
 from storage.progress import Progress, silent
 
 WORK = Work(run=write_shard, module="datasets.shards.encode", option="write_shards.workers")
@@ -74,13 +74,8 @@ class ShardConfig:
     max_drop_share: float = option(0.5, "refuse to drop more than this share of the set, 0 to 1")
 
     def __post_init__(self) -> None:
-        if self.shard_size_bytes < 1:
-            raise ConfigError(f"shard_size_bytes={self.shard_size_bytes} must be positive")
-        check_at_least(self, "write_shards", 1, "workers")
-        if not 0 <= self.max_drop_share <= 1:
-            raise ConfigError(
-                f"write_shards.max_drop_share={self.max_drop_share:g} must lie between 0 and 1"
-            )
+        check_at_least(self, "write_shards", 1, "workers", "shard_size_bytes")
+        check_between(self, "write_shards", 0, 1, "max_drop_share")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,7 +43,7 @@ from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.lock import builder_lock
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
-from storage.options import check_at_least, option
+from storage.options import check_at_least, check_between, option
 from storage.progress import Progress, silent
 from storage.recipe import Recipe
 from storage.source.kinds import intake_of
@@ -65,10 +65,7 @@ class BuildConfig:
 
     def __post_init__(self) -> None:
         check_at_least(self, "build", 1, "workers")
-        if not 0 <= self.max_drop_share <= 1:
-            raise ConfigError(
-                f"build.max_drop_share={self.max_drop_share:g} must lie between 0 and 1"
-            )
+        check_between(self, "build", 0, 1, "max_drop_share")
         check_executor(self.executor)
 
 

@@ -16,15 +16,16 @@ from pathlib import PurePosixPath
 import numpy as np
 import polars as pl
 
-from storage.audio.encoding import normalised
+from storage.audio.encoding import to_unit
 from storage.checksums import digest
 from storage.errors import ConfigError
+from storage.format.tables import OUR_COLUMNS
 from storage.objects.local import TEMPORARY, LocalObjects
 from storage.objects.lock import builder_lock
 from storage.options import option
 from storage.progress import Progress, silent
 from storage.source.npy_folder import folder_name
-from storage.source.table import OUR_COLUMNS, check_layout
+from storage.source.table import check_layout
 from storage.store import Store
 
 FOLDER, CSV = "train_melspectrograms", "train.csv"
@@ -128,7 +129,7 @@ def _export_recording(
     wanted = set()
     for start in range(0, num_slices, BLOCK_SLICES):
         rows = first_row + np.arange(start, min(start + BLOCK_SLICES, num_slices))
-        for slice_no, values_MT in enumerate(normalised(store.read(rows)), start):
+        for slice_no, values_MT in enumerate(to_unit(store.read(rows)), start):
             name = f"{folder}/{slice_no}.npy"
             data = _npy(values_MT)
             if not (objects.exists(name) and objects.get(name) == data):

@@ -14,7 +14,6 @@ import polars as pl
 
 from storage.audio.filterbank import mel_filterbank
 from storage.build.jobs import PartJob
-from storage.build.plan import SCHEMA as PLAN_SCHEMA
 from storage.build.plan import PartRange
 from storage.build.slice_counts import expected_slices
 from storage.build.workers import build_parts
@@ -26,6 +25,7 @@ from storage.format.manifest import Manifest
 from storage.format.state import StoreState, pending_recordings
 from storage.format.tables import (
     INDEX,
+    PLAN_SCHEMA,
     PLANS,
     RECORDINGS,
     REJECTS,

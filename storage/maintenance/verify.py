@@ -294,7 +294,7 @@ def _chunk_problem(packed: bytes, crc: int | None, cells: np.ndarray) -> str:
         return f"it cannot be decoded: {error}"
     if crc32c(cells) != crc:
         return "it holds another slice than the index says"
-    if cells.dtype != np.uint8 and not np.isfinite(cells).all():
+    if cells.dtype.kind == "f" and not np.isfinite(cells).all():
         return "it has values that are not finite"
     return ""
 

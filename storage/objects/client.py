@@ -31,7 +31,7 @@ from storage.errors import ConfigError, UnreachableError
 from storage.objects.failures import explain, is_wrong_address
 from storage.objects.retry import POLICY, Attempts
 from storage.objects.urls import check_url, is_web
-from storage.options import option
+from storage.options import check_at_least, check_choice, check_positive, option
 
 AUTO, RANGED, CACHED = "auto", "ranged", "cached"
 MODES = (AUTO, RANGED, CACHED)
@@ -80,16 +80,10 @@ class RemoteConfig:
     cache_size_gb: float = option(20.0, "size of the cache, which evicts its oldest shards, GB")
 
     def __post_init__(self) -> None:
-        for name in ("timeout_s", "connect_timeout_s", "read_timeout_s"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"remote.{name}={getattr(self, name):g} must be positive")
-        if self.mode not in MODES:
-            raise ConfigError(f"remote.mode={self.mode} is none of {', '.join(MODES)}")
-        if self.in_flight < 1 or self.prefetch_bytes < 0 or not self.cache_size_gb >= 0:
-            raise ConfigError(
-                f"remote.in_flight={self.in_flight} must be at least 1, remote.prefetch_bytes="
-                f"{self.prefetch_bytes} and remote.cache_size_gb={self.cache_size_gb:g} at least 0"
-            )
+        check_positive(self, "remote", "timeout_s", "connect_timeout_s", "read_timeout_s")
+        check_choice(self, "remote", "mode", MODES)
+        check_at_least(self, "remote", 1, "in_flight")
+        check_at_least(self, "remote", 0, "prefetch_bytes", "cache_size_gb")
         if self.endpoint_url is not None:
             check_url(self.endpoint_url)
             if not is_web(self.endpoint_url):

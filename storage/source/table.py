@@ -13,32 +13,14 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 
-from storage.audio import features
 from storage.errors import ConfigError
+from storage.format.tables import LABEL_COLUMNS, OUR_COLUMNS
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.urls import check_url
-from storage.options import option
+from storage.options import check_choice, option
 from storage.source.files import AUDIO_ENDINGS, SourceFolder, open_folder
 
 TAXONOMY = "taxonomy.csv"
-LABEL_COLUMNS = ("primary_label", "secondary_labels", "filename")
-OUR_COLUMNS = (  # of the index and of the recordings
-    "row",
-    "slice_no",
-    "start_s",
-    *features.SCHEMA,
-    "crc32c",
-    "recording_id",
-    "duration_s",
-    "sample_rate_hz",
-    "num_channels",
-    "first_row",
-    "num_slices",
-    "status",
-    "duplicate_of",
-    "content_hash",
-    "size_bytes",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +39,7 @@ class SourceConfig:
 
     def __post_init__(self) -> None:
         check_url(self.root)
-        if self.id not in ("stem", "filename"):
-            raise ConfigError(f"source.id={self.id} is neither stem nor filename")
+        check_choice(self, "source", "id", ("stem", "filename"))
         check_layout(self.npy_layout)
 
 

@@ -202,7 +202,7 @@ def test_quiet_lightning_silences_information_and_known_noise_only():
     [
         ({"epochs": 0}, "trainer.epochs=0 must be at least 1"),
         ({"effective_batch_size": 0}, "trainer.effective_batch_size=0"),
-        ({"patience": -1}, "trainer.patience=-1 must not be negative"),
+        ({"patience": -1}, "trainer.patience=-1 must be at least 0"),
         ({"precision": "64"}, "trainer.precision=64 is none of auto, 32-true"),
         ({"compile": "maybe"}, "trainer.compile=maybe is none of auto, true, false"),
         ({"logger": "paper"}, "trainer.logger=paper is none of auto, csv, wandb"),

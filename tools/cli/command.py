@@ -5,6 +5,7 @@ call. 130: stopped by Ctrl-C; what was committed stays.
 """
 
 import argparse
+import logging
 import os
 import sys
 import textwrap
@@ -15,6 +16,7 @@ from typing import Any, Generic, NoReturn
 from storage.errors import ConfigError, MelbankError
 from tools.cli.config import DEFAULT_CONFIG, Section, config_keys, load_config
 
+LAYERS = ("storage", "datasets", "training")
 Arguments = argparse.Namespace
 Flag = tuple[str, dict[str, Any]]  # a name, and what argparse is told of it
 
@@ -35,6 +37,7 @@ def run(
     argv: Sequence[str] | None = None,
 ) -> int:
     """Parses the command line, runs `main`, and turns errors into one line and an exit code."""
+    _print_logged()
     arguments = _parser(command).parse_intermixed_args(argv)
     try:
         config = load_config(command.sections, arguments.config, arguments.overrides)
@@ -52,6 +55,22 @@ def run(
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         return 1
+
+
+class _Printed(logging.Handler):
+    """Prints messages as they are on what is standard output at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(record.getMessage())
+
+
+def _print_logged() -> None:
+    """Prints what the layers below log, from INFO on; other libraries log as they do."""
+    for name in LAYERS:
+        layer = logging.getLogger(name)
+        if not layer.handlers:
+            layer.addHandler(_Printed())
+        layer.setLevel(logging.INFO)
 
 
 class _Parser(argparse.ArgumentParser):

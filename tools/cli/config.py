@@ -20,7 +20,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from storage.errors import ConfigError
 from storage.objects.client import RemoteConfig
 from storage.objects.urls import check_bare, check_no_credentials
-from storage.options import option
+from storage.options import check_at_least, option
 
 DEFAULT_CONFIG = "configs/base.yaml"
 SECTIONS = (
@@ -99,8 +99,7 @@ class LimitSection:
     limit: int | None = option(None, "number of recordings, spread over all, for a first look")
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise ConfigError(f"limit={self.limit} must be at least 1")
+        check_at_least(self, "", 1, "limit")
 
 
 class ConfigKey(NamedTuple):

@@ -19,10 +19,11 @@ from datasets.shards.writer import ShardConfig, write_shards
 from storage.build.build import BuildConfig, build_store
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.maintenance.copy import STORE
+from storage.maintenance.npy_export import MARKER
 from storage.maintenance.verify import verify_store
 from storage.objects.local import LocalObjects
 from storage.objects.open import open_objects
-from storage.objects.sync import MARKER, SetKind, SyncConfig, SyncReport, sync
+from storage.objects.sync import SetKind, SyncConfig, SyncReport, sync
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from storage.store import open_store
