@@ -10,7 +10,6 @@ planner has the same number of samples.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,6 +31,7 @@ from datasets.sampling.shuffle import PIECE, SampleBits, block_order, global_ord
 from datasets.sampling.slice_choice import Activity, Draws, KnownSlices, find_slice_choice
 from datasets.sampling.user_functions import is_own
 from datasets.slice_source import SOURCE, own_rows
+from storage.checksums import canonical_json
 from storage.errors import ConfigError
 from storage.options import option
 
@@ -99,7 +99,7 @@ class EpochPlan:
     def digest(self) -> str:
         """32 hex digits that differ wherever two plans differ."""
         whole = {**self.inputs, "seed": str(self.seed), "epoch": str(self.epoch)}
-        hasher = hashlib.blake2b(json.dumps(whole, sort_keys=True).encode(), digest_size=16)
+        hasher = hashlib.blake2b(canonical_json(whole), digest_size=16)
         hasher.update(np.ascontiguousarray(self.rows, "<i8").data)
         return hasher.hexdigest()
 

@@ -29,10 +29,10 @@ from datasets.shards.format import (
     sample_key,
 )
 from datasets.shards.members import ABOUT_SCHEMA, read_about
-from storage.build.workers import OnSlices
 from storage.checksums import crc32c
 from storage.errors import DamageError, StoreError
 from storage.objects.open import open_objects
+from storage.processes import OnProgress
 
 DTYPES = {"|u1": "uint8", "<f2": "float16", "<f4": "float32"}
 SAMPLE_SCHEMA: dict[str, Any] = {
@@ -79,7 +79,7 @@ class ScannedTar:
     passed_over: dict[str, int]
 
 
-def scan_tar(job: ScanJob, on_bytes: OnSlices) -> ScannedTar:
+def scan_tar(job: ScanJob, on_bytes: OnProgress) -> ScannedTar:
     """Reads a tar; raises DamageError or StoreError, naming file and member, on a bad one."""
     objects = open_objects(job.url)
     where = objects.describe(job.name)
@@ -103,7 +103,7 @@ def scan_tar(job: ScanJob, on_bytes: OnSlices) -> ScannedTar:
 class _Sequential:
     """A file that is read once, hashed on the way; knows where its last byte other than 0 is."""
 
-    def __init__(self, file: IO[bytes], on_bytes: OnSlices) -> None:
+    def __init__(self, file: IO[bytes], on_bytes: OnProgress) -> None:
         self._file = file
         self._on_bytes = on_bytes
         self._hasher = hashlib.sha256()

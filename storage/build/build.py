@@ -18,7 +18,7 @@ from storage.build.jobs import PartJob
 from storage.build.plan import PartRange, part_ranges, part_slices, plan_parts
 from storage.build.reconcile import check_drop, settle
 from storage.build.slice_counts import expected_slices
-from storage.build.workers import available_cores, build_parts, check_executor
+from storage.build.workers import build_parts, check_executor
 from storage.errors import ConfigError, DamageError, ObjectExistsError, StoreError
 from storage.format.catalog import Catalog, check_indexes
 from storage.format.manifest import NAME as MANIFEST
@@ -36,13 +36,14 @@ from storage.format.tables import (
     table_name,
     table_numbers,
 )
-from storage.format.zarr_metadata import NAME as ARRAY_METADATA
 from storage.format.zarr_metadata import array_metadata, num_shards_of
+from storage.format.zarr_shards import ARRAY_METADATA
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.lock import builder_lock
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
 from storage.options import check_at_least, option
+from storage.processes import num_cores
 from storage.progress import Progress, silent
 from storage.recipe import Recipe
 from storage.source.kinds import intake_of
@@ -134,7 +135,7 @@ def build_store(
             source=source,
             objects=objects,
             recipe=recipe,
-            workers=config.workers or available_cores(),
+            workers=config.workers or num_cores(),
             executor=config.executor,
             twice=source_config.keep_duplicates,
             wanted=wanted,

@@ -11,7 +11,6 @@ from typing import Any
 import polars as pl
 
 from storage.audio import features
-from storage.build import plan as part_plan
 from storage.errors import DamageError
 from storage.objects.protocol import Objects
 
@@ -53,11 +52,22 @@ REJECT_SCHEMA = {
     "partial": pl.Boolean,
     "content_hash": pl.String,
 }
+PLAN_SCHEMA = {
+    "part": pl.Int32,
+    "first_shard": pl.Int64,
+    "num_shards": pl.Int32,
+    "recording_id": pl.String,
+    "filename": pl.String,
+    "content_hash": pl.String,
+    "expected_slices": pl.Int64,
+    "duplicate_of": pl.String,
+    "reason": pl.String,
+}
 SCHEMAS: dict[str, dict[str, Any]] = {
     INDEX: INDEX_SCHEMA,
     RECORDINGS: RECORDING_SCHEMA,
     REJECTS: REJECT_SCHEMA,
-    PLANS: part_plan.SCHEMA,
+    PLANS: PLAN_SCHEMA,
 }
 _NAME = re.compile(r"^(index|recordings|rejects|plans)/(?:part|plan)-(\d{5,})\.parquet$")
 

@@ -14,7 +14,6 @@ import polars as pl
 
 from storage.audio.filterbank import mel_filterbank
 from storage.build.jobs import PartJob
-from storage.build.plan import SCHEMA as PLAN_SCHEMA
 from storage.build.plan import PartRange
 from storage.build.slice_counts import expected_slices
 from storage.build.workers import build_parts
@@ -22,10 +21,11 @@ from storage.errors import DamageError, StoreError
 from storage.format.catalog import NAME as CATALOG
 from storage.format.catalog import Catalog
 from storage.format.manifest import NAME as MANIFEST
-from storage.format.manifest import Manifest
+from storage.format.manifest import Manifest, read_manifest
 from storage.format.state import StoreState, pending_recordings
 from storage.format.tables import (
     INDEX,
+    PLAN_SCHEMA,
     PLANS,
     RECORDINGS,
     REJECTS,
@@ -35,10 +35,9 @@ from storage.format.tables import (
     table_name,
     table_numbers,
 )
-from storage.format.zarr_metadata import NAME as ARRAY_METADATA
 from storage.format.zarr_metadata import array_metadata, num_shards_of
-from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD, shard_name
-from storage.maintenance.verify import VerifyReport, read_manifest, shard_numbers
+from storage.format.zarr_shards import ARRAY_METADATA, SLICES_PER_ZARR_SHARD, shard_name
+from storage.maintenance.verify import VerifyReport, shard_numbers
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.local import TEMPORARY
 from storage.objects.lock import builder_lock
