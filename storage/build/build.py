@@ -23,7 +23,7 @@ from storage.errors import ConfigError, DamageError, ObjectExistsError, StoreErr
 from storage.format.catalog import Catalog, check_indexes
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
-from storage.format.state import pending_recordings, read_state
+from storage.format.state import StoreState, pending_recordings, read_parts
 from storage.format.tables import (
     DUPLICATE,
     INDEX,
@@ -140,6 +140,7 @@ def build_store(
             twice=source_config.keep_duplicates,
             wanted=wanted,
             progress=progress,
+            state=read_parts(objects, []),
         )
         num_dropped = build.begin(config)
         new_slices = build.run()
@@ -160,6 +161,7 @@ class _Build:
     twice: bool
     wanted: pl.DataFrame
     progress: Progress
+    state: StoreState
     catalog: Catalog = field(default_factory=Catalog)
 
     def begin(self, config: BuildConfig) -> int:
@@ -168,9 +170,9 @@ class _Build:
             return 0
         Manifest.read(self.objects).check_recipe(self.recipe, self.objects.url)
         self.catalog = _known_catalog(self.objects)
-        state = read_state(self.objects)
-        num_dropped = check_drop(state, self.source, config.max_drop_share)
-        settle(self.objects, state, self.source, self.wanted, self.catalog)
+        self.state = self.state.updated(self.objects)
+        num_dropped = check_drop(self.state, self.source, config.max_drop_share)
+        self._settle()
         return num_dropped
 
     def run(self) -> int:
@@ -189,7 +191,7 @@ class _Build:
             self._write_plan(pending)
             new_slices += self._finish_open_plan()
             self._probe_again(pending)
-        settle(self.objects, read_state(self.objects), self.source, self.wanted, self.catalog)
+        self._settle()
         self._meet_others()
         for number in table_numbers(self.objects, PLANS):  # all done: nothing is left to go on with
             self.objects.delete(table_name(PLANS, number))
@@ -210,7 +212,18 @@ class _Build:
                 self.catalog.note_part(self.objects, part)
 
     def _pending(self) -> pl.DataFrame:
-        return pending_recordings(self.wanted, read_state(self.objects), twice=self.twice)
+        self.state = self.state.updated(self.objects)
+        return pending_recordings(self.wanted, self.state, twice=self.twice)
+
+    def _settle(self) -> None:
+        """Drops what the source no longer names or has replaced; metadata follow the csv."""
+        self.state = settle(
+            self.objects,
+            self.state.updated(self.objects),
+            self.source,
+            self.wanted,
+            self.catalog,
+        )
 
     def _probe_again(self, pending: pl.DataFrame) -> None:
         """Looks anew at files that were planned but not committed: they may have changed."""
@@ -360,7 +373,7 @@ def _known_catalog(objects: Objects) -> Catalog:
 
 
 def _report(build: _Build, *, num_dropped: int, new_slices: int) -> BuildReport:
-    state = read_state(build.objects)
+    state = build.state
     keys = ["recording_id", "filename"]
     live = state.live_recordings().join(build.wanted, on=keys, how="semi")
     rejects = state.rejects.join(build.wanted, on=keys, how="semi")

@@ -22,7 +22,7 @@ from storage.format.catalog import NAME as CATALOG
 from storage.format.catalog import Catalog
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest, read_manifest
-from storage.format.state import StoreState, pending_recordings
+from storage.format.state import pending_recordings, read_parts
 from storage.format.tables import (
     INDEX,
     PLAN_SCHEMA,
@@ -31,7 +31,6 @@ from storage.format.tables import (
     REJECTS,
     TABLES,
     read_table,
-    read_tables,
     table_name,
     table_numbers,
 )
@@ -128,11 +127,7 @@ class _Repair:
         probe = intake_of(self.manifest.recipe).probe
         wanted = probe_wanted(source, probe, None, progress)
         sound = [part for part in table_numbers(self.objects, INDEX) if part not in parts]
-        state = StoreState(
-            parts=sound,
-            recordings=read_tables(self.objects, RECORDINGS, sound),
-            rejects=read_tables(self.objects, REJECTS, sound),
-        )
+        state = read_parts(self.objects, sound)
         lost = pending_recordings(wanted, state, twice=config.keep_duplicates)
         counts = expected_slices(lost, pl.DataFrame(schema=PLAN_SCHEMA), self.manifest.recipe)
         lost = lost.with_columns(counts)

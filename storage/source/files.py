@@ -11,12 +11,11 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
 
+from storage.audio.integrity import AUDIO_ENDINGS
 from storage.errors import ConfigError
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
 from storage.objects.urls import WEB, is_remote
-
-AUDIO_ENDINGS = (".ogg", ".oga", ".opus", ".mp3", ".flac", ".wav", ".aif", ".aiff", ".au", ".w64")
 
 
 class SourceFolder(Protocol):

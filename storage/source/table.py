@@ -14,10 +14,11 @@ from pathlib import Path, PurePosixPath
 import polars as pl
 
 from storage.audio import features
+from storage.audio.integrity import AUDIO_ENDINGS
 from storage.errors import ConfigError
 from storage.objects.urls import check_url
 from storage.options import option
-from storage.source.files import AUDIO_ENDINGS, SourceFolder, open_folder
+from storage.source.files import SourceFolder, open_folder
 
 TAXONOMY = "taxonomy.csv"
 LABEL_COLUMNS = ("primary_label", "secondary_labels", "filename")
