@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from storage.errors import ConfigError
-from tools.benchmarks.harness.report import MARKDOWN, write_section
 from tools.cli.ablation import AblationConfig, AblationRun, plan_runs, section_of, train_runs
 from tools.cli.command import Arguments, Command, run
 from tools.cli.config import load_config
 from tools.cli.output_files import check_output
 from tools.cli.progress_bars import bar
-from tools.train import Sections as TrainSections
+from tools.cli.tables import MARKDOWN, write_section
+from tools.cli.training_inputs import TrainSections
 
 
 @dataclass(frozen=True, kw_only=True)

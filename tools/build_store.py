@@ -11,36 +11,22 @@ moment, it goes on where it was. About 0.2 s of CPU per minute of audio.
 """
 
 import sys
-from dataclasses import dataclass, field
 
-from storage.build.build import BuildConfig, build_store
 from storage.build.forecast import forecast_build
-from storage.recipe import Recipe
-from storage.source.table import SourceConfig
+from tools.cli.building import BuildSections, build
 from tools.cli.command import Arguments, Command, run
-from tools.cli.config import LimitSection, StoreSection
 from tools.cli.progress_bars import bar
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sections(LimitSection, StoreSection):
-    """What this command uses."""
-
-    source: SourceConfig = field(default_factory=SourceConfig)
-    recipe: Recipe = field(default_factory=Recipe)
-    build: BuildConfig = field(default_factory=BuildConfig)
-
 
 COMMAND = Command(
     doc=__doc__,
-    sections=Sections,
+    sections=BuildSections,
     flags=(
         ("--dry-run", {"action": "store_true", "help": "say what would be done, and do nothing"}),
     ),
 )
 
 
-def main(config: Sections, arguments: Arguments) -> int:
+def main(config: BuildSections, arguments: Arguments) -> int:
     """Builds, or says what would be done."""
     if arguments.dry_run:
         forecast = forecast_build(
@@ -50,22 +36,11 @@ def main(config: Sections, arguments: Arguments) -> int:
             config.build,
             limit=config.limit,
             progress=bar,
+            remote=config.remote,
         )
         print(forecast.summary())
         return 0
     return build(config, config.recipe)
-
-
-def build(config: Sections, recipe: Recipe) -> int:
-    """Builds slices of a recipe, prints a summary; 1 where `build.strict` found something."""
-    report = build_store(
-        config.source, recipe, config.store, config.build, limit=config.limit, progress=bar
-    )
-    print(report.summary())
-    if config.build.strict and len(report.rejects):
-        print(f"error: build.strict and {len(report.rejects)} problems", file=sys.stderr)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ other. Slice numbers with gaps, NaN, other shapes: see rejects/. About 2 ms of C
 import sys
 
 from storage.source.npy_folder import foreign_recipe
-from tools.build_store import Sections, build
+from tools.cli.building import BuildSections, build
 from tools.cli.command import Arguments, Command, run
 
-COMMAND = Command(doc=__doc__, sections=Sections)
+COMMAND = Command(doc=__doc__, sections=BuildSections)
 
 
-def main(config: Sections, _: Arguments) -> int:
+def main(config: BuildSections, _: Arguments) -> int:
     """Imports, prints a summary; 1 where `build.strict` found something."""
     return build(config, foreign_recipe(config.source, config.recipe))
 

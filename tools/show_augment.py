@@ -32,14 +32,13 @@ from storage.recipe import Recipe
 from tools.cli.command import Arguments, Command, run
 from tools.cli.contact_sheet import MAX_PANELS, write_contact_sheet
 from tools.cli.output_files import check_output, make_folder, output_file
-from tools.show_plan import check_epoch
-from tools.train import Sections, open_background, open_training
+from tools.cli.training_inputs import TrainSections, check_epoch, open_background, open_training
 from training.module import to_unit
 from training.split import fold_data, split_recordings
 
 COMMAND = Command(
     doc=__doc__,
-    sections=Sections,
+    sections=TrainSections,
     flags=(
         ("--png", {"metavar": "FILE", "default": "augment.png", "help": "(default: %(default)s)"}),
         ("--num", {"type": int, "default": 6, "help": "slices to draw (default: %(default)s)"}),
@@ -61,7 +60,7 @@ class Look:
     titles: list[str]
 
 
-def main(config: Sections, arguments: Arguments) -> None:
+def main(config: TrainSections, arguments: Arguments) -> None:
     """Writes the sheet, or those of a folder."""
     check_epoch(arguments.epoch)
     if arguments.num < 1:
@@ -93,7 +92,7 @@ def main(config: Sections, arguments: Arguments) -> None:
         print(path)
 
 
-def _first_batch(config: Sections, arguments: Arguments) -> tuple[Batch, list[str]]:
+def _first_batch(config: TrainSections, arguments: Arguments) -> tuple[Batch, list[str]]:
     """The samples that the epoch of the first fold begins with, as stored, and their labels."""
     source = open_training(config)
     split = split_recordings(source, config)
@@ -133,7 +132,7 @@ def _wanted(
             yield name, replace(AugmentConfig(), **{name: alone})
 
 
-def _look(batch: Batch, labels: list[str], look: AugmentConfig, config: Sections) -> Look:
+def _look(batch: Batch, labels: list[str], look: AugmentConfig, config: TrainSections) -> Look:
     """The batch as the augmentations of `look` leave it."""
     slices = batch.slices.clone()
     recipe = open_training(config).recipe

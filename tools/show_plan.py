@@ -15,15 +15,14 @@ from pathlib import Path
 
 import polars as pl
 
-from storage.errors import ConfigError
 from tools.cli.command import Arguments, Command, run
 from tools.cli.output_files import check_output, output_file
-from tools.train import Sections, open_training
+from tools.cli.training_inputs import TrainSections, check_epoch, open_training
 from training.split import fold_data, split_recordings
 
 COMMAND = Command(
     doc=__doc__,
-    sections=Sections,
+    sections=TrainSections,
     flags=(
         ("--epoch", {"type": int, "default": 0, "help": "which epoch (default: %(default)s)"}),
         ("--fold", {"type": int, "help": "held out (default: the first of train_folds)"}),
@@ -32,7 +31,7 @@ COMMAND = Command(
 )
 
 
-def main(config: Sections, arguments: Arguments) -> None:
+def main(config: TrainSections, arguments: Arguments) -> None:
     """Prints the table, writes the plan where asked for."""
     check_epoch(arguments.epoch)
     check_output("--parquet", arguments.parquet)
@@ -50,12 +49,6 @@ def main(config: Sections, arguments: Arguments) -> None:
     if arguments.parquet:
         with output_file(Path(arguments.parquet)) as file:
             plan.write_parquet(file)
-
-
-def check_epoch(epoch: int) -> None:
-    """Raises ConfigError on an epoch that no training has."""
-    if epoch < 0:
-        raise ConfigError(f"--epoch {epoch} must be at least 0, the first one")
 
 
 if __name__ == "__main__":

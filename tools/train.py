@@ -18,35 +18,23 @@ embeddings.parquet and scores.json, and configs/exp_001.yaml, which does the sam
 """
 
 import sys
-from dataclasses import dataclass
 
-from datasets.slice_source import SliceSource
-from datasets.sources.mix import open_source, open_sources
 from storage.errors import ConfigError
-from storage.options import option
 from tools.cli.command import Arguments, Command, run
-from tools.cli.config import StoreSection, load_config
-from training.config import TrainingConfig
+from tools.cli.config import load_config
+from tools.cli.training_inputs import TrainSections, open_background, open_training
 from training.cross_validation import train_folds
 from training.experiments.experiment import find_experiment
 from training.runtime.ranks import is_first_rank
 
-
-@dataclass(frozen=True, kw_only=True)
-class Sections(TrainingConfig, StoreSection):
-    """What this command uses."""
-
-    shards: str = option("", "folder of the tar shards; left out, the store itself is read")
-
-
 COMMAND = Command(
     doc=__doc__,
-    sections=Sections,
+    sections=TrainSections,
     flags=(("--resume", {"metavar": "EXP", "default": "", "help": "experiment to go on with"}),),
 )
 
 
-def main(config: Sections, arguments: Arguments) -> None:
+def main(config: TrainSections, arguments: Arguments) -> None:
     """Trains, prints the scores of each fold and of all together."""
     if arguments.resume:
         config = _config_of(arguments.resume, config, arguments)
@@ -65,29 +53,14 @@ def main(config: Sections, arguments: Arguments) -> None:
     print(f"config: {experiment.config_file}")
 
 
-def _config_of(name: str, config: Sections, arguments: Arguments) -> Sections:
+def _config_of(name: str, config: TrainSections, arguments: Arguments) -> TrainSections:
     """The config that an experiment was begun with; `experiment.root` says where it lies."""
     others = [word for word in arguments.overrides if not word.startswith("experiment.root=")]
     if others:
         raise ConfigError(f"--resume {name} goes on with its own config: leave out {others[0]}")
     root = config.experiment.root
     file = find_experiment(config.experiment, name).config_file
-    return load_config(Sections, str(file), [f"experiment.root={root}"])
-
-
-def open_training(config: Sections) -> SliceSource:
-    """The source that a config names, or the mix of several."""
-    if not config.sources:
-        return open_source(store=config.store, shards=config.shards)
-    if config.shards:
-        raise ConfigError(f"shards={config.shards} beside sources: give it as one of them")
-    return open_sources(config.sources)
-
-
-def open_background(config: Sections) -> SliceSource | None:
-    """The source of backgrounds that a config names, if it does."""
-    behind = config.background
-    return open_source(store=behind.store, shards=behind.shards) if behind.given else None
+    return load_config(TrainSections, str(file), [f"experiment.root={root}"])
 
 
 if __name__ == "__main__":

@@ -30,7 +30,17 @@ from training.experiments.experiment import (
     write_settings,
 )
 from training.experiments.pictures import write_confusion, write_curves
-from training.experiments.report import FoldResult, TrainingReport, read_result, write_result
+from training.experiments.report import (
+    EMBEDDINGS,
+    OOF,
+    POOLED_EMBEDDINGS,
+    POOLED_OOF,
+    RESULT,
+    FoldResult,
+    TrainingReport,
+    read_result,
+    write_result,
+)
 from training.fold import FoldRun, train_fold
 from training.model.metrics import Scores
 from training.model.models import narrowest_image
@@ -45,8 +55,6 @@ from training.trainer import (
     torch_threads,
 )
 
-OOF, EMBEDDINGS, RESULT = "oof.parquet", "embeddings.parquet", "result.json"
-POOLED_OOF, POOLED_EMBEDDINGS = "oof_recordings.parquet", "embeddings_recordings.parquet"
 CURVES, CONFUSION = "curves.png", "confusion.png"
 TABLES = (OOF, EMBEDDINGS, POOLED_OOF, POOLED_EMBEDDINGS)
 

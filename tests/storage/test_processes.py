@@ -1,10 +1,11 @@
-"""The number of cores, by affinity and container quota."""
+"""The number of cores, by affinity and container quota; the environment of workers."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from storage.processes import num_cores
+from storage.processes import Work, map_jobs, num_cores
 
 
 @pytest.mark.parametrize(
@@ -28,3 +29,16 @@ def test_cores_respect_the_quota_of_a_container(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert num_cores(tmp_path) == min(usual, limit or usual)
+
+
+def test_workers_have_the_environment_that_their_parent_has_by_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work: Work[str, object] = Work(run=os.getenv, module="os", option="build.workers")
+    for token in ("stale", "fresh"):  # the server of all workers starts with the first
+        monkeypatch.setenv("AWS_SESSION_TOKEN", token)
+        jobs = {number: lambda: "AWS_SESSION_TOKEN" for number in range(2)}
+        assert dict(map_jobs(work, jobs, 2, lambda _: None)) == {0: token, 1: token}
+    monkeypatch.delenv("AWS_SESSION_TOKEN")
+    with pytest.raises(RuntimeError, match="SimpleQueue"):  # getenv's default: no token is there
+        dict(map_jobs(work, jobs, 2, lambda _: None))

@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from tests.tools.test_train import CONFIGS
 from tools import ablate
 from tools.cli.config import load_config
-from tools.train import Sections
+from tools.cli.training_inputs import TrainSections
 from training.model.models import build_classifier
 from training.model.optimizers import build_optimizer, build_schedule
 from training.trainer import build_trainer, choose_machine
@@ -16,7 +16,7 @@ from training.trainer import build_trainer, choose_machine
 
 @pytest.fixture(scope="module")
 def base():
-    return load_config(Sections, str(CONFIGS / "base.yaml"))
+    return load_config(TrainSections, str(CONFIGS / "base.yaml"))
 
 
 @pytest.fixture
@@ -118,22 +118,22 @@ def test_base_does_not_look_for_anomalies(base):
 
 
 def test_debug_looks_for_anomalies():
-    debug = load_config(Sections, str(CONFIGS / "debug.yaml"))
+    debug = load_config(TrainSections, str(CONFIGS / "debug.yaml"))
     assert debug.trainer.detect_anomaly
     assert choose_machine(debug.trainer, 313).logger.value == "csv"
 
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
 def test_each_config_file_is_valid(file):
-    load_config(ablate.Sections, str(file))  # those of training, and which variants there are
+    load_config(ablate.TrainSections, str(file))  # those of training, and which variants there are
 
 
 def test_esc10_keeps_the_official_folds():
-    config = load_config(Sections, str(CONFIGS / "esc10.yaml"))
+    config = load_config(TrainSections, str(CONFIGS / "esc10.yaml"))
     assert (config.folds.cv, config.folds.column, config.train_folds) == ("column", "fold", [])
 
 
 @pytest.mark.parametrize("name", ["esc10", "esc10_gpu", "esc10_ablation"])
 def test_no_epoch_of_esc10_is_chosen_by_the_fold_that_is_held_out(name):
-    config = load_config(ablate.Sections, str(CONFIGS / f"{name}.yaml"))
+    config = load_config(ablate.TrainSections, str(CONFIGS / f"{name}.yaml"))
     assert (config.trainer.keep, config.trainer.patience) == ("last", 0)

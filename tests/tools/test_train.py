@@ -18,7 +18,8 @@ from tests.sounds import write_source
 from tools import show_plan
 from tools.cli.command import run
 from tools.cli.config import load_config
-from tools.train import COMMAND, Sections, main, open_training
+from tools.cli.training_inputs import TrainSections, open_training
+from tools.train import COMMAND, main
 from training.runtime.auto import choose_precision
 from training.split import fold_data, split_recordings
 
@@ -155,7 +156,7 @@ def test_a_plan_is_shown_and_written_as_training_makes_it(places, tmp_path, caps
     flags = ["--epoch", "3", "--fold", "1", "--parquet", str(file)]
     assert run(show_plan.COMMAND, show_plan.main, [*BASE, *words, *flags]) == 0
     told = capsys.readouterr().out
-    config = load_config(Sections, BASE[1], words)
+    config = load_config(TrainSections, BASE[1], words)
     mix = open_training(config)
     planner = fold_data(mix, split_recordings(mix, config), 1, config).planner()
     assert f"plan {planner(3).digest}" in told

@@ -21,12 +21,12 @@ from datasets.augment.pipeline import AUGMENTATIONS, AugmentConfig
 from datasets.batch import Batch
 from storage.errors import ConfigError
 from storage.options import option
-from tools import train
-from tools.benchmarks.harness.report import MARKDOWN, Section, Table, publish
 from tools.benchmarks.harness.train_step import Bench, Step, open_bench
 from tools.cli.command import Arguments, Command
 from tools.cli.config import DEFAULT_CONFIG, load_config
 from tools.cli.progress_bars import bar
+from tools.cli.tables import MARKDOWN, Section, Table, publish
+from tools.cli.training_inputs import TrainSections
 
 NONE = "none"
 WARM_UP = 5
@@ -48,7 +48,7 @@ class AugmentBenchmarkConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sections(train.Sections):
+class Sections(TrainSections):
     """What this command uses."""
 
     benchmark: AugmentBenchmarkConfig = field(default_factory=AugmentBenchmarkConfig)
@@ -100,7 +100,7 @@ def _kinds(config: Sections) -> Iterator[tuple[str, AugmentConfig]]:
     for name in AUGMENTATIONS:
         alone = replace(getattr(config.augment, name), p=config.benchmark.p)
         yield name, replace(off, **{name: alone})
-    base = load_config(train.Sections, DEFAULT_CONFIG).augment
+    base = load_config(TrainSections, DEFAULT_CONFIG).augment
     for name, whole in (("all of the config", config.augment), (f"all of {DEFAULT_CONFIG}", base)):
         yield name, whole
 

@@ -27,17 +27,17 @@ from tools.benchmarks.building.report import (
     ways_table,
     write_chart,
 )
-from tools.benchmarks.harness.process import Measured, check_measurable, run_measured
+from tools.benchmarks.harness.process import Measured, run_measured
 from tools.benchmarks.harness.recordings import (
     Recordings,
     find_recordings,
     join_recordings,
     link_recordings,
 )
-from tools.benchmarks.harness.report import MARKDOWN, PLOT, Section, Table, publish
 from tools.benchmarks.harness.work_folder import work_folder
 from tools.cli.command import Arguments, Command
 from tools.cli.progress_bars import bar
+from tools.cli.tables import MARKDOWN, PLOT, Section, Table, publish
 
 MEL_SLICES, MEL_ROUNDS = 200, 5
 
@@ -79,7 +79,6 @@ COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN, PLOT))
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Measures all ways, prints the tables, writes what was asked for."""
-    check_measurable()
     section = run_benchmark(config.benchmark, plot=arguments.plot)
     publish(section, "build", arguments)
 

@@ -19,9 +19,9 @@ import polars as pl
 from storage.errors import ConfigError
 from storage.options import option
 from storage.store import Store, open_store
-from tools.benchmarks.harness.report import MARKDOWN, Section, Table, publish
 from tools.benchmarks.harness.synthetic_index import write_index
 from tools.cli.command import Arguments, Command
+from tools.cli.tables import MARKDOWN, Section, Table, publish
 
 SIZES = [1_000_000, 10_000_000]
 SQL = (

@@ -20,8 +20,6 @@ from pathlib import Path
 
 from storage.errors import ConfigError, StoreError
 from storage.options import check_at_least, option
-from tools.benchmarks.harness.process import check_measurable
-from tools.benchmarks.harness.report import MARKDOWN, Section, publish
 from tools.benchmarks.harness.work_folder import work_folder
 from tools.benchmarks.reading.contenders import Way
 from tools.benchmarks.reading.remote_contenders import REMOTE_PEERS, REMOTE_WAYS, Bucket
@@ -29,6 +27,7 @@ from tools.benchmarks.reading.remote_report import RemoteKey, RemoteMeasurements
 from tools.benchmarks.reading.slices import Material, Wanted, made_material
 from tools.cli.command import Arguments, Command
 from tools.cli.progress_bars import bar
+from tools.cli.tables import MARKDOWN, Section, publish
 from tools.testbed.fault_proxy import Faults
 
 MB = 1e6
@@ -80,7 +79,6 @@ COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN,))
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Measures all ways, prints the tables, writes what was asked for."""
-    check_measurable()
     section = run_benchmark(config.benchmark)
     publish(section, "remote", arguments)
 

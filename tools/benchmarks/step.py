@@ -22,12 +22,12 @@ from datasets.batch import Batch
 from datasets.loading.reader import BatchReader
 from storage.errors import ConfigError
 from storage.options import option
-from tools import train
 from tools.benchmarks.harness.gpu_trace import GpuTrace, write_trace
-from tools.benchmarks.harness.report import MARKDOWN, Section, Table, publish
 from tools.benchmarks.harness.train_step import Bench, Step, open_bench
 from tools.cli.command import Arguments, Command
 from tools.cli.progress_bars import bar
+from tools.cli.tables import MARKDOWN, Section, Table, publish
+from tools.cli.training_inputs import TrainSections
 
 KEPT, READ = "batch kept on the device", "batches of the reader"
 PICTURE = "benchmark_step.png"
@@ -50,7 +50,7 @@ class StepBenchmarkConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sections(train.Sections):
+class Sections(TrainSections):
     """What this command uses."""
 
     benchmark: StepBenchmarkConfig = field(default_factory=StepBenchmarkConfig)

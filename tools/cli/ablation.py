@@ -15,7 +15,7 @@ from storage.errors import ConfigError, StoreError
 from storage.options import check_at_least, option
 from storage.processes import num_cores
 from storage.progress import Progress
-from tools.benchmarks.harness.report import Section, Table
+from tools.cli.tables import Section, Table
 
 SCORES = {"accuracy": "accuracy", "roc_auc": "ROC-AUC", "kl": "KL"}
 

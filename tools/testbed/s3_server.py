@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from storage.errors import StoreError
-from tools.benchmarks.harness.environments import python_with
+from tools.testbed.environments import python_with
 from tools.testbed.s3_requests import Access, request
 
 REQUIREMENTS = ("swift==2.38.3",)

@@ -19,9 +19,8 @@ from polars.exceptions import PolarsError
 
 from datasets.labels import Labels
 from storage.errors import ConfigError
-from training.cross_validation import OOF, POOLED_OOF
 from training.experiments.listing import FINISHED, ExperimentRecord, list_experiments
-from training.experiments.report import format_table, score_cells
+from training.experiments.report import OOF, POOLED_OOF, format_table, score_cells
 from training.model.metrics import Scores, Truth
 
 SECONDARY_WEIGHT = "loss.secondary_weight"

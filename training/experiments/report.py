@@ -7,10 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from training.experiments.experiment import Experiment
+from training.experiments.experiment import (
+    Experiment,
+)
 from training.model.metrics import Scores
 from training.runtime.memory import MemoryLeft
 
+OOF, EMBEDDINGS, RESULT = "oof.parquet", "embeddings.parquet", "result.json"
+POOLED_OOF, POOLED_EMBEDDINGS = "oof_recordings.parquet", "embeddings_recordings.parquet"
 COLUMNS = (
     "fold",
     "recordings",

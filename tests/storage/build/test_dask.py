@@ -25,7 +25,7 @@ from storage.source.table import SourceConfig
 from tests.paths import ROOT
 from tests.sounds import write_source
 from tests.storage.build.test_build import bytes_of
-from tools.build_store import Sections
+from tools.build_store import BuildSections
 from tools.cli.config import load_config
 
 needs_dask = pytest.mark.skipif(
@@ -255,7 +255,9 @@ def test_without_dask_the_error_says_what_to_install(
 
 @pytest.mark.parametrize("key", ["executor", "build.executor"])
 def test_the_command_line_knows_the_executor_by_both_names(key: str) -> None:
-    config = load_config(Sections, str(ROOT / "configs" / "base.yaml"), [f"{key}=dask://host:8786"])
+    config = load_config(
+        BuildSections, str(ROOT / "configs" / "base.yaml"), [f"{key}=dask://host:8786"]
+    )
     assert config.build.executor == "dask://host:8786"
 
 

@@ -18,12 +18,12 @@ from storage.store import open_store
 from tests.paths import ROOT
 from tests.sounds import write_source
 from tools import benchmark
-from tools.benchmarks.harness.process import run_measured, session_cpu_s, session_peak_bytes
+from tools.benchmarks.harness.process import run_measured, session_bytes, session_cpu_s
 from tools.benchmarks.harness.recordings import find_recordings, join_recordings, link_recordings
-from tools.benchmarks.harness.report import Section, Table, write_section
 from tools.benchmarks.harness.synthetic_index import write_index
 from tools.benchmarks.reading.peers import Peer
 from tools.benchmarks.store_read import check_equal
+from tools.cli.tables import Section, Table, write_section
 
 BASE = ROOT / "configs" / "base.yaml"
 ON_LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
@@ -241,7 +241,7 @@ def test_time_and_memory_are_those_of_the_whole_session() -> None:
     try:
         peak_bytes, ends = 0, time.monotonic() + 60
         while session_cpu_s(process.pid) < 0.1 or peak_bytes < 80e6:
-            peak_bytes = max(peak_bytes, session_peak_bytes(process.pid))
+            peak_bytes = max(peak_bytes, session_bytes(process.pid))
             assert time.monotonic() < ends
         assert session_cpu_s(os.getsid(0)) > 0
     finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tools.benchmarks.harness.chart import Bars, write_bars
 from tools.benchmarks.harness.process import Measured
-from tools.benchmarks.harness.report import Table
+from tools.cli.tables import Table
 
 MB = 1e6
 

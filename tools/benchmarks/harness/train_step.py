@@ -15,7 +15,7 @@ from torch.optim import AdamW
 from datasets.augment.pipeline import AugmentConfig
 from datasets.batch import Batch
 from datasets.slice_source import SliceSource
-from tools.train import Sections, open_training
+from tools.cli.training_inputs import TrainSections, open_training
 from training.cross_validation import module_config
 from training.data_module import FoldData
 from training.model.models import Classifier, build_classifier, narrowest_image
@@ -33,7 +33,7 @@ Step = Callable[[Batch], None]
 class Bench:
     """A fold's data and one model in training; steps of all kinds move the same weights."""
 
-    config: Sections
+    config: TrainSections
     source: SliceSource
     split: Split
     data: FoldData
@@ -86,7 +86,7 @@ class Bench:
 
 
 @contextmanager
-def open_bench(config: Sections) -> Iterator[Bench]:
+def open_bench(config: TrainSections) -> Iterator[Bench]:
     """The first fold of a config, ready to train; torch has the config's threads inside."""
     source = open_training(config)
     num_frames = narrowest_image(config.model, source.recipe.slice_shape)

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.benchmarks.harness.environments import python_with
+from tools.testbed.environments import python_with
 
 DEFAULT_FOLDER = Path("~/.cache/melbank/peers")
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from tools.benchmarks.harness.report import Table
 from tools.benchmarks.reading.contenders import Way
 from tools.benchmarks.reading.remote_contenders import RANGED
 from tools.benchmarks.reading.slices import Material
+from tools.cli.tables import Table
 
 MB = 1e6
 SHOWN_EPOCHS = (1, 2, 6)

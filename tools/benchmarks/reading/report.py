@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tools.benchmarks.harness.chart import Bars, write_bars
-from tools.benchmarks.harness.report import Table
 from tools.benchmarks.reading.contenders import ARROW, FLOOR, OURS, Way
 from tools.benchmarks.reading.plans import ONE, TASKS
 from tools.benchmarks.reading.slices import Material
+from tools.cli.tables import Table
 
 MB = 1e6
 WARM, COLD = "warm", "cold"

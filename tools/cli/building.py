@@ -1,0 +1,37 @@
+"""Config sections and the build that commands which make a store share."""
+
+import sys
+from dataclasses import dataclass, field
+
+from storage.build.build import BuildConfig, build_store
+from storage.recipe import Recipe
+from storage.source.table import SourceConfig
+from tools.cli.config import LimitSection, StoreSection
+from tools.cli.progress_bars import bar
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSections(LimitSection, StoreSection):
+    """What this command uses."""
+
+    source: SourceConfig = field(default_factory=SourceConfig)
+    recipe: Recipe = field(default_factory=Recipe)
+    build: BuildConfig = field(default_factory=BuildConfig)
+
+
+def build(config: BuildSections, recipe: Recipe) -> int:
+    """Builds slices of a recipe, prints a summary; 1 where `build.strict` found something."""
+    report = build_store(
+        config.source,
+        recipe,
+        config.store,
+        config.build,
+        limit=config.limit,
+        progress=bar,
+        remote=config.remote,
+    )
+    print(report.summary())
+    if config.build.strict and len(report.rejects):
+        print(f"error: build.strict and {len(report.rejects)} problems", file=sys.stderr)
+        return 1
+    return 0

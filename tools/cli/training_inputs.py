@@ -1,0 +1,40 @@
+"""Config sections and sources of commands that work on a training."""
+
+from dataclasses import dataclass
+
+from datasets.slice_source import SliceSource
+from datasets.sources.mix import open_source, open_sources
+from storage.errors import ConfigError
+from storage.options import option
+from tools.cli.config import StoreSection
+from training.config import TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSections(TrainingConfig, StoreSection):
+    """What this command uses."""
+
+    shards: str = option("", "folder of the tar shards; left out, the store itself is read")
+
+
+def open_training(config: TrainSections) -> SliceSource:
+    """The source that a config names, or the mix of several."""
+    if not config.sources:
+        return open_source(store=config.store, shards=config.shards, remote=config.remote)
+    if config.shards:
+        raise ConfigError(f"shards={config.shards} beside sources: give it as one of them")
+    return open_sources(config.sources, config.remote)
+
+
+def open_background(config: TrainSections) -> SliceSource | None:
+    """The source of backgrounds that a config names, if it does."""
+    behind = config.background
+    if not behind.given:
+        return None
+    return open_source(store=behind.store, shards=behind.shards, remote=config.remote)
+
+
+def check_epoch(epoch: int) -> None:
+    """Raises ConfigError on an epoch that no training has."""
+    if epoch < 0:
+        raise ConfigError(f"--epoch {epoch} must be at least 0, the first one")
