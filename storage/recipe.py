@@ -3,14 +3,13 @@
 The recipe is written into `melbank.json`; its hash tells two recipes apart.
 """
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 
 from storage.audio.encoding import ENCODINGS
+from storage.checksums import digest_json
 from storage.errors import ConfigError, StoreError
 from storage.options import check_choice, check_positive, option
 
@@ -99,8 +98,7 @@ class Recipe:
 
     def digest(self) -> str:
         """16 hex digits that differ wherever two recipes differ."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest_json(self.to_dict())[:16]
 
     def difference(self, other: "Recipe") -> str:
         """The fields in which two recipes differ, for an error message."""

@@ -10,7 +10,6 @@ planner has the same number of samples.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,6 +31,7 @@ from datasets.sampling.shuffle import PIECE, SampleBits, block_order, global_ord
 from datasets.sampling.slice_choice import Activity, Draws, KnownSlices, find_slice_choice
 from datasets.sampling.user_functions import is_user_function
 from datasets.slice_source import SOURCE, rows_in_source
+from storage.checksums import canonical_json
 from storage.errors import ConfigError
 from storage.options import check_choice, check_positive, option
 
@@ -78,12 +78,12 @@ class SamplingConfig:
 class EpochPlan:
     """n samples in the order of the epoch.
 
-    rows int64 [n]; recording_no int32 [n], positions in `recordings`, those that take part.
+    rows int64 [n]; planned_no int32 [n], positions in `recordings`, those that take part.
     `inputs` names, as text, everything that decided the plan.
     """
 
     rows: np.ndarray
-    recording_no: np.ndarray
+    planned_no: np.ndarray
     recordings: pl.DataFrame
     seed: int
     epoch: int
@@ -96,13 +96,13 @@ class EpochPlan:
     def digest(self) -> str:
         """32 hex digits that differ wherever two plans differ."""
         whole = {**self.inputs, "seed": str(self.seed), "epoch": str(self.epoch)}
-        hasher = hashlib.blake2b(json.dumps(whole, sort_keys=True).encode(), digest_size=16)
+        hasher = hashlib.blake2b(canonical_json(whole), digest_size=16)
         hasher.update(np.ascontiguousarray(self.rows, "<i8").data)
         return hasher.hexdigest()
 
     def describe(self) -> pl.DataFrame:
         """One line per (source and) primary label: recordings there are, seen; samples, share."""
-        drawn = np.bincount(self.recording_no, minlength=len(self.recordings))
+        drawn = np.bincount(self.planned_no, minlength=len(self.recordings))
         samples = pl.col("samples")
         keys = [name for name in (SOURCE, "primary_label") if name in self.recordings.columns]
         return (
@@ -126,10 +126,10 @@ class EpochPlan:
             {
                 "position": np.arange(len(self)),
                 "row": rows_in_source(self.rows),
-                "slice_no": (self.rows - first_row[self.recording_no]).astype(np.int32),
+                "slice_no": (self.rows - first_row[self.planned_no]).astype(np.int32),
             }
         )
-        frame = frame.hstack(described[self.recording_no])
+        frame = frame.hstack(described[self.planned_no])
         frame.select("position", "row", "recording_id", SOURCE, "slice_no").write_parquet(path)
 
 
@@ -177,12 +177,12 @@ class EpochPlanner:
     def __call__(self, epoch: int) -> EpochPlan:
         """The plan of one epoch."""
         num_draws = self._num_draws(epoch)
-        recording_no = np.repeat(np.arange(len(num_draws), dtype=np.int32), num_draws)
+        planned_no = np.repeat(np.arange(len(num_draws), dtype=np.int32), num_draws)
         draw_no = _counts(num_draws)
-        rows = self._rows(num_draws, recording_no, draw_no, epoch)
+        rows = self._rows(num_draws, planned_no, draw_no, epoch)
         bits = SampleBits(
             keys=self._keys,
-            recording_no=recording_no,
+            planned_no=planned_no,
             draw_no=draw_no,
             seed=self.seed,
             epoch=epoch,
@@ -190,7 +190,7 @@ class EpochPlanner:
         order = self._order(rows, bits)
         return EpochPlan(
             rows=rows[order],
-            recording_no=recording_no[order],
+            planned_no=planned_no[order],
             recordings=self.recordings,
             seed=self.seed,
             epoch=epoch,
@@ -232,7 +232,7 @@ class EpochPlanner:
         return resample(self._expected, self._strata, bits, int(self._usual.sum()))
 
     def _rows(
-        self, num_draws: np.ndarray, recording_no: np.ndarray, draw_no: np.ndarray, epoch: int
+        self, num_draws: np.ndarray, planned_no: np.ndarray, draw_no: np.ndarray, epoch: int
     ) -> np.ndarray:
         """The row of each draw, int64 [n]; made for some recordings at a time."""
         rows = np.empty(len(draw_no), np.int64)
@@ -240,7 +240,7 @@ class EpochPlanner:
         ends = np.cumsum(num_draws)
         for first, stop in runs_of(num_draws, PIECE):
             piece = slice(ends[first] - num_draws[first], ends[stop - 1])
-            recording = recording_no[piece]
+            recording = planned_no[piece]
             draws = Draws(
                 recording=recording,
                 num_slices=self._candidates.count[recording],
@@ -298,11 +298,11 @@ def plan_train(
 def plan_all(recordings: pl.DataFrame) -> EpochPlan:
     """Every slice once, recording by recording in the order of the table: for val and test."""
     num_slices = recordings["num_slices"].to_numpy().astype(np.int64)
-    recording_no = np.repeat(np.arange(len(recordings), dtype=np.int32), num_slices)
-    rows = recordings["first_row"].to_numpy()[recording_no] + _counts(num_slices)
+    planned_no = np.repeat(np.arange(len(recordings), dtype=np.int32), num_slices)
+    rows = recordings["first_row"].to_numpy()[planned_no] + _counts(num_slices)
     return EpochPlan(
         rows=rows,
-        recording_no=recording_no,
+        planned_no=planned_no,
         recordings=recordings,
         seed=0,
         epoch=0,

@@ -25,11 +25,11 @@ from datasets.shards.format import (
     pax_head,
     sample_key,
 )
-from storage.build.workers import OnSlices
 from storage.checksums import digest
 from storage.format.tables import encode_table
 from storage.objects.client import RemoteConfig
 from storage.objects.open import open_objects
+from storage.processes import OnProgress
 from storage.read.extents import Extents
 from storage.read.slice_reader import SliceReader
 from storage.recipe import Recipe
@@ -65,7 +65,7 @@ def note_names(shard: str) -> tuple[str, str]:
     return f"{UNFINISHED}/{shard}.parquet", f"{UNFINISHED}/{shard}.json"
 
 
-def write_shard(job: ShardJob, on_slices: OnSlices) -> WrittenShard:
+def write_shard(job: ShardJob, on_slices: OnProgress) -> WrittenShard:
     """Puts one tar and its note; raises DamageError on a slice that cannot be read."""
     data, index = encode_shard(job, on_slices)
     entry = FileEntry(size_bytes=len(data), sha256=digest(data), num_slices=len(index))
@@ -78,7 +78,7 @@ def write_shard(job: ShardJob, on_slices: OnSlices) -> WrittenShard:
     return WrittenShard(entry=entry, index=index)
 
 
-def encode_shard(job: ShardJob, on_slices: OnSlices) -> tuple[bytes, pl.DataFrame]:
+def encode_shard(job: ShardJob, on_slices: OnProgress) -> tuple[bytes, pl.DataFrame]:
     """A whole tar, and its lines of the side index."""
     recordings = job.recordings.select(ABOUT_RECORDING).to_dicts()
     by_id = {line["recording_id"]: line for line in recordings}
@@ -117,7 +117,7 @@ def _member(name: str, size_bytes: int) -> tarfile.TarInfo:
     return info
 
 
-def _read_slices(job: ShardJob, on_slices: OnSlices) -> Iterator[tuple[dict[str, Any], bytes]]:
+def _read_slices(job: ShardJob, on_slices: OnProgress) -> Iterator[tuple[dict[str, Any], bytes]]:
     """The lines of the shard, each with the cells of its slice."""
     with SliceReader(job.remote) as reader:
         for start in range(0, len(job.lines), _BATCH_SLICES):

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from storage.audio import features
-from storage.checksums import crc32c
+from storage.checksums import canonical_json, crc32c, digest, digest_json
 from storage.errors import StoreError
 from storage.format.tables import INDEX_SCHEMA, LABEL_COLUMNS
 from storage.objects.copy_mark import check_not_half_copied
@@ -88,7 +88,7 @@ class ShardManifest:
             "recipe_hash": self.recipe.digest(),
             "files": {name: asdict(entry) for name, entry in sorted(self.files.items())},
         }
-        document["seal"] = _seal(document)
+        document["seal"] = digest_json(document)
         return (json.dumps(document, indent=1) + "\n").encode()
 
     @classmethod
@@ -113,7 +113,7 @@ class ShardManifest:
             manifest = cls(store_id=document["store_id"], recipe=recipe, files=files)
             if not {INDEX, RECORDINGS} <= files.keys():
                 raise KeyError(INDEX, RECORDINGS)
-            if document.pop("seal") != _seal(document):
+            if document.pop("seal") != digest_json(document):
                 raise ValueError("its seal differs")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
@@ -121,11 +121,6 @@ class ShardManifest:
                 f"shards={objects.url} makes it again from the tars"
             ) from error
         return manifest
-
-
-def _seal(document: dict[str, Any]) -> str:
-    """sha256, in hex, of the rest of `shards.json`."""
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def shard_name(number: int) -> str:
@@ -154,13 +149,13 @@ def npy_header(recipe: Recipe) -> bytes:
 
 def pax_head(recipe: Recipe, store_id: str) -> dict[str, str]:
     """The global pax header that each of our tars begins with."""
-    text = json.dumps(recipe.to_dict(), sort_keys=True)
+    text = canonical_json(recipe.to_dict()).decode()
     return {PAX_RECIPE: text, PAX_STORE_ID: store_id, PAX_CHECK: head_check(text, store_id)}
 
 
 def head_check(recipe: str, store_id: str) -> str:
     """16 hex digits that tell whether a head is as it was written."""
-    return hashlib.sha256(f"{store_id}\n{recipe}".encode()).hexdigest()[:16]
+    return digest(f"{store_id}\n{recipe}".encode())[:16]
 
 
 def padded(size_bytes: int) -> int:
@@ -176,12 +171,12 @@ def describe_sample(recording: dict[str, Any], line: dict[str, Any]) -> bytes:
     fields = {name: recording[name] for name in ABOUT_RECORDING}
     fields |= {name: line[name] for name in ABOUT_SLICE}
     fields[JSON_CHECK] = json_check(fields)
-    return json.dumps(fields, sort_keys=True).encode()
+    return canonical_json(fields)
 
 
 def json_check(fields: dict[str, Any]) -> int:
     """The checksum of the fields of a .json member."""
-    return crc32c(json.dumps(fields, sort_keys=True).encode())
+    return crc32c(canonical_json(fields))
 
 
 def label_hash(labels: dict[str, Any]) -> int:

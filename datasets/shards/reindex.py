@@ -33,7 +33,6 @@ from datasets.shards.format import (
 from datasets.shards.grouping import check_labels, collect_foreign, collect_written, with_labels
 from datasets.shards.scan import ScanJob, ScannedTar, scan_tar
 from datasets.shards.state import commit
-from storage.build.workers import Work, available_cores, map_jobs
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.copy_mark import check_not_half_copied
@@ -41,6 +40,7 @@ from storage.objects.lock import builder_lock
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
 from storage.options import check_at_least, option
+from storage.processes import Work, map_jobs, num_cores
 from storage.progress import Progress, silent
 from storage.recipe import FOREIGN, Recipe
 
@@ -108,7 +108,7 @@ def index_shards(
     check_not_half_copied(objects)
     names = _list_tars(objects)
     with builder_lock(objects):
-        tars = _scan(objects, names, config.member, config.workers or available_cores(), progress)
+        tars = _scan(objects, names, config.member, config.workers or num_cores(), progress)
         by_melbank = _check_alike(objects, tars)
         samples = _samples(tars)
         if by_melbank:

@@ -30,11 +30,11 @@ from datasets.shards.format import (
 )
 from datasets.shards.members import ABOUT_SCHEMA, read_about
 from storage.audio.encoding import ENCODINGS
-from storage.build.workers import OnSlices
 from storage.checksums import crc32c
 from storage.errors import DamageError, StoreError
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
+from storage.processes import OnProgress
 
 DTYPES = {np.dtype(name).str: name for name in ENCODINGS}
 SAMPLE_SCHEMA: dict[str, Any] = {
@@ -82,7 +82,7 @@ class ScannedTar:
     passed_over: dict[str, int]
 
 
-def scan_tar(job: ScanJob, on_bytes: OnSlices) -> ScannedTar:
+def scan_tar(job: ScanJob, on_bytes: OnProgress) -> ScannedTar:
     """Reads a tar; raises DamageError or StoreError, naming file and member, on a bad one."""
     objects = open_objects(job.url, remote=job.remote)
     where = objects.describe(job.name)
@@ -106,7 +106,7 @@ def scan_tar(job: ScanJob, on_bytes: OnSlices) -> ScannedTar:
 class _Sequential:
     """A file that is read once, hashed on the way; knows where its last byte other than 0 is."""
 
-    def __init__(self, file: IO[bytes], on_bytes: OnSlices) -> None:
+    def __init__(self, file: IO[bytes], on_bytes: OnProgress) -> None:
         self._file = file
         self._on_bytes = on_bytes
         self._hasher = hashlib.sha256()

@@ -12,12 +12,12 @@ import polars as pl
 from datasets.shards.format import HELD_SCHEMA, INDEX, LISTING, RECORDINGS, TARS, ShardManifest
 from datasets.shards.shard_set import check_file
 from datasets.shards.state import PLAN
-from storage.build.workers import available_cores
 from storage.checksums import digest_file
 from storage.errors import DamageError, StoreError
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
+from storage.processes import num_cores
 from storage.progress import Progress, silent
 from storage.read.extents import RAW, ExtentReader, Extents
 from storage.store import Store, open_store
@@ -71,7 +71,7 @@ def verify_shards(
     groups = index.partition_by("shard", as_dict=True)
     with (
         progress("checking shards", report.num_shards, "shard") as step,
-        ThreadPoolExecutor(available_cores()) as threads,  # hashing leaves Python's lock
+        ThreadPoolExecutor(num_cores()) as threads,  # hashing leaves Python's lock
     ):
         work = [
             (objects, name, manifest, groups.get((name,), index[:0])) for name in manifest.shards

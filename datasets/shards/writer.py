@@ -52,12 +52,12 @@ from datasets.shards.state import (
     read_plan,
 )
 from datasets.slice_source import SliceSource, select_recordings
-from storage.build.workers import Work, available_cores, map_jobs
 from storage.errors import ConfigError, StoreError
 from storage.objects.lock import builder_lock
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
 from storage.options import check_at_least, check_between, option
+from storage.processes import Work, map_jobs, num_cores
 from storage.progress import Progress, silent
 
 WORK = Work(run=write_shard, module="datasets.shards.encode", option="write_shards.workers")
@@ -279,7 +279,7 @@ class _Run:
 
     @property
     def _workers(self) -> int:
-        return self.config.workers or available_cores()
+        return self.config.workers or num_cores()
 
     def finish(self, held: Held, plan: WritePlan, written: dict[str, WrittenShard]) -> ShardReport:
         """Commits what is there now, and tells of it."""

@@ -7,7 +7,6 @@ import polars as pl
 from storage.build.build import BuildConfig, check_target
 from storage.build.reconcile import check_drop
 from storage.build.slice_counts import expected_slices
-from storage.build.workers import available_cores
 from storage.format.catalog import LISTING
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
@@ -15,6 +14,7 @@ from storage.format.state import pending_recordings, read_state
 from storage.format.tables import PLANS, read_tables, table_numbers
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
+from storage.processes import num_cores
 from storage.progress import Progress, silent
 from storage.recipe import Recipe
 from storage.source.kinds import intake_of
@@ -82,7 +82,7 @@ def forecast_build(
     usable = pending.filter(pl.col("reason").is_null() & pl.col("duplicate_of").is_null())
     changed = usable["recording_id"].is_in(state.live_recordings()["recording_id"].implode())
     num_slices = int(counts.sum())
-    workers = config.workers or available_cores()
+    workers = config.workers or num_cores()
     return BuildForecast(
         url=url,
         num_found=len(wanted),

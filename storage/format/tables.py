@@ -120,6 +120,11 @@ def read_tables(objects: Objects, table: str, numbers: Iterable[int]) -> pl.Data
         )
         for number, name, data in zip(numbers, names, objects.get_many(names), strict=True)
     ]
+    return join_parts(table, frames)
+
+
+def join_parts(table: str, frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Joins the tables of several parts, each with its column `part`; without any: an empty one."""
     if not frames:
         return pl.DataFrame(schema={**SCHEMAS[table], "part": pl.Int32})
     return pl.concat(frames, how="diagonal_relaxed")

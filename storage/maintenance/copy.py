@@ -6,7 +6,7 @@ their sha256; the zarr shards are held against the checksums of their own chunks
 
 from typing import Any
 
-from storage.checksums import crc32c, digest
+from storage.checksums import digest, ends_with_crc32c
 from storage.errors import DamageError, ObjectMissingError, StoreError
 from storage.format.catalog import LISTING, Catalog
 from storage.format.catalog import NAME as CATALOG
@@ -21,9 +21,9 @@ from storage.format.tables import (
     table_name,
     table_numbers,
 )
-from storage.format.zarr_metadata import NAME as ARRAY_METADATA
 from storage.format.zarr_shards import (
     ARRAY,
+    ARRAY_METADATA,
     INDEX_BYTES,
     SLICES_PER_ZARR_SHARD,
     decode_index,
@@ -101,8 +101,7 @@ def check_zarr_shard(name: str, data: bytes) -> None:
     pairs = decode_index(data[-INDEX_BYTES:], name)
     view = memoryview(data)
     for place, (offset, length) in enumerate(pairs.tolist()):
-        chunk = bytes(view[offset : offset + length])
-        if len(chunk) < 4 or crc32c(chunk[:-4]).to_bytes(4, "little") != chunk[-4:]:
+        if not ends_with_crc32c(bytes(view[offset : offset + length])):
             raise DamageError(f"the checksum of chunk {place} of {name} differs")
 
 

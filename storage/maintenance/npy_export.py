@@ -75,13 +75,14 @@ def export_npy(
     """
     objects = LocalObjects(config.root)
     folders = _folders(recordings, config)
-    earlier = _read_marker(objects, store, config)
+    exported = _read_marker(objects, store, config)
     with builder_lock(objects):
         objects.clear_temporary()
         csv = _csv(recordings)
-        csv_is_ours = not objects.exists(CSV) or digest(objects.get(CSV)) in earlier
-        earlier = [digest(objects.get(CSV))] if csv_is_ours and objects.exists(CSV) else []
-        objects.put(MARKER, _marker(store, config, {*earlier, digest(csv)}))
+        there = {digest(objects.get(CSV))} if objects.exists(CSV) else set()
+        csv_is_ours = there <= exported
+        # Both checksums, so that a killed export knows either csv again.
+        objects.put(MARKER, _marker(store, config, {digest(csv)} | (there & exported)))
         new_slices = _export(store, recordings, folders, objects, progress)
         if csv_is_ours:
             objects.put(CSV, csv)
@@ -165,19 +166,19 @@ def _folders(recordings: pl.DataFrame, config: NpyExportConfig) -> list[str]:
     return [f"{FOLDER}/{name}" for name in owners]
 
 
-def _read_marker(objects: LocalObjects, store: Store, config: NpyExportConfig) -> list[str]:
-    """The checksums of train.csv as put by us; ConfigError where the folder is not ours."""
+def _read_marker(objects: LocalObjects, store: Store, config: NpyExportConfig) -> set[str]:
+    """Reads the checksums of train.csv as exported; ConfigError where the folder is no export."""
     folder = objects.path(FOLDER)
     if not objects.exists(MARKER):
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
             raise ConfigError(
                 f"{folder} is not empty and not an export: give a new export_npy.root"
             )
-        return []
+        return set()
     try:
         marker = json.loads(objects.get(MARKER))
         origin = (marker["format"], marker["store_id"], marker["layout"])
-        earlier = [str(checksum) for checksum in marker["csv_sha256"]]
+        exported = {str(checksum) for checksum in marker["csv_sha256"]}
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{objects.path(MARKER)} is damaged: delete {folder}") from error
     if origin != (FORMAT, store.store_id, config.layout):
@@ -186,7 +187,7 @@ def _read_marker(objects: LocalObjects, store: Store, config: NpyExportConfig) -
             f"({', '.join(origin[1:])}; now {store.store_id}, {config.layout}): give a new "
             "export_npy.root"
         )
-    return earlier
+    return exported
 
 
 def _marker(store: Store, config: NpyExportConfig, csv_sha256: set[str]) -> bytes:

@@ -21,8 +21,8 @@ from storage.errors import DamageError, StoreError
 from storage.format.catalog import NAME as CATALOG
 from storage.format.catalog import Catalog
 from storage.format.manifest import NAME as MANIFEST
-from storage.format.manifest import Manifest
-from storage.format.state import StoreState, pending_recordings
+from storage.format.manifest import Manifest, read_manifest
+from storage.format.state import pending_recordings, read_parts
 from storage.format.tables import (
     INDEX,
     PLAN_SCHEMA,
@@ -31,14 +31,12 @@ from storage.format.tables import (
     REJECTS,
     TABLES,
     read_table,
-    read_tables,
     table_name,
     table_numbers,
 )
-from storage.format.zarr_metadata import NAME as ARRAY_METADATA
 from storage.format.zarr_metadata import array_metadata, num_shards_of
-from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD, shard_name
-from storage.maintenance.verify import VerifyReport, read_manifest, shard_numbers
+from storage.format.zarr_shards import ARRAY_METADATA, SLICES_PER_ZARR_SHARD, shard_name
+from storage.maintenance.verify import VerifyReport, shard_numbers
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.local import TEMPORARY
@@ -133,11 +131,7 @@ class _Repair:
         probe = intake_of(self.manifest.recipe, self.objects.remote_config).probe
         wanted = probe_wanted(source, probe, None, progress)
         sound = [part for part in table_numbers(self.objects, INDEX) if part not in parts]
-        state = StoreState(
-            parts=sound,
-            recordings=read_tables(self.objects, RECORDINGS, sound),
-            rejects=read_tables(self.objects, REJECTS, sound),
-        )
+        state = read_parts(self.objects, sound)
         lost = pending_recordings(wanted, state, twice=config.keep_duplicates)
         counts = expected_slices(
             lost,

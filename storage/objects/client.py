@@ -10,13 +10,13 @@ section `remote` of a config name the server.
 
 The section `remote` travels as an argument: what is opened keeps it (`objects.remote_config`,
 `source.remote`), and jobs of other processes carry it. Only credentials are inherited by the
-environment: `storage.build.workers` hands `remote_environment()` to its workers; Dask workers have
+environment: `storage.processes` gives its workers that of their parent; Dask workers have
 credentials in their own.
 """
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
@@ -165,13 +165,6 @@ class Remote:
 def remote_environment() -> dict[str, str]:
     """The variables that another process needs to reach what this one does."""
     return {name: value for name, value in os.environ.items() if name.startswith(_VARIABLES)}
-
-
-def adopt_environment(variables: Mapping[str, str]) -> None:
-    """In another process: reaches what the process of these variables reaches, and no more."""
-    for name in remote_environment().keys() - variables.keys():
-        del os.environ[name]
-    os.environ.update(variables)
 
 
 def open_remote(url: str, config: RemoteConfig = DEFAULT, *, writing: bool = False) -> Remote:

@@ -21,10 +21,10 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Self
 
-import google_crc32c
 import numpy as np
 from numcodecs import zstd
 
+from storage.checksums import crc32c
 from storage.errors import DamageError, StoreError
 
 Codec = str
@@ -233,7 +233,7 @@ class ExtentReader:
                 decode_chunk(packed, view)
         except (OSError, DamageError, RuntimeError, ValueError) as error:
             return str(error)
-        if self._check and google_crc32c.value(view) != crc:
+        if self._check and crc32c(view) != crc:
             return CHANGED
         return ""
 

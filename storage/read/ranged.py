@@ -12,9 +12,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-import google_crc32c
 import numpy as np
 
+from storage.checksums import crc32c
 from storage.errors import DamageError
 from storage.objects.client import RemoteConfig
 from storage.objects.retry import POLICY
@@ -194,7 +194,7 @@ class RemoteReader:
             view = views[position]
             packed = answers[request_no][begin : begin + length]
             reason = _unpack(packed, length, codec, view)
-            if not reason and self._check and google_crc32c.value(view) != crc:
+            if not reason and self._check and crc32c(view) != crc:
                 reason = CHANGED
             if reason:
                 bad[position] = reason

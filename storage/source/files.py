@@ -11,13 +11,12 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
 
+from storage.audio.integrity import AUDIO_ENDINGS
 from storage.errors import ConfigError
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
 from storage.objects.urls import is_remote, is_web
-
-AUDIO_ENDINGS = (".ogg", ".oga", ".opus", ".mp3", ".flac", ".wav", ".aif", ".aiff", ".au", ".w64")
 
 
 class SourceFolder(Protocol):

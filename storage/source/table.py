@@ -13,12 +13,13 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 
+from storage.audio.integrity import AUDIO_ENDINGS
 from storage.errors import ConfigError
 from storage.format.tables import LABEL_COLUMNS, OUR_COLUMNS
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.urls import check_url
 from storage.options import check_choice, option
-from storage.source.files import AUDIO_ENDINGS, SourceFolder, open_folder
+from storage.source.files import SourceFolder, open_folder
 
 TAXONOMY = "taxonomy.csv"
 

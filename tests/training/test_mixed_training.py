@@ -149,7 +149,7 @@ def test_predictions_of_a_mix_serve_as_soft_targets_of_its_second_source(focal, 
     plan = data.planner()(0)
     of_two = plan.rows[plan.rows >= SOURCE_ROWS] - SOURCE_ROWS
     assert set(of_two.tolist()) <= set(oof.filter(source="two")["row"].to_list())
-    numbers = plan.recordings.select("recording_id")[plan.recording_no]["recording_id"]
+    numbers = plan.recordings.select("recording_id")[plan.planned_no]["recording_id"]
     place = {name: number for number, name in enumerate(split.recordings["recording_id"])}
     found = split.targets.of(plan.rows, np.array([place[name] for name in numbers]))
     lines = oof.filter(source="two")

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from storage.build.workers import available_cores
 from storage.errors import ConfigError, StoreError
 from storage.options import check_at_least, option
+from storage.processes import num_cores
 from storage.progress import Progress
 from tools.cli.tables import Section, Table
 from training.model.metrics import METRICS, TITLES
@@ -80,7 +80,7 @@ def _plan_run(config: AblationConfig, variant: str, seed: int, words: Sequence[s
 def train_runs(runs: Sequence[AblationRun], jobs: int, progress: Progress) -> None:
     """Trains what is not there yet; raises StoreError, naming the log, where a run fails."""
     missing = [run for run in runs if run.scores_file() is None]
-    threads = max(1, available_cores() // jobs)
+    threads = max(1, num_cores() // jobs)
     with progress("training", len(missing), "run") as step, ThreadPoolExecutor(jobs) as pool:
         for _ in _in_turn(pool, missing, threads):
             step(1)

@@ -146,7 +146,7 @@ def test_shares_are_the_weights_and_each_recording_is_near_its_expectation(
     drawn = table.select(
         "source",
         "primary_label",
-        n=pl.Series(np.bincount(plan.recording_no, minlength=len(table))),
+        n=pl.Series(np.bincount(plan.planned_no, minlength=len(table))),
     )
     for name, weight in given_weights.items():
         expected = total * weight / sum(given_weights.values())

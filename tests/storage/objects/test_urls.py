@@ -7,7 +7,7 @@ import pytest
 
 from storage.errors import ConfigError
 from storage.objects.bucket import RemoteObjects
-from storage.objects.client import RemoteConfig, adopt_environment, open_remote, remote_environment
+from storage.objects.client import RemoteConfig, open_remote
 from storage.objects.open import open_objects
 from tools.cli.config import StoreSection, load_config
 
@@ -55,10 +55,6 @@ def test_the_section_remote_reaches_other_processes(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
     words = ["remote.endpoint_url=https://r2.example", "remote.region=auto", "remote.timeout_s=7"]
     config = load_config(StoreSection, BASE, words).remote
-    variables = remote_environment()
-    monkeypatch.setenv("AWS_SESSION_TOKEN", "stale")
-    adopt_environment(variables)
-    assert remote_environment() == variables
     objects = pickle.loads(pickle.dumps(open_objects("s3://bucket/x", remote=config)))
     assert isinstance(objects, RemoteObjects)
     remote = objects.remote
