@@ -8,8 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from storage.audio.encoding import ENCODINGS
 from storage.checksums import digest_json
+from storage.encoding import ENCODINGS
 from storage.errors import ConfigError, StoreError
 from storage.options import check_choice, check_positive, option
 

@@ -27,7 +27,7 @@ from datasets.augment.pipeline import AUGMENTATIONS, Augment, AugmentConfig
 from datasets.batch import Batch
 from datasets.loading.rank_share import WRAP
 from datasets.sources.background import BackgroundPlan
-from storage.audio.encoding import to_unit
+from storage.encoding import to_unit
 from storage.errors import ConfigError
 from storage.recipe import Recipe
 from tools.cli.command import Arguments, Command, run

@@ -18,14 +18,14 @@ from torch import Tensor
 
 from datasets.labels import Labels
 from datasets.loading.quarantine import BadSlice, write_report
-from storage.audio.encoding import to_unit
+from storage.encoding import to_unit
 from storage.recipe import Recipe
 from training.data_module import FoldData, FoldDataModule
 from training.experiments.experiment import Experiment
 from training.experiments.report import FoldResult
 from training.model.averaging import NONE, AveragingConfig, WeightAverage
 from training.model.checkpoints import TrainedClassifier, checkpoint_contents, read_checkpoint
-from training.model.metrics import Truth
+from training.model.metrics import METRICS, Truth
 from training.model.models import Classifier, ModelConfig, build_classifier, num_parameters
 from training.model.predict import Predictions, gather_predictions, predict
 from training.module import ModuleConfig, SliceModule
@@ -52,6 +52,9 @@ from training.trainer import (
 )
 
 logger = first_rank_logger(__name__)
+
+
+BAR_SCORES = {f"val_{key}": metric.bar for key, metric in METRICS.items() if metric.bar}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +180,7 @@ def _log_folder(log: Path, fold: int) -> Path:
 def _callbacks(run: FoldRun, data: FoldData, fold: int) -> list[Callback]:
     """The bar, and the averaging of weights."""
     shows_bar = run.trainer.progress and is_first_rank()
-    callbacks: list[Callback] = [FoldBar(fold)] if shows_bar else []
+    callbacks: list[Callback] = [FoldBar(fold, BAR_SCORES)] if shows_bar else []
     if run.averaging.kind != NONE:
         callbacks.append(_weight_average(run, data))
     return callbacks

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from datasets.augment.pipeline import Augment, AugmentConfig
 from datasets.batch import Batch
-from storage.audio.encoding import to_unit
+from storage.encoding import to_unit
 from storage.errors import MelbankError
 from training.model.losses import LossConfig, build_loss
 from training.model.metrics import Scores, Truth

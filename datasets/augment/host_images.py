@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from datasets.randomness import random_bits
-from storage.audio.encoding import quantise, to_unit
+from storage.encoding import quantise, to_unit
 from storage.errors import ConfigError
 
 Spec = Mapping[str, Any]

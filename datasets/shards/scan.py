@@ -29,8 +29,8 @@ from datasets.shards.format import (
     sample_key,
 )
 from datasets.shards.members import ABOUT_SCHEMA, read_about
-from storage.audio.encoding import ENCODINGS
 from storage.checksums import crc32c
+from storage.encoding import ENCODINGS
 from storage.errors import DamageError, StoreError
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from storage.audio.decode import AudioHeader, Decoder
-from storage.audio.encoding import encode, encode_unit
 from storage.audio.features import Features, slice_features
 from storage.audio.filterbank import band_centres_hz
 from storage.audio.mel import MelTransform
 from storage.audio.slicing import cut_slices
+from storage.encoding import encode, quantise
 from storage.recipe import FOREIGN, Recipe
 from storage.source.npy_folder import NpyReader
 
@@ -82,7 +82,9 @@ class AudioSlices:
             for power_MT in group:
                 db_MT, max_db = transform.decibels(power_MT)
                 features = slice_features(power_MT, max_db, self._centres_hz, recipe)
-                yield MadeSlice(cells=encode(db_MT, recipe), features=features)
+                yield MadeSlice(
+                    cells=encode(db_MT, top_db=recipe.top_db, dtype=recipe.dtype), features=features
+                )
 
 
 class NpySlices:
@@ -104,7 +106,7 @@ class NpySlices:
             max_db = 0.0 if unit_MT.max() > 0 else silence_db
             features = slice_features(power_MT, max_db, self._centres_hz, self._recipe)
             features |= {"max_db": None, "mean_db": None}
-            yield MadeSlice(cells=encode_unit(unit_MT, self._recipe), features=features)
+            yield MadeSlice(cells=quantise(unit_MT.numpy(), self._recipe.dtype), features=features)
 
 
 def slice_maker(recipe: Recipe, filterbank_MF: np.ndarray) -> SliceMaker:

@@ -16,8 +16,8 @@ from pathlib import PurePosixPath
 import numpy as np
 import polars as pl
 
-from storage.audio.encoding import to_unit
 from storage.checksums import digest
+from storage.encoding import to_unit
 from storage.errors import ConfigError
 from storage.format.tables import OUR_COLUMNS
 from storage.objects.local import TEMPORARY, LocalObjects

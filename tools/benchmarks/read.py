@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from storage.audio.encoding import ENCODINGS
+from storage.encoding import ENCODINGS
 from storage.errors import StoreError
 from storage.options import check_at_least, check_choice, check_positive, option
 from tools.benchmarks.harness.page_cache import evict, warm

@@ -14,7 +14,7 @@ import torch
 
 from datasets.batch import Batch
 from datasets.labels import Labels
-from storage.audio.encoding import to_unit
+from storage.encoding import to_unit
 from training.model.models import Classifier, probabilities
 from training.runtime.ranks import gather_ranks
 

@@ -17,8 +17,8 @@ from datasets.folds import FoldConfig
 from datasets.loading.reader import LoaderConfig
 from datasets.shards.shard_set import open_shards
 from datasets.shards.writer import ShardConfig, write_shards
-from storage.audio.encoding import to_unit
 from storage.build.build import BuildConfig, BuildReport, build_store
+from storage.encoding import to_unit
 from storage.errors import ConfigError
 from storage.maintenance.npy_export import NpyExportConfig, export_npy
 from storage.maintenance.repair import repair_store

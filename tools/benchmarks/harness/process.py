@@ -22,8 +22,8 @@ from typing import Any
 import psutil
 
 from storage.errors import StoreError
+from tools.cli.checkout import ROOT
 
-ROOT = Path(__file__).parents[3]
 WATCH_EVERY_S = 0.1
 SETTLE_S = 0.2  # until workers that have ended are accounted for
 # Held to these, no library takes more than one core for itself.
