@@ -34,7 +34,7 @@ class SliceTargets(Protocol):
 
 
 class Background(Protocol):
-    """What is read beside each sample, to be mixed in."""
+    """What is read background each sample, to be mixed in."""
 
     @property
     def source(self) -> SliceSource:
@@ -52,14 +52,14 @@ class SliceTransform(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Beside:
+class BackgroundRequest:
     """Backgrounds to read: int64 [B] rows of their source, and B extents."""
 
     rows: np.ndarray
     extents: Extents
 
-    def __getitem__(self, take: slice | np.ndarray) -> "Beside":
-        return Beside(rows=self.rows[take], extents=self.extents[take])
+    def __getitem__(self, take: slice | np.ndarray) -> "BackgroundRequest":
+        return BackgroundRequest(rows=self.rows[take], extents=self.extents[take])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,7 +70,7 @@ class Request:
     rows: np.ndarray
     recording_no: np.ndarray
     extents: Extents
-    beside: Beside | None
+    background: BackgroundRequest | None
 
     def __getitem__(self, take: slice | np.ndarray) -> "Request":
         return Request(
@@ -78,14 +78,14 @@ class Request:
             rows=self.rows[take],
             recording_no=self.recording_no[take],
             extents=self.extents[take],
-            beside=None if self.beside is None else self.beside[take],
+            background=None if self.background is None else self.background[take],
         )
 
     def announce(self, files: CarefulReader) -> None:
         """Asks the kernel, or the object store, for what will be read."""
         files.will_need(self.extents)
-        if self.beside is not None:
-            files.will_need(self.beside.extents)
+        if self.background is not None:
+            files.will_need(self.background.extents)
 
     def with_slices(self, other: "Request", take: np.ndarray) -> "Request":
         """The same positions, with slices of another request in their place."""
@@ -168,7 +168,7 @@ class BatchMaker:
             recording_no=torch.from_numpy(request.recording_no),
             position=torch.from_numpy(request.position),
             epoch=torch.tensor(reading.epoch),
-            background=_read_beside(request, reading),
+            background=_read_background(request, reading),
         )
 
     def _request(self, reading: Reading, position: np.ndarray) -> Request:
@@ -177,16 +177,16 @@ class BatchMaker:
         recording_no = np.searchsorted(self._first_row, rows, side="right") - 1
         if (recording_no < 0).any() or (rows >= self._end_row[recording_no]).any():
             raise ConfigError(f"the plan names rows that {self._source.url} does not have")
-        beside = None
+        background = None
         if self._background is not None:
             behind = self._background.rows(reading.epoch, position)
-            beside = Beside(rows=behind, extents=look_up(self._background.source, behind))
+            background = BackgroundRequest(rows=behind, extents=look_up(self._background.source, behind))
         return Request(
             position=position,
             rows=rows,
             recording_no=recording_no,
             extents=look_up(self._source, rows),
-            beside=beside,
+            background=background,
         )
 
     def _read(self, request: Request, reading: Reading, cells: np.ndarray) -> Request:
@@ -227,14 +227,14 @@ class _RecordingTargets:
         return found
 
 
-def _read_beside(request: Request, reading: Reading) -> Tensor | None:
+def _read_background(request: Request, reading: Reading) -> Tensor | None:
     """The backgrounds of a batch; a good one stands in for a bad one, silence where none is."""
-    beside = request.beside
-    if beside is None:
+    background = request.background
+    if background is None:
         return None
-    background = reading.buffers.take(len(beside.rows))
+    background = reading.buffers.take(len(background.rows))
     cells = background.numpy()
-    good = reading.files.read(beside.extents, beside.rows, cells)
+    good = reading.files.read(background.extents, background.rows, cells)
     if good.any() and not good.all():
         cells[:] = cells[_stand_ins(good)]
     return background

@@ -22,7 +22,7 @@ from datasets.shards.format import (
     label_hash,
     npy_header,
     padded,
-    pax_head,
+    pax_header,
     sample_key,
 )
 from storage.build.workers import OnSlices
@@ -58,7 +58,7 @@ class WrittenShard:
     index: pl.DataFrame
 
 
-def note_names(shard: str) -> tuple[str, str]:
+def record_names(shard: str) -> tuple[str, str]:
     """The files of the note of a written shard: its lines, and its entry, put last."""
     return f"{UNFINISHED}/{shard}.parquet", f"{UNFINISHED}/{shard}.json"
 
@@ -68,7 +68,7 @@ def write_shard(job: ShardJob, on_slices: OnSlices) -> WrittenShard:
     data, index = encode_shard(job, on_slices)
     entry = FileEntry(size_bytes=len(data), sha256=digest(data), num_slices=len(index))
     objects = open_objects(job.url)
-    lines, last = note_names(job.name)
+    lines, last = record_names(job.name)
     objects.delete(last)  # of an earlier tar of this name
     objects.put(job.name, data)
     objects.put(lines, encode_table(index))
@@ -84,7 +84,7 @@ def encode_shard(job: ShardJob, on_slices: OnSlices) -> tuple[bytes, pl.DataFram
     member_bytes = padded(len(header) + job.recipe.slice_bytes)
     offsets = []
     buffer = io.BytesIO()
-    head = pax_head(job.recipe, job.store_id)
+    head = pax_header(job.recipe, job.store_id)
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, pax_headers=head) as tar:
         for line, cells in _read_slices(job, on_slices):
             recording_id = line["recording_id"]

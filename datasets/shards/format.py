@@ -77,7 +77,7 @@ class ShardManifest:
             "recipe_hash": self.recipe.digest(),
             "files": {name: asdict(entry) for name, entry in sorted(self.files.items())},
         }
-        document["seal"] = _seal(document)
+        document["seal"] = _self_checksum(document)
         return (json.dumps(document, indent=1) + "\n").encode()
 
     @classmethod
@@ -102,7 +102,7 @@ class ShardManifest:
             manifest = cls(store_id=document["store_id"], recipe=recipe, files=files)
             if not {INDEX, RECORDINGS} <= files.keys():
                 raise KeyError(INDEX, RECORDINGS)
-            if document.pop("seal") != _seal(document):
+            if document.pop("seal") != _self_checksum(document):
                 raise ValueError("its seal differs")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
@@ -112,7 +112,7 @@ class ShardManifest:
         return manifest
 
 
-def _seal(document: dict[str, Any]) -> str:
+def _self_checksum(document: dict[str, Any]) -> str:
     """sha256, in hex, of the rest of `shards.json`."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
@@ -141,13 +141,13 @@ def npy_header(recipe: Recipe) -> bytes:
     return buffer.getvalue()[: -recipe.slice_bytes]
 
 
-def pax_head(recipe: Recipe, store_id: str) -> dict[str, str]:
+def pax_header(recipe: Recipe, store_id: str) -> dict[str, str]:
     """The global pax header that each of our tars begins with."""
     text = json.dumps(recipe.to_dict(), sort_keys=True)
-    return {PAX_RECIPE: text, PAX_STORE_ID: store_id, PAX_CHECK: head_check(text, store_id)}
+    return {PAX_RECIPE: text, PAX_STORE_ID: store_id, PAX_CHECK: header_check(text, store_id)}
 
 
-def head_check(recipe: str, store_id: str) -> str:
+def header_check(recipe: str, store_id: str) -> str:
     """16 hex digits that tell whether a head is as it was written."""
     return hashlib.sha256(f"{store_id}\n{recipe}".encode()).hexdigest()[:16]
 

@@ -75,7 +75,7 @@ class WritePlan:
 def plan_writing(
     wanted: Wanted,
     held: Held,
-    is_whole: Callable[[str, FileEntry], bool],
+    is_complete: Callable[[str, FileEntry], bool],
     *,
     slice_bytes: int,
     shard_size_bytes: int,
@@ -87,7 +87,7 @@ def plan_writing(
     names = list(held.entries)
     lines = held.lines.sort("row")
     places, shard_of = _find_held(wanted, lines, names)
-    whole = np.array([is_whole(name, entry) for name, entry in held.entries.items()], bool)
+    whole = np.array([is_complete(name, entry) for name, entry in held.entries.items()], bool)
     stays = shard_of >= 0
     stays[stays] = whole[shard_of[stays]]
     shards = {

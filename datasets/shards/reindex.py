@@ -26,7 +26,7 @@ from datasets.shards.format import (
     PLACE_SCHEMA,
     TARS,
     ShardManifest,
-    head_check,
+    header_check,
 )
 from datasets.shards.grouping import check_labels, collect_foreign, collect_own, with_labels
 from datasets.shards.scan import ScanJob, ScannedTar, scan_tar
@@ -103,9 +103,9 @@ def index_shards(
     names = _list_tars(objects)
     with builder_lock(objects):
         tars = _scan(objects, names, config.member, config.workers or available_cores(), progress)
-        is_own = _check_alike(objects, tars)
+        is_ours = _check_alike(objects, tars)
         samples = _samples(tars)
-        if is_own:
+        if is_ours:
             recipe, store_id = _own_recipe(objects, tars[0])
             _check_checksums(objects, samples)
             found = collect_own(samples)
@@ -127,7 +127,7 @@ def index_shards(
         num_recordings=len(found.recordings),
         num_slices=len(index),
         size_bytes=sum(tar.entry.size_bytes for tar in tars),
-        kind="written by melbank" if is_own else "made elsewhere",
+        kind="written by melbank" if is_ours else "made elsewhere",
         notes=[*found.notes, *_notes(tars, len(samples) - len(index))],
     )
 
@@ -202,7 +202,7 @@ def _own_recipe(objects: Objects, tar: ScannedTar) -> tuple[Recipe, str]:
     try:
         recipe = Recipe.from_dict(json.loads(tar.head[PAX_RECIPE]))
         store_id = tar.head[PAX_STORE_ID]
-        if head_check(tar.head[PAX_RECIPE], store_id) != tar.head[PAX_CHECK]:
+        if header_check(tar.head[PAX_RECIPE], store_id) != tar.head[PAX_CHECK]:
             raise ValueError("its checksum differs")
     except (ValueError, KeyError, TypeError) as error:
         where = objects.describe(tar.name)

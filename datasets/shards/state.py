@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from datasets.shards.encode import UNFINISHED, WrittenShard, note_names
+from datasets.shards.encode import UNFINISHED, WrittenShard, record_names
 from datasets.shards.format import (
     INDEX,
     LABEL_HASH,
@@ -44,7 +44,7 @@ class Held:
     entries: dict[str, FileEntry] = field(default_factory=dict)
     lines: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=HELD_SCHEMA))
 
-    def with_notes(self, notes: dict[str, WrittenShard]) -> "Held":
+    def with_records(self, notes: dict[str, WrittenShard]) -> "Held":
         """These and the shards of an interrupted run, which replace those of the same name."""
         rest = self.lines.filter(~pl.col("shard").is_in(list(notes)))
         noted = [note.index.select(*HELD_SCHEMA) for note in notes.values()]
@@ -69,7 +69,7 @@ def check_target(objects: Objects) -> None:
         )
 
 
-def is_whole(objects: Objects, name: str, entry: FileEntry) -> bool:
+def is_complete(objects: Objects, name: str, entry: FileEntry) -> bool:
     """Whether a file is there, with the size that it was written with."""
     return objects.sizes([name]).get(name) == entry.size_bytes
 
@@ -86,13 +86,13 @@ def read_manifest(objects: Objects) -> ShardManifest | None:
 
 def read_held_lines(objects: Objects, manifest: ShardManifest) -> pl.DataFrame | None:
     """The side index, as far as writing needs it; None where it is missing or damaged."""
-    data = _read_whole(objects, INDEX, manifest)
+    data = _read_valid(objects, INDEX, manifest)
     return None if data is None else pl.read_parquet(io.BytesIO(data), columns=[*HELD_SCHEMA])
 
 
 def read_held_ids(objects: Objects, manifest: ShardManifest) -> pl.Series:
     """The ids of the recordings of a set; none where the table is missing or damaged."""
-    data = _read_whole(objects, RECORDINGS, manifest)
+    data = _read_valid(objects, RECORDINGS, manifest)
     if data is None:
         return pl.Series("recording_id", [], pl.String)
     return pl.read_parquet(io.BytesIO(data), columns=["recording_id"])["recording_id"]
@@ -121,18 +121,18 @@ def read_plan(objects: Objects) -> dict[str, Any]:
     return plan
 
 
-def read_notes(objects: Objects) -> dict[str, WrittenShard]:
+def read_records(objects: Objects) -> dict[str, WrittenShard]:
     """The whole shards that an interrupted run has written, by name; damaged notes are none."""
     notes = {}
     for path in objects.list(UNFINISHED):
         name = path.removeprefix(f"{UNFINISHED}/").removesuffix(".json")
-        lines, last = note_names(name)
+        lines, last = record_names(name)
         if path != last or not name.endswith(".tar"):
             continue
         with suppress(ValueError, TypeError, StoreError, pl.exceptions.PolarsError):
             entry = FileEntry(**json.loads(objects.get(last)))
             index = pl.read_parquet(io.BytesIO(objects.get(lines)))
-            if is_whole(objects, name, entry):
+            if is_complete(objects, name, entry):
                 notes[name] = WrittenShard(entry=entry, index=index)
     return notes
 
@@ -149,7 +149,7 @@ def commit(
     for name, table in ((INDEX, index), (RECORDINGS, recordings)):
         data = encode_table(table.rechunk())
         files[name] = FileEntry(size_bytes=len(data), sha256=digest(data))
-        if not is_whole(objects, name, files[name]) or objects.get(name) != data:
+        if not is_complete(objects, name, files[name]) or objects.get(name) != data:
             changed[name] = data
     whole = ShardManifest(store_id=manifest.store_id, recipe=manifest.recipe, files=files)
     encoded = whole.encode()
@@ -159,18 +159,18 @@ def commit(
         objects.put(name, data)
     if not objects.exists(MANIFEST) or objects.get(MANIFEST) != encoded:
         objects.put(MANIFEST, encoded)
-    clear_notes(objects)
+    clear_records(objects)
     return whole
 
 
-def forget_notes(objects: Objects, notes: Iterable[str]) -> None:
+def delete_records(objects: Objects, notes: Iterable[str]) -> None:
     """Deletes the notes of some shards, and the shards."""
     for name in notes:
-        for file in (note_names(name)[1], note_names(name)[0], name):
+        for file in (record_names(name)[1], record_names(name)[0], name):
             objects.delete(file)
 
 
-def clear_notes(objects: Objects) -> None:
+def clear_records(objects: Objects) -> None:
     """Deletes what a run notes while it is under way.
 
     The plan first: a tar that a plan claims and no note names would be taken for unfinished.
@@ -181,9 +181,9 @@ def clear_notes(objects: Objects) -> None:
         objects.drop_folder(folder)
 
 
-def _read_whole(objects: Objects, name: str, manifest: ShardManifest) -> bytes | None:
+def _read_valid(objects: Objects, name: str, manifest: ShardManifest) -> bytes | None:
     """A table's bytes; None where they are not those in the manifest."""
-    if not is_whole(objects, name, manifest.files[name]):
+    if not is_complete(objects, name, manifest.files[name]):
         return None
     data = objects.get(name)
     return data if digest(data) == manifest.files[name].sha256 else None

@@ -39,16 +39,16 @@ from datasets.shards.state import (
     HELD_SCHEMA,
     Held,
     check_target,
-    clear_notes,
+    clear_records,
     commit,
-    forget_notes,
+    delete_records,
     identity_of,
-    is_whole,
+    is_complete,
     put_plan,
     read_held_ids,
     read_held_lines,
     read_manifest,
-    read_notes,
+    read_records,
     read_plan,
 )
 from datasets.slice_source import SliceSource, select_recordings
@@ -172,15 +172,15 @@ class _Run:
         if self.config.fresh:
             earlier, manifest = self._give_up(earlier, manifest)
         held = Held() if manifest is None else self._read_held(manifest)
-        self.notes = read_notes(self.objects)
+        self.notes = read_records(self.objects)
         for name in {*earlier.get("claimed", [])} - {*self.notes}:
             self.objects.delete(name)  # put, but not noted
         plan, digest = self._plan(held)
         if self.notes and earlier.get("plan") != digest:  # what is wanted has changed meanwhile
             if self.config.fresh:
-                forget_notes(self.objects, self.notes)
+                delete_records(self.objects, self.notes)
             else:
-                held = held.with_notes(self.notes)
+                held = held.with_records(self.notes)
             self.notes = {}
             plan, digest = self._plan(held)
         if plan.shards:
@@ -235,7 +235,7 @@ class _Run:
         if manifest is None:
             return earlier, None
         claimed = [*manifest.shards, *earlier.get("claimed", [])]
-        clear_notes(self.objects)
+        clear_records(self.objects)
         put_plan(self.objects, self._identity, "", claimed)
         for name in (MANIFEST, INDEX, RECORDINGS):
             self.objects.delete(name)
@@ -262,7 +262,7 @@ class _Run:
         plan = plan_writing(
             self.wanted,
             held,
-            partial(is_whole, self.objects),
+            partial(is_complete, self.objects),
             slice_bytes=self.source.recipe.slice_bytes,
             shard_size_bytes=self.config.shard_size_bytes,
         )
@@ -298,7 +298,7 @@ class _Run:
         entries = {
             name: entry
             for name, entry in held.entries.items()
-            if name not in written and is_whole(self.objects, name, entry)
+            if name not in written and is_complete(self.objects, name, entry)
         }
         entries |= {name: shard.entry for name, shard in written.items()}
         manifest = ShardManifest(
