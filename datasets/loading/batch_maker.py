@@ -1,9 +1,8 @@
-"""Positions of an epoch plan -> a batch in memory: look up, read, put right what is damaged.
+"""Makes batches from positions of an epoch plan: look up, read, replace damaged slices.
 
     positions --requests--> Request (rows, extents) --make--> Batch
 
-Many slices are looked up at once. `datasets.loading.reader` decides which positions, and in which
-thread.
+Many slices are looked up at once. `datasets.loading.reader` chooses positions and thread.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,22 +29,22 @@ class SliceTargets(Protocol):
     """Targets that may differ from slice to slice, such as `datasets.targets.Targets`."""
 
     def of(self, rows: np.ndarray, recording_no: np.ndarray) -> np.ndarray:
-        """float32 [n, C] of slices and their recordings, both int64 [n]."""
+        """Returns float32 [n, C] for slices and their recordings, both int64 [n]."""
 
 
 class Background(Protocol):
-    """What is read background each sample, to be mixed in."""
+    """Chooses the background slice of each sample, such as `BackgroundPlan`."""
 
     @property
     def source(self) -> SliceSource:
-        """Where it is read from; its recipe is that of the samples."""
+        """Background source; its recipe is that of the samples."""
 
     def rows(self, epoch: int, position: np.ndarray) -> np.ndarray:
-        """The row of `source`, int64 [n], that goes with each position, int64 [n], of an epoch."""
+        """Returns the row of `source`, int64 [n], for each position, int64 [n], of an epoch."""
 
 
 class SliceTransform(Protocol):
-    """What is done to slices as soon as they are read, such as `ImageTransforms`."""
+    """Transform of slices as soon as they are read, such as `ImageTransforms`."""
 
     def __call__(self, slices_BMT: np.ndarray, *, epoch: int, position: np.ndarray) -> None:
         """Changes slices as stored in place; `position` int64 [B] in the epoch."""
@@ -53,7 +52,7 @@ class SliceTransform(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BackgroundRequest:
-    """Backgrounds to read: int64 [B] rows of their source, and B extents."""
+    """Backgrounds to read: rows int64 [B] of their source, and B extents."""
 
     rows: np.ndarray
     extents: Extents
@@ -82,20 +81,20 @@ class Request:
         )
 
     def announce(self, files: CarefulReader) -> None:
-        """Asks the kernel, or the object store, for what will be read."""
+        """Starts prefetching of the request, by the kernel or from the object store."""
         files.will_need(self.extents)
         if self.background is not None:
             files.will_need(self.background.extents)
 
     def with_slices(self, other: "Request", take: np.ndarray) -> "Request":
-        """The same positions, with slices of another request in their place."""
+        """Returns the same positions with slices of another request."""
         rows, recording_no = other.rows[take], other.recording_no[take]
         return replace(self, rows=rows, recording_no=recording_no, extents=other.extents[take])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Reading:
-    """A pass over a plan: what stays the same from batch to batch."""
+    """Pass over a plan: the state shared by its batches."""
 
     plan: EpochPlan
     epoch: int
@@ -104,7 +103,7 @@ class Reading:
 
 
 class BatchMaker:
-    """Makes the batches of plans. With `full` a batch keeps its size though slices be bad."""
+    """Makes the batches of plans. With `full`, good slices replace bad ones."""
 
     def __init__(
         self,
@@ -133,23 +132,23 @@ class BatchMaker:
 
     @property
     def buffers_per_batch(self) -> int:
-        """How many buffers a batch holds."""
+        """Buffers that a batch holds."""
         return 1 if self._background is None else 2
 
     def requests(self, reading: Reading, bounds: Iterable[tuple[int, int]]) -> Iterator[Request]:
-        """What to read for each batch, given as positions [start, stop) of the plan."""
+        """Yields the request of each batch, given as positions [start, stop) of the plan."""
         remaining = iter(bounds)
-        num_batches = 1  # of the first look-up, which the first batch waits for
+        num_batches = 1  # few in the first look-up, since the first batch waits for it
         while span := list(islice(remaining, num_batches)):
             num_batches = min(2 * num_batches, _SPAN_BATCHES)
-            whole = self._request(reading, np.concatenate([np.arange(*edges) for edges in span]))
+            request = self._request(reading, np.concatenate([np.arange(*edges) for edges in span]))
             end = 0
             for low, high in span:
                 begin, end = end, end + high - low
-                yield whole[begin:end]
+                yield request[begin:end]
 
     def make(self, request: Request, reading: Reading) -> Batch:
-        """Reads a batch. Without `full`, bad slices are left out, else good ones stand in.
+        """Reads a batch. With `full`, good slices replace bad ones, else those are left out.
 
         Raises DamageError where too many slices are bad, or all of a plan.
         """
@@ -179,8 +178,9 @@ class BatchMaker:
             raise ConfigError(f"the plan names rows that {self._source.url} does not have")
         background = None
         if self._background is not None:
-            behind = self._background.rows(reading.epoch, position)
-            background = BackgroundRequest(rows=behind, extents=look_up(self._background.source, behind))
+            drawn = self._background.rows(reading.epoch, position)
+            extents = look_up(self._background.source, drawn)
+            background = BackgroundRequest(rows=drawn, extents=extents)
         return Request(
             position=position,
             rows=rows,
@@ -190,29 +190,29 @@ class BatchMaker:
         )
 
     def _read(self, request: Request, reading: Reading, cells: np.ndarray) -> Request:
-        """Fills `cells` from its beginning; returns what it was filled with."""
+        """Fills `cells` from its beginning; returns the request of the slices in it."""
         good = reading.files.read(request.extents, request.rows, cells)
         if good.all():
             return request
         if not self._full:
-            (places,) = good.nonzero()
-            cells[: len(places)] = cells[places]
-            return request[places]
-        came = request
+            (kept,) = good.nonzero()
+            cells[: len(kept)] = cells[kept]
+            return request[kept]
+        other = request
         for shift in range(len(good), len(reading.plan), len(good)):
             if good.any():
                 break
-            came = self._request(reading, request.position + shift)
-            good = reading.files.read(came.extents, came.rows, cells)
+            other = self._request(reading, request.position + shift)
+            good = reading.files.read(other.extents, other.rows, cells)
         if not good.any():
             raise DamageError(f"no slice of {self._source.url} that the plan names can be read")
-        take = _stand_ins(good)
+        take = _replacements(good)
         cells[:] = cells[take]
-        return request.with_slices(came, take)
+        return request.with_slices(other, take)
 
 
 class _RecordingTargets:
-    """The same target for all slices of a recording."""
+    """Targets of recordings, the same for all slices of one."""
 
     def __init__(self, targets: np.ndarray, url: str, num_recordings: int) -> None:
         if len(targets) != num_recordings:
@@ -228,20 +228,20 @@ class _RecordingTargets:
 
 
 def _read_background(request: Request, reading: Reading) -> Tensor | None:
-    """The backgrounds of a batch; a good one stands in for a bad one, silence where none is."""
+    """Reads the backgrounds of a batch; good ones replace bad ones."""
     background = request.background
     if background is None:
         return None
-    background = reading.buffers.take(len(background.rows))
-    cells = background.numpy()
+    slices = reading.buffers.take(len(background.rows))
+    cells = slices.numpy()
     good = reading.files.read(background.extents, background.rows, cells)
     if good.any() and not good.all():
-        cells[:] = cells[_stand_ins(good)]
-    return background
+        cells[:] = cells[_replacements(good)]
+    return slices
 
 
-def _stand_ins(good: np.ndarray) -> np.ndarray:
-    """int64 [n]: each good place itself, for each other one a good one in turn."""
+def _replacements(good: np.ndarray) -> np.ndarray:
+    """Returns each good index itself and, for each bad one, a good one in turn; int64 [n]."""
     take = np.arange(len(good))
     take[~good] = np.resize(take[good], len(good) - int(good.sum()))
     return take

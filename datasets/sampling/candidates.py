@@ -118,4 +118,6 @@ def _rows_where(recordings: pl.DataFrame, slice_index: pl.DataFrame, where: str)
         return joined.filter(pl.sql_expr(where))["row"].to_numpy()
     except pl.exceptions.PolarsError as error:
         reason = str(error).split(";")[0]
-        raise ConfigError(f"sampling.where={where!r} is not a valid condition ({reason})") from error
+        raise ConfigError(
+            f"sampling.where={where!r} is not a valid condition ({reason})"
+        ) from error
