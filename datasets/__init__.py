@@ -2,8 +2,8 @@
 
 In the order of the data:
 
-1. `slice_source`  the interface to a store or tar shards; the layer knows no other. `shards` writes,
-   opens, checks and indexes tar shards. `sources` makes one source of several, and picks
+1. `slice_source`  the interface to a store or tar shards; the layer knows no other. `shards`
+   writes, opens, checks and indexes tar shards. `sources` makes one source of several, and picks
    backgrounds and soft targets.
 2. `labels`, `folds`, `targets`  recordings -> target vectors, and the recordings held out.
 3. `sampling`  (recordings, config, seed, epoch) -> rows in order: the epoch plan. Pure;

@@ -79,7 +79,7 @@ def select_recordings(
             chosen = recordings.filter(pl.sql_expr(where))
         except pl.exceptions.PolarsError as error:
             raise ConfigError(
-                f"where={where!r} is not a valid condition on recordings ({str(error).split(';')[0]}); "
+                f"where={where!r} is not a valid condition ({str(error).split(';')[0]}); "
                 f"their columns are {', '.join(recordings.columns)}"
             ) from error
     if limit is not None and limit < len(chosen):

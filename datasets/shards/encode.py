@@ -1,7 +1,7 @@
-"""The work on one shard: its slices as a tar on disk, and a note of where each one lies.
+"""Writes one shard: its slices as a tar, and a record of their offsets.
 
 Light to import, and a job carries all that it needs: workers never open the source. The tar is
-made whole in memory, put under its name at once, and then noted; the note's .json comes last.
+built in memory and put in one step; then its record, of which the .json comes last.
 """
 
 import io
@@ -39,7 +39,7 @@ _BATCH_SLICES = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardJob:
-    """A shard to write: its recordings, the lines of its slices, and where their cells lie."""
+    """Job to write a shard: its recordings, the lines of its slices, and their extents."""
 
     url: str
     name: str
@@ -52,19 +52,19 @@ class ShardJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WrittenShard:
-    """A shard that is there: its entry in `shards.json`, and its lines of the side index."""
+    """Written shard: its entry in `shards.json`, and its lines of the side index."""
 
     entry: FileEntry
     index: pl.DataFrame
 
 
 def record_names(shard: str) -> tuple[str, str]:
-    """The files of the note of a written shard: its lines, and its entry, put last."""
+    """Returns the file names of a shard's record: its lines, and its entry, put last."""
     return f"{UNFINISHED}/{shard}.parquet", f"{UNFINISHED}/{shard}.json"
 
 
 def write_shard(job: ShardJob, on_slices: OnSlices) -> WrittenShard:
-    """Puts one tar and its note; raises DamageError on a slice that cannot be read."""
+    """Puts one tar and its record; raises DamageError on a slice that cannot be read."""
     data, index = encode_shard(job, on_slices)
     entry = FileEntry(size_bytes=len(data), sha256=digest(data), num_slices=len(index))
     objects = open_objects(job.url)
@@ -77,7 +77,7 @@ def write_shard(job: ShardJob, on_slices: OnSlices) -> WrittenShard:
 
 
 def encode_shard(job: ShardJob, on_slices: OnSlices) -> tuple[bytes, pl.DataFrame]:
-    """A whole tar, and its lines of the side index."""
+    """Encodes a shard as the bytes of a tar, and its lines of the side index."""
     recordings = job.recordings.select(ABOUT_RECORDING).to_dicts()
     by_id = {line["recording_id"]: line for line in recordings}
     header = npy_header(job.recipe)
@@ -91,7 +91,7 @@ def encode_shard(job: ShardJob, on_slices: OnSlices) -> tuple[bytes, pl.DataFram
             key = sample_key(recording_id, line["slice_no"])
             for ending, data in (
                 ("json", describe_sample(by_id[recording_id], line)),
-                ("mel.npy", header + cells),  # the last thing written, hence its offset
+                ("mel.npy", header + cells),  # last, since its offset follows from the end
             ):
                 tar.addfile(_member(f"{key}.{ending}", len(data)), io.BytesIO(data))
             offsets.append(tar.offset - member_bytes + len(header))
@@ -107,7 +107,7 @@ def encode_shard(job: ShardJob, on_slices: OnSlices) -> tuple[bytes, pl.DataFram
 
 
 def _member(name: str, size_bytes: int) -> tarfile.TarInfo:
-    """A member that carries nothing of time or owner."""
+    """Builds a member without time or owner, so that equal tars have equal bytes."""
     info = tarfile.TarInfo(name)
     info.size = size_bytes
     info.mode = 0o444
@@ -116,7 +116,7 @@ def _member(name: str, size_bytes: int) -> tarfile.TarInfo:
 
 
 def _read_slices(job: ShardJob, on_slices: OnSlices) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """The lines of the shard, each with the cells of its slice."""
+    """Yields the lines of the shard, each with the cells of its slice."""
     with SliceReader() as reader:
         for start in range(0, len(job.lines), _BATCH_SLICES):
             lines = job.lines[start : start + _BATCH_SLICES]

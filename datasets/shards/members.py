@@ -1,4 +1,4 @@
-"""What the .json, .cls and .txt members of a sample say of it. Loose text -> exact values."""
+"""Parses the .json, .cls and .txt members of a sample. Loose text -> exact values."""
 
 import json
 from typing import Any
@@ -24,18 +24,17 @@ ABOUT_SCHEMA = {
 
 
 def read_about(texts: dict[str, bytes], where: str, *, own: bool = False) -> dict[str, Any]:
-    """A value or None for each name of `ABOUT_SCHEMA`, in its order, from members by ending.
+    """Returns a value or None for each name of `ABOUT_SCHEMA`, in order, from members by ending.
 
-    Fields of other types than ours are taken as missing. The label is that of the .json
-    (`primary_label`, else `label`), else the text of the .cls, else of the .txt member. Raises
-    StoreError on members that are no JSON or no UTF-8, and DamageError on one of our `own` that
-    has changed since it was written.
+    Fields of other types count as missing. The label is that of the .json (`primary_label`, else
+    `label`), else the text of the .cls, else of the .txt member. Raises StoreError on members that
+    are no JSON or no UTF-8, and, with `own` (tars of melbank), DamageError on a changed member.
     """
     try:
         fields = json.loads(texts["json"]) if "json" in texts else {}
         words = [texts[ending].decode().strip() for ending in ("cls", "txt") if ending in texts]
     except ValueError as error:
-        raise StoreError(f"{where}: its label cannot be read ({error}): write it anew") from error
+        raise StoreError(f"{where}: its label cannot be read ({error}): rewrite it") from error
     if not isinstance(fields, dict):
         fields = {"label": fields}
     if own and fields.pop(JSON_CHECK, None) != json_check(fields):
@@ -49,17 +48,17 @@ def read_about(texts: dict[str, bytes], where: str, *, own: bool = False) -> dic
         "secondary_labels": [text for text in map(_text, second) if text],
         "filename": _text(fields.get("filename")),
         "duration_s": _number(fields.get("duration_s")),
-        "sample_rate_hz": _whole(fields.get("sample_rate_hz"), 31),
-        "slice_no": _whole(fields.get("slice_no"), 31),
+        "sample_rate_hz": _integer(fields.get("sample_rate_hz"), 31),
+        "slice_no": _integer(fields.get("slice_no"), 31),
         "start_s": _number(fields.get("start_s")),
-        "row": _whole(fields.get("row"), 63),
+        "row": _integer(fields.get("row"), 63),
         "max_db": _number(fields.get("max_db")),
-        "said_crc32c": _whole(fields.get("crc32c"), 32),
+        "said_crc32c": _integer(fields.get("crc32c"), 32),
     }
 
 
 def _text(value: Any) -> str | None:
-    """A label or an id; numbers are names too."""
+    """Converts a label or an id to text; integers are accepted."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     return str(value)
@@ -69,6 +68,6 @@ def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and abs(value) < 1e15 else None
 
 
-def _whole(value: Any, bits: int) -> int | None:
-    whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**bits
-    return value if whole else None
+def _integer(value: Any, bits: int) -> int | None:
+    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**bits
+    return value if fits else None
