@@ -1,7 +1,7 @@
 """Shuffles an epoch: globally, or in blocks, so that nearby rows are read together.
 
-Both are functions of random bits per sample. They work in pieces where a temporary array would be as
-long as the epoch: 100,000,000 samples in blocks take the result and 2 bytes a sample.
+Both are functions of random bits per sample. They work in pieces where a temporary array would be
+as long as the epoch: 100,000,000 samples in blocks take the result and 2 bytes a sample.
 """
 
 from collections.abc import Iterator

@@ -101,7 +101,7 @@ def scan_tar(job: ScanJob, on_bytes: OnSlices) -> ScannedTar:
 
 
 class _Sequential:
-    """Sequential reader of a file; hashes it and tracks the last non-zero byte."""
+    """Sequential reader of a file; hashes it and locates its last non-zero byte."""
 
     def __init__(self, file: IO[bytes], on_bytes: OnSlices) -> None:
         self._file = file
@@ -140,8 +140,8 @@ def _scan(where: str, stream: _Sequential, job: ScanJob) -> ScannedTar:
     entry = stream.entry(len(samples.lines))
     if stream.filled_bytes > end or stream.size_bytes < end + _END_BYTES:
         raise DamageError(
-            f"{where} is not a complete tar: at byte {end:,} of {stream.size_bytes:,} there should be "
-            "its end or another member. It is truncated or damaged, or data follow its end: "
+            f"{where} is not a complete tar: at byte {end:,} of {stream.size_bytes:,} it should "
+            "end, or another member begin. It is truncated or damaged, or data follow its end: "
             "get it again"
         )
     if not samples.lines:
