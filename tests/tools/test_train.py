@@ -196,7 +196,7 @@ def test_limit_trains_on_a_part(places, tmp_path):
         (["sources.a.weight=1"], "a source needs either store= or shards="),
         (["sources.a.store=x", "shards=y"], "shards=y beside sources"),
         (["augment.background.p=0.5"], "give background.store="),
-        (["augment.images=[{name: Flop}]"], "augment.images: Flop is no transform of"),
+        (["augment.images=[{name: Flop}]"], "augment.images: Flop is not a transform of"),
         (["augment.images=[{p: 0.5}]"], "augment.images[0]: name=None must be the plain name"),
         (["loss.secondary=mask", "loss.name=ce"], "loss.name=ce all classes share"),
     ],
