@@ -7,6 +7,7 @@ import polars as pl
 
 from datasets.randomness import recording_keys
 from storage.errors import ConfigError
+from storage.objects.client import RemoteConfig
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import Extents
 from storage.read.sql import check_select
@@ -30,6 +31,10 @@ class SliceSource(Protocol):
     @property
     def url(self) -> str:
         """Where it lies."""
+
+    @property
+    def remote(self) -> RemoteConfig:
+        """Access to the object stores that it is in."""
 
     @property
     def recipe(self) -> Recipe:

@@ -34,7 +34,7 @@ class Recipe:
     fmax_hz: float = option(16_000.0, "upper edge of the highest band, Hz")
     slice_s: float = option(5.0, "length of a slice, s")
     slice_step_s: float = option(2.5, "from the start of one slice to the next, s")
-    tail_min_s: float = option(0.5, "a shorter rest behind the last whole slice is left out, s")
+    tail_min_s: float = option(0.5, "a shorter rest after the last full slice is left out, s")
     padding: str = option("wrap", "fills a short slice: wrap (repeat its audio) or zeros")
     top_db: float = option(80.0, "range below the slice maximum that is kept, dB")
     amin: float = option(1e-10, "power taken as silence")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.options import option
-from tools.birdsong import BirdsongConfig, synthesise_birdsong
+from tools.birdsong.recordings import BirdsongConfig, synthesise_birdsong
 from tools.cli.command import Arguments, Command, run
 
 SQL = (

@@ -44,7 +44,7 @@ NOISE = (
 class TrainerConfig:
     """How long to train, in which steps, on what."""
 
-    epochs: int = option(20, "at most so many epochs")
+    epochs: int = option(20, "largest number of epochs")
     effective_batch_size: int = option(16, "samples per optimizer step, over batches and ranks")
     patience: int = option(4, "epochs without a better validation KL before stopping; 0: never")
     keep: str = option(BEST, "weights that are judged and kept: best by validation KL, or last")
@@ -59,7 +59,9 @@ class TrainerConfig:
     checkpoint_steps: int = option(
         500, "optimizer steps between checkpoints to resume from; 0: at the ends of epochs only"
     )
-    detect_anomaly: bool = option(False, "find the operation behind a NaN; several times slower")
+    detect_anomaly: bool = option(
+        False, "find the operation that produced a NaN; several times slower"
+    )
     progress: bool = option(True, "show a bar")
 
     def __post_init__(self) -> None:

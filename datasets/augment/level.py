@@ -45,8 +45,8 @@ class BackgroundMixConfig:
     """A slice of the background source behind the sample; needs `background.store` or `.shards`."""
 
     p: float = option(0.0, "probability per sample")
-    min_snr_db: float = option(0.0, "smallest ratio of the sample's mean power to that behind, dB")
-    max_snr_db: float = option(20.0, "largest ratio, dB")
+    min_snr_db: float = option(0.0, "smallest mean power of sample over background, dB")
+    max_snr_db: float = option(20.0, "largest mean power of sample over background, dB")
 
     def __post_init__(self) -> None:
         check_fractions("background", p=self.p)

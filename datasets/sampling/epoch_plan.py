@@ -49,7 +49,7 @@ class SamplingConfig:
         "random", "random, all, first, energy: prefer active slices; or module:function"
     )
     slices_per_recording: int = option(1, "draws per recording and epoch; not for slice_choice=all")
-    energy_scale_db: float = option(10.0, "energy: chance falls by 1/e per so many dB of level, dB")
+    energy_scale_db: float = option(10.0, "energy: fall in level that divides the chance by e, dB")
     balance: str = option(
         "none", "of classes: none, sqrt, uniform, an exponent from 0 to 1, or module:function"
     )

@@ -28,6 +28,7 @@ from datasets.shards.format import (
 from storage.build.workers import OnSlices
 from storage.checksums import digest
 from storage.format.tables import encode_table
+from storage.objects.client import RemoteConfig
 from storage.objects.open import open_objects
 from storage.read.extents import Extents
 from storage.read.slice_reader import SliceReader
@@ -42,6 +43,7 @@ class ShardJob:
     """A shard to write: its recordings, the lines of its slices, and where their cells lie."""
 
     url: str
+    remote: RemoteConfig
     name: str
     recipe: Recipe
     store_id: str
@@ -67,7 +69,7 @@ def write_shard(job: ShardJob, on_slices: OnSlices) -> WrittenShard:
     """Puts one tar and its note; raises DamageError on a slice that cannot be read."""
     data, index = encode_shard(job, on_slices)
     entry = FileEntry(size_bytes=len(data), sha256=digest(data), num_slices=len(index))
-    objects = open_objects(job.url)
+    objects = open_objects(job.url, remote=job.remote)
     lines, last = note_names(job.name)
     objects.delete(last)  # of an earlier tar of this name
     objects.put(job.name, data)
@@ -117,7 +119,7 @@ def _member(name: str, size_bytes: int) -> tarfile.TarInfo:
 
 def _read_slices(job: ShardJob, on_slices: OnSlices) -> Iterator[tuple[dict[str, Any], bytes]]:
     """The lines of the shard, each with the cells of its slice."""
-    with SliceReader() as reader:
+    with SliceReader(job.remote) as reader:
         for start in range(0, len(job.lines), _BATCH_SLICES):
             lines = job.lines[start : start + _BATCH_SLICES]
             out = np.empty((len(lines), *job.recipe.slice_shape), job.recipe.dtype)

@@ -22,10 +22,11 @@ import polars as pl
 from storage.checksums import crc32c
 from storage.errors import StoreError
 from storage.objects.copy_mark import check_not_half_copied
-from storage.objects.protocol import Objects
+from storage.objects.protocol import Listing, Objects
 from storage.recipe import Recipe
 
 MANIFEST = "shards.json"
+LISTING = Listing(name=MANIFEST, section="files", size_key="size_bytes")
 INDEX = "shards.parquet"
 RECORDINGS = "recordings.parquet"
 FORMAT = "melbank shards"

@@ -33,6 +33,7 @@ from datasets.shards.scan import ScanJob, ScannedTar, scan_tar
 from datasets.shards.state import HELD_SCHEMA, commit
 from storage.build.workers import Work, available_cores, map_jobs
 from storage.errors import ConfigError, DamageError, StoreError
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.lock import builder_lock
 from storage.objects.open import open_objects
@@ -50,7 +51,7 @@ _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 class IndexConfig:
     """How tars are read."""
 
-    member: str | None = option(None, "ending of the arrays, such as mel.npy; default: the only")
+    member: str | None = option(None, "ending of the arrays, such as mel.npy; null: the only one")
     recording_pattern: str | None = option(
         None, "regex on a sample's key: its first group, or the match, is the recording_id"
     )
@@ -91,14 +92,18 @@ class IndexReport:
 
 
 def index_shards(
-    url: str, recipe: Recipe, config: IndexConfig, progress: Progress = silent
+    url: str,
+    recipe: Recipe,
+    config: IndexConfig,
+    progress: Progress = silent,
+    remote: RemoteConfig = DEFAULT,
 ) -> IndexReport:
     """Puts shards.parquet, recordings.parquet and shards.json beside the tars of a folder.
 
     `recipe` is that of tars made elsewhere. Raises StoreError and DamageError, naming the file, on
     tars that cannot be used, and ConfigError where they and the options do not fit.
     """
-    objects = open_objects(url)
+    objects = open_objects(url, remote=remote)
     check_not_half_copied(objects)
     names = _list_tars(objects)
     with builder_lock(objects):
@@ -165,7 +170,13 @@ def _scan(
     objects: Objects, names: list[str], member: str | None, workers: int, progress: Progress
 ) -> list[ScannedTar]:
     jobs = {
-        name: partial(ScanJob, url=objects.url, name=name, member=member and member.lower())
+        name: partial(
+            ScanJob,
+            url=objects.url,
+            remote=objects.remote_config,
+            name=name,
+            member=member and member.lower(),
+        )
         for name in names
     }
     total = sum(objects.sizes(names).values())

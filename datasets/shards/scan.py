@@ -32,6 +32,7 @@ from datasets.shards.members import ABOUT_SCHEMA, read_about
 from storage.build.workers import OnSlices
 from storage.checksums import crc32c
 from storage.errors import DamageError, StoreError
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
 
 DTYPES = {"|u1": "uint8", "<f2": "float16", "<f4": "float32"}
@@ -57,6 +58,7 @@ class ScanJob:
 
     url: str
     name: str
+    remote: RemoteConfig = DEFAULT
     member: str | None = None
 
 
@@ -81,7 +83,7 @@ class ScannedTar:
 
 def scan_tar(job: ScanJob, on_bytes: OnSlices) -> ScannedTar:
     """Reads a tar; raises DamageError or StoreError, naming file and member, on a bad one."""
-    objects = open_objects(job.url)
+    objects = open_objects(job.url, remote=job.remote)
     where = objects.describe(job.name)
     if not objects.exists(job.name):
         raise StoreError(f"{where} is no file: take it away, or put the tar in its place")

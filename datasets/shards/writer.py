@@ -70,7 +70,7 @@ class ShardConfig:
     shard_size_bytes: int = option(128_000_000, "size of a shard, about, bytes")
     where: str | None = option(None, "SQL condition on recordings, such as rating >= 3")
     workers: int | None = option(None, "processes, each with one shard in memory; default: cores")
-    fresh: bool = option(False, "write all shards anew, in place of what is in the folder")
+    fresh: bool = option(False, "rewrite all shards, replacing those in the folder")
     max_drop_share: float = option(0.5, "refuse to drop more than this share of the set, 0 to 1")
 
     def __post_init__(self) -> None:
@@ -137,7 +137,7 @@ def write_shards(
     DamageError where a slice of the source cannot be read.
     """
     recordings = select_recordings(source.recordings(), where=config.where, limit=limit)
-    objects = open_objects(target)
+    objects = open_objects(target, remote=source.remote)
     check_target(objects)
     wanted = Wanted.of(recordings, source.slice_index(), source.url)
     with builder_lock(objects):
@@ -273,6 +273,7 @@ class _Run:
         lines = self.wanted.lines[self.wanted.places(numbers)]
         return ShardJob(
             url=self.objects.url,
+            remote=self.objects.remote_config,
             name=name,
             recipe=self.source.recipe,
             store_id=self.source.store_id,

@@ -26,6 +26,7 @@ from datasets.slice_source import (
     select_recordings,
 )
 from storage.errors import ConfigError, StoreError
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.options import option
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import Extents
@@ -96,6 +97,7 @@ class SourceMix:
                 )
         self._parts = tuple(parts)
         self.recipe: Recipe = first.source.recipe
+        self.remote: RemoteConfig = first.source.remote
         self.url = ", ".join(f"{part.name}={part.source.url}" for part in parts)
         identity = "\n".join(f"{part.name}={part.source.store_id}" for part in parts)
         self.store_id = hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
@@ -173,18 +175,18 @@ class SourceMix:
         return pl.concat(frames, how="diagonal_relaxed")
 
 
-def open_source(*, store: str, shards: str) -> SliceSource:
+def open_source(*, store: str, shards: str, remote: RemoteConfig = DEFAULT) -> SliceSource:
     """The shard set where `shards` names one, else the store."""
-    return open_shards(shards) if shards else open_store(store)
+    return open_shards(shards, remote) if shards else open_store(store, remote)
 
 
-def open_sources(specs: Mapping[str, SourceSpec]) -> SourceMix:
+def open_sources(specs: Mapping[str, SourceSpec], remote: RemoteConfig = DEFAULT) -> SourceMix:
     """Opens the sources of a config, in its order; ConfigError where they do not fit together."""
     return SourceMix(
         [
             MixedSource(
                 name=name,
-                source=open_source(store=spec.store, shards=spec.shards),
+                source=open_source(store=spec.store, shards=spec.shards, remote=remote),
                 where=spec.where,
                 shared_ids=spec.shared_ids,
             )

@@ -38,6 +38,7 @@ from storage.format.tables import (
 )
 from storage.format.zarr_metadata import NAME as ARRAY_METADATA
 from storage.format.zarr_metadata import array_metadata, num_shards_of
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.lock import builder_lock
 from storage.objects.open import open_objects
@@ -118,12 +119,13 @@ def build_store(
     *,
     limit: int | None = None,
     progress: Progress = silent,
+    remote: RemoteConfig = DEFAULT,
 ) -> BuildReport:
     """Builds or updates the store at `url`; `limit` takes a spread of that many recordings."""
     began = time.monotonic()
-    intake = intake_of(recipe)
+    intake = intake_of(recipe, remote)
     source = intake.read_source(source_config)
-    objects = open_objects(url)
+    objects = open_objects(url, remote=remote)
     check_target(objects)
     wanted = probe_wanted(source, intake.probe, limit, progress)
     if not objects.exists(MANIFEST):
@@ -217,7 +219,8 @@ class _Build:
         again = self.wanted.join(still, on=["recording_id", "filename"], how="semi")
         if len(again) and len(still) <= len(pending):
             again_as_given = again.select(self.source.recordings.columns)
-            probed = probe_recordings(again_as_given, intake_of(self.recipe).probe)
+            intake = intake_of(self.recipe, self.objects.remote_config)
+            probed = probe_recordings(again_as_given, intake.probe)
             rest = self.wanted.join(again, on=["recording_id", "filename"], how="anti")
             self.wanted = pl.concat([rest, probed]).sort("recording_id", "filename")
 
@@ -225,7 +228,8 @@ class _Build:
         """Plans what is pending behind everything that was ever planned, and writes it down."""
         numbers = table_numbers(self.objects, PLANS)
         earlier = read_tables(self.objects, PLANS, numbers)
-        pending = pending.with_columns(expected_slices(pending, earlier, self.recipe))
+        counts = expected_slices(pending, earlier, self.recipe, self.objects.remote_config)
+        pending = pending.with_columns(counts)
         if self.objects.exists(MANIFEST):
             target = Manifest.read(self.objects).part_slices
         else:
@@ -298,6 +302,7 @@ class _Build:
         return [
             PartJob(
                 url=self.objects.url,
+                remote=self.objects.remote_config,
                 range=part,
                 recipe=self.recipe,
                 filterbank_MF=filterbank_MF,

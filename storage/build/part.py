@@ -111,7 +111,7 @@ class PartTables:
 def build_part(job: PartJob, on_slices: Callable[[int], None] = lambda _: None) -> PartReport:
     """Builds and commits one part, unless it is committed already."""
     torch.set_num_threads(1)
-    objects = open_objects(job.url)
+    objects = open_objects(job.url, remote=job.remote)
     builder = _PartBuilder(job, objects, on_slices)
     try:
         for recording in job.recordings.iter_rows(named=True):
@@ -134,7 +134,7 @@ class _PartBuilder:
     def __init__(self, job: PartJob, objects: Objects, on_slices: Callable[[int], None]) -> None:
         self._job = job
         self._on_slices = on_slices
-        self._intake = intake_of(job.recipe)
+        self._intake = intake_of(job.recipe, job.remote)
         self._maker = slice_maker(job.recipe, job.filterbank_MF)
         self.writer = ShardWriter(objects=objects, range=job.range, recipe=job.recipe)
         self.tables = PartTables()

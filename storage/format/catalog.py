@@ -17,9 +17,10 @@ from storage.format.manifest import NAME as MANIFEST
 from storage.format.tables import INDEX, TABLES, table_name
 from storage.format.zarr_metadata import NAME as ARRAY_METADATA
 from storage.format.zarr_metadata import num_shards_of
-from storage.objects.protocol import Objects
+from storage.objects.protocol import Listing, Objects
 
 NAME = "catalog.json"
+LISTING = Listing(name=NAME, section="objects", size_key="size")
 
 Entry = dict[str, Any]
 

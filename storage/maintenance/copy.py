@@ -8,8 +8,8 @@ from typing import Any
 
 from storage.checksums import crc32c, digest
 from storage.errors import DamageError, ObjectMissingError, StoreError
+from storage.format.catalog import LISTING, Catalog
 from storage.format.catalog import NAME as CATALOG
-from storage.format.catalog import Catalog
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
 from storage.format.tables import (
@@ -82,6 +82,15 @@ def _identity(objects: Objects) -> str:
     return Manifest.read(objects).store_id
 
 
+def _recorded(objects: Objects) -> dict[str, str]:
+    if not objects.exists(CATALOG):
+        return {}
+    sealed = objects.get(CATALOG)
+    entries = Catalog.decode(sealed).entries
+    stable = {name: entry for name, entry in entries.items() if "next_sha256" not in entry}
+    return {CATALOG: digest(sealed), **{name: entry["sha256"] for name, entry in stable.items()}}
+
+
 def _owns(name: str) -> bool:
     folders = (ARRAY, INDEX, RECORDINGS, REJECTS, PLANS)
     return name in (MANIFEST, CATALOG) or name.startswith(tuple(f"{one}/" for one in folders))
@@ -105,5 +114,7 @@ STORE = SetKind(
     owns=_owns,
     visible=lambda name: name.startswith((f"{INDEX}/", f"{PLANS}/")),
     check=check_zarr_shard,
+    recorded=_recorded,
+    listing=LISTING,
     immutable=True,
 )

@@ -18,8 +18,8 @@ import polars as pl
 from storage.build.workers import available_cores
 from storage.checksums import crc32c
 from storage.errors import DamageError, StoreError
+from storage.format.catalog import LISTING, Catalog
 from storage.format.catalog import NAME as CATALOG
-from storage.format.catalog import Catalog
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
 from storage.format.tables import (
@@ -41,6 +41,7 @@ from storage.format.zarr_shards import (
     decode_index,
     shard_name,
 )
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.local import TEMPORARY
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
@@ -91,9 +92,11 @@ class VerifyReport:
         return "\n".join([head, *lines[:100], *(["  ..."] if len(lines) > 100 else [])])
 
 
-def verify_store(url: str, progress: Progress = silent) -> VerifyReport:
+def verify_store(
+    url: str, progress: Progress = silent, remote: RemoteConfig = DEFAULT
+) -> VerifyReport:
     """Checks a whole store; raises StoreError where there is none."""
-    objects = open_objects(url)
+    objects = open_objects(url, LISTING, remote=remote)
     if not objects.exists(MANIFEST) and not objects.exists(ARRAY_METADATA):
         raise StoreError(f"{url} is not a melbank store: it has neither {MANIFEST} nor {ARRAY}")
     report = VerifyReport(url=url)

@@ -13,6 +13,7 @@ import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -66,6 +67,22 @@ class Extents:
             codecs=self.codecs,
             remote=self.remote,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AnnouncedRead:
+    """Handle of a read that was announced; reading takes it in place of the extents.
+
+    `request` is the answer under way; None where nothing has to come from an object store.
+    """
+
+    extents: Extents
+    request: "Future[Any] | None" = None
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all extents, as stored."""
+        return int(self.extents.length.sum())
 
 
 def find_rows(known: np.ndarray, rows: np.ndarray, url: str) -> np.ndarray:

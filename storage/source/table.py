@@ -15,6 +15,7 @@ import polars as pl
 
 from storage.audio import features
 from storage.errors import ConfigError
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.urls import check_url
 from storage.options import option
 from storage.source.files import AUDIO_ENDINGS, SourceFolder, open_folder
@@ -50,7 +51,7 @@ class SourceConfig:
     )
     audio_dir: str = option("train_audio", "folder of the files that the csv names, in root")
     id: str = option("stem", "recording_id: stem (filename without ending) or filename")
-    keep_duplicates: bool = option(False, "store recordings with equal bytes again and again")
+    keep_duplicates: bool = option(False, "store each of several recordings with equal bytes")
     npy_dir: str = option("train_melspectrograms", "folder of ready slices, for import_npy")
     npy_layout: str = option("stem", "its folders are named by: stem (of the filename) or id")
 
@@ -84,9 +85,9 @@ class Source:
         return [name for name in self.recordings.columns if name not in ("path", "reason")]
 
 
-def read_source(config: SourceConfig) -> Source:
+def read_source(config: SourceConfig, remote: RemoteConfig = DEFAULT) -> Source:
     """Lists a source; raises ConfigError where it is none."""
-    root = open_folder(config.root)
+    root = open_folder(config.root, remote)
     csv = _csv_of(root, config)
     table = _read_csv(root.table(csv), root.path(csv)) if csv else _read_folders(root)
     audio = root.below(config.audio_dir) if csv else root

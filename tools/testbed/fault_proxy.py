@@ -24,31 +24,34 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
 
 from storage.errors import ConfigError
-from tools.testbed.http_heads import Head, Kept
 
 ERROR, BUSY, RESET = "500", "503", "reset"
 TRUNCATED, STALLED, FLIPPED = "truncated", "stalled", "flipped"
 KINDS = (ERROR, BUSY, RESET, TRUNCATED, STALLED, FLIPPED)
 
-BLOCK_BYTES = 256 * 1024
 LINE_BYTES = 64 * 1024  # after so many bytes, others may have the line
 COUNTS_PATH = "/-/counts"
 LINGER_0 = struct.pack("ii", 1, 0)  # closing then sends a reset, not an end
 _KEPT_HEADERS = ("etag", "last-modified", "content-type", "accept-ranges")
+_OF_CONNECTION = ("connection", "expect", "keep-alive", "transfer-encoding")
 REFUSALS = {ERROR: ("Internal Server Error", "InternalError"), BUSY: ("Slow Down", "SlowDown")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """What happens to requests: `latency_s` to each, one of `kinds` to a share of them.
+    """Faults of requests: `latency_s` to each, one of `kinds` to a share of them.
 
     `link_bytes_s`: what the line to the clients carries in a second; 0: whatever it can.
 
-    500; 503 with Retry-After; reset (half of them behind the server's back, half after it has
-    done what was asked for); truncated: an honest Content-Length, half of the body, the end;
+    500; 503 with Retry-After; reset (half of them before the server has heard, half after it has
+    done the request); truncated: an honest Content-Length, half of the body, the end;
     stalled: half of the body, `stall_s` of nothing, the rest; flipped: one bit of the body.
     """
 
@@ -69,7 +72,7 @@ class Faults:
 
 @dataclass(slots=True, kw_only=True)
 class Counts:
-    """What went through: requests by method (LIST: a GET that lists), bodies' bytes, faults."""
+    """Counts of requests by method (LIST: a GET that lists), bodies' bytes, faults."""
 
     requests: Counter[str] = field(default_factory=Counter)
     sent_bytes: Counter[str] = field(default_factory=Counter)
@@ -83,50 +86,56 @@ class Counts:
         ).encode()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Object that the proxy gives without asking the server."""
+
+    headers: dict[str, str]
+    body: memoryview
+
+    def answer(self, request: web.BaseRequest) -> tuple[web.StreamResponse, memoryview]:
+        """Answer and body for a request with or without a Range header."""
+        size, spec = len(self.body), request.http_range
+        if spec.start is None and spec.stop is None:
+            answer, body = web.StreamResponse(headers=self.headers), self.body
+        else:
+            begin, end, _ = spec.indices(size)
+            body = self.body[begin:end]
+            place = {"Content-Range": f"bytes {begin}-{end - 1}/{size}"}
+            answer = web.StreamResponse(status=206, headers={**self.headers, **place})
+        answer.content_length = len(body)
+        return answer, body
+
+
 class FaultProxy:
-    """One proxy on a free port of loopback; `faults` may be set anew at any time."""
+    """One proxy on a free port of loopback; `faults` may be replaced at any time."""
 
     def __init__(self, upstream: str, faults: Faults, *, seed: int) -> None:
-        address = urlsplit(upstream)
-        self._upstream = (address.hostname or "", address.port or 80)
+        self._upstream = upstream.rstrip("/")
         self.faults = faults
         self.counts = Counts()
         self._random = random.Random(seed)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
-        self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.Task[None]] = set()
         self._kept: dict[str, Kept] = {}
         self._line_free_s = 0.0
         self.endpoint = ""
 
     @property
     def counts_url(self) -> str:
-        """Where the counts can be had by HTTP, which is not counted."""
+        """URL of the counts; requests to it are not counted."""
         return f"{self.endpoint}{COUNTS_PATH}"
 
     def keep(self, path: str, headers: Mapping[str, str], body: memoryview) -> None:
-        """From now on answers GETs of `/bucket/key` by itself, with these headers and bytes.
+        """Answers GETs of `/bucket/key` without the server from now on, with these bytes.
 
         Signatures of such requests are not checked.
         """
         kept = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
         self._kept[quote(path)] = Kept(headers=kept, body=body)
 
-    def kept(self, request: Head) -> Kept | None:
-        """What the proxy itself has for a request."""
-        path = request.first[1].partition("?")[0]
-        return self._kept.get(path) if request.kind == "GET" else None
-
-    async def pass_line(self, size: int) -> None:
-        """Waits until the line has carried so many bytes more."""
-        if self.faults.link_bytes_s:
-            now_s = self._loop.time()
-            self._line_free_s = max(now_s, self._line_free_s) + size / self.faults.link_bytes_s
-            await asyncio.sleep(self._line_free_s - now_s)
-
     def reset_counts(self) -> Counts:
-        """Begins to count anew; gives what was counted so far."""
+        """Starts new counts; returns the old ones."""
         counts, self.counts = self.counts, Counts()
         return counts
 
@@ -142,205 +151,153 @@ class FaultProxy:
         self._loop.close()
 
     async def _start(self) -> None:
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", 0, limit=BLOCK_BYTES, backlog=1024
+        self._client = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None),
+            auto_decompress=False,
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         )
-        port = self._server.sockets[0].getsockname()[1]
-        self.endpoint = f"http://127.0.0.1:{port}"
+        self._runner = web.ServerRunner(
+            web.Server(self._serve, access_log=None), shutdown_timeout=0
+        )
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024).start()
+        self.endpoint = "http://{}:{}".format(*self._runner.addresses[0])
 
     async def _stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        for client in self._clients:
-            client.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
+        await self._runner.cleanup()
+        await self._client.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One client's connection, and one of its own to the server, until either ends."""
-        task = asyncio.current_task()
-        if task is not None:
-            self._clients.add(task)
-            task.add_done_callback(self._clients.discard)
-        connection = _Connection(self, reader, writer)
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.raw_path == COUNTS_PATH:
+            return web.Response(body=self.counts.encode())
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
+        self.counts.requests[_kind(request)] += 1
+        fault = self._draw()
+        if self.faults.latency_s:
+            await asyncio.sleep(self.faults.latency_s)
+        if fault in REFUSALS:
+            return await self._refuse(request, fault)
+        if fault == RESET and self._random.randrange(2):
+            return self._reset(request)
+        kept = self._kept.get(request.raw_path.partition("?")[0])
+        if kept is not None and request.method == "GET" and not fault:
+            return await self._give(kept, request)
         try:
-            while await connection.pass_one():
-                pass
-        except (OSError, EOFError, asyncio.CancelledError):
-            pass  # one of the two has gone, or the proxy ends: so does this connection
-        finally:
-            connection.close()
+            return await self._forward(request, fault)
+        except (aiohttp.ClientError, ConnectionError):
+            return _close(request)  # one of the two has gone: so does this connection
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection to the server; OSError where there is none."""
-        return await asyncio.open_connection(*self._upstream, limit=BLOCK_BYTES)
-
-    def draw(self) -> str:
-        """The fault of the next request; mostly none."""
+    def _draw(self) -> str:
+        """Draws the fault of the next request; mostly none."""
         if self._random.random() >= self.faults.rate:
             return ""
         return self._random.choice(self.faults.kinds)
 
-    def draw_below(self, count: int) -> int:
-        """A number from 0 on, below `count`."""
-        return self._random.randrange(count)
-
-
-class _Connection:
-    """The requests of one client's connection, one after another."""
-
-    def __init__(
-        self, proxy: FaultProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self._proxy = proxy
-        self._reader = reader
-        self._writer = writer
-        self._server: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    def close(self) -> None:
-        """Ends both connections."""
-        self._writer.close()
-        if self._server is not None:
-            self._server[1].close()
-
-    async def pass_one(self) -> bool:
-        """One request and its answer; whether the connection can be used on."""
-        request = await Head.read(self._reader)
-        counts, faults = self._proxy.counts, self._proxy.faults
-        if request.first[1] == COUNTS_PATH:
-            await self._give(Kept(headers={}, body=memoryview(counts.encode())), request)
-            return True
-        counts.requests[request.kind] += 1
-        fault = self._proxy.draw()
-        if faults.latency_s:
-            await asyncio.sleep(faults.latency_s)
-        if fault in REFUSALS:
-            return await self._refuse(request, fault)
-        if fault == RESET and self._proxy.draw_below(2):
-            return self._cut(RESET)
-        kept = self._proxy.kept(request)
-        if kept is not None and not fault:
-            size = await self._give(kept, request)  # apart from adding, or others' would be lost
-            counts.sent_bytes[request.kind] += size
-            return True
-        if self._server is None:
-            self._server = await self._proxy.connect()
-        from_server, to_server = self._server
-        to_server.write(request.raw)
-        size = await self._pass_body(request, to_server)
-        counts.received_bytes[request.kind] += size
-        answer = await Head.read(from_server)
-        if fault == RESET:
-            return self._cut(RESET)
-        self._writer.write(answer.raw)
-        if request.first[0] != "HEAD" and answer.first[1] not in ("204", "304"):
-            size = await self._answer_body(answer, from_server, fault)
-            counts.sent_bytes[request.kind] += size
-            if fault == TRUNCATED and answer.length:
-                return False
-        await self._writer.drain()
-        return answer.fields.get("connection", "").lower() != "close"
-
-    async def _give(self, kept: Kept, request: Head) -> int:
-        """An object of the proxy's own, through the line; the bytes sent."""
-        head, body = kept.answer(request.fields.get("range", ""))
-        self._writer.write(head)
-        for start in range(0, len(body), LINE_BYTES):
-            block = body[start : start + LINE_BYTES]
-            await self._proxy.pass_line(len(block))
-            self._writer.write(block)
-            await self._writer.drain()
-        return len(body)
-
-    async def _refuse(self, request: Head, fault: str) -> bool:
-        """An error of the server's own, in place of what was asked for."""
-        self._proxy.counts.faults[fault] += 1
-        if "expect" in request.fields:  # the body was not sent yet, and now need not be
-            close = "Connection: close\r\n"
-        else:
-            await self._pass_body(request, None)
-            close = ""
-        wait = f"Retry-After: {self._proxy.faults.retry_after_s}\r\n" if fault == BUSY else ""
+    async def _refuse(self, request: web.BaseRequest, fault: str) -> web.Response:
+        """Answers with an error instead of the server."""
+        self.counts.faults[fault] += 1
+        await request.read()
         reason, code = REFUSALS[fault]
-        body = f"<Error><Code>{code}</Code><Message>injected</Message></Error>"
-        self._writer.write(
-            f"HTTP/1.1 {fault} {reason}\r\nContent-Type: application/xml\r\n{wait}{close}"
-            f"Content-Length: {len(body)}\r\n\r\n".encode()
+        wait = {"Retry-After": str(self.faults.retry_after_s)} if fault == BUSY else {}
+        return web.Response(
+            status=int(fault),
+            reason=reason,
+            headers=wait,
+            content_type="application/xml",
+            text=f"<Error><Code>{code}</Code><Message>injected</Message></Error>",
         )
-        if request.first[0] != "HEAD":
-            self._writer.write(body.encode())
-        await self._writer.drain()
-        return not close
 
-    def _cut(self, fault: str) -> bool:
+    def _reset(self, request: web.BaseRequest) -> web.StreamResponse:
         """Resets the connection."""
-        self._proxy.counts.faults[fault] += 1
-        raw = self._writer.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
-        self._writer.transport.abort()
-        return False
+        self.counts.faults[RESET] += 1
+        if request.transport is not None:
+            raw = request.transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
+            request.transport.abort()
+        return web.Response()
 
-    async def _pass_body(self, request: Head, to_server: asyncio.StreamWriter | None) -> int:
-        """The request's body to the server, or to nobody; its size in bytes."""
-        if "expect" in request.fields:
-            self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if request.is_chunked:
-            return await self._pass_chunks(self._reader, to_server)
-        left = request.length
-        while left:
-            block = await self._reader.read(min(left, BLOCK_BYTES))
-            if not block:
-                raise EOFError
-            left -= len(block)
-            if to_server is not None:
-                to_server.write(block)
-                await to_server.drain()
-        return request.length
+    async def _give(self, kept: Kept, request: web.BaseRequest) -> web.StreamResponse:
+        """Answers with an object of the proxy, at the speed of the line."""
+        answer, body = kept.answer(request)
+        await answer.prepare(request)
+        for start in range(0, len(body), LINE_BYTES):
+            await self._send(answer, body[start : start + LINE_BYTES])
+        self.counts.sent_bytes["GET"] += len(body)
+        return answer
 
-    async def _pass_chunks(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None
-    ) -> int:
-        """A body in chunks, as it comes; its size in bytes."""
-        total, size = 0, 1
-        while size:
-            line = await reader.readuntil(b"\r\n")
-            size = int(line.partition(b";")[0], 16)
-            data = await reader.readexactly(size + 2)
-            total += size
-            if writer is not None:
-                writer.write(line + data)
-                await writer.drain()
-        return total
+    async def _forward(self, request: web.BaseRequest, fault: str) -> web.StreamResponse:
+        """Passes a request to the server, and its answer back with the fault in it."""
+        kind, body = _kind(request), await request.read() if request.can_read_body else None
+        async with self._client.request(
+            request.method,
+            URL(f"{self._upstream}{request.raw_path}", encoded=True),
+            headers=_passed(request.headers),
+            data=body,
+            allow_redirects=False,
+        ) as upstream:
+            self.counts.received_bytes[kind] += len(body or b"")
+            if fault == RESET:
+                return self._reset(request)
+            answer = web.StreamResponse(
+                status=upstream.status, reason=upstream.reason, headers=_passed(upstream.headers)
+            )
+            await answer.prepare(request)
+            has_body = bool(upstream.content_length) and request.method != "HEAD"
+            if has_body and fault in (TRUNCATED, STALLED, FLIPPED):
+                await self._spoil(request, answer, fault, await upstream.read())
+            else:
+                async for block in upstream.content.iter_any():
+                    await self._send(answer, block)
+                    self.counts.sent_bytes[kind] += len(block)
+            return answer
 
-    async def _answer_body(
-        self, answer: Head, from_server: asyncio.StreamReader, fault: str
-    ) -> int:
-        """The answer's body to the client, with the fault in it; the bytes sent."""
-        if answer.is_chunked:
-            return await self._pass_chunks(from_server, self._writer)
-        total = answer.length
-        if not total or fault not in (TRUNCATED, STALLED, FLIPPED):
-            return await self._pass(from_server, total)
-        self._proxy.counts.faults[fault] += 1
-        sent = await self._pass(from_server, total // 2)
+    async def _spoil(
+        self, request: web.BaseRequest, answer: web.StreamResponse, fault: str, body: bytes
+    ) -> None:
+        """Sends a body with a fault after its first half."""
+        self.counts.faults[fault] += 1
+        half = len(body) // 2
+        self.counts.sent_bytes[_kind(request)] += half if fault == TRUNCATED else len(body)
+        await self._send(answer, body[:half])
         if fault == TRUNCATED:
-            return sent
+            _close(request)
+            return
         if fault == STALLED:
-            await asyncio.sleep(self._proxy.faults.stall_s)
+            await asyncio.sleep(self.faults.stall_s)
         else:
-            flipped = (await from_server.readexactly(1))[0] ^ 1 << self._proxy.draw_below(8)
-            self._writer.write(bytes([flipped]))
-            sent += 1
-        return sent + await self._pass(from_server, total - sent)
+            body = (
+                bytes([*body[:half], body[half] ^ 1 << self._random.randrange(8)])
+                + body[half + 1 :]
+            )
+        await self._send(answer, body[half:])
 
-    async def _pass(self, from_server: asyncio.StreamReader, size: int) -> int:
-        """So many bytes from the server to the client."""
-        left = size
-        while left:
-            block = await from_server.read(min(left, BLOCK_BYTES))
-            if not block:
-                raise EOFError
-            left -= len(block)
-            await self._proxy.pass_line(len(block))
-            self._writer.write(block)
-            await self._writer.drain()
-        return size
+    async def _send(self, answer: web.StreamResponse, block: bytes | memoryview) -> None:
+        """Sends bytes once the line has carried them."""
+        if self.faults.link_bytes_s:
+            now_s = self._loop.time()
+            self._line_free_s = (
+                max(now_s, self._line_free_s) + len(block) / self.faults.link_bytes_s
+            )
+            await asyncio.sleep(self._line_free_s - now_s)
+        await answer.write(block)
+
+
+def _kind(request: web.BaseRequest) -> str:
+    """Method of a request; LIST where it lists a bucket."""
+    listing = "list-type" in request.query or "prefix" in request.query
+    return "LIST" if request.method == "GET" and listing else request.method
+
+
+def _passed(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers less those of one connection."""
+    return {name: value for name, value in headers.items() if name.lower() not in _OF_CONNECTION}
+
+
+def _close(request: web.BaseRequest) -> web.StreamResponse:
+    """Closes the connection to the client."""
+    if request.transport is not None:
+        request.transport.close()
+    return web.Response()

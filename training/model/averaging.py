@@ -36,7 +36,7 @@ class AveragingConfig:
     """Which weights are averaged, and from when on."""
 
     kind: str = option(NONE, "none, swa: mean over epochs, or ema: moving mean over steps")
-    start: float = option(0.75, "swa: share of trainer.epochs behind which averaging begins")
+    start: float = option(0.75, "swa: share of trainer.epochs after which averaging begins")
     decay: float = option(0.999, "ema: share of the mean that stays at each step")
     norm_batches: int = option(50, "swa: training batches to take batch norm's statistics from")
 

@@ -18,7 +18,7 @@ from storage.store import open_store
 from tests.paths import ROOT
 from tests.sounds import write_source
 from tools import benchmark
-from tools.benchmarks.harness.process import run_measured, session_cpu_s, session_peak_bytes
+from tools.benchmarks.harness.process import run_measured, session_bytes, session_cpu_s
 from tools.benchmarks.harness.recordings import find_recordings, join_recordings, link_recordings
 from tools.benchmarks.harness.synthetic_index import write_index
 from tools.benchmarks.reading.peers import Peer
@@ -241,7 +241,7 @@ def test_time_and_memory_are_those_of_the_whole_session() -> None:
     try:
         peak_bytes, ends = 0, time.monotonic() + 60
         while session_cpu_s(process.pid) < 0.1 or peak_bytes < 80e6:
-            peak_bytes = max(peak_bytes, session_peak_bytes(process.pid))
+            peak_bytes = max(peak_bytes, session_bytes(process.pid))
             assert time.monotonic() < ends
         assert session_cpu_s(os.getsid(0)) > 0
     finally:

@@ -1,25 +1,28 @@
-"""Runs a Python module in a process of its own and measures it with all its descendants.
+"""Runs a Python module in a separate process and measures it with all its descendants.
 
 A measured process leads a session, in which its workers stay: their CPU time and memory are read
-from /proc, by the process itself where its work begins and ends, and from outside meanwhile.
+by psutil, by the process itself where its work begins and ends, and from outside meanwhile.
 CPU time comes in ticks of 10 ms.
 """
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.errors import ConfigError, StoreError
+import psutil
 
-PROC = Path("/proc")
+from storage.errors import StoreError
+
 ROOT = Path(__file__).parents[3]
 WATCH_EVERY_S = 0.1
 SETTLE_S = 0.2  # until workers that have ended are accounted for
@@ -29,7 +32,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What a measured process took.
+    """Cost of a measured process.
 
     Startup is all from its start to the end of its imports, work what follows; CPU seconds are
     those of all its processes together. `peak_bytes` is the largest resident size that any one of
@@ -44,12 +47,6 @@ class Measured:
     peak_bytes: int
     imports_bytes: int
     answer: dict[str, Any]
-
-
-def check_measurable() -> None:
-    """Raises ConfigError where there is no /proc to read."""
-    if not (PROC / "self" / "stat").exists():
-        raise ConfigError("this benchmark reads CPU time and memory from /proc: run it on Linux")
 
 
 def run_measured(module: str, arguments: Sequence[str], *, one_thread: bool = True) -> Measured:
@@ -81,17 +78,17 @@ def run_measured(module: str, arguments: Sequence[str], *, one_thread: bool = Tr
 
 
 def measure(argv: Sequence[str], work: Callable[[], dict[str, Any]]) -> None:
-    """In the measured process, behind its imports: does the work and writes what it took.
+    """Does the work in the measured process, after its imports, and writes its cost.
 
     `argv` begins with the result file and the time at which the process was started.
     """
     result, started = Path(argv[0]), float(argv[1])
     session = os.getsid(0)
-    cpu_s, imports_bytes = session_cpu_s(session), session_peak_bytes(session, "VmRSS")
+    cpu_s, imports_bytes = session_cpu_s(session), session_bytes(session)
     begin = time.monotonic()
     answer = work()
     end = time.monotonic()
-    peak_bytes = session_peak_bytes(session)
+    peak_bytes = peak_bytes_here()
     time.sleep(SETTLE_S)
     document = {
         "startup_s": begin - started,
@@ -107,17 +104,31 @@ def measure(argv: Sequence[str], work: Callable[[], dict[str, Any]]) -> None:
 
 def session_cpu_s(session: int) -> float:
     """CPU time of a session's processes and of those that they have waited for, s."""
-    ticks = sum(sum(int(word) for word in words[11:15]) for _, words in _processes(session))
-    return ticks / os.sysconf("SC_CLK_TCK")
+    total = 0.0
+    for process in _processes(session):
+        with suppress(psutil.Error):
+            total += sum(process.cpu_times()[:4])  # user, system, and the same of children
+    return total
 
 
-def session_peak_bytes(session: int, entry: str = "VmHWM") -> int:
-    """The largest resident size among a session's processes: the peak, or now with VmRSS."""
-    return max((_status_bytes(pid, entry) for pid, _ in _processes(session)), default=0)
+def session_bytes(session: int) -> int:
+    """Largest resident size among a session's processes, now."""
+    largest = 0
+    for process in _processes(session):
+        with suppress(psutil.Error):
+            largest = max(largest, process.memory_info().rss)
+    return largest
+
+
+def peak_bytes_here() -> int:
+    """Largest resident size that this process or a child that has ended ever had."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return unit * max(resource.getrusage(one).ru_maxrss for one in who)
 
 
 class _MemoryWatch(threading.Thread):
-    """Looks at the peak sizes of a session's processes while they run."""
+    """Samples the sizes of a session's processes while they run."""
 
     def __init__(self, session: int) -> None:
         super().__init__(name="memory-watch", daemon=True)
@@ -127,7 +138,7 @@ class _MemoryWatch(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.wait(WATCH_EVERY_S):
-            self.peak_bytes = max(self.peak_bytes, session_peak_bytes(self._session))
+            self.peak_bytes = max(self.peak_bytes, session_bytes(self._session))
 
     def __enter__(self) -> "_MemoryWatch":
         self.start()
@@ -138,23 +149,8 @@ class _MemoryWatch(threading.Thread):
         self.join()
 
 
-def _processes(session: int) -> Iterator[tuple[int, list[str]]]:
-    """(pid, the words of its stat behind the name) of each process of a session."""
-    for entry in PROC.iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            words = (entry / "stat").read_text().rpartition(")")[2].split()
-        except OSError:  # it has just ended
-            continue
-        if int(words[3]) == session:
-            yield int(entry.name), words
-
-
-def _status_bytes(pid: int, entry: str) -> int:
-    try:
-        lines = (PROC / str(pid) / "status").read_text().splitlines()
-    except OSError:
-        return 0
-    sizes = [int(line.split()[1]) for line in lines if line.startswith(f"{entry}:")]
-    return 1024 * sizes[0] if sizes else 0
+def _processes(session: int) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        with suppress(OSError):  # it has just ended
+            if os.getsid(process.pid) == session:
+                yield process

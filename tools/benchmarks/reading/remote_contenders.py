@@ -126,7 +126,7 @@ class Bucket:
             "url": f"s3://{BUCKET}/{key_of(way)}",
             "names": names,
             "urls": [
-                presigned(access, f"/{BUCKET}/{key_of(way)}/{name}", expires_s=PRESIGNED_S)
+                presigned(access, "GET", f"/{BUCKET}/{key_of(way)}/{name}", expires_s=PRESIGNED_S)
                 for name in names
             ],
         }
