@@ -15,7 +15,7 @@ from storage.errors import StoreError
 from tools.benchmarks.harness.process import ONE_THREAD, ROOT
 from tools.benchmarks.reading.plans import ALL, ONE
 
-FOLDER = Path(__file__).parent / "ways"
+FOLDER = Path(__file__).parents[1] / "ways"
 CELLS, STORE, SHARDS, COPY = "cells", "store", "shards", "copy"
 BOTH = (ONE, ALL)
 NOTHING: Mapping[str, str] = {}
