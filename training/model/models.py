@@ -232,7 +232,7 @@ def _build_backbone(config: ModelConfig, img_size: tuple[int, ...] | None) -> nn
     pretrained = config.pretrained or bool(config.weights_file)
     try:
         backbone: nn.Module = timm.create_model(config.backbone, pretrained=pretrained, **options)
-    except (OSError, RuntimeError, AssertionError, TypeError) as error:
+    except (OSError, RuntimeError, AssertionError, TypeError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         source = config.weights_file or ("its hub" if pretrained else "nothing")
         raise ConfigError(
