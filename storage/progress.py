@@ -1,4 +1,4 @@
-"""How long work tells of itself: a stage with a total, then steps. The tools draw bars from it."""
+"""Progress of long work: a stage with a total, then steps. The tools draw bars from it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager

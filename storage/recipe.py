@@ -1,4 +1,4 @@
-"""How audio becomes slices: the numbers that every value in a store depends on.
+"""Recipe: the numbers by which audio becomes slices, on which every value of a store depends.
 
 The recipe is written into `melbank.json`; its hash tells two recipes apart.
 """

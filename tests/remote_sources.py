@@ -1,4 +1,4 @@
-"""What the tests of remote reading share: slices that lie in objects of a bucket."""
+"""Slices in objects of a bucket, for tests of remote reading."""
 
 import dataclasses
 from pathlib import Path

@@ -69,7 +69,7 @@ def _encode(kind: str, samples: np.ndarray, **how: object) -> bytes:
 
 
 def decoded(data: bytes) -> np.ndarray:
-    """What libsndfile makes of it in one go, float32 [S, C]."""
+    """Samples as libsndfile decodes them in one go, float32 [S, C]."""
     samples, _ = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     return samples
 

@@ -93,7 +93,7 @@ class StaticServer:
 
     @property
     def requests(self) -> Counter[str]:
-        """How many came, by method."""
+        """Number of requests, by method."""
         return self._server.requests
 
     def __enter__(self) -> Self:

@@ -35,14 +35,14 @@ SQL = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoConfig(BirdsongConfig):
-    """What the demo synthesises, and where it works."""
+    """Settings of the demo: what it synthesises, and its folder."""
 
     root: str = option("data/demo", "folder of the demo: source, store, shards and results")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sections:
-    """What this command uses."""
+    """Config sections of this command."""
 
     demo: DemoConfig = field(default_factory=DemoConfig)
 

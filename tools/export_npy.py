@@ -20,7 +20,7 @@ from tools.cli.progress_bars import bar
 
 @dataclass(frozen=True, kw_only=True)
 class Sections(LimitSection, StoreSection):
-    """What this command uses."""
+    """Config sections of this command."""
 
     export_npy: NpyExportConfig = field(default_factory=NpyExportConfig)
 

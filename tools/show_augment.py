@@ -119,7 +119,7 @@ def _first_batch(config: TrainSections, arguments: Arguments) -> tuple[Batch, li
 def _wanted(
     config: AugmentConfig, each: bool, *, behind: bool
 ) -> Iterator[tuple[str, AugmentConfig]]:
-    """What is drawn, row by row: a name and the augmentations."""
+    """Rows of the drawing: a name and the augmentations of each."""
     yield AS_STORED, AugmentConfig()
     if not each:
         yield "augmented", config

@@ -24,7 +24,7 @@ from tools.cli.progress_bars import bar
 
 @dataclass(frozen=True, kw_only=True)
 class Sections(StoreSection):
-    """What this command uses."""
+    """Config sections of this command."""
 
     shards: str = option("", "folder of tar shards to compare with the store as well")
     source: SourceConfig = field(default_factory=SourceConfig)

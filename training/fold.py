@@ -59,7 +59,7 @@ BAR_SCORES = {f"val_{key}": metric.bar for key, metric in METRICS.items() if met
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldRun:
-    """What all folds of an experiment have in common."""
+    """Settings that all folds of an experiment share."""
 
     experiment: Experiment
     machine: Machine

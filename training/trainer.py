@@ -42,7 +42,7 @@ NOISE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainerConfig:
-    """How long to train, in which steps, on what."""
+    """Settings of the trainer: length, steps, devices."""
 
     epochs: int = option(20, "largest number of epochs")
     effective_batch_size: int = option(16, "samples per optimizer step, over batches and ranks")
@@ -79,7 +79,7 @@ class TrainerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What the `auto` values came to."""
+    """Resolved `auto` values."""
 
     accelerator: Choice
     strategy: Choice
@@ -159,7 +159,7 @@ def build_trainer(
 
 
 def _keep_and_stop(config: TrainerConfig, weights_folder: Path) -> Iterator[Callback]:
-    """What keeps the weights, what resuming takes, and what stops early."""
+    """Callbacks that keep the best weights, save the state to resume from, and stop early."""
     yield ModelCheckpoint(
         dirpath=weights_folder,
         filename=BEST,
@@ -176,7 +176,7 @@ def _keep_and_stop(config: TrainerConfig, weights_folder: Path) -> Iterator[Call
 
 
 def newest_checkpoint(weights_folder: Path) -> Path | None:
-    """What training resumes from, if there is something."""
+    """Checkpoint that training resumes from, if there is one."""
     found = weights_folder.glob(f"{RESUME}_*.ckpt")
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 

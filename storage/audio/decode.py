@@ -29,7 +29,7 @@ _OPENING = threading.Lock()  # libsndfile keeps why a file did not open in one p
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioHeader:
-    """What a file says of itself, all its streams together, at the rate of the first.
+    """Properties that a file declares, all its streams together, at the rate of the first.
 
     `num_frames` is what the decoder expects: wrong in damaged files, 0 where it is left open.
     """
@@ -73,7 +73,7 @@ class Decoder:
 
     @property
     def header(self) -> AudioHeader | None:
-        """What the file says of itself; None before it was opened."""
+        """Declared properties of the file; None before it was opened."""
         return _joined(self._headers) if self._headers else None
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -238,7 +238,7 @@ def _examine(path: Path, *, check_crc: bool = True) -> Soundness:
 
 
 def _fine_blocks(file: soundfile.SoundFile, num_known: int) -> Iterator[np.ndarray]:
-    """What lies between sample `num_known` and the error."""
+    """Yields the samples between `num_known` and the error."""
     num_read = 0
     with suppress(soundfile.LibsndfileError):
         while len(block := file.read(FINE_BLOCK_FRAMES, dtype="float32", always_2d=True)):
@@ -296,7 +296,7 @@ def _plain(error: Exception) -> str:
 
 
 def _no_audio(head: bytes, path: Path) -> str | None:
-    """What a file is whose first bytes show that it is no audio; None where it may be some."""
+    """Names the kind of a file whose first bytes show that it is no audio; None where it may be some."""
     text = head.strip().lower()
     if not head:
         return "the file is empty (0 bytes): download it again"

@@ -1,4 +1,4 @@
-"""Whether a file holds all the audio that it should, told from its own structure.
+"""Checks from a file's structure that it holds all the audio that it declares.
 
 The decoders take what they can get and say nothing. The rules, for every file that is offered:
 
@@ -60,7 +60,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Soundness:
-    """What the structure of a file says before it is decoded.
+    """Result of the integrity check, before decoding.
 
     `spans` are to be decoded one after the other; empty: the file as it is. `problem` says what
     is wrong, None where nothing is. `least_s`: what decoding must give, s, where the structure

@@ -127,7 +127,7 @@ def scan_ogg(file: BinaryIO, *, check_crc: bool = True) -> OggScan:
 
 
 def _follows(page: Page, before: Page | None) -> bool:
-    """Whether no page is missing between two; recordings of live streams jump behind headers."""
+    """True where no page is missing between two; recordings of live streams skip after headers."""
     if before is None:
         return False
     return page.sequence == before.sequence + 1 or before.granule == 0
@@ -143,7 +143,7 @@ def _page_bytes(data: bytes, place: int) -> int:
 
 
 def _is_sound(turned: memoryview, place: int, size: int) -> bool:
-    """Whether a page has the CRC-32 that it names; takes the bit-turned bytes of a piece."""
+    """True where a page has the CRC-32 that it names; takes the bit-reversed bytes of a piece."""
     crc = zlib.crc32(turned[place : place + _CRC_AT], 0xFFFFFFFF)
     crc = zlib.crc32(_NO_CRC, crc)
     crc = zlib.crc32(turned[place + _CRC_END : place + size], crc) ^ 0xFFFFFFFF

@@ -57,7 +57,7 @@ MAX_ROUNDS_IN_VAIN = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildConfig:
-    """How a store is built; nothing here changes its bytes."""
+    """Settings of a build; none of them changes the bytes of the store."""
 
     executor: str = option("local", "local, or dask://HOST:PORT: a Dask cluster that is running")
     workers: int | None = option(None, "local worker processes; null: one per core")
@@ -72,7 +72,7 @@ class BuildConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildReport:
-    """What a build found, and what the store holds of it now."""
+    """Summary of a build: what it found, and what the store now holds of it."""
 
     url: str
     num_found: int

@@ -1,4 +1,4 @@
-"""How many slices a recording will yield, before it is cut: what plans are made of."""
+"""Expected number of slices of a recording, before it is cut: the input of plans."""
 
 import polars as pl
 

@@ -33,14 +33,14 @@ class MadeSlice:
 
 
 class Medium(Protocol):
-    """What a recording is read from; complete once its slices have been made."""
+    """Medium of a recording: audio or ready slices; complete once its slices have been made."""
 
     duration_s: float
     problem: str | None
 
     @property
     def header(self) -> AudioHeader | None:
-        """What the audio says of itself, if there is audio."""
+        """Declared properties of the audio, if there is audio."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,7 @@ BROKEN_UPLOADS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompactReport:
-    """What went."""
+    """Summary of what was deleted."""
 
     url: str
     num_objects: int

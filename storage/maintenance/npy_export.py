@@ -37,7 +37,7 @@ BLOCK_SLICES = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NpyExportConfig:
-    """Where recordings go, which, and how their folders are named."""
+    """Settings of an export: target folder, selection, names of folders."""
 
     root: str = option("data/npy", f"folder that gets {FOLDER}/ and {CSV}")
     where: str | None = option(None, "SQL condition on recordings, such as rating >= 3")
@@ -49,7 +49,7 @@ class NpyExportConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NpyExportReport:
-    """What the folder holds, and how much of it is new."""
+    """Summary of an export: what the folder holds, and how much of it is new."""
 
     folder: str
     num_recordings: int

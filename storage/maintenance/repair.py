@@ -54,7 +54,7 @@ SCRATCH = f"{TEMPORARY}/repair"
 
 @dataclass(slots=True, kw_only=True)
 class RepairReport:
-    """What was mended, and what could not be."""
+    """Summary of a repair: what was rebuilt, and what could not be."""
 
     mended: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
@@ -221,7 +221,7 @@ class _Repair:
         }
 
     def _first_rows(self, part: int) -> pl.DataFrame:
-        """Where the slices of each recording have to begin: recording_id, first_row."""
+        """First row of each recording's slices: recording_id, first_row."""
         tables = self._sound_tables(part)
         if RECORDINGS in tables:
             rows = tables[RECORDINGS].filter(pl.col("num_slices") > 0)
@@ -249,6 +249,6 @@ class _Repair:
         return PartRange(part=part, first_shard=first, num_shards=max(1, end - first))
 
     def _num_shards(self) -> int:
-        """How many zarr shards the array spans: as the catalogue says, else as `zarr.json` does."""
+        """Number of zarr shards of the array: from the catalogue, else from `zarr.json`."""
         noted = self.catalog.entries.get(ARRAY_METADATA, {}).get("num_shards")
         return int(noted) if noted else num_shards_of(self.objects.get(ARRAY_METADATA))

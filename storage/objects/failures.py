@@ -1,4 +1,4 @@
-"""What an object store's failure means, in one line: the URL, the cause, what to check.
+"""Failures of object stores, each in one line: the URL, the cause, what to check.
 
 obstore tells of failures in text: a status, the server's XML, the layers of the HTTP client. What
 is recognised here becomes one of our errors. Nothing of that text is passed on but the server's
@@ -27,7 +27,7 @@ _WRONG_KEY = ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthenticationFail
 
 
 class Opened(Protocol):
-    """What has to be known of an opened URL."""
+    """Properties of an opened URL that messages need."""
 
     @property
     def scheme(self) -> str:
@@ -90,7 +90,7 @@ def explain(error: Exception, remote: Opened, name: str) -> StoreError:
 
 
 def is_wrong_address(error: Exception) -> bool:
-    """Whether no connection came about at all: a wrong address, or a server that is down."""
+    """True where no connection was made at all: a wrong address, or a server that is down."""
     text = str(error)
     return "dns error" in text or "ConnectionRefused" in text
 

@@ -33,7 +33,7 @@ from storage.progress import Progress, Step, silent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncConfig:
-    """How much is copied at once."""
+    """Settings of a copy."""
 
     in_flight: int = option(4, "objects on their way at once, each in memory")
 
@@ -52,7 +52,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncPlan:
-    """What a copy must hold.
+    """Contents that a copy must have.
 
     `data` are there without being seen; `tables` become visible in this order; the head is last.
     """
@@ -70,7 +70,7 @@ class SyncPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetKind:
-    """What sync has to know of stores, or of shard sets.
+    """Rules of one kind of set, stores or shard sets, for sync.
 
     `plan` reads a source; `identity` tells whose copy a target is; `owns` says whether a name is
     one of such a set's; `visible` whether an object counts although no other names it; `check`
@@ -92,7 +92,7 @@ class SetKind:
 
 @dataclass(slots=True, kw_only=True)
 class SyncReport:
-    """What was done, or with `dry_run` would be."""
+    """Summary of what was done, or with `dry_run` would be."""
 
     source: str
     target: str

@@ -43,7 +43,7 @@ _ONE_SLASH = re.compile(rf"({'|'.join(SCHEMES)}):/(?!/)", re.IGNORECASE)
 
 
 def is_remote(url: str) -> bool:
-    """Whether a URL is not a path of this machine."""
+    """True where a URL is not a path of this machine."""
     return "://" in url and not url.startswith("file://")
 
 

@@ -47,7 +47,7 @@ class ShardDownloads:
         self._broken = False
 
     async def hold(self, urls: Sequence[str], fetcher: Fetcher) -> list[bool]:
-        """Whether each shard is here; the download of those that are not begins.
+        """Starts the download of missing shards; returns for each whether it is here.
 
         `fetcher` asks for the versions, so that they come before what is read behind them.
         """

@@ -71,12 +71,12 @@ class RemoteReader:
 
     @property
     def wants_more(self) -> bool:
-        """Whether more should be announced before the next reading."""
+        """True where more should be announced before the next read."""
         return self._ahead_bytes < self._fetcher.pace.ahead_bytes
 
     @property
     def num_requests(self) -> int:
-        """How many requests were made, repetitions included, but not those of obstore itself."""
+        """Number of requests, retries included, but not those of obstore itself."""
         return self._fetcher.num_requests
 
     def close(self) -> None:

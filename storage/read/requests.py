@@ -54,7 +54,7 @@ class Fetcher:
         return await self._answer(remote, key, ask)
 
     async def head(self, url: str) -> Any:
-        """What the server knows of an object: size, e_tag, last_modified."""
+        """Metadata of an object on the server: size, e_tag, last_modified."""
         remote, key = locate(url, self.config)
         return await self._answer(remote, key, lambda: obstore.head_async(remote.store, key))
 

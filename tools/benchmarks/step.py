@@ -34,7 +34,7 @@ PICTURE = "benchmark_step.png"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepBenchmarkConfig:
-    """How much is measured."""
+    """Size of the measurement."""
 
     stretches: int = option(12, "stretches of each kind; the table has medians")
     steps: int = option(40, "steps in a stretch")
@@ -47,7 +47,7 @@ class StepBenchmarkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Sections(TrainSections):
-    """What this command uses."""
+    """Config sections of this command."""
 
     benchmark: StepBenchmarkConfig = field(default_factory=StepBenchmarkConfig)
 

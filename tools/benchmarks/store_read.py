@@ -33,7 +33,7 @@ CHECKED = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreReadConfig:
-    """How much is read, and how often."""
+    """Slices to read, and repetitions."""
 
     num_slices: int = option(4096, "slices to read among, spread over the store")
     repeats: int = option(30, "random reads of each kind; the table has medians")
@@ -46,7 +46,7 @@ class StoreReadConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Sections(StoreSection):
-    """What this command uses."""
+    """Config sections of this command."""
 
     benchmark: StoreReadConfig = field(default_factory=StoreReadConfig)
 

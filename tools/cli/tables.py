@@ -52,7 +52,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """What one benchmark has to say; `name` is its place in the Markdown file."""
+    """Section of a report; `name` identifies it in the Markdown file."""
 
     name: str
     title: str

@@ -12,7 +12,7 @@ from training.config import TrainingConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSections(TrainingConfig, StoreSection):
-    """What this command uses."""
+    """Config sections of this command."""
 
     shards: str = option("", "folder of the tar shards; left out, the store itself is read")
 

@@ -82,7 +82,7 @@ use = egg:swift#slo
 
 
 class Memory:
-    """What Swift's middleware wants of memcached, in a dictionary; no entry outlives its time."""
+    """Part of memcached that Swift's middleware uses, in a dictionary; entries expire."""
 
     def __init__(self) -> None:
         self.entries: dict[str, tuple[Any, float]] = {}

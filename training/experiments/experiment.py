@@ -39,7 +39,7 @@ PACKAGES = ("torch", "pytorch-lightning", "timm", "numpy", "polars", "zarr")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentConfig:
-    """Where experiments lie."""
+    """Settings of experiments."""
 
     root: str = option(".", "folder with weights/, preds/ and configs/")
 

@@ -49,7 +49,7 @@ def write_result(result: FoldResult, path: Path) -> None:
 
 
 def read_result(path: Path) -> FoldResult:
-    """What `write_result` wrote."""
+    """Reads the result that `write_result` wrote."""
     values = json.loads(path.read_text(encoding="utf-8"))
     return FoldResult(**{**values, "memory": MemoryLeft(**values["memory"])})
 

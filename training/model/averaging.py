@@ -32,7 +32,7 @@ NONE, SWA, EMA = "none", "swa", "ema"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AveragingConfig:
-    """Which weights are averaged, and from when on."""
+    """Settings of weight averaging."""
 
     kind: str = option(NONE, "none, swa: mean over epochs, or ema: moving mean over steps")
     start: float = option(0.75, "swa: share of trainer.epochs after which averaging begins")

@@ -63,7 +63,7 @@ class ModelConfig:
 
 
 class Prediction(NamedTuple):
-    """What the model says about B slices."""
+    """Predictions of B slices."""
 
     logits: Tensor  # float [B, C]
     embedding: Tensor  # float [B, E], before dropout
@@ -203,7 +203,7 @@ def prepare_images(slices_BMT: Tensor, pool: tuple[int, int], fixed_size: bool) 
 
 
 def needs_fixed_size(backbone: nn.Module) -> bool:
-    """Whether a backbone is built for one image size, as most transformers are."""
+    """True where a backbone is built for one image size, as most transformers are."""
     return bool(getattr(backbone, "pretrained_cfg", {}).get("fixed_input_size", False))
 
 
@@ -219,7 +219,7 @@ def narrowest_image(config: ModelConfig, slice_shape: tuple[int, int]) -> int:
 
 
 def num_parameters(model: nn.Module) -> int:
-    """How many numbers training changes."""
+    """Number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 

@@ -215,7 +215,7 @@ print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def peak_memory(path: Path) -> tuple[int, float]:
-    """How many slices a file gives, and the most memory that a fresh process holds for it, MB."""
+    """Number of slices of a file, and the peak memory of a fresh process that makes them, MB."""
     command = [sys.executable, "-c", MEMORY, str(path)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     count, peak = map(int, result.stdout.split())

@@ -201,7 +201,7 @@ def test_stopped_anywhere_it_is_what_it_was_or_opens_for_nobody(
 
 
 def visible_state(kind: str, folder: Path, states: list[dict[str, bytes]]) -> str:
-    """What a reader finds: the old copy, the new one, or nothing that opens."""
+    """State as a reader finds it: the old copy, the new one, or nothing that opens."""
     head = folder / KINDS[kind].head
     if not head.exists():
         with pytest.raises(StoreError):

@@ -121,7 +121,7 @@ def test_the_kernel_is_asked_only_where_reading_comes_from_the_disk(tmp_path: Pa
     )
 
     def announce() -> list[bool]:
-        """Whether the second slice was fetched, after the first was read and before."""
+        """True where the second slice was fetched, after the first was read and before."""
         fetched = []
         with ExtentReader(check=False) as reader, path.open("rb") as file:
             for _ in range(2):

@@ -1,4 +1,4 @@
-"""What the runs of the build benchmark say: medians, ratios, a chart."""
+"""Report of the build benchmark: medians, ratios, a chart."""
 
 import statistics
 from dataclasses import dataclass
@@ -101,7 +101,7 @@ def ways_table(results: list[Result], audio_s: float) -> Table:
 
 
 def ratios_table(results: list[Result], mel: dict[str, float]) -> Table:
-    """What the numbers say, for the work and for the whole process."""
+    """Ratios for the work and for the whole process."""
     notebook, held, pool, one, several, floor = results
     count = several.way.workers
 

@@ -1,4 +1,4 @@
-"""How busy a GPU is while something runs, and a picture of it.
+"""GPU utilisation while something runs, and a picture of it.
 
     with GpuTrace(torch.device("cuda")) as trace:
         ...

@@ -1,4 +1,4 @@
-"""What `read` measures, and how one of them is run in a process of its own."""
+"""Contenders of `read`, and the run of one of them in a separate process."""
 
 import json
 import os
@@ -170,7 +170,7 @@ def run_way(
 
 
 def spec_of(way: Way, job: str, **more: Any) -> dict[str, Any]:
-    """What is common to all that a way is asked to do."""
+    """Common part of the task of a contender."""
     project = str(ROOT) if way.module == "melbank" else ""
     module = str(FOLDER / f"{way.module}.py")
     return {"job": job, "module": module, "function": way.function, "project": project, **more}

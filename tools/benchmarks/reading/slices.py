@@ -57,7 +57,7 @@ class Material:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """How many slices are to be made, of which cells, with which draws."""
+    """Slices to make: number, type of cells, draws."""
 
     dtype: str
     num_recordings: int

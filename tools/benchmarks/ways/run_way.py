@@ -50,7 +50,7 @@ def write(spec: dict[str, Any], _: int) -> dict[str, Any]:
 
 
 def expect(spec: dict[str, Any], _: int) -> dict[str, Any]:
-    """What the first epoch must deliver, and what a whole pass must, from the slices themselves."""
+    """Expected results of the first epoch and of a full pass, from the slices themselves."""
     cells = np.load(spec["cells"], mmap_mode="r")
     wanted = np.load(spec["plans"][0])
     return {"planned": fingerprint(cells, wanted), "everything": fingerprint_all(cells)}
@@ -187,7 +187,7 @@ def versions(packages: list[str]) -> dict[str, str]:
 
 
 def io_bytes() -> dict[str, int]:
-    """What this process has read so far: rchar by system calls, read_bytes from the disk."""
+    """Bytes that this process has read so far: rchar by system calls, read_bytes from the disk."""
     lines = Path("/proc/self/io").read_text().splitlines()
     return {name: int(value) for name, _, value in (line.partition(": ") for line in lines)}
 
