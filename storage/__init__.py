@@ -8,7 +8,7 @@ In the order in which a recording passes through:
 * `format`       the store on disk: zarr shards, tables, manifest, catalogue
 * `read`         extents and tables, of files or of object stores; `store` opens a store
 * `maintenance`  verify, repair, compact, copy, export
-* `objects`      folders, buckets and web servers behind one interface, for all of these
+* `objects`      folders, buckets and web servers with one interface, for all of these
 * `errors`, `options`, `progress`, `checksums`  shared by all
 
 The layer is independent of folds, batches and models.

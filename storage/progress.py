@@ -10,7 +10,7 @@ Progress = Callable[[str, int, str], AbstractContextManager[Step]]
 
 @contextmanager
 def silent(what: str, total: int, unit: str) -> Iterator[Step]:
-    """A stage (what, total, unit) that tells nothing."""
+    """A stage (what, total, unit) that reports nothing."""
     del what, total, unit
     yield lambda _: None
 

@@ -1,6 +1,6 @@
 """Recipe: the numbers by which audio becomes slices, on which every value of a store depends.
 
-The recipe is written into `melbank.json`; its hash tells two recipes apart.
+The recipe is written into `melbank.json`; its hash identifies it.
 """
 
 from dataclasses import asdict, dataclass
@@ -48,7 +48,7 @@ class Recipe:
         check_choice(self, "recipe", "origin", (OWN, FOREIGN))
         if not 0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
             raise ConfigError(
-                f"recipe.fmin_hz={self.fmin_hz:g} and fmax_hz={self.fmax_hz:g} must lie in order "
+                f"recipe.fmin_hz={self.fmin_hz:g} and fmax_hz={self.fmax_hz:g} must be in order "
                 f"between 0 and half of sample_rate_hz, {self.sample_rate_hz / 2:g} Hz"
             )
         if self.slice_samples < self.n_fft:

@@ -20,7 +20,7 @@ OBJECTS = 3
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RemoteFake:
-    """A fake source whose slices lie in several objects of a bucket."""
+    """A fake source whose slices are in several objects of a bucket."""
 
     local: FakeSource
     urls: tuple[str, ...]

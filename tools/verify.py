@@ -1,11 +1,11 @@
-"""Check a store, and its shards, down to the last byte; mend what can be mended.
+"""Check a store, and its shards, down to the last byte; repair what can be repaired.
 
     python -m tools.verify store=data/store
     python -m tools.verify store=data/store shards=data/shards
     python -m tools.verify store=none shards=data/shards
     python -m tools.verify store=data/store source.root=data --repair
 
-Exit code 0: all sound. 1: damage was found (and, with --repair, not all of it could be mended).
+Exit code 0: all valid. 1: damage was found (and, with --repair, not all of it could be repaired).
 About 0.1 ms of CPU per slice. Repairing needs the audio, and gives back the same rows.
 """
 

@@ -18,5 +18,5 @@ import os
 
 # OpenMP threads that wait by spinning take the processor from the thread they wait for as soon as
 # anything else runs: with one other busy program, a step on 2 cores took 5 to 20 times as long.
-# Read when torch is loaded, so it stands here.
+# Read when torch is loaded, so it is here.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

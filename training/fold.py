@@ -76,7 +76,7 @@ class FoldRun:
 def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Predictions]:
     """Trains, writes `fold_K.ckpt`, and predicts from that file; the same on all ranks.
 
-    Slices that could not be read are listed in `quarantine_fold_K.parquet` beside the
+    Slices that could not be read are listed in `quarantine_fold_K.parquet` next to the
     predictions. Memory of the model and its optimizer is free again on return.
     """
     start_s = time.monotonic()
@@ -134,7 +134,7 @@ def _fit(
 ) -> tuple[int, Path, list[BadSlice]]:
     """Epochs that were trained, the checkpoint of the best, and what this rank could not read.
 
-    Goes on behind the newest checkpoint that an interrupted run has left.
+    Continues after the newest checkpoint that an interrupted run has left.
     """
     batches_per_step = accumulation(
         run.trainer.effective_batch_size, data.train_loader.batch_size, run.trainer.devices
@@ -143,7 +143,7 @@ def _fit(
     scratch = run.experiment.weights / f".fold_{fold}"
     resume = newest_checkpoint(scratch)
     if resume is not None:
-        logger.info(f"fold {fold}: goes on behind {resume}")
+        logger.info(f"fold {fold}: continues after {resume}")
     loggers = build_loggers(
         run.machine,
         folder=_log_folder(run.experiment.preds / "log", fold),

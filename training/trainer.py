@@ -94,7 +94,7 @@ class Machine:
 
 
 def choose_machine(config: TrainerConfig, num_frames: int) -> Machine:
-    """Settles the `auto` values of a config; raises ConfigError on what is not to be had.
+    """Settles the `auto` values of a config; raises ConfigError on what is not available.
 
     `num_frames`: see `choose_precision`.
     """
@@ -136,7 +136,7 @@ def build_trainer(
 
     The best one, or the last: choosing by the held-out fold flatters its scores a little.
 
-    Beside it lies what resuming takes, of the last epoch and of the last `checkpoint_steps`.
+    Next to it is what resuming takes, of the last epoch and of the last `checkpoint_steps`.
     """
     return pl.Trainer(
         accelerator=machine.accelerator.value,
@@ -164,7 +164,7 @@ def _keep_and_stop(config: TrainerConfig, weights_folder: Path) -> Iterator[Call
         dirpath=weights_folder,
         filename=BEST,
         monitor=MONITOR if config.keep == BEST else None,
-        mode="min" if config.keep == BEST else "max",  # Lightning tells callbacks apart by it
+        mode="min" if config.keep == BEST else "max",  # Lightning distinguishes callbacks by it
         save_weights_only=True,
         enable_version_counter=False,
     )

@@ -1,6 +1,6 @@
 """The frames of an mp3 file: how many there are, and whether one follows the other.
 
-An mp3 is a row of frames between tags. Its length stands nowhere, or in a note (Xing or Info) in
+An mp3 is a row of frames between tags. Its length is nowhere, or in a note (Xing or Info) in
 the first frame; decoders estimate it from the size otherwise, and silently leave out audio where
 they estimate too little. This walks over the frames without decoding them.
 
@@ -43,8 +43,8 @@ class MpegScan:
 
     The frames begin at `first_at`; the audio lies in [`start`, `end`), `num_frames` frames without
     the one that holds the note. `noted_frames` is what the note says. `damage_at` is where the
-    first gap begins: `end` and `num_frames` stop there. `lacks_start`: broken frames lie before the
-    first. `is_cut`: the file ends inside a frame. `has_junk`: before or behind the frames lies
+    first gap begins: `end` and `num_frames` stop there. `lacks_start`: broken frames are before the
+    first. `is_cut`: the file ends inside a frame. `has_junk`: before or after the frames is
     something that is no tag. `is_steady`: all frames have one bit rate.
     """
 
@@ -70,7 +70,7 @@ class MpegScan:
     def note(self) -> bytes:
         """A frame of silence that holds the true number of frames, to be put in front."""
         head = bytearray(self.first_bytes[:4])
-        head[1] |= 1  # no checksum behind the header
+        head[1] |= 1  # no checksum after the header
         head[2] = (_NOTE_BITRATE << 4) | (head[2] & 0x0C)
         header = parse_header(bytes(head))
         if header is None:
@@ -102,7 +102,7 @@ def parse_header(data: bytes) -> FrameHeader | None:
 
 
 def scan_mpeg(file: BinaryIO, start: int) -> MpegScan | None:
-    """Walks over the frames behind `start`; None where no row of frames is found."""
+    """Walks over the frames after `start`; None where no row of frames is found."""
     data = os.pread(file.fileno(), PIECE_BYTES, start)
     place = _find_chain(data, 0, None, least=1)
     first = parse_header(data[place : place + 4]) if place >= 0 else None

@@ -1,6 +1,6 @@
-"""The pages of an ogg file: where they lie, whose they are, and whether they are whole.
+"""The pages of an ogg file: where they are, whose they are, and whether they are whole.
 
-libsndfile says nothing when pages are damaged or missing, and leaves out every stream behind the
+libsndfile says nothing when pages are damaged or missing, and leaves out every stream after the
 first. This reads the file once, in pieces of 256 KiB, and checks each page's CRC-32, the order of
 the pages and the end marks. Format: RFC 3533.
 
@@ -51,7 +51,7 @@ class Junk:
 class OggScan:
     """Streams that follow each other, as byte ranges of whole pages, up to the first damage.
 
-    `num_unended` counts those without an end mark; `damage_at` is the first byte behind which
+    `num_unended` counts those without an end mark; `damage_at` is the first byte after which
     the order of the pages is broken.
     """
 

@@ -1,6 +1,6 @@
 """Start positions of slices, and the padding of the last one.
 
-The rule: slices start every `slice_step_s`. Behind the last whole slice a rest of `tail_min_s` or
+The rule: slices start every `slice_step_s`. After the last whole slice a rest of `tail_min_s` or
 more gets a slice of its own, filled up by `padding`; a shorter rest is left out. A recording
 shorter than one slice always yields one.
 """

@@ -43,7 +43,7 @@ class BuildForecast:
     minutes: float
 
     def summary(self) -> str:
-        """A few lines for a person."""
+        """A few lines for the user."""
         return "\n".join(
             [
                 f"{self.url}: of {self.num_found:,} recordings {self.num_new:,} would be built, "

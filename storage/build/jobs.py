@@ -35,7 +35,7 @@ class PartReport:
 
 
 def with_metadata(recordings: pl.DataFrame, metadata: pl.DataFrame) -> pl.DataFrame:
-    """Recordings with the csv's columns, as given: our own columns first, theirs behind."""
+    """Recordings with the csv's columns, as given: our own columns first, theirs after."""
     labels = [name for name in metadata.columns if name in RECORDING_SCHEMA]
     ours = recordings.drop([name for name in labels if name != "recording_id"])
     joined = ours.join(metadata, on="recording_id", how="left", maintain_order="left")

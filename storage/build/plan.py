@@ -2,7 +2,7 @@
 
 A part is a run of recordings that fills whole zarr shards which no other part touches. A plan is
 written before the work starts, so that a build that was killed goes on with the same parts, and
-ends with the same bytes. Recordings that turn out not to fit are planned again, behind the last
+ends with the same bytes. Recordings that turn out not to fit are planned again, after the last
 part, with slice counts got by decoding.
 """
 

@@ -13,7 +13,7 @@ def expected_slices(
 ) -> pl.Series:
     """Slices per pending recording, int64 [n].
 
-    By its header; by decoding it where an earlier plan held it in vain, because the header was
+    By its header; by decoding it where an earlier plan held it without result, as its header was
     wrong. Nothing for duplicates and for what cannot be used.
     """
     tried = set(earlier.select("recording_id", "content_hash").iter_rows())

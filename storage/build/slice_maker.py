@@ -61,7 +61,7 @@ class SliceMaker(Protocol):
 class AudioSlices:
     """Cuts audio files.
 
-    A few slices go through each step together: its code and tables then lie in the processor's
+    A few slices go through each step together: its code and tables then are in the processor's
     caches, which saves 5 to 10 % of a build.
     """
 

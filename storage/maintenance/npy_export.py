@@ -58,7 +58,7 @@ class NpyExportReport:
     csv: str
 
     def summary(self) -> str:
-        """Two lines for a person."""
+        """Two lines for the user."""
         return (
             f"{self.folder}: {self.num_slices:,} slices of {self.num_recordings:,} recordings, "
             f"{self.new_slices:,} newly written\n{self.csv}"
@@ -68,7 +68,7 @@ class NpyExportReport:
 def export_npy(
     store: Store, recordings: pl.DataFrame, config: NpyExportConfig, progress: Progress = silent
 ) -> NpyExportReport:
-    """Writes or mends the folder; `recordings` are lines of `store.recordings()`.
+    """Writes or repairs the folder; `recordings` are lines of `store.recordings()`.
 
     Raises ConfigError where two recordings would share a folder, or the folder holds anything
     else, and DamageError where a slice cannot be read.

@@ -56,13 +56,13 @@ SCRATCH = f"{TEMPORARY}/repair"
 class RepairReport:
     """Summary of a repair: what was rebuilt, and what could not be."""
 
-    mended: list[str] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
         """A line per object or part."""
-        lines = [f"  mended {name}" for name in self.mended]
-        return "\n".join([*lines, *(f"  NOT mended: {reason}" for reason in self.left)])
+        lines = [f"  repaired {name}" for name in self.repaired]
+        return "\n".join([*lines, *(f"  NOT repaired: {reason}" for reason in self.left)])
 
 
 def repair_store(
@@ -71,7 +71,7 @@ def repair_store(
     progress: Progress = silent,
     remote: RemoteConfig = DEFAULT,
 ) -> RepairReport:
-    """Mends what `verify_store` found damaged."""
+    """Repairs what `verify_store` found damaged."""
     objects = open_objects(report.url, remote=remote)
     check_not_half_copied(objects)
     with builder_lock(objects):
@@ -180,7 +180,7 @@ class _Repair:
     def _replace(self, name: str, data: bytes) -> None:
         if not self.objects.exists(name) or self.objects.get(name) != data:
             self.objects.put(name, data)
-            self.done.mended.append(name)
+            self.done.repaired.append(name)
 
     def _members(self, part: int, parts: list[int], lost: pl.DataFrame) -> pl.DataFrame:
         """The recordings of a damaged part: those its sound tables name, and the unaccounted.

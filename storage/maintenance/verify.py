@@ -1,7 +1,7 @@
 """Holds everything in a store against everything else, and says what does not fit.
 
 Checked: `melbank.json`, `zarr.json` and every table against the catalogue (sha256); the catalogue
-against its own seal; rows against recordings; every inner chunk against its crc32c; every live
+against its self-checksum; rows against recordings; every inner chunk against its crc32c; every live
 slice against the crc32c in the index (which finds swapped files); sizes, missing files, values
 that are not finite. What is merely left over is noted, not called damage.
 """

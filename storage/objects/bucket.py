@@ -39,7 +39,7 @@ _MD5 = re.compile(r'^"?([0-9a-f]{32})"?$')
 
 
 class RemoteObjects:
-    """The objects below a URL. Safe to use from several threads; pickled, it opens anew."""
+    """The objects below a URL. Safe to use from several threads; pickled, it opens again."""
 
     def __init__(
         self, url: str, listing: Listing | None = None, remote: RemoteConfig = DEFAULT
@@ -106,7 +106,7 @@ class RemoteObjects:
     def get(self, name: str) -> bytes:
         """An object's bytes; raises StoreError where it is missing.
 
-        Read again where they differ from the server's own md5, as far as it tells one.
+        Read again where they differ from the server's own md5, as far as it has one.
         """
         data = b""
 
@@ -338,7 +338,7 @@ def _upload_tag(data: bytes, *, in_pieces: bool) -> str:
 
 
 def _tag(answer: Any) -> str:
-    """The md5 that comes with an object; empty where the server tells none."""
+    """The md5 that comes with an object; empty where the server has none."""
     match = _MD5.match(answer.meta["e_tag"] or "")
     return match[1] if match else ""
 

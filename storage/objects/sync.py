@@ -72,7 +72,7 @@ class SyncPlan:
 class SetKind:
     """Rules of one kind of set, stores or shard sets, for sync.
 
-    `plan` reads a source; `identity` tells whose copy a target is; `owns` says whether a name is
+    `plan` reads a source; `identity` names the source of a copy; `owns` says whether a name is
     one of such a set's; `visible` whether an object counts although no other names it; `check`
     raises DamageError on bytes that are not valid in themselves. `recorded` returns the sha256 of
     the objects of a complete set. `immutable`: data never change. `listing`: for `open_objects`.
@@ -105,7 +105,7 @@ class SyncReport:
     left_over: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
-        """A line or two for a person."""
+        """A line or two for the user."""
         would = "would be " if self.dry_run else ""
         lines = [
             f"{self.source} -> {self.target}: {self.num_copied:,} objects {would}copied, "
@@ -234,7 +234,7 @@ class _Run:
             raise StoreError(
                 f"{self.target.describe(replaced[0])} has other bytes than "
                 f"{self.source.describe(replaced[0])}, and such objects never change: one of the "
-                "two is damaged (tools.verify tells which), or the copy was built on. Delete the "
+                "two is damaged (tools.verify shows which), or the copy was built on. Delete the "
                 "wrong one, or give a new folder"
             )
         return differing
@@ -320,9 +320,9 @@ class _Run:
 
 
 def check_apart(source: str, target: str) -> None:
-    """Raises ConfigError where one folder of this machine lies in the other, or is it."""
+    """Raises ConfigError where one folder of this machine is in the other, or is it."""
     if is_remote(source) or is_remote(target):
         return
     paths = [local_path(url).resolve() for url in (source, target)]
     if paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0]):
-        raise ConfigError(f"{source} and {target} lie in each other: give a folder apart")
+        raise ConfigError(f"{source} and {target} contain each other: give a folder apart")

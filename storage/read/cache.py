@@ -73,7 +73,7 @@ class ShardCache:
         """The right to write a shard; deletes older ones to make room.
 
         None where it is here already, where another process or thread is at it, and where there
-        is no room beside what is under way.
+        is no room next to what is under way.
         """
         if size_bytes > self.limit_bytes:
             return None

@@ -9,7 +9,7 @@ from storage.objects.client import CACHED, RANGED
 class ShardUse:
     """Bytes that an epoch reads from object stores: its slices, and the shards that hold them.
 
-    `shard_bytes` is 0 where all of it lies on this machine.
+    `shard_bytes` is 0 where all of it is on this machine.
     """
 
     needed_bytes: int = 0

@@ -110,5 +110,5 @@ def locate(url: str, config: RemoteConfig) -> tuple[Remote, str]:
 
 @lru_cache(maxsize=8)
 def _open(root: str, config: RemoteConfig, _: tuple[tuple[str, str], ...]) -> Remote:
-    """One client, with its connections, for all readers of a bucket; anew with other variables."""
+    """One client, with its connections, for all readers of a bucket; again with other variables."""
     return open_remote(root, config)

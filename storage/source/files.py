@@ -153,7 +153,7 @@ class RecordingFiles:
 
 
 def open_folder(root: str, remote: RemoteConfig = DEFAULT) -> SourceFolder:
-    """The folder behind source.root; raises ConfigError where there is none."""
+    """The folder of source.root; raises ConfigError where there is none."""
     if is_remote(root):
         return RemoteFolder.open(root, remote)
     if not Path(root).is_dir():

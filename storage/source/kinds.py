@@ -27,7 +27,7 @@ class Intake(Protocol):
         """Lists a source; raises ConfigError where it is none."""
 
     def open(self, path: str) -> AbstractContextManager[Path]:
-        """A recording on this machine; ObjectMissingError, StoreError where it is not to be had."""
+        """A recording on this machine; ObjectMissingError, StoreError where it is not available."""
 
     def probe(self, path: str) -> Probe:
         """A first look at one recording."""

@@ -78,7 +78,7 @@ def check_any_found(wanted: pl.DataFrame) -> None:
         raise ConfigError(
             f"none of {len(named):,} recordings can be read, the first is {named['path'][0]} "
             f"({named['problem'][0]}): "
-            "check source.root, and source.audio_dir, the folder in it that the csv's files lie in"
+            "check source.root, and source.audio_dir, the folder in it that the csv's files are in"
         )
 
 
@@ -99,7 +99,7 @@ def probe_file(path: Path) -> Probe:
 
 
 def _length_s(path: Path, size_bytes: int) -> float:
-    """Duration from the header, s; from decoding where the header gives none or an impossible one."""
+    """Duration from the header, s; from decoding where it gives none or an impossible one."""
     header = read_header(path)
     if 0 < header.duration_s <= size_bytes / MIN_BYTES_PER_S:
         return header.duration_s

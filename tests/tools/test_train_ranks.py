@@ -1,4 +1,4 @@
-"""tools.train on two ranks, as a person calls it: the processes that it starts, and their end."""
+"""tools.train on two ranks, as users call it: the processes that it starts, and their end."""
 
 import json
 import os

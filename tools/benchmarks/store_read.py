@@ -164,7 +164,7 @@ def _seconds(read: Callable[[np.ndarray], np.ndarray], wanted: np.ndarray) -> fl
 
 
 def _some_rows(store: Store, limit: int) -> np.ndarray:
-    """Rows in runs of a batch, which lie apart where the store has more than are wanted."""
+    """Rows in runs of a batch, which are apart where the store has more than are wanted."""
     rows = store.slice_index()["row"].to_numpy()
     runs = np.array_split(rows, max(1, len(rows) // BATCH))
     places = np.linspace(0, len(runs) - 1, min(len(runs), max(1, limit // BATCH))).astype(int)

@@ -74,7 +74,7 @@ def _print_logged() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells of a wrong call in one line."""
+    """Reports a wrong call in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}; see --help\n")

@@ -107,7 +107,7 @@ def _check_sheet(slices_NMT: np.ndarray[Any, Any], recipe: Recipe, titles: Seque
 
 
 def _draw_slice(axes: Axes, slice_MT: np.ndarray[Any, Any], recipe: Recipe) -> AxesImage:
-    """One spectrogram; each cell lies around its own frame time and band centre."""
+    """One spectrogram; each cell is around its own frame time and band centre."""
     frame_s = recipe.hop / recipe.sample_rate_hz
     edges_s = (-0.5 * frame_s, (recipe.num_frames - 0.5) * frame_s)
     image = axes.imshow(

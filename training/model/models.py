@@ -126,7 +126,7 @@ class Classifier(nn.Module):
         """Compiles the backbones in place, so that weights keep their names.
 
         In evaluation, batches smaller than `full_batch` are filled up and cut again: each new
-        batch size would compile anew.
+        batch size would compile again.
         """
         for view in self.views:
             view.compile_backbone(full_batch=full_batch)
@@ -190,7 +190,7 @@ def prepare_images(slices_BMT: Tensor, pool: tuple[int, int], fixed_size: bool) 
 
     A cell is the mean over a `pool` of bands x frames.
 
-    For backbones of one image size, silence is added behind and above up to a multiple of 32.
+    For backbones of one image size, silence is added after and above up to a multiple of 32.
     """
     images = slices_BMT[:, None]
     if max(pool) > 1:

@@ -100,7 +100,7 @@ def choose_compile(asked: str, accelerator: str) -> Choice:
 
 
 def choose_logger(asked: str) -> Choice:
-    """`wandb` beside the csv file that is always written, or that file alone."""
+    """`wandb` next to the csv file that is always written, or that file alone."""
     installed = importlib.util.find_spec("wandb") is not None
     if asked == "wandb" and not installed:
         raise ConfigError(

@@ -87,7 +87,7 @@ def gather_lists(values: list[T]) -> list[T]:
 
 
 def gather_ranks(tensor: Tensor) -> Tensor:
-    """The tensors [n, ...] of all processes one behind the other; n may differ, and be 0."""
+    """The tensors [n, ...] of all processes one after the other; n may differ, and be 0."""
     if not is_joined():
         return tensor
     length = torch.tensor([len(tensor)], device=tensor.device)

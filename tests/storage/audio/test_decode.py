@@ -48,7 +48,7 @@ def test_blocks_joined_are_the_samples_of_one_read(kind: str, tmp_path: Path) ->
     blocks = [block.copy() for block in decoder]
     assert len(blocks) > 2
     assert max(len(block) for block in blocks) <= BLOCK_VALUES
-    rounding = 3e-7 if kind == "mp3" else 0  # its decoder rounds otherwise behind a seek
+    rounding = 3e-7 if kind == "mp3" else 0  # its decoder rounds otherwise after a seek
     assert np.abs(np.concatenate(blocks) - decoded(data)[:, 0]).max() <= rounding
 
 

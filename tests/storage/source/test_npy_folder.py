@@ -134,7 +134,7 @@ def test_changed_slices_are_taken_anew(exported: Path, tmp_path: Path) -> None:
     (folder / "3.npy").rename(folder / "6.npy")
     report = import_store(exported, tmp_path / "store")
     assert (report.num_stored, report.num_partial, report.new_slices) == (3, 1, 3)
-    assert "3.npy is missing, 2 files lie behind it" in report.rejects["reason"][0]
+    assert "3.npy is missing, 2 files are after it" in report.rejects["reason"][0]
     (folder / "6.npy").rename(folder / "3.npy")
     report = import_store(exported, tmp_path / "store")
     assert (report.num_stored, report.num_partial, report.new_slices) == (4, 0, 5)

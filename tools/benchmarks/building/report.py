@@ -14,7 +14,7 @@ EXPLANATION = (
     "Numeric libraries have one thread per process, but in the first row, where they take what "
     "they like, as in a notebook. Work: from the end of the imports, of the workers too, to the "
     "end. Whole: from starting Python on. Per core: by CPU time, all processes together. Decoding "
-    "alone: libsndfile in blocks, nothing else. The files lie in the page cache; ours are synced "
+    "alone: libsndfile in blocks, nothing else. The files are in the page cache; ours are synced "
     "to disk, the .npy files are not."
 )
 

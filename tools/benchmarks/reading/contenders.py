@@ -141,7 +141,7 @@ def run_way(
         process = subprocess.Popen(
             [str(python), "-I", str(FOLDER / "run_way.py"), str(asked), str(answered)],
             cwd=elsewhere,
-            # some leave locks and caches behind, in these places
+            # some leave locks and caches, in these places
             env={
                 **os.environ,
                 **environment,

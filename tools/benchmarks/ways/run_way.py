@@ -90,7 +90,7 @@ def epochs(spec: dict[str, Any], _: int) -> dict[str, Any]:
     """Measures the epochs of the plans from nothing on: opening is in the first one.
 
     Two at least, no more than begin within `enough_s`. What the proxy at `counts_url` has counted
-    is taken behind each; what came is checked there.
+    is taken after each; what came is checked there.
     """
     way = getattr(load(spec), spec["function"])
     rows = np.load(spec["rows"]) if spec["rows"] else None
