@@ -12,9 +12,6 @@
 * `augment`, `step`: what augmentation and reading add to a training step, which `train_step` takes;
   `gpu_trace` watches a GPU meanwhile
 * `query`: an index of millions of rows, made by `synthetic_index`
-* `s3_server`: a real S3 server on loopback, which the tests use too, `swift_process` what it runs;
-  `fault_proxy` stands in front of it and reads `http_heads`, `s3_requests` speaks to it
-* `environments`: installs what is not ours, each in an environment of its own
 * `process`: runs a subprocess and measures it; `report`: tables, Markdown, the machine; `chart`;
   `work_folder`
 """

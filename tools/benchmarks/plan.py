@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from storage.errors import ConfigError
 from storage.options import option
-from tools.benchmarks.harness.process import Measured, run_measured
+from tools.benchmarks.harness.process import Measured, check_measurable, run_measured
 from tools.cli.command import Arguments, Command
 from tools.cli.progress_bars import bar
 from tools.cli.tables import MARKDOWN, Section, Table, publish
@@ -54,6 +54,7 @@ COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN,))
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Measures, prints the table, writes it where asked for."""
+    check_measurable()
     section = run_benchmark(config.benchmark)
     publish(section, "plan", arguments)
 

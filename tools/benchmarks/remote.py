@@ -20,6 +20,7 @@ from pathlib import Path
 
 from storage.errors import ConfigError, StoreError
 from storage.options import check_at_least, option
+from tools.benchmarks.harness.process import check_measurable
 from tools.benchmarks.harness.work_folder import work_folder
 from tools.benchmarks.reading.contenders import Way
 from tools.benchmarks.reading.remote_contenders import REMOTE_PEERS, REMOTE_WAYS, Bucket
@@ -79,6 +80,7 @@ COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN,))
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Measures all ways, prints the tables, writes what was asked for."""
+    check_measurable()
     section = run_benchmark(config.benchmark)
     publish(section, "remote", arguments)
 

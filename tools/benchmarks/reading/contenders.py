@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import StoreError
-from tools.benchmarks.harness.process import ONE_THREAD, ROOT
+from tools.benchmarks.harness.process import ONE_THREAD
 from tools.benchmarks.reading.plans import ALL, ONE
+from tools.testbed import ROOT
 
 FOLDER = Path(__file__).parents[1] / "ways"
 CELLS, STORE, SHARDS, COPY = "cells", "store", "shards", "copy"
