@@ -11,7 +11,7 @@ export UV_SYSTEM_CERTS ?= 1
 # Importing torch and timm takes twice as long where Python may not keep its byte code.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-slow check lint types layers format clean
+.PHONY: setup demo test test-slow check lint types layers format docs clean
 
 setup: .venv/.ready
 
@@ -46,6 +46,9 @@ layers: setup
 format: setup
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
+
+docs: setup
+	$(RUN) python -m tools.write_docs
 
 clean:
 	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -15,7 +15,7 @@ import polars as pl
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from storage.errors import ConfigError
-from storage.options import check_at_least, option
+from storage.options import check_at_least, check_choice, option
 
 CV = ("stratified_group", "stratified", "group", "kfold", "column")
 
@@ -32,8 +32,7 @@ class FoldConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.cv not in CV:
-            raise ConfigError(f"folds.cv={self.cv} is none of {', '.join(CV)}")
+        check_choice(self, "folds", "cv", CV)
         check_at_least(self, "folds", 2, "num_folds")
 
 

@@ -7,13 +7,14 @@ import polars as pl
 
 from datasets.randomness import recording_keys
 from storage.errors import ConfigError
+from storage.objects.client import RemoteConfig
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import Extents
 from storage.read.sql import check_select
 from storage.recipe import Recipe
 
 SOURCE = "source"  # column of the recordings of a mix: the name of the source
-OWN_ID = "own_recording_id"  # column of those: the id in its own source, where a mix renamed it
+ID_IN_SOURCE = "own_recording_id"  # column of those: the id before a mix renamed it
 SOURCE_ROWS = 1 << 40  # the rows of the k-th source of a mix begin at k times this
 
 
@@ -30,6 +31,10 @@ class SliceSource(Protocol):
     @property
     def url(self) -> str:
         """Where it lies."""
+
+    @property
+    def remote(self) -> RemoteConfig:
+        """Access to the object stores that it is in."""
 
     @property
     def recipe(self) -> Recipe:
@@ -59,7 +64,7 @@ class SliceSource(Protocol):
         """Bytes of the slices of int64 rows [n], and of the shards in object stores they lie in."""
 
 
-def own_rows(rows: np.ndarray) -> np.ndarray:
+def rows_in_source(rows: np.ndarray) -> np.ndarray:
     """Rows as the source itself counts them, int64 [n], whatever its place in a mix."""
     return np.asarray(rows % SOURCE_ROWS)
 

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from datasets.labels import Labels
-from datasets.slice_source import OWN_ID, SOURCE, own_rows
+from datasets.slice_source import ID_IN_SOURCE, SOURCE, rows_in_source
 from storage.errors import ConfigError
 
 PREFIX = "p_"
@@ -136,9 +136,9 @@ def match_slices(table: SoftTable, recordings: pl.DataFrame) -> SoftSlices:
     if SOURCE in table.keys.columns and SOURCE in recordings.columns:
         names.append(SOURCE)
         known = known.with_columns(recordings[SOURCE])
-    elif OWN_ID in recordings.columns:
+    elif ID_IN_SOURCE in recordings.columns:
         known = known.with_columns(
-            recording_id=recordings.select(pl.coalesce(OWN_ID, "recording_id")).to_series()
+            recording_id=recordings.select(pl.coalesce(ID_IN_SOURCE, "recording_id")).to_series()
         )
     found = (
         table.keys.with_row_index("line")
@@ -167,7 +167,7 @@ def _slice_no(table: SoftTable, key: str, found: pl.DataFrame) -> np.ndarray:
     """Which slice of its recording each line is about, int64."""
     numbers = found[key].cast(pl.Int64).to_numpy()
     if key == "row":
-        numbers = numbers - own_rows(found["first_row"].to_numpy())
+        numbers = numbers - rows_in_source(found["first_row"].to_numpy())
     num_slices = found["num_slices"].to_numpy()
     wrong = (numbers < 0) | (numbers >= num_slices)
     if wrong.any():

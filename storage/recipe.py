@@ -3,17 +3,16 @@
 The recipe is written into `melbank.json`; its hash tells two recipes apart.
 """
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 
+from storage.audio.encoding import ENCODINGS
+from storage.checksums import digest_json
 from storage.errors import ConfigError, StoreError
-from storage.options import option
+from storage.options import check_choice, check_positive, option
 
-ENCODINGS = ("uint8", "float16", "float32")
 PADDINGS = ("wrap", "zeros")
 OWN, FOREIGN = "melbank", "foreign"
 
@@ -34,29 +33,24 @@ class Recipe:
     fmax_hz: float = option(16_000.0, "upper edge of the highest band, Hz")
     slice_s: float = option(5.0, "length of a slice, s")
     slice_step_s: float = option(2.5, "from the start of one slice to the next, s")
-    tail_min_s: float = option(0.5, "a shorter rest behind the last whole slice is left out, s")
+    tail_min_s: float = option(0.5, "a shorter rest after the last full slice is left out, s")
     padding: str = option("wrap", "fills a short slice: wrap (repeat its audio) or zeros")
     top_db: float = option(80.0, "range below the slice maximum that is kept, dB")
     amin: float = option(1e-10, "power taken as silence")
-    encoding: str = option("uint8", "cell type on disk: uint8, float16 or float32")
+    encoding: str = option("uint8", f"cell type on disk: {', '.join(ENCODINGS)}")
     origin: str = option(OWN, "who made the slices; `foreign` for imported ones")
 
     def __post_init__(self) -> None:
         positive = ("sample_rate_hz", "n_fft", "hop", "n_mels", "slice_s", "slice_step_s", "top_db")
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"recipe.{name} must be positive, not {getattr(self, name)}")
+        check_positive(self, "recipe", *positive)
+        check_choice(self, "recipe", "encoding", ENCODINGS)
+        check_choice(self, "recipe", "padding", PADDINGS)
+        check_choice(self, "recipe", "origin", (OWN, FOREIGN))
         if not 0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
             raise ConfigError(
                 f"recipe.fmin_hz={self.fmin_hz:g} and fmax_hz={self.fmax_hz:g} must lie in order "
                 f"between 0 and half of sample_rate_hz, {self.sample_rate_hz / 2:g} Hz"
             )
-        if self.encoding not in ENCODINGS:
-            raise ConfigError(f"recipe.encoding={self.encoding} is none of {', '.join(ENCODINGS)}")
-        if self.padding not in PADDINGS:
-            raise ConfigError(f"recipe.padding={self.padding} is none of {', '.join(PADDINGS)}")
-        if self.origin not in (OWN, FOREIGN):
-            raise ConfigError(f"recipe.origin={self.origin} is neither {OWN} nor {FOREIGN}")
         if self.slice_samples < self.n_fft:
             raise ConfigError(f"recipe.slice_s={self.slice_s} is shorter than n_fft={self.n_fft}")
 
@@ -104,8 +98,7 @@ class Recipe:
 
     def digest(self) -> str:
         """16 hex digits that differ wherever two recipes differ."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest_json(self.to_dict())[:16]
 
     def difference(self, other: "Recipe") -> str:
         """The fields in which two recipes differ, for an error message."""

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from storage.errors import ConfigError, DamageError, RemoteError, StoreError
+from storage.format.catalog import LISTING
 from storage.format.manifest import Manifest
 from storage.format.state import StoreState, read_state
 from storage.format.tables import DUPLICATE, INDEX, read_tables
@@ -27,8 +28,10 @@ from storage.format.zarr_shards import (
     decode_index,
     shard_name,
 )
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
+from storage.objects.retry import POLICY
 from storage.objects.urls import is_remote
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import ZSTD_CRC32C, Extents, find_rows
@@ -63,8 +66,9 @@ class ShardIndexes:
 
     def _read(self, shard_no: int) -> np.ndarray:
         """Reads one index; again where it has changed, perhaps only on its way."""
-        with suppress(DamageError):
-            return self._read_once(shard_no)
+        for _ in range(POLICY.reads - 1):
+            with suppress(DamageError):
+                return self._read_once(shard_no)
         return self._read_once(shard_no)
 
     def _read_once(self, shard_no: int) -> np.ndarray:
@@ -82,15 +86,16 @@ class ShardIndexes:
 class Store:
     """An open store. Reads what was committed when it was opened; safe to read from threads."""
 
-    def __init__(self, url: str) -> None:
-        self.objects = open_objects(url)
+    def __init__(self, url: str, remote: RemoteConfig = DEFAULT) -> None:
+        self.objects = open_objects(url, LISTING, remote=remote)
+        self.remote = remote
         self.url = url
         manifest = Manifest.read(self.objects)
         self.recipe: Recipe = manifest.recipe
         self.store_id: str = manifest.store_id
         self._state: StoreState = read_state(self.objects)
         self._shards = ShardIndexes(self.objects)
-        self._reader = SliceReader()
+        self._reader = SliceReader(remote)
 
     def __enter__(self) -> Self:
         return self
@@ -216,6 +221,6 @@ class Store:
         return self._numbered_index["crc32c"].to_numpy()
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, remote: RemoteConfig = DEFAULT) -> Store:
     """Opens a store; raises StoreError where there is none."""
-    return Store(url)
+    return Store(url, remote)

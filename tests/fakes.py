@@ -12,6 +12,7 @@ import google_crc32c
 import numpy as np
 import polars as pl
 
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import RAW, Extents
 from storage.recipe import Recipe
@@ -30,6 +31,7 @@ class FakeSource:
     index: pl.DataFrame
     cells: np.ndarray
     store_id: str = "fa4e"
+    remote: RemoteConfig = DEFAULT
 
     def recordings(self) -> pl.DataFrame:
         return self.table

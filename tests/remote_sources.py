@@ -9,7 +9,7 @@ import obstore
 
 from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig
-from storage.objects.client import open_remote
+from storage.objects.client import DEFAULT, RemoteConfig, open_remote
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import Extents
 from tests.fakes import FakeSource
@@ -25,6 +25,11 @@ class RemoteFake:
     local: FakeSource
     urls: tuple[str, ...]
     per_object: int
+    remote: RemoteConfig = DEFAULT
+
+    def read_with(self, **keys: Any) -> "RemoteFake":
+        """The same with keys of the section `remote`."""
+        return dataclasses.replace(self, remote=RemoteConfig(**keys))
 
     @property
     def url(self) -> str:

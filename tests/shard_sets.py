@@ -12,6 +12,7 @@ import webdataset
 
 from datasets.shards.shard_set import ShardSet
 from datasets.shards.writer import ShardConfig
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import ExtentReader, Extents
 from storage.recipe import Recipe
@@ -28,6 +29,7 @@ class PartSource:
     whole: FakeSource
     table: pl.DataFrame
     index: pl.DataFrame
+    remote: RemoteConfig = DEFAULT
 
     @property
     def url(self) -> str:

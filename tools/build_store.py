@@ -36,6 +36,7 @@ def main(config: BuildSections, arguments: Arguments) -> int:
             config.build,
             limit=config.limit,
             progress=bar,
+            remote=config.remote,
         )
         print(forecast.summary())
         return 0

@@ -16,7 +16,7 @@ COMMAND = Command(doc=__doc__, sections=StoreSection)
 
 def main(config: StoreSection, _: Arguments) -> None:
     """Compacts, prints what went."""
-    print(compact_store(config.store).summary())
+    print(compact_store(config.store, config.remote).summary())
 
 
 if __name__ == "__main__":

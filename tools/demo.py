@@ -19,11 +19,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from storage.options import option
-from tools.birdsong import BirdsongConfig, synthesise_birdsong
+from tools.birdsong.recordings import BirdsongConfig, synthesise_birdsong
 from tools.cli.command import Arguments, Command, run
+from training.experiments.report import format_table
+from training.model.metrics import TITLES, score_cells
 
 SQL = (
     "SELECT DISTINCT ON (primary_label) primary_label, row, common_name, start_s, rating "
@@ -114,21 +115,13 @@ def summary(root: Path, config_file: str, seconds: dict[str, float]) -> str:
     experiment = finished_training(root, config_file)
     if experiment:
         scores = json.loads((experiment / "scores.json").read_text(encoding="utf-8"))
-        lines += [f"{'fold':>4}  {'KL':>7}  {'ROC-AUC':>7}  {'accuracy':>8}"]
-        lines += [_fold_line(str(fold["fold"]), fold["scores"]) for fold in scores["folds"]]
-        lines += [_fold_line("all", scores["overall"]), ""]
+        folds = [(str(fold["fold"]), *score_cells(fold["scores"])) for fold in scores["folds"]]
+        total = ("all", *score_cells(scores["overall"]))
+        lines += [format_table(("fold", *TITLES), [*folds, total], num_totals=1), ""]
         weights = root / "weights" / experiment.name
         lines += _places([("weights", weights), ("predictions", experiment)])
     places = ("source", "store", "shards", "sheet.png")
     return "\n".join(lines + _places([(name.split(".")[0], root / name) for name in places]))
-
-
-def _fold_line(name: str, scores: dict[str, Any]) -> str:
-    kl, roc_auc, accuracy = (
-        "-" if scores[key] is None else f"{scores[key]:.3f}"
-        for key in ("kl", "roc_auc", "accuracy")
-    )
-    return f"{name:>4}  {kl:>7}  {roc_auc:>7}  {accuracy:>8}"
 
 
 def _places(named: Sequence[tuple[str, Path]]) -> list[str]:

@@ -29,6 +29,7 @@ from training.experiments.listing import (
     experiment_table,
     list_experiments,
 )
+from training.model.metrics import METRICS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ COMMAND = Command(
     doc=__doc__,
     sections=Sections,
     flags=(
-        ("--sort", {"default": "name", "help": "name, kl, roc_auc, cmap or accuracy; best first"}),
+        ("--sort", {"default": "name", "help": f"name or {', '.join(METRICS)}; best first"}),
         ("--compare", {"nargs": "+", "metavar": "EXP", "help": "the experiments to compare"}),
         ("--blend", {"nargs": "+", "metavar": "EXP", "help": "the experiments to blend"}),
         (

@@ -30,7 +30,7 @@ COMMAND = Command(doc=__doc__, sections=Sections)
 
 def main(config: Sections, _: Arguments) -> None:
     """Exports, prints a summary."""
-    with open_store(config.store) as store:
+    with open_store(config.store, config.remote) as store:
         recordings = select_recordings(
             store.recordings(), where=config.export_npy.where, limit=config.limit
         )

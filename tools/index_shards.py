@@ -36,7 +36,7 @@ COMMAND = Command(doc=__doc__, sections=Sections)
 
 def main(config: Sections, _: Arguments) -> None:
     """Indexes, prints a summary."""
-    print(index(config.shards, config.recipe, config.index_shards, bar).summary())
+    print(index(config.shards, config.recipe, config.index_shards, bar, config.remote).summary())
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def main(config: StoreSection, arguments: Arguments) -> None:
         raise ConfigError(f"--limit {arguments.limit} must be at least 1")
     for flag in WRITERS:
         check_output(f"--{flag}", getattr(arguments, flag))
-    with open_store(config.store) as store:
+    with open_store(config.store, config.remote) as store:
         table = _collect(store.query(arguments.sql), arguments.limit)
         with pl.Config(tbl_rows=20, tbl_cols=10, fmt_str_lengths=24, tbl_width_chars=160):
             print(table)

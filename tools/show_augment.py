@@ -27,13 +27,13 @@ from datasets.augment.pipeline import AUGMENTATIONS, Augment, AugmentConfig
 from datasets.batch import Batch
 from datasets.loading.rank_share import WRAP
 from datasets.sources.background import BackgroundPlan
+from storage.audio.encoding import to_unit
 from storage.errors import ConfigError
 from storage.recipe import Recipe
 from tools.cli.command import Arguments, Command, run
 from tools.cli.contact_sheet import MAX_PANELS, write_contact_sheet
 from tools.cli.output_files import check_output, make_folder, output_file
 from tools.cli.training_inputs import TrainSections, check_epoch, open_background, open_training
-from training.module import to_unit
 from training.split import fold_data, split_recordings
 
 COMMAND = Command(

@@ -19,6 +19,7 @@ from datasets.shards.copy import SHARDS
 from storage.errors import StoreError
 from storage.maintenance.copy import STORE
 from storage.objects.open import open_objects
+from storage.objects.protocol import Objects
 from storage.objects.sync import SetKind, SyncConfig, sync
 from tools.cli.command import Arguments, Command, run
 from tools.cli.config import RemoteSection
@@ -46,10 +47,11 @@ COMMAND = Command(
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Copies, prints a summary."""
+    kind = kind_of(open_objects(arguments.source, remote=config.remote))
     report = sync(
-        kind_of(arguments.source),
-        arguments.source,
-        arguments.target,
+        kind,
+        open_objects(arguments.source, kind.listing, remote=config.remote),
+        open_objects(arguments.target, kind.listing, remote=config.remote),
         config.sync,
         delete=arguments.delete,
         dry_run=arguments.dry_run,
@@ -58,15 +60,14 @@ def main(config: Sections, arguments: Arguments) -> None:
     print(report.summary())
 
 
-def kind_of(url: str) -> SetKind:
-    """Whether a URL holds a store or a shard set; raises StoreError where it is neither."""
-    objects = open_objects(url)
+def kind_of(objects: Objects) -> SetKind:
+    """Returns the kind of a set, a store or a shard set; raises StoreError where it is neither."""
     for kind in (STORE, SHARDS):
         if objects.exists(kind.head):
             return kind
     raise StoreError(
-        f"{url} is neither a store nor a shard set: it has no {STORE.head} and no {SHARDS.head}; "
-        "give the folder itself that has one"
+        f"{objects.url} is neither a store nor a shard set: it has no {STORE.head} and no "
+        f"{SHARDS.head}; give the folder itself that has one"
     )
 
 

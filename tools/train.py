@@ -41,7 +41,6 @@ def main(config: TrainSections, arguments: Arguments) -> None:
     report = train_folds(
         open_training(config),
         config,
-        say=print,
         background=open_background(config),
         resume=arguments.resume,
     )

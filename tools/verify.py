@@ -26,7 +26,7 @@ from tools.cli.progress_bars import bar
 class Sections(StoreSection):
     """What this command uses."""
 
-    shards: str = option("", "folder of tar shards to hold against the store as well")
+    shards: str = option("", "folder of tar shards to compare with the store as well")
     source: SourceConfig = field(default_factory=SourceConfig)
 
 
@@ -45,17 +45,17 @@ COMMAND = Command(
 def main(config: Sections, arguments: Arguments) -> int:
     """Prints what was found; 1 where damage is left."""
     if config.store == "none" and config.shards:
-        alone = verify_shards(config.shards, None, bar)
+        alone = verify_shards(config.shards, None, bar, config.remote)
         print(alone.summary())
         return int(bool(alone.damage))
-    report = verify_store(config.store, bar)
+    report = verify_store(config.store, bar, config.remote)
     print(report.summary())
     if report.damage and arguments.repair:
-        print(repair_store(config.source, report, bar).summary())
-        report = verify_store(config.store, bar)
+        print(repair_store(config.source, report, bar, config.remote).summary())
+        report = verify_store(config.store, bar, config.remote)
         print(report.summary())
     if config.shards and not report.damage:
-        shards = verify_shards(config.shards, config.store, bar)
+        shards = verify_shards(config.shards, config.store, bar, config.remote)
         print(shards.summary())
         return int(bool(report.damage or shards.damage))
     return int(bool(report.damage))

@@ -35,7 +35,7 @@ COMMAND = Command(doc=__doc__, sections=Sections)
 
 def main(config: Sections, _: Arguments) -> None:
     """Writes, prints a summary."""
-    with open_store(config.store) as store:
+    with open_store(config.store, config.remote) as store:
         report = write(store, config.shards, config.write_shards, limit=config.limit, progress=bar)
     print(report.summary())
 

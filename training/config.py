@@ -43,7 +43,7 @@ class TrainingConfig:
         metadata={"help": "folds to train, each held out in turn, as in [0,1]; []: all of them"},
     )
     seed: int = option(0, "decides every draw: folds, sampling, augmentation, initial weights")
-    limit: int | None = option(None, "only so many recordings, spread over all, for a first look")
+    limit: int | None = option(None, "number of recordings, spread over all, for a first look")
 
     def __post_init__(self) -> None:
         if len(set(self.train_folds)) < len(self.train_folds):

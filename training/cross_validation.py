@@ -1,6 +1,6 @@
 """K-fold training from a store or from shards: folds, experiment, predictions, scores.
 
-    report = train_folds(open_store("data/store"), TrainingConfig(train_folds=[0, 1]), say=print)
+    report = train_folds(open_store("data/store"), TrainingConfig(train_folds=[0, 1]))
     print(report.table())
 
     recordings --labels, folds--> FoldData --train_fold--> fold_K.ckpt, Predictions
@@ -9,14 +9,14 @@
 Shapes: R recordings, C classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from datasets.slice_source import SOURCE, SliceSource, own_rows
+from datasets.slice_source import SOURCE, SliceSource, rows_in_source
 from datasets.sources.background import BackgroundPlan
 from storage.errors import ConfigError
 from storage.recipe import Recipe
@@ -47,7 +47,7 @@ from training.model.models import narrowest_image
 from training.model.predict import Predictions, embedding_frame, oof_frame, pool_recordings
 from training.module import ModuleConfig
 from training.runtime.memory import keep_freed_memory
-from training.runtime.ranks import is_first_rank, wait_for_ranks
+from training.runtime.ranks import first_rank_logger, is_first_rank, wait_for_ranks
 from training.split import Split, fold_data, split_recordings
 from training.trainer import (
     Machine,
@@ -56,6 +56,8 @@ from training.trainer import (
 )
 
 CURVES, CONFUSION = "curves.png", "confusion.png"
+logger = first_rank_logger(__name__)
+
 TABLES = (OOF, EMBEDDINGS, POOLED_OOF, POOLED_EMBEDDINGS)
 
 
@@ -63,7 +65,6 @@ def train_folds(
     source: SliceSource,
     config: TrainingConfig,
     *,
-    say: Callable[[str], None],
     background: SliceSource | None = None,
     resume: str = "",
 ) -> TrainingReport:
@@ -87,9 +88,8 @@ def train_folds(
         keep_freed_memory()
     experiment = share_experiment(config.experiment, resume)
     first = is_first_rank()
-    say = say if first else _say_nothing
-    say("\n".join([f"{experiment.name}: {source.url}", *machine.lines()]))
-    guard = guard_experiment(experiment, say, resumed=bool(resume))
+    logger.info("\n".join([f"{experiment.name}: {source.url}", *machine.lines()]))
+    guard = guard_experiment(experiment, resumed=bool(resume))
     with guard, torch_threads(int(machine.threads.value)):
         if first and not resume:
             write_settings(experiment, asdict(config))
@@ -97,7 +97,7 @@ def train_folds(
         results = []
         for fold in split.train_folds:
             data = fold_data(source, split, fold, config, behind)
-            results.append(_fold_result(run, data, split, fold, say))
+            results.append(_fold_result(run, data, split, fold))
         return _report(experiment, split, results)
 
 
@@ -126,10 +126,6 @@ def _background_plan(
     return BackgroundPlan(background, seed=config.seed, where=config.background.where)
 
 
-def _say_nothing(_: str) -> None:
-    """The words of all ranks but the first."""
-
-
 def _fold_run(
     source: SliceSource,
     config: TrainingConfig,
@@ -151,15 +147,13 @@ def _fold_run(
     )
 
 
-def _fold_result(
-    run: FoldRun, data: FoldData, split: Split, fold: int, say: Callable[[str], None]
-) -> FoldResult:
+def _fold_result(run: FoldRun, data: FoldData, split: Split, fold: int) -> FoldResult:
     """Trains a fold and keeps its predictions, unless it was done before."""
     done = _part(run.experiment.preds, RESULT, fold)
     if done.is_file():
-        say(f"fold {fold}: done before")
+        logger.info(f"fold {fold}: done before")
         return read_result(done)
-    result, predictions = train_fold(run, data, fold, say)
+    result, predictions = train_fold(run, data, fold)
     if is_first_rank():
         _write_part(run.experiment.preds, predictions, split, fold)
         write_result(result, done)
@@ -204,7 +198,7 @@ def _write_part(folder: Path, predictions: Predictions, split: Split, fold: int)
             recording_no = (predictions if of_slices else pooled).recording_no
             frame = frame.with_columns(split.recordings[SOURCE][recording_no])
             if of_slices:
-                frame = frame.with_columns(pl.Series("row", own_rows(predictions.rows)))
+                frame = frame.with_columns(pl.Series("row", rows_in_source(predictions.rows)))
         frame.write_parquet(_part(folder, name, fold))
 
 

@@ -1,6 +1,6 @@
 """The data of one fold: a reader that trains on the others, and one that scores on this one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,9 @@ from datasets.sampling.epoch_plan import (
 from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
 from datasets.targets import Targets
+from training.runtime.ranks import first_rank_logger
+
+logger = first_rank_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,17 +100,9 @@ class FoldDataModule(pl.LightningDataModule):
     asks for the number of steps, as a schedule has to.
     """
 
-    def __init__(
-        self,
-        data: FoldData,
-        *,
-        accumulation: int,
-        num_epochs: int = 1,
-        say: Callable[[str], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, data: FoldData, *, accumulation: int, num_epochs: int = 1) -> None:
         super().__init__()
         self._num_epochs = num_epochs
-        self._say = say
         self._data = data
         self._accumulation = accumulation
         self._readers: list[BatchReader] = []
@@ -152,6 +147,6 @@ class FoldDataModule(pl.LightningDataModule):
     def _keep(self, reader: BatchReader, purpose: str) -> BatchReader:
         decided = reader.expect_epochs(self._num_epochs)
         if decided:
-            self._say(f"reading for {purpose}: {decided}")
+            logger.info(f"reading for {purpose}: {decided}")
         self._readers.append(reader)
         return reader

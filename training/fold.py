@@ -4,7 +4,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from datasets.labels import Labels
 from datasets.loading.quarantine import BadSlice, write_report
+from storage.audio.encoding import to_unit
 from storage.recipe import Recipe
 from training.data_module import FoldData, FoldDataModule
 from training.experiments.experiment import Experiment
@@ -27,10 +28,11 @@ from training.model.checkpoints import TrainedClassifier, checkpoint_contents, r
 from training.model.metrics import Truth
 from training.model.models import Classifier, ModelConfig, build_classifier, num_parameters
 from training.model.predict import Predictions, gather_predictions, predict
-from training.module import ModuleConfig, SliceModule, to_unit
+from training.module import ModuleConfig, SliceModule
 from training.runtime.bar import FoldBar
 from training.runtime.memory import release_memory
 from training.runtime.ranks import (
+    first_rank_logger,
     gather_lists,
     is_first_rank,
     lost_ranks,
@@ -49,6 +51,8 @@ from training.trainer import (
     quiet_lightning,
 )
 
+logger = first_rank_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldRun:
@@ -66,9 +70,7 @@ class FoldRun:
     config: dict[str, Any]  # the whole training config, for the checkpoint
 
 
-def train_fold(
-    run: FoldRun, data: FoldData, fold: int, say: Callable[[str], None]
-) -> tuple[FoldResult, Predictions]:
+def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Predictions]:
     """Trains, writes `fold_K.ckpt`, and predicts from that file; the same on all ranks.
 
     Slices that could not be read are listed in `quarantine_fold_K.parquet` beside the
@@ -79,16 +81,16 @@ def train_fold(
     module = SliceModule(
         _new_model(run, fold, data.val_loader.batch_size), run.module, run.truth, contents
     )
-    say(
+    logger.info(
         f"fold {fold}: {len(data.train_recordings)} recordings to learn from, "
         f"{len(data.held_out_recordings)} held out; {_networks(run.model)} with "
         f"{num_parameters(module.model):,} parameters"
     )
-    num_epochs, checkpoint, bad = _fit(run, module, data, fold, say)
+    num_epochs, checkpoint, bad = _fit(run, module, data, fold)
     del module
     trained = read_checkpoint(checkpoint)
     predictions, held_out_bad = _predict_held_out(run, trained, data)
-    _report_bad(run, fold, [*bad, *held_out_bad], say)
+    _report_bad(run, fold, [*bad, *held_out_bad])
     scores = run.truth.score(predictions.probabilities, predictions.recording_no)
     best_epoch = trained.epoch + 1
     del trained
@@ -125,7 +127,7 @@ def _new_model(run: FoldRun, fold: int, val_batch_size: int) -> Classifier:
 
 
 def _fit(
-    run: FoldRun, module: SliceModule, data: FoldData, fold: int, say: Callable[[str], None]
+    run: FoldRun, module: SliceModule, data: FoldData, fold: int
 ) -> tuple[int, Path, list[BadSlice]]:
     """Epochs that were trained, the checkpoint of the best, and what this rank could not read.
 
@@ -134,13 +136,11 @@ def _fit(
     batches_per_step = accumulation(
         run.trainer.effective_batch_size, data.train_loader.batch_size, run.trainer.devices
     )
-    readers = FoldDataModule(
-        data, accumulation=batches_per_step, num_epochs=run.trainer.epochs, say=say
-    )
+    readers = FoldDataModule(data, accumulation=batches_per_step, num_epochs=run.trainer.epochs)
     scratch = run.experiment.weights / f".fold_{fold}"
     resume = newest_checkpoint(scratch)
     if resume is not None:
-        say(f"fold {fold}: goes on behind {resume}")
+        logger.info(f"fold {fold}: goes on behind {resume}")
     loggers = build_loggers(
         run.machine,
         folder=_log_folder(run.experiment.preds / "log", fold),
@@ -157,9 +157,9 @@ def _fit(
             callbacks=_callbacks(run, data, fold),
         )
         trainer.fit(module, datamodule=readers, ckpt_path=resume, weights_only=True)
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish()  # else the next fold would write into this one's run
+    for sink in loggers:
+        if isinstance(sink, WandbLogger):
+            sink.experiment.finish()  # else the next fold would write into this one's run
     checkpoint = run.experiment.weights / f"fold_{fold}.ckpt"
     if is_first_rank():
         (scratch / f"{BEST}.ckpt").replace(checkpoint)
@@ -219,20 +219,20 @@ def _predict_held_out(
     """Predictions of all held-out slices, to which each rank adds its share; what was not read."""
     device = torch.device("cuda" if run.machine.accelerator.value == "gpu" else "cpu")
     reader = data.val_reader(rank=rank(), world_size=num_ranks())
-    own = predict(
+    share = predict(
         trained.model,
         reader,
         output=run.model.output,
         device=device,
         precision=run.machine.precision.value,
     )
-    return gather_predictions(own, device), reader.bad
+    return gather_predictions(share, device), reader.bad
 
 
-def _report_bad(run: FoldRun, fold: int, own: list[BadSlice], say: Callable[[str], None]) -> None:
+def _report_bad(run: FoldRun, fold: int, bad_of_rank: list[BadSlice]) -> None:
     """Lists what any rank could not read."""
-    bad = sorted(set(gather_lists(own)), key=lambda one: (one.object, one.offset))
+    bad = sorted(set(gather_lists(bad_of_rank)), key=lambda one: (one.object, one.offset))
     if bad and is_first_rank():
         path = run.experiment.preds / f"quarantine_fold_{fold}.parquet"
         write_report(bad, path)
-        say(f"fold {fold}: {len(bad)} slices could not be read; they are listed in {path}")
+        logger.info(f"fold {fold}: {len(bad)} slices could not be read; they are listed in {path}")

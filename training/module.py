@@ -1,22 +1,23 @@
 """The Lightning module: batches of slices in, loss and scores out.
 
     Batch (uint8) --device--> [0, 1] --augment--> model --> loss
-    every epoch, on all slices of the held-out fold: val_loss, val_kl, val_roc_auc, val_cmap, ...
+    every epoch, on all slices of the held-out fold: val_loss, val_kl, and so on
 
 Shapes: B samples, M mel bands, T frames, C classes.
 """
 
+import math
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from datasets.augment.pipeline import Augment, AugmentConfig
 from datasets.batch import Batch
+from storage.audio.encoding import to_unit
 from storage.errors import MelbankError
 from training.model.losses import LossConfig, build_loss
 from training.model.metrics import Scores, Truth
@@ -132,17 +133,10 @@ class SliceModule(pl.LightningModule):
         self.scores = self._truth.score(
             whole.probabilities_BC.cpu().numpy(), whole.recording_no_B.cpu().numpy()
         )
-        self._log_score("val_loss", whole.losses_B.mean())
-        self._log_score("val_kl", self.scores.kl)
-        self._log_score("val_accuracy", self.scores.accuracy)
-        if not np.isnan(self.scores.roc_auc):
-            self._log_score("val_roc_auc", self.scores.roc_auc)
-        if not np.isnan(self.scores.cmap):
-            self._log_score("val_cmap", self.scores.cmap)
-
-    def _log_score(self, name: str, value: Tensor | float) -> None:
-        """Logs what is the same on all ranks."""
-        self.log(name, value, sync_dist=True)
+        self.log("val_loss", whole.losses_B.mean(), sync_dist=True)
+        for key, score in self.scores.items():
+            if not math.isnan(score):
+                self.log(f"val_{key}", score, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """AdamW with a schedule per optimizer step."""
@@ -162,11 +156,6 @@ class SliceModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Fits the batch counts to the ranks that there are now."""
         rescale_batch_progress(checkpoint, self.trainer.accumulate_grad_batches)
-
-
-def to_unit(slices: Tensor) -> Tensor:
-    """Stored slices as float32 in [0, 1]; bytes are divided by 255."""
-    return slices.float() / 255 if slices.dtype == torch.uint8 else slices.float()
 
 
 def check_finite(losses: Tensor, batch: Batch) -> None:

@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from storage.errors import ConfigError
-from storage.options import check_at_least, option
+from storage.options import check_at_least, check_choice, option
 from training.runtime.auto import (
     ACCELERATORS,
     COMPILES,
@@ -44,7 +44,7 @@ NOISE = (
 class TrainerConfig:
     """How long to train, in which steps, on what."""
 
-    epochs: int = option(20, "at most so many epochs")
+    epochs: int = option(20, "largest number of epochs")
     effective_batch_size: int = option(16, "samples per optimizer step, over batches and ranks")
     patience: int = option(4, "epochs without a better validation KL before stopping; 0: never")
     keep: str = option(BEST, "weights that are judged and kept: best by validation KL, or last")
@@ -59,24 +59,22 @@ class TrainerConfig:
     checkpoint_steps: int = option(
         500, "optimizer steps between checkpoints to resume from; 0: at the ends of epochs only"
     )
-    detect_anomaly: bool = option(False, "find the operation behind a NaN; several times slower")
+    detect_anomaly: bool = option(
+        False, "find the operation that produced a NaN; several times slower"
+    )
     progress: bool = option(True, "show a bar")
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("accelerator", self.accelerator, ACCELERATORS),
-            ("strategy", self.strategy, STRATEGIES),
-            ("precision", self.precision, PRECISIONS),
-            ("compile", self.compile.lower(), tuple(COMPILES)),
-            ("logger", self.logger, LOGGERS),
-            ("keep", self.keep, (BEST, LAST)),
-        ):
-            if value not in allowed:
-                raise ConfigError(f"trainer.{name}={value} is none of {', '.join(allowed)}")
+        check_choice(self, "trainer", "accelerator", ACCELERATORS)
+        check_choice(self, "trainer", "strategy", STRATEGIES)
+        check_choice(self, "trainer", "precision", PRECISIONS)
+        check_choice(self, "trainer", "logger", LOGGERS)
+        check_choice(self, "trainer", "keep", (BEST, LAST))
+        if self.compile.lower() not in COMPILES:
+            raise ConfigError(f"trainer.compile={self.compile} is none of {', '.join(COMPILES)}")
         check_at_least(self, "trainer", 1, "epochs", "effective_batch_size", "devices")
-        for name in ("patience", "gradient_clip", "threads", "checkpoint_steps"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"trainer.{name}={getattr(self, name)} must not be negative")
+        not_negative = ("patience", "gradient_clip", "threads", "checkpoint_steps")
+        check_at_least(self, "trainer", 0, *not_negative)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

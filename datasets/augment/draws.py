@@ -14,8 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from storage.errors import ConfigError
-
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)  # as signed 64 bits, which is what torch has
 NORMAL_BANK_STEP = 61  # windows of the bank start at its multiples: prime, so rows do not line up
 NORMAL_BANK_WINDOWS = 16_384
@@ -62,18 +60,6 @@ def partners(place_B: Tensor) -> Tensor:
     """int64 [B]: another sample for each one, by numbers in [0, 1); never itself if B > 1."""
     order_B = place_B.argsort()
     return torch.empty_like(order_B).scatter_(0, order_B, order_B.roll(-1))
-
-
-def check_fractions(section: str, **values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise ConfigError(f"augment.{section}.{name} must lie in 0 to 1, not {value}")
-
-
-def check_not_negative(section: str, **values: float) -> None:
-    for name, value in values.items():
-        if value < 0:
-            raise ConfigError(f"augment.{section}.{name} must not be negative, not {value}")
 
 
 def _mix(state: Tensor) -> Tensor:

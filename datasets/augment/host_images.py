@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from datasets.randomness import random_bits
+from storage.audio.encoding import quantise, to_unit
 from storage.errors import ConfigError
 
 Spec = Mapping[str, Any]
@@ -58,13 +59,11 @@ class ImageTransforms:
             random_bits(keys, seed=self._seed, epoch=epoch, purpose=purpose) >> np.uint64(32)
             for purpose, _ in self._transforms
         ]
-        top = np.float32(255 if slices_BMT.dtype == np.uint8 else 1)
         for number, slice_MT in enumerate(slices_BMT):
-            image = slice_MT[:, :, None].astype(np.float32) / top
+            image = to_unit(slice_MT[:, :, None])
             for (_, transform), bits_B in zip(self._transforms, bits, strict=True):
                 image = _apply(transform, image, int(bits_B[number]))
-            cells_MT = image[:, :, 0].clip(0, 1) * top
-            slice_MT[:] = cells_MT.round() if slices_BMT.dtype == np.uint8 else cells_MT
+            slice_MT[:] = quantise(image[:, :, 0].clip(0, 1), slice_MT.dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, self._arguments  # another process has to load the library as we do

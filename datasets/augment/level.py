@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from datasets.augment.draws import Draws, Samples, check_fractions, check_not_negative
+from datasets.augment.draws import Draws, Samples
 from storage.errors import ConfigError
-from storage.options import check_at_least, option
+from storage.options import check_at_least, check_between, check_order, option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +24,8 @@ class GainConfig:
     max_db: float = option(6.0, "largest change up or down, dB")
 
     def __post_init__(self) -> None:
-        check_fractions("gain", p=self.p)
-        check_not_negative("gain", max_db=self.max_db)
+        check_between(self, "augment.gain", 0, 1, "p")
+        check_at_least(self, "augment.gain", 0, "max_db")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +36,8 @@ class NoiseConfig:
     max_db: float = option(6.0, "largest standard deviation, dB")
 
     def __post_init__(self) -> None:
-        check_fractions("noise", p=self.p)
-        check_not_negative("noise", max_db=self.max_db)
+        check_between(self, "augment.noise", 0, 1, "p")
+        check_at_least(self, "augment.noise", 0, "max_db")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,16 +45,12 @@ class BackgroundMixConfig:
     """A slice of the background source behind the sample; needs `background.store` or `.shards`."""
 
     p: float = option(0.0, "probability per sample")
-    min_snr_db: float = option(0.0, "smallest ratio of the sample's mean power to that behind, dB")
-    max_snr_db: float = option(20.0, "largest ratio, dB")
+    min_snr_db: float = option(0.0, "smallest mean power of sample over background, dB")
+    max_snr_db: float = option(20.0, "largest mean power of sample over background, dB")
 
     def __post_init__(self) -> None:
-        check_fractions("background", p=self.p)
-        if not self.min_snr_db <= self.max_snr_db:
-            raise ConfigError(
-                f"augment.background.min_snr_db={self.min_snr_db} is more than "
-                f"max_snr_db={self.max_snr_db}"
-            )
+        check_between(self, "augment.background", 0, 1, "p")
+        check_order(self, "augment.background", "min_snr_db", "max_snr_db")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +62,8 @@ class LowPassConfig:
     slope_db: float = option(12.0, "fall per tenth of the mel bands above the cutoff, dB")
 
     def __post_init__(self) -> None:
-        check_fractions("low_pass", p=self.p, min_fraction=self.min_fraction)
-        check_not_negative("low_pass", slope_db=self.slope_db)
+        check_between(self, "augment.low_pass", 0, 1, "p", "min_fraction")
+        check_at_least(self, "augment.low_pass", 0, "slope_db")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +78,8 @@ class EqualizerConfig:
     points: int = option(4, "points over the mel bands whose gains are drawn; lines join them")
 
     def __post_init__(self) -> None:
-        check_fractions("equalizer", p=self.p)
-        check_not_negative("equalizer", max_db=self.max_db)
+        check_between(self, "augment.equalizer", 0, 1, "p")
+        check_at_least(self, "augment.equalizer", 0, "max_db")
         check_at_least(self, "augment.equalizer", 2, "points")
 
 

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.augment.draws import Draws, Samples, check_fractions, partners
-from storage.errors import ConfigError
-from storage.options import option
+from datasets.augment.draws import Draws, Samples, partners
+from storage.options import check_between, check_order, check_positive, option
 
 BETA_TABLE_SIZE = 65_536
 LEAST_SPREAD_DB = 0.8  # of a band over time; below it, stretching would bring up quantisation
@@ -28,8 +27,8 @@ class MixStyleConfig:
     alpha: float = option(0.3, "weights follow Beta(alpha, alpha)")
 
     def __post_init__(self) -> None:
-        check_fractions("mix_style", p=self.p)
-        _check_alpha("mix_style", self.alpha)
+        check_between(self, "augment.mix_style", 0, 1, "p")
+        check_positive(self, "augment.mix_style", "alpha")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +39,8 @@ class MixupConfig:
     alpha: float = option(0.4, "weights follow Beta(alpha, alpha)")
 
     def __post_init__(self) -> None:
-        check_fractions("mixup", p=self.p)
-        _check_alpha("mixup", self.alpha)
+        check_between(self, "augment.mixup", 0, 1, "p")
+        check_positive(self, "augment.mixup", "alpha")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +51,7 @@ class CutMixConfig:
     max_fraction: float = option(0.5, "longest stretch, as a fraction of the slice")
 
     def __post_init__(self) -> None:
-        check_fractions("cutmix", p=self.p, max_fraction=self.max_fraction)
+        check_between(self, "augment.cutmix", 0, 1, "p", "max_fraction")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +63,8 @@ class ResizeMixConfig:
     max_side: float = option(0.8, "largest size of each side, as a fraction of the slice")
 
     def __post_init__(self) -> None:
-        check_fractions("resize_mix", p=self.p, min_side=self.min_side, max_side=self.max_side)
-        if self.min_side > self.max_side:
-            raise ConfigError(
-                f"augment.resize_mix.min_side={self.min_side} is more than max_side={self.max_side}"
-            )
+        check_between(self, "augment.resize_mix", 0, 1, "p", "min_side", "max_side")
+        check_order(self, "augment.resize_mix", "min_side", "max_side")
 
 
 def mix_style(samples: Samples, draws: Draws, config: MixStyleConfig) -> Samples:
@@ -161,11 +157,6 @@ def _shared(samples: Samples, mel_BMT: Tensor, share_B: Tensor, partner_B: Tenso
     mixed_BC = targets_BC * (1 - share_B1) + targets_BC[partner_B] * share_B1
     targets_BC = torch.where(share_B1 > 0, mixed_BC, targets_BC)  # else NaN of nobody's would stay
     return samples._replace(mel_BMT=mel_BMT, targets_BC=targets_BC)
-
-
-def _check_alpha(section: str, alpha: float) -> None:
-    if not alpha > 0:
-        raise ConfigError(f"augment.{section}.alpha must be positive, not {alpha}")
 
 
 def _beta_weights(amount_B: Tensor, alpha: float) -> Tensor:

@@ -10,9 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from datasets.augment.draws import Draws, Samples, check_fractions, check_not_negative
-from storage.errors import ConfigError
-from storage.options import check_at_least, option
+from datasets.augment.draws import Draws, Samples
+from storage.options import check_at_least, check_between, check_order, option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +22,7 @@ class TimeShiftConfig:
     max_fraction: float = option(1.0, "largest shift, as a fraction of the slice")
 
     def __post_init__(self) -> None:
-        check_fractions("time_shift", p=self.p, max_fraction=self.max_fraction)
+        check_between(self, "augment.time_shift", 0, 1, "p", "max_fraction")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +37,10 @@ class XYMaskConfig:
     fill: float = option(0.0, "value under the bars; 0 is silence, 1 the slice maximum")
 
     def __post_init__(self) -> None:
-        check_fractions(
-            "xy_mask",
-            p=self.p,
-            time_max_fraction=self.time_max_fraction,
-            mel_max_fraction=self.mel_max_fraction,
-            fill=self.fill,
+        check_between(
+            self, "augment.xy_mask", 0, 1, "p", "time_max_fraction", "mel_max_fraction", "fill"
         )
-        check_not_negative("xy_mask", time_masks=self.time_masks, mel_masks=self.mel_masks)
+        check_at_least(self, "augment.xy_mask", 0, "time_masks", "mel_masks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,20 +55,12 @@ class InAugmentConfig:
     max_mel_shift: float = option(0.1, "furthest move over bands, fraction; over time it is free")
 
     def __post_init__(self) -> None:
-        check_fractions(
-            "in_augment",
-            p=self.p,
-            min_fraction=self.min_fraction,
-            max_fraction=self.max_fraction,
-            max_mel_shift=self.max_mel_shift,
+        check_between(
+            self, "augment.in_augment", 0, 1, "p", "min_fraction", "max_fraction", "max_mel_shift"
         )
-        check_not_negative("in_augment", max_db=self.max_db)
+        check_at_least(self, "augment.in_augment", 0, "max_db")
         check_at_least(self, "augment.in_augment", 1, "patches")
-        if self.min_fraction > self.max_fraction:
-            raise ConfigError(
-                f"augment.in_augment.min_fraction={self.min_fraction} is more than "
-                f"max_fraction={self.max_fraction}"
-            )
+        check_order(self, "augment.in_augment", "min_fraction", "max_fraction")
 
 
 def shift_time(samples: Samples, draws: Draws, config: TimeShiftConfig) -> Samples:

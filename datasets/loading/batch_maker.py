@@ -21,7 +21,7 @@ from datasets.loading.quarantine import CarefulReader, look_up
 from datasets.sampling.epoch_plan import EpochPlan
 from datasets.slice_source import SliceSource
 from storage.errors import ConfigError, DamageError
-from storage.read.extents import Extents
+from storage.read.extents import AnnouncedRead, Extents
 
 _SPAN_BATCHES = 64  # batches whose extents are looked up together
 
@@ -81,16 +81,27 @@ class Request:
             beside=None if self.beside is None else self.beside[take],
         )
 
-    def announce(self, files: CarefulReader) -> None:
-        """Asks the kernel, or the object store, for what will be read."""
-        files.will_need(self.extents)
-        if self.beside is not None:
-            files.will_need(self.beside.extents)
+    def announce(self, files: CarefulReader) -> "AnnouncedRequest":
+        """Requests what will be read from the object store, or from the kernel."""
+        return AnnouncedRequest(
+            request=self,
+            slices=files.announce(self.extents),
+            beside=None if self.beside is None else files.announce(self.beside.extents),
+        )
 
     def with_slices(self, other: "Request", take: np.ndarray) -> "Request":
         """The same positions, with slices of another request in their place."""
         rows, recording_no = other.rows[take], other.recording_no[take]
         return replace(self, rows=rows, recording_no=recording_no, extents=other.extents[take])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AnnouncedRequest:
+    """One batch whose extents, and those of its background, were announced."""
+
+    request: Request
+    slices: AnnouncedRead
+    beside: AnnouncedRead | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -148,13 +159,13 @@ class BatchMaker:
                 begin, end = end, end + high - low
                 yield whole[begin:end]
 
-    def make(self, request: Request, reading: Reading) -> Batch:
+    def make(self, announced: AnnouncedRequest, reading: Reading) -> Batch:
         """Reads a batch. Without `full`, bad slices are left out, else good ones stand in.
 
         Raises DamageError where too many slices are bad, or all of a plan.
         """
-        slices = reading.buffers.take(len(request.rows))
-        request = self._read(request, reading, slices.numpy())
+        slices = reading.buffers.take(len(announced.request.rows))
+        request = self._read(announced, reading, slices.numpy())
         slices = slices[: len(request.rows)]
         if self._transform is not None:
             self._transform(slices.numpy(), epoch=reading.epoch, position=request.position)
@@ -168,7 +179,7 @@ class BatchMaker:
             recording_no=torch.from_numpy(request.recording_no),
             position=torch.from_numpy(request.position),
             epoch=torch.tensor(reading.epoch),
-            background=_read_beside(request, reading),
+            background=_read_beside(announced, reading),
         )
 
     def _request(self, reading: Reading, position: np.ndarray) -> Request:
@@ -189,9 +200,10 @@ class BatchMaker:
             beside=beside,
         )
 
-    def _read(self, request: Request, reading: Reading, cells: np.ndarray) -> Request:
+    def _read(self, announced: AnnouncedRequest, reading: Reading, cells: np.ndarray) -> Request:
         """Fills `cells` from its beginning; returns what it was filled with."""
-        good = reading.files.read(request.extents, request.rows, cells)
+        request = announced.request
+        good = reading.files.read(announced.slices, request.rows, cells)
         if good.all():
             return request
         if not self._full:
@@ -227,14 +239,14 @@ class _RecordingTargets:
         return found
 
 
-def _read_beside(request: Request, reading: Reading) -> Tensor | None:
+def _read_beside(announced: AnnouncedRequest, reading: Reading) -> Tensor | None:
     """The backgrounds of a batch; a good one stands in for a bad one, silence where none is."""
-    beside = request.beside
-    if beside is None:
+    beside = announced.request.beside
+    if beside is None or announced.beside is None:
         return None
     background = reading.buffers.take(len(beside.rows))
     cells = background.numpy()
-    good = reading.files.read(beside.extents, beside.rows, cells)
+    good = reading.files.read(announced.beside, beside.rows, cells)
     if good.any() and not good.all():
         cells[:] = cells[_stand_ins(good)]
     return background

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -12,11 +11,11 @@ import numpy as np
 import polars as pl
 
 from datasets.slice_source import SliceSource
-from storage.errors import DamageError, StoreError
-from storage.read.extents import BadExtent, Extents
+from storage.errors import DamageError, StoreError, UnreachableError
+from storage.objects.client import DEFAULT, RemoteConfig
+from storage.objects.retry import POLICY
+from storage.read.extents import AnnouncedRead, BadExtent, Extents
 from storage.read.slice_reader import SliceReader
-
-RETRY_AFTER_S = (0.0, 0.1, 1.0)
 
 _log = logging.getLogger(__name__)
 
@@ -38,14 +37,18 @@ def write_report(bad: Sequence[BadSlice], path: str | Path) -> None:
 
 
 def look_up(source: SliceSource, rows: np.ndarray) -> Extents:
-    """Where slices lie; asked again after 0, 0.1 and 1 s where the source cannot say just now.
+    """Finds the extents of slices; again after 0, 0.1 and 1 s where the source cannot just now.
 
-    Raises StoreError where it never can.
+    Raises StoreError where it never can; UnreachableError at once, since requests that ended so
+    were repeated already.
     """
-    for wait_s in RETRY_AFTER_S:
-        with suppress(StoreError):
+    for pause_s in POLICY.reread_after_s:
+        try:
             return source.extents(rows)
-        time.sleep(wait_s)
+        except UnreachableError:
+            raise
+        except StoreError:
+            time.sleep(pause_s)
     return source.extents(rows)
 
 
@@ -56,9 +59,15 @@ class CarefulReader:
     """
 
     def __init__(
-        self, *, check: bool, max_bad: int, bad: list[BadSlice], mode: str | None = None
+        self,
+        remote: RemoteConfig = DEFAULT,
+        *,
+        check: bool,
+        max_bad: int,
+        bad: list[BadSlice],
+        mode: str | None = None,
     ) -> None:
-        self._extents = SliceReader(check=check, mode=mode)
+        self._extents = SliceReader(remote, check=check, mode=mode)
         self._max_bad = max_bad
         self._bad = bad
 
@@ -77,11 +86,13 @@ class CarefulReader:
         """Ends, from another thread, a reading that waits for an object store."""
         self._extents.interrupt()
 
-    def will_need(self, extents: Extents) -> None:
-        """Asks for these slices ahead of `read`."""
-        self._extents.will_need(extents)
+    def announce(self, extents: Extents) -> AnnouncedRead:
+        """Requests these slices ahead of reading; returns the handle that `read` takes."""
+        return self._extents.announce(extents)
 
-    def read(self, extents: Extents, rows: np.ndarray, out: np.ndarray) -> np.ndarray:
+    def read(
+        self, wanted: Extents | AnnouncedRead, rows: np.ndarray, out: np.ndarray
+    ) -> np.ndarray:
         """Fills `out` [n, ...]; returns whether each slice is good, bool [n].
 
         What fails is read again from freshly opened files, after 0, 0.1 and 1 s; without waiting
@@ -89,8 +100,9 @@ class CarefulReader:
         have been bad.
         """
         good = np.ones(len(rows), bool)
-        bad = self._extents.try_read(extents, out)
-        for wait_s in RETRY_AFTER_S:
+        extents = wanted.extents if isinstance(wanted, AnnouncedRead) else wanted
+        bad = self._extents.try_read(wanted, out)
+        for wait_s in POLICY.reread_after_s:
             if not bad or (wait_s and self._is_known_to_be_bad(bad)):
                 break
             time.sleep(wait_s)

@@ -24,10 +24,10 @@ import torch
 
 from datasets.batch import Batch
 from datasets.loading.batch_maker import (
+    AnnouncedRequest,
     Background,
     BatchMaker,
     Reading,
-    Request,
     SliceTargets,
     SliceTransform,
 )
@@ -38,8 +38,8 @@ from datasets.loading.rank_share import CUT, KEEP, WRAP, RankShare
 from datasets.sampling.epoch_plan import EpochPlan
 from datasets.slice_source import SliceSource
 from storage.errors import ConfigError
-from storage.objects.client import AUTO, RemoteConfig
-from storage.options import option
+from storage.objects.client import AUTO
+from storage.options import check_at_least, check_choice, option
 from storage.read.cache_policy import ShardUse, choose_mode
 
 
@@ -49,17 +49,14 @@ class LoaderConfig:
 
     batch_size: int = option(16, "samples in one batch of one rank")
     prefetch_batches: int = option(4, "batches read ahead; 0 reads in the caller's thread")
-    remainder: str = option("cut", "training: cut or wrap what is no whole effective batch")
+    remainder: str = option("cut", "training: cut or wrap the incomplete last effective batch")
     check: bool = option(True, "verify the checksum of every slice")
-    max_bad: int = option(0, "unreadable slices that a rank goes on without before stopping")
+    max_bad: int = option(0, "unreadable slices that a rank skips before it stops")
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size={self.batch_size} must be at least 1")
-        if self.prefetch_batches < 0 or self.max_bad < 0:
-            raise ConfigError("prefetch_batches and max_bad must be at least 0")
-        if self.remainder not in (CUT, WRAP):
-            raise ConfigError(f"remainder={self.remainder} is neither {CUT} nor {WRAP}")
+        check_at_least(self, "", 1, "batch_size")
+        check_at_least(self, "", 0, "prefetch_batches", "max_bad")
+        check_choice(self, "", "remainder", (CUT, WRAP))
 
 
 class BatchReader:
@@ -141,7 +138,11 @@ class BatchReader:
         device = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
         config = self._config
         files = CarefulReader(
-            check=config.check, max_bad=config.max_bad, bad=self.bad, mode=self._mode
+            self._source.remote,
+            check=config.check,
+            max_bad=config.max_bad,
+            bad=self.bad,
+            mode=self._mode,
         )
         batches = prefetch(
             self._read(self._current_plan(), numbers, self._epoch, files, device),
@@ -157,7 +158,7 @@ class BatchReader:
         Without it each epoch is taken for the only one. Returns what was decided and why; an empty
         string where nothing is to decide, or all lies on this machine.
         """
-        config = RemoteConfig.published()
+        config = self._source.remote
         use = self._source.shard_use(self._plan.rows) if config.mode == AUTO else ShardUse()
         if not use.shard_bytes:
             return ""
@@ -266,14 +267,13 @@ class BatchReader:
         with self._pool(pinned=device is not None) as pool, files:
             reading = Reading(plan=plan, epoch=epoch, files=files, buffers=pool)
             requests = self._maker.requests(reading, map(self._share.bounds, numbers))
-            ahead: deque[Request] = deque()
+            ahead: deque[AnnouncedRequest] = deque()
             while True:
                 while len(ahead) < 2 or files.wants_more:
                     request = next(requests, None)
                     if request is None:
                         break
-                    request.announce(files)
-                    ahead.append(request)
+                    ahead.append(request.announce(files))
                 if not ahead:
                     return
                 yield self._maker.make(ahead.popleft(), reading)

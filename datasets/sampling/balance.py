@@ -3,7 +3,7 @@
 Class c with mass m_c gets a share of the epoch in proportion to m_c ** (1 - exponent): 0 leaves
 the classes as they are, 0.5 (`sqrt`) lifts the rare ones, 1 (`uniform`) makes all equal.
 
-A person's own function is named `module:function`. It gets the table of n recordings and the mass
+A user function is named `module:function`. It gets the table of n recordings and the mass
 of each, how often it would be drawn without balance, float64 [n], and returns how often it shall be
 drawn, in proportion, [n].
 """
@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from datasets.randomness import random_unit, sort_bits
-from datasets.sampling.user_functions import is_own, load_function
+from datasets.sampling.user_functions import is_user_function, load_function
 from storage.errors import ConfigError
 
 EXPONENTS = {"none": 0.0, "sqrt": 0.5, "uniform": 1.0}
@@ -25,7 +25,7 @@ Balance = Callable[[pl.DataFrame, np.ndarray], np.ndarray]
 
 def find_balance(balance: str) -> Balance | None:
     """The function behind a name or an exponent, ours or `module:function`; None for `none`."""
-    if is_own(balance):
+    if is_user_function(balance):
         function = load_function(balance, key="sampling.balance")
         return lambda recordings, mass: _checked(function(recordings, mass), mass, balance)
     exponent = balance_exponent(balance)
@@ -143,7 +143,7 @@ def resample(expected: np.ndarray, classes: np.ndarray, bits: np.ndarray, total:
 
 
 def _checked(expected: Any, mass: np.ndarray, name: str) -> np.ndarray:
-    """What a person's own function has returned, with the sum of `mass`, if it is as it must be."""
+    """What a user function has returned, with the sum of `mass`, if it is as it must be."""
     result = np.asarray(expected, np.float64)
     if result.shape != mass.shape:
         raise ConfigError(

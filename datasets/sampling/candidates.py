@@ -31,9 +31,9 @@ class Candidates:
     count: np.ndarray
     rows: np.ndarray | None = None
 
-    def row_of(self, recording_no: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    def row_of(self, planned_no: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         """The row of the chosen-th candidate of each recording, int64 [n]."""
-        place = self.begin[recording_no] + chosen
+        place = self.begin[planned_no] + chosen
         return np.asarray(place if self.rows is None else self.rows[place])
 
     def lines_of(self, slice_index: pl.DataFrame) -> pl.DataFrame:

@@ -10,7 +10,6 @@ planner has the same number of samples.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,10 +29,11 @@ from datasets.sampling.balance import (
 from datasets.sampling.candidates import find_candidates, names_slices
 from datasets.sampling.shuffle import PIECE, SampleBits, block_order, global_order, runs_of
 from datasets.sampling.slice_choice import Activity, Draws, KnownSlices, find_slice_choice
-from datasets.sampling.user_functions import is_own
-from datasets.slice_source import SOURCE, own_rows
+from datasets.sampling.user_functions import is_user_function
+from datasets.slice_source import SOURCE, rows_in_source
+from storage.checksums import canonical_json
 from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_choice, check_positive, option
 
 ORDERS = ("global", "block")
 
@@ -49,7 +49,7 @@ class SamplingConfig:
         "random", "random, all, first, energy: prefer active slices; or module:function"
     )
     slices_per_recording: int = option(1, "draws per recording and epoch; not for slice_choice=all")
-    energy_scale_db: float = option(10.0, "energy: chance falls by 1/e per so many dB of level, dB")
+    energy_scale_db: float = option(10.0, "energy: fall in level that divides the chance by e, dB")
     balance: str = option(
         "none", "of classes: none, sqrt, uniform, an exponent from 0 to 1, or module:function"
     )
@@ -65,12 +65,9 @@ class SamplingConfig:
         find_slice_choice(self.slice_choice)
         find_balance(self.balance)
         check_rating_weights(self.rating_weights)
-        if self.order not in ORDERS:
-            raise ConfigError(f"sampling.order={self.order} is none of {', '.join(ORDERS)}")
+        check_choice(self, "sampling", "order", ORDERS)
         positive = ("slices_per_recording", "energy_scale_db", "block_rows", "blocks_together")
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"sampling.{name}={getattr(self, name)} must be positive")
+        check_positive(self, "sampling", *positive)
         if self.slice_choice == "all" and self.slices_per_recording != 1:
             raise ConfigError(
                 "sampling.slice_choice=all takes every slice: leave slices_per_recording at 1"
@@ -81,12 +78,12 @@ class SamplingConfig:
 class EpochPlan:
     """n samples in the order of the epoch.
 
-    rows int64 [n]; recording_no int32 [n], positions in `recordings`, those that take part.
+    rows int64 [n]; planned_no int32 [n], positions in `recordings`, those that take part.
     `inputs` names, as text, everything that decided the plan.
     """
 
     rows: np.ndarray
-    recording_no: np.ndarray
+    planned_no: np.ndarray
     recordings: pl.DataFrame
     seed: int
     epoch: int
@@ -99,13 +96,13 @@ class EpochPlan:
     def digest(self) -> str:
         """32 hex digits that differ wherever two plans differ."""
         whole = {**self.inputs, "seed": str(self.seed), "epoch": str(self.epoch)}
-        hasher = hashlib.blake2b(json.dumps(whole, sort_keys=True).encode(), digest_size=16)
+        hasher = hashlib.blake2b(canonical_json(whole), digest_size=16)
         hasher.update(np.ascontiguousarray(self.rows, "<i8").data)
         return hasher.hexdigest()
 
     def describe(self) -> pl.DataFrame:
         """One line per (source and) primary label: recordings there are, seen; samples, share."""
-        drawn = np.bincount(self.recording_no, minlength=len(self.recordings))
+        drawn = np.bincount(self.planned_no, minlength=len(self.recordings))
         samples = pl.col("samples")
         keys = [name for name in (SOURCE, "primary_label") if name in self.recordings.columns]
         return (
@@ -117,7 +114,7 @@ class EpochPlan:
         )
 
     def write_parquet(self, path: str | Path) -> None:
-        """One line per sample: position, row (in its own source), recording_id, source, slice_no.
+        """One line per sample: position, row (in its source), recording_id, source, slice_no.
 
         `source` is null where there is one only; `slice_no` counts from the recording's first row.
         """
@@ -128,11 +125,11 @@ class EpochPlan:
         frame = pl.DataFrame(
             {
                 "position": np.arange(len(self)),
-                "row": own_rows(self.rows),
-                "slice_no": (self.rows - first_row[self.recording_no]).astype(np.int32),
+                "row": rows_in_source(self.rows),
+                "slice_no": (self.rows - first_row[self.planned_no]).astype(np.int32),
             }
         )
-        frame = frame.hstack(described[self.recording_no])
+        frame = frame.hstack(described[self.planned_no])
         frame.select("position", "row", "recording_id", SOURCE, "slice_no").write_parquet(path)
 
 
@@ -180,12 +177,12 @@ class EpochPlanner:
     def __call__(self, epoch: int) -> EpochPlan:
         """The plan of one epoch."""
         num_draws = self._num_draws(epoch)
-        recording_no = np.repeat(np.arange(len(num_draws), dtype=np.int32), num_draws)
+        planned_no = np.repeat(np.arange(len(num_draws), dtype=np.int32), num_draws)
         draw_no = _counts(num_draws)
-        rows = self._rows(num_draws, recording_no, draw_no, epoch)
+        rows = self._rows(num_draws, planned_no, draw_no, epoch)
         bits = SampleBits(
             keys=self._keys,
-            recording_no=recording_no,
+            planned_no=planned_no,
             draw_no=draw_no,
             seed=self.seed,
             epoch=epoch,
@@ -193,7 +190,7 @@ class EpochPlanner:
         order = self._order(rows, bits)
         return EpochPlan(
             rows=rows[order],
-            recording_no=recording_no[order],
+            planned_no=planned_no[order],
             recordings=self.recordings,
             seed=self.seed,
             epoch=epoch,
@@ -204,11 +201,12 @@ class EpochPlanner:
         self, slice_index: pl.DataFrame | None
     ) -> tuple[KnownSlices | None, Activity | None]:
         """What the slice choice looks at: the tables, or the levels, or nothing."""
-        own, energy = is_own(self.config.slice_choice), self.config.slice_choice == "energy"
-        if slice_index is None or not (own or energy):
+        choice = self.config.slice_choice
+        by_user, energy = is_user_function(choice), choice == "energy"
+        if slice_index is None or not (by_user or energy):
             return None, None
         index = self._candidates.lines_of(slice_index)
-        if own:
+        if by_user:
             return KnownSlices.of(self.recordings, index), None
         return None, Activity.of(self.recordings, index, self.config.energy_scale_db)
 
@@ -234,7 +232,7 @@ class EpochPlanner:
         return resample(self._expected, self._strata, bits, int(self._usual.sum()))
 
     def _rows(
-        self, num_draws: np.ndarray, recording_no: np.ndarray, draw_no: np.ndarray, epoch: int
+        self, num_draws: np.ndarray, planned_no: np.ndarray, draw_no: np.ndarray, epoch: int
     ) -> np.ndarray:
         """The row of each draw, int64 [n]; made for some recordings at a time."""
         rows = np.empty(len(draw_no), np.int64)
@@ -242,7 +240,7 @@ class EpochPlanner:
         ends = np.cumsum(num_draws)
         for first, stop in runs_of(num_draws, PIECE):
             piece = slice(ends[first] - num_draws[first], ends[stop - 1])
-            recording = recording_no[piece]
+            recording = planned_no[piece]
             draws = Draws(
                 recording=recording,
                 num_slices=self._candidates.count[recording],
@@ -280,7 +278,7 @@ class EpochPlanner:
 
 def needs_slice_index(config: SamplingConfig, recordings: pl.DataFrame) -> bool:
     """Whether an `EpochPlanner` for this config asks for the slice index."""
-    if config.slice_choice == "energy" or is_own(config.slice_choice):
+    if config.slice_choice == "energy" or is_user_function(config.slice_choice):
         return True
     return config.where is not None and names_slices(config.where, recordings)
 
@@ -300,11 +298,11 @@ def plan_train(
 def plan_all(recordings: pl.DataFrame) -> EpochPlan:
     """Every slice once, recording by recording in the order of the table: for val and test."""
     num_slices = recordings["num_slices"].to_numpy().astype(np.int64)
-    recording_no = np.repeat(np.arange(len(recordings), dtype=np.int32), num_slices)
-    rows = recordings["first_row"].to_numpy()[recording_no] + _counts(num_slices)
+    planned_no = np.repeat(np.arange(len(recordings), dtype=np.int32), num_slices)
+    rows = recordings["first_row"].to_numpy()[planned_no] + _counts(num_slices)
     return EpochPlan(
         rows=rows,
-        recording_no=recording_no,
+        planned_no=planned_no,
         recordings=recordings,
         seed=0,
         epoch=0,

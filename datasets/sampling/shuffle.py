@@ -19,11 +19,11 @@ SHORT_PIECE = 1 << 16  # and sorted together, which is quickest in the cache
 class SampleBits:
     """Random bits of n samples, made when asked for: of a recording's key and the draw's number.
 
-    keys uint64 [recordings]; recording_no and draw_no int [n].
+    keys uint64 [recordings]; planned_no and draw_no int [n].
     """
 
     keys: np.ndarray
-    recording_no: np.ndarray
+    planned_no: np.ndarray
     draw_no: np.ndarray
     seed: int
     epoch: int
@@ -31,7 +31,7 @@ class SampleBits:
     def of(self, places: slice | np.ndarray) -> np.ndarray:
         """uint64: the bits of some of the samples."""
         return random_bits(
-            self.keys[self.recording_no[places]],
+            self.keys[self.planned_no[places]],
             seed=self.seed,
             epoch=self.epoch,
             purpose="order",

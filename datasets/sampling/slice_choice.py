@@ -4,7 +4,7 @@ Ours are systematic: the c draws of a recording stand c equal steps apart, from 
 they are distinct while there are slices enough, spread over the recording, and beyond that each
 slice comes equally often to within one.
 
-A person's own function is named `module:function`. It gets `Draws` and returns one whole number per
+A user function is named `module:function`. It gets `Draws` and returns one whole number per
 draw, from 0 to the number of slices of its recording; all draws of a recording come together.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from datasets.randomness import random_unit
-from datasets.sampling.user_functions import is_own, load_function
+from datasets.sampling.user_functions import is_user_function, load_function
 from storage.errors import ConfigError
 
 
@@ -49,7 +49,7 @@ class Activity:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class KnownSlices:
-    """What a person's own function may look at: the tables of n recordings and of their slices.
+    """What a user function may look at: the tables of n recordings and of their slices.
 
     `index` has the lines of the slice index, sorted by row; first_line int64 [n] says where those
     of each recording begin, so `first_line[draws.recording] + chosen` is the line of a slice.
@@ -127,16 +127,16 @@ def find_slice_choice(name: str) -> SliceChoice:
     """The strategy of a name, ours or `module:function`; raises ConfigError where there is none."""
     if name in SLICE_CHOICES:
         return SLICE_CHOICES[name]
-    if not is_own(name):
+    if not is_user_function(name):
         raise ConfigError(
             f"sampling.slice_choice={name} is none of {', '.join(SLICE_CHOICES)}, "
             "nor module:function"
         )
-    return partial(_own_choice, load_function(name, key="sampling.slice_choice"), name)
+    return partial(_user_choice, load_function(name, key="sampling.slice_choice"), name)
 
 
-def _own_choice(function: Callable[[Draws], Any], name: str, draws: Draws) -> np.ndarray:
-    """What a person's own function returns, if it is what it must be."""
+def _user_choice(function: Callable[[Draws], Any], name: str, draws: Draws) -> np.ndarray:
+    """What a user function returns, if it is what it must be."""
     result = np.asarray(function(draws))
     if result.shape != draws.draw_no.shape or result.dtype.kind not in "iu":
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""A person's own strategy: one pure function, named `module:function` in the config.
+"""A user-defined strategy: one pure function, named `module:function` in the config.
 
     sampling.slice_choice=my_choices:early
 
@@ -13,8 +13,8 @@ from typing import Any
 from storage.errors import ConfigError
 
 
-def is_own(name: str) -> bool:
-    """Whether a strategy is named as a person's own function."""
+def is_user_function(name: str) -> bool:
+    """Whether a strategy is named as a user function."""
     return ":" in name
 
 

@@ -1,7 +1,7 @@
 """What a copy of a shard set consists of, for `storage.objects.sync`: all with its sha256."""
 
 from datasets.shards.encode import UNFINISHED
-from datasets.shards.format import INDEX, MANIFEST, RECORDINGS, ShardManifest
+from datasets.shards.format import INDEX, LISTING, MANIFEST, RECORDINGS, ShardManifest
 from datasets.shards.state import identity_of
 from storage.checksums import digest
 from storage.errors import StoreError
@@ -35,9 +35,15 @@ def _identity(objects: Objects) -> str:
     return identity_of(manifest.store_id, manifest.recipe)
 
 
+def _recorded(objects: Objects) -> dict[str, str]:
+    sealed = objects.get(MANIFEST)
+    files = ShardManifest.read(objects).files
+    return {MANIFEST: digest(sealed), **{name: entry.sha256 for name, entry in files.items()}}
+
+
 def _owns(name: str) -> bool:
-    own = name in (MANIFEST, INDEX, RECORDINGS) or name.startswith(f"{UNFINISHED}/")
-    return own or ("/" not in name and name.endswith(".tar"))
+    is_metadata = name in (MANIFEST, INDEX, RECORDINGS) or name.startswith(f"{UNFINISHED}/")
+    return is_metadata or ("/" not in name and name.endswith(".tar"))
 
 
 def _has_checksum(name: str, data: bytes) -> None:
@@ -53,5 +59,7 @@ SHARDS = SetKind(
     owns=_owns,
     visible=lambda _: False,
     check=_has_checksum,
+    recorded=_recorded,
+    listing=LISTING,
     immutable=False,
 )

@@ -25,10 +25,11 @@ from datasets.shards.format import (
     pax_head,
     sample_key,
 )
-from storage.build.workers import OnSlices
 from storage.checksums import digest
 from storage.format.tables import encode_table
+from storage.objects.client import RemoteConfig
 from storage.objects.open import open_objects
+from storage.processes import OnProgress
 from storage.read.extents import Extents
 from storage.read.slice_reader import SliceReader
 from storage.recipe import Recipe
@@ -42,6 +43,7 @@ class ShardJob:
     """A shard to write: its recordings, the lines of its slices, and where their cells lie."""
 
     url: str
+    remote: RemoteConfig
     name: str
     recipe: Recipe
     store_id: str
@@ -63,11 +65,11 @@ def note_names(shard: str) -> tuple[str, str]:
     return f"{UNFINISHED}/{shard}.parquet", f"{UNFINISHED}/{shard}.json"
 
 
-def write_shard(job: ShardJob, on_slices: OnSlices) -> WrittenShard:
+def write_shard(job: ShardJob, on_slices: OnProgress) -> WrittenShard:
     """Puts one tar and its note; raises DamageError on a slice that cannot be read."""
     data, index = encode_shard(job, on_slices)
     entry = FileEntry(size_bytes=len(data), sha256=digest(data), num_slices=len(index))
-    objects = open_objects(job.url)
+    objects = open_objects(job.url, remote=job.remote)
     lines, last = note_names(job.name)
     objects.delete(last)  # of an earlier tar of this name
     objects.put(job.name, data)
@@ -76,7 +78,7 @@ def write_shard(job: ShardJob, on_slices: OnSlices) -> WrittenShard:
     return WrittenShard(entry=entry, index=index)
 
 
-def encode_shard(job: ShardJob, on_slices: OnSlices) -> tuple[bytes, pl.DataFrame]:
+def encode_shard(job: ShardJob, on_slices: OnProgress) -> tuple[bytes, pl.DataFrame]:
     """A whole tar, and its lines of the side index."""
     recordings = job.recordings.select(ABOUT_RECORDING).to_dicts()
     by_id = {line["recording_id"]: line for line in recordings}
@@ -115,9 +117,9 @@ def _member(name: str, size_bytes: int) -> tarfile.TarInfo:
     return info
 
 
-def _read_slices(job: ShardJob, on_slices: OnSlices) -> Iterator[tuple[dict[str, Any], bytes]]:
+def _read_slices(job: ShardJob, on_slices: OnProgress) -> Iterator[tuple[dict[str, Any], bytes]]:
     """The lines of the shard, each with the cells of its slice."""
-    with SliceReader() as reader:
+    with SliceReader(job.remote) as reader:
         for start in range(0, len(job.lines), _BATCH_SLICES):
             lines = job.lines[start : start + _BATCH_SLICES]
             out = np.empty((len(lines), *job.recipe.slice_shape), job.recipe.dtype)

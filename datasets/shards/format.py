@@ -19,13 +19,16 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
-from storage.checksums import crc32c
+from storage.audio import features
+from storage.checksums import canonical_json, crc32c, digest, digest_json
 from storage.errors import StoreError
+from storage.format.tables import INDEX_SCHEMA, LABEL_COLUMNS
 from storage.objects.copy_mark import check_not_half_copied
-from storage.objects.protocol import Objects
+from storage.objects.protocol import Listing, Objects
 from storage.recipe import Recipe
 
 MANIFEST = "shards.json"
+LISTING = Listing(name=MANIFEST, section="files", size_key="size_bytes")
 INDEX = "shards.parquet"
 RECORDINGS = "recordings.parquet"
 FORMAT = "melbank shards"
@@ -40,9 +43,17 @@ TARS = "tars-"  # a store_id that begins so is that of tars which melbank has no
 
 PLACE_SCHEMA = {"shard": pl.String, "offset": pl.Int64, "length": pl.Int64}
 LABEL_HASH = "label_hash"
-LABELS = ("recording_id", "primary_label", "secondary_labels", "filename")
+LABELS = ("recording_id", *LABEL_COLUMNS)
 ABOUT_RECORDING = (*LABELS, "duration_s", "sample_rate_hz")
-ABOUT_SLICE = ("slice_no", "start_s", "row", "max_db", "crc32c")
+SLICE_COLUMNS = tuple(  # of the slice index, which the tars repeat
+    name for name in INDEX_SCHEMA if name not in features.SCHEMA or name in features.IN_SHARDS
+)
+ABOUT_SLICE = tuple(name for name in SLICE_COLUMNS if name != "recording_id")
+HELD_SCHEMA = {  # place and checksum of the slices that are in a set
+    **PLACE_SCHEMA,
+    **{name: INDEX_SCHEMA[name] for name in ("row", "crc32c")},
+    LABEL_HASH: pl.UInt64,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +88,7 @@ class ShardManifest:
             "recipe_hash": self.recipe.digest(),
             "files": {name: asdict(entry) for name, entry in sorted(self.files.items())},
         }
-        document["seal"] = _seal(document)
+        document["seal"] = digest_json(document)
         return (json.dumps(document, indent=1) + "\n").encode()
 
     @classmethod
@@ -102,7 +113,7 @@ class ShardManifest:
             manifest = cls(store_id=document["store_id"], recipe=recipe, files=files)
             if not {INDEX, RECORDINGS} <= files.keys():
                 raise KeyError(INDEX, RECORDINGS)
-            if document.pop("seal") != _seal(document):
+            if document.pop("seal") != digest_json(document):
                 raise ValueError("its seal differs")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
@@ -110,11 +121,6 @@ class ShardManifest:
                 f"shards={objects.url} makes it again from the tars"
             ) from error
         return manifest
-
-
-def _seal(document: dict[str, Any]) -> str:
-    """sha256, in hex, of the rest of `shards.json`."""
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def shard_name(number: int) -> str:
@@ -143,13 +149,13 @@ def npy_header(recipe: Recipe) -> bytes:
 
 def pax_head(recipe: Recipe, store_id: str) -> dict[str, str]:
     """The global pax header that each of our tars begins with."""
-    text = json.dumps(recipe.to_dict(), sort_keys=True)
+    text = canonical_json(recipe.to_dict()).decode()
     return {PAX_RECIPE: text, PAX_STORE_ID: store_id, PAX_CHECK: head_check(text, store_id)}
 
 
 def head_check(recipe: str, store_id: str) -> str:
     """16 hex digits that tell whether a head is as it was written."""
-    return hashlib.sha256(f"{store_id}\n{recipe}".encode()).hexdigest()[:16]
+    return digest(f"{store_id}\n{recipe}".encode())[:16]
 
 
 def padded(size_bytes: int) -> int:
@@ -165,12 +171,12 @@ def describe_sample(recording: dict[str, Any], line: dict[str, Any]) -> bytes:
     fields = {name: recording[name] for name in ABOUT_RECORDING}
     fields |= {name: line[name] for name in ABOUT_SLICE}
     fields[JSON_CHECK] = json_check(fields)
-    return json.dumps(fields, sort_keys=True).encode()
+    return canonical_json(fields)
 
 
 def json_check(fields: dict[str, Any]) -> int:
     """The checksum of the fields of a .json member."""
-    return crc32c(json.dumps(fields, sort_keys=True).encode())
+    return crc32c(canonical_json(fields))
 
 
 def label_hash(labels: dict[str, Any]) -> int:

@@ -9,7 +9,8 @@ import polars as pl
 
 from datasets.shards.format import ABOUT_RECORDING
 from storage.errors import ConfigError, DamageError, StoreError
-from storage.source.table import LABEL_COLUMNS, OUR_COLUMNS, parse_labels, without_ending
+from storage.format.tables import LABEL_COLUMNS, OUR_COLUMNS
+from storage.source.table import parse_labels, without_ending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -21,7 +22,7 @@ class Collected:
     notes: list[str] = field(default_factory=list)
 
 
-def collect_own(samples: pl.DataFrame) -> Collected:
+def collect_written(samples: pl.DataFrame) -> Collected:
     """The samples of our own tars as they were written; of each recording the latest.
 
     Raises DamageError where slices of a recording are missing.

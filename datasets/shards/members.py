@@ -5,31 +5,26 @@ from typing import Any
 
 import polars as pl
 
-from datasets.shards.format import JSON_CHECK, json_check
+from datasets.shards.format import ABOUT_RECORDING, ABOUT_SLICE, JSON_CHECK, json_check
 from storage.errors import DamageError, StoreError
+from storage.format.tables import INDEX_SCHEMA, RECORDING_SCHEMA
 
-ABOUT_SCHEMA = {
-    "recording_id": pl.String,
-    "primary_label": pl.String,
-    "secondary_labels": pl.List(pl.String),
-    "filename": pl.String,
-    "duration_s": pl.Float64,
-    "sample_rate_hz": pl.Int32,
-    "slice_no": pl.Int32,
-    "start_s": pl.Float64,
-    "row": pl.Int64,
-    "max_db": pl.Float32,
-    "said_crc32c": pl.UInt32,
+CHECKSUM = "said_crc32c"  # the checksum by the .json member, next to that of the cells as read
+_STORED = {**RECORDING_SCHEMA, **INDEX_SCHEMA, CHECKSUM: INDEX_SCHEMA["crc32c"]}
+ABOUT_SCHEMA: dict[str, Any] = {
+    name: _STORED[name]
+    for name in (*ABOUT_RECORDING, *(CHECKSUM if n == "crc32c" else n for n in ABOUT_SLICE))
 }
+_BITS = {pl.Int32: 31, pl.Int64: 63, pl.UInt32: 32}
 
 
-def read_about(texts: dict[str, bytes], where: str, *, own: bool = False) -> dict[str, Any]:
+def read_about(texts: dict[str, bytes], where: str, *, by_melbank: bool = False) -> dict[str, Any]:
     """A value or None for each name of `ABOUT_SCHEMA`, in its order, from members by ending.
 
     Fields of other types than ours are taken as missing. The label is that of the .json
     (`primary_label`, else `label`), else the text of the .cls, else of the .txt member. Raises
-    StoreError on members that are no JSON or no UTF-8, and DamageError on one of our `own` that
-    has changed since it was written.
+    StoreError on members that are no JSON or no UTF-8, and DamageError on one written
+    `by_melbank` that has changed since it was written.
     """
     try:
         fields = json.loads(texts["json"]) if "json" in texts else {}
@@ -38,24 +33,23 @@ def read_about(texts: dict[str, bytes], where: str, *, own: bool = False) -> dic
         raise StoreError(f"{where}: its label cannot be read ({error}): write it anew") from error
     if not isinstance(fields, dict):
         fields = {"label": fields}
-    if own and fields.pop(JSON_CHECK, None) != json_check(fields):
+    if by_melbank and fields.pop(JSON_CHECK, None) != json_check(fields):
         raise DamageError(f"{where}: its .json member has changed since it was written")
     label = _text(fields.get("primary_label")) or _text(fields.get("label"))
-    second = fields.get("secondary_labels")
-    second = second if isinstance(second, list) else []
-    return {
-        "recording_id": _text(fields.get("recording_id")),
-        "primary_label": label or next(iter(words), None) or None,
-        "secondary_labels": [text for text in map(_text, second) if text],
-        "filename": _text(fields.get("filename")),
-        "duration_s": _number(fields.get("duration_s")),
-        "sample_rate_hz": _whole(fields.get("sample_rate_hz"), 31),
-        "slice_no": _whole(fields.get("slice_no"), 31),
-        "start_s": _number(fields.get("start_s")),
-        "row": _whole(fields.get("row"), 63),
-        "max_db": _number(fields.get("max_db")),
-        "said_crc32c": _whole(fields.get("crc32c"), 32),
-    }
+    fields |= {CHECKSUM: fields.get("crc32c")}
+    about = {name: _value(fields.get(name), kind) for name, kind in ABOUT_SCHEMA.items()}
+    return about | {"primary_label": label or next(iter(words), None) or None}
+
+
+def _value(value: Any, kind: Any) -> Any:
+    """A value of a column's type, or None."""
+    if kind in _BITS:
+        return _whole(value, _BITS[kind])
+    if kind in (pl.Float32, pl.Float64):
+        return _number(value)
+    if kind == pl.List(pl.String):
+        return [text for text in map(_text, value) if text] if isinstance(value, list) else []
+    return _text(value)
 
 
 def _text(value: Any) -> str | None:

@@ -18,31 +18,33 @@ from pathlib import Path
 import polars as pl
 
 from datasets.shards.format import (
+    HELD_SCHEMA,
     LABEL_HASH,
     MANIFEST,
     PAX_CHECK,
     PAX_RECIPE,
     PAX_STORE_ID,
     PLACE_SCHEMA,
+    SLICE_COLUMNS,
     TARS,
     ShardManifest,
     head_check,
 )
-from datasets.shards.grouping import check_labels, collect_foreign, collect_own, with_labels
+from datasets.shards.grouping import check_labels, collect_foreign, collect_written, with_labels
 from datasets.shards.scan import ScanJob, ScannedTar, scan_tar
-from datasets.shards.state import HELD_SCHEMA, commit
-from storage.build.workers import Work, available_cores, map_jobs
+from datasets.shards.state import commit
 from storage.errors import ConfigError, DamageError, StoreError
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.lock import builder_lock
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
 from storage.options import check_at_least, option
+from storage.processes import Work, map_jobs, num_cores
 from storage.progress import Progress, silent
 from storage.recipe import FOREIGN, Recipe
 
 WORK = Work(run=scan_tar, module="datasets.shards.scan", option="index_shards.workers")
-_SLICE_COLUMNS = ("row", "recording_id", "slice_no", "start_s", "max_db", "crc32c")
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
@@ -50,7 +52,7 @@ _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 class IndexConfig:
     """How tars are read."""
 
-    member: str | None = option(None, "ending of the arrays, such as mel.npy; default: the only")
+    member: str | None = option(None, "ending of the arrays, such as mel.npy; null: the only one")
     recording_pattern: str | None = option(
         None, "regex on a sample's key: its first group, or the match, is the recording_id"
     )
@@ -91,24 +93,28 @@ class IndexReport:
 
 
 def index_shards(
-    url: str, recipe: Recipe, config: IndexConfig, progress: Progress = silent
+    url: str,
+    recipe: Recipe,
+    config: IndexConfig,
+    progress: Progress = silent,
+    remote: RemoteConfig = DEFAULT,
 ) -> IndexReport:
     """Puts shards.parquet, recordings.parquet and shards.json beside the tars of a folder.
 
     `recipe` is that of tars made elsewhere. Raises StoreError and DamageError, naming the file, on
     tars that cannot be used, and ConfigError where they and the options do not fit.
     """
-    objects = open_objects(url)
+    objects = open_objects(url, remote=remote)
     check_not_half_copied(objects)
     names = _list_tars(objects)
     with builder_lock(objects):
-        tars = _scan(objects, names, config.member, config.workers or available_cores(), progress)
-        is_own = _check_alike(objects, tars)
+        tars = _scan(objects, names, config.member, config.workers or num_cores(), progress)
+        by_melbank = _check_alike(objects, tars)
         samples = _samples(tars)
-        if is_own:
-            recipe, store_id = _own_recipe(objects, tars[0])
+        if by_melbank:
+            recipe, store_id = _recipe_of_tar(objects, tars[0])
             _check_checksums(objects, samples)
-            found = collect_own(samples)
+            found = collect_written(samples)
         else:
             recipe, store_id = _foreign_recipe(recipe, tars[0]), _foreign_id(tars)
             found = collect_foreign(samples, config.recording_pattern)
@@ -119,7 +125,7 @@ def index_shards(
         manifest = ShardManifest(
             store_id=store_id, recipe=recipe, files={tar.name: tar.entry for tar in tars}
         )
-        index = found.lines.select(*PLACE_SCHEMA, *_SLICE_COLUMNS, LABEL_HASH)
+        index = found.lines.select(*PLACE_SCHEMA, *SLICE_COLUMNS, LABEL_HASH)
         commit(objects, manifest, index.sort("shard", "offset"), found.recordings)
     return IndexReport(
         url=url,
@@ -127,7 +133,7 @@ def index_shards(
         num_recordings=len(found.recordings),
         num_slices=len(index),
         size_bytes=sum(tar.entry.size_bytes for tar in tars),
-        kind="written by melbank" if is_own else "made elsewhere",
+        kind="written by melbank" if by_melbank else "made elsewhere",
         notes=[*found.notes, *_notes(tars, len(samples) - len(index))],
     )
 
@@ -165,7 +171,13 @@ def _scan(
     objects: Objects, names: list[str], member: str | None, workers: int, progress: Progress
 ) -> list[ScannedTar]:
     jobs = {
-        name: partial(ScanJob, url=objects.url, name=name, member=member and member.lower())
+        name: partial(
+            ScanJob,
+            url=objects.url,
+            remote=objects.remote_config,
+            name=name,
+            member=member and member.lower(),
+        )
         for name in names
     }
     total = sum(objects.sizes(names).values())
@@ -197,7 +209,7 @@ def _samples(tars: list[ScannedTar]) -> pl.DataFrame:
     return pl.concat(tar.samples.select(pl.lit(tar.name).alias("shard"), pl.all()) for tar in tars)
 
 
-def _own_recipe(objects: Objects, tar: ScannedTar) -> tuple[Recipe, str]:
+def _recipe_of_tar(objects: Objects, tar: ScannedTar) -> tuple[Recipe, str]:
     """Recipe and store_id as they stand in a tar; DamageError where its slices are others."""
     try:
         recipe = Recipe.from_dict(json.loads(tar.head[PAX_RECIPE]))

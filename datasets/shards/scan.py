@@ -29,12 +29,14 @@ from datasets.shards.format import (
     sample_key,
 )
 from datasets.shards.members import ABOUT_SCHEMA, read_about
-from storage.build.workers import OnSlices
+from storage.audio.encoding import ENCODINGS
 from storage.checksums import crc32c
 from storage.errors import DamageError, StoreError
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
+from storage.processes import OnProgress
 
-DTYPES = {"|u1": "uint8", "<f2": "float16", "<f4": "float32"}
+DTYPES = {np.dtype(name).str: name for name in ENCODINGS}
 SAMPLE_SCHEMA: dict[str, Any] = {
     "key": pl.String,
     "offset": pl.Int64,
@@ -57,6 +59,7 @@ class ScanJob:
 
     url: str
     name: str
+    remote: RemoteConfig = DEFAULT
     member: str | None = None
 
 
@@ -79,9 +82,9 @@ class ScannedTar:
     passed_over: dict[str, int]
 
 
-def scan_tar(job: ScanJob, on_bytes: OnSlices) -> ScannedTar:
+def scan_tar(job: ScanJob, on_bytes: OnProgress) -> ScannedTar:
     """Reads a tar; raises DamageError or StoreError, naming file and member, on a bad one."""
-    objects = open_objects(job.url)
+    objects = open_objects(job.url, remote=job.remote)
     where = objects.describe(job.name)
     if not objects.exists(job.name):
         raise StoreError(f"{where} is no file: take it away, or put the tar in its place")
@@ -103,7 +106,7 @@ def scan_tar(job: ScanJob, on_bytes: OnSlices) -> ScannedTar:
 class _Sequential:
     """A file that is read once, hashed on the way; knows where its last byte other than 0 is."""
 
-    def __init__(self, file: IO[bytes], on_bytes: OnSlices) -> None:
+    def __init__(self, file: IO[bytes], on_bytes: OnProgress) -> None:
         self._file = file
         self._on_bytes = on_bytes
         self._hasher = hashlib.sha256()
@@ -131,7 +134,7 @@ class _Sequential:
 def _scan(where: str, stream: _Sequential, job: ScanJob) -> ScannedTar:
     samples = _Samples(where=where, member=job.member)
     with tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER_BYTES) as tar:  # type: ignore[call-overload]  # read is all that it calls
-        samples.own = PAX_RECIPE in tar.pax_headers
+        samples.by_melbank = PAX_RECIPE in tar.pax_headers
         head = dict(tar.pax_headers)
         for info in _members(tar, where):
             samples.add(tar, info)
@@ -182,7 +185,7 @@ class _Samples:
 
     where: str
     member: str | None
-    own: bool = False
+    by_melbank: bool = False
     shape: tuple[int, ...] = ()
     dtype: str = ""
     range: tuple[float, float] = (math.inf, -math.inf)
@@ -217,7 +220,7 @@ class _Samples:
         is_array = ending == self.member if self.member else ending.split(".")[-1] == "npy"
         if is_array:
             self._arrays[ending] = self._read_array(tar, info)
-        elif ending in ("json", "cls", "txt") and not (self.own and ending != "json"):
+        elif ending in ("json", "cls", "txt") and not (self.by_melbank and ending != "json"):
             self._texts[ending] = _read(tar, info)
         else:
             self._pass_over(info.name, f".{ending}")
@@ -230,15 +233,15 @@ class _Samples:
         if self.member is None and len(self._arrays) > 1:
             names = ", ".join(sorted(self._arrays))
             raise StoreError(f"{where} has several arrays: say which by member= one of {names}")
-        if not self._arrays or (self.own and self._endings != set(MEMBERS)):
-            wanted = " and ".join(MEMBERS) if self.own else self.member or "npy"
+        if not self._arrays or (self.by_melbank and self._endings != set(MEMBERS)):
+            wanted = " and ".join(MEMBERS) if self.by_melbank else self.member or "npy"
             raise StoreError(
                 f"{where} has the members {', '.join(sorted(self._endings))}, not {wanted}: it is "
                 "damaged, or of another kind than the others"
             )
         self.member, array = next(iter(self._arrays.items()))
-        about = read_about(self._texts, where, own=self.own)
-        if self.own and self._key != sample_key(
+        about = read_about(self._texts, where, by_melbank=self.by_melbank)
+        if self.by_melbank and self._key != sample_key(
             about["recording_id"] or "", about["slice_no"] or 0
         ):
             raise DamageError(f"{where}: its .json member is that of another slice")
@@ -248,7 +251,7 @@ class _Samples:
         self._arrays, self._texts, self._endings = {}, {}, set()
 
     def _pass_over(self, name: str, ending: str) -> None:
-        if self.own:
+        if self.by_melbank:
             raise StoreError(f"{self.where}: {name} is no member of a melbank shard: damaged?")
         self.passed_over[ending] += 1
 
@@ -266,7 +269,7 @@ class _Samples:
                 f"{where} has {len(cells):,} bytes of cells, its header promises {expected:,}: it "
                 "is truncated or damaged"
             )
-        if self.dtype != "uint8":
+        if np.dtype(self.dtype).kind == "f":
             values = np.frombuffer(cells, self.dtype)
             low, high = float(values.min()), float(values.max())
             if not (math.isfinite(low) and math.isfinite(high)):

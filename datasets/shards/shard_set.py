@@ -12,6 +12,7 @@ import polars as pl
 from datasets.shards.format import (
     INDEX,
     LABEL_HASH,
+    LISTING,
     PLACE_SCHEMA,
     RECORDINGS,
     FileEntry,
@@ -19,6 +20,7 @@ from datasets.shards.format import (
 )
 from storage.checksums import digest
 from storage.errors import DamageError, RemoteError, StoreError
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
 from storage.objects.urls import is_remote
@@ -32,8 +34,9 @@ _WAY_OUT = "run tools.write_shards again, or tools.index_shards if the tars are 
 class ShardSet:
     """An open shard set; a `SliceSource`. Immutable, safe to use from threads."""
 
-    def __init__(self, url: str) -> None:
-        objects = open_objects(url)
+    def __init__(self, url: str, remote: RemoteConfig = DEFAULT) -> None:
+        objects = open_objects(url, LISTING, remote=remote)
+        self.remote = remote
         manifest = ShardManifest.read(objects)
         sizes = objects.sizes(manifest.shards)
         for name, entry in manifest.shards.items():
@@ -93,13 +96,13 @@ class ShardSet:
         )
 
 
-def open_shards(url: str) -> ShardSet:
+def open_shards(url: str, remote: RemoteConfig = DEFAULT) -> ShardSet:
     """Opens a shard set.
 
     Raises StoreError where there is none, and DamageError, naming the file, where one is missing,
     or not as long as it was written.
     """
-    return ShardSet(url)
+    return ShardSet(url, remote)
 
 
 def check_file(objects: Objects, name: str, entry: FileEntry) -> None:

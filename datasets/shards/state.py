@@ -16,10 +16,9 @@ import polars as pl
 
 from datasets.shards.encode import UNFINISHED, WrittenShard, note_names
 from datasets.shards.format import (
+    HELD_SCHEMA,
     INDEX,
-    LABEL_HASH,
     MANIFEST,
-    PLACE_SCHEMA,
     RECORDINGS,
     FileEntry,
     ShardManifest,
@@ -34,7 +33,6 @@ from storage.recipe import Recipe
 
 PLAN = f"{UNFINISHED}/plan.json"
 NEXT_MANIFEST = f"{UNFINISHED}/{MANIFEST}"
-HELD_SCHEMA = {**PLACE_SCHEMA, "row": pl.Int64, "crc32c": pl.UInt32, LABEL_HASH: pl.UInt64}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

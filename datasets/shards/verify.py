@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from datasets.shards.format import INDEX, RECORDINGS, TARS, ShardManifest
+from datasets.shards.format import HELD_SCHEMA, INDEX, LISTING, RECORDINGS, TARS, ShardManifest
 from datasets.shards.shard_set import check_file
-from datasets.shards.state import HELD_SCHEMA, PLAN
-from storage.build.workers import available_cores
+from datasets.shards.state import PLAN
 from storage.checksums import digest_file
 from storage.errors import DamageError, StoreError
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
+from storage.processes import num_cores
 from storage.progress import Progress, silent
 from storage.read.extents import RAW, ExtentReader, Extents
-from storage.store import open_store
+from storage.store import Store, open_store
 
 BATCH = 256
 _WRITE_AGAIN = "delete it and run tools.write_shards, which writes it again"
@@ -47,14 +48,17 @@ class ShardVerifyReport:
 
 
 def verify_shards(
-    url: str, store_url: str | None, progress: Progress = silent
+    url: str,
+    store_url: str | None,
+    progress: Progress = silent,
+    remote: RemoteConfig = DEFAULT,
 ) -> ShardVerifyReport:
     """Checks every file and every slice of a shard set; raises StoreError where there is none.
 
     Without a store, as for tars made elsewhere, the set is held against itself alone.
     """
     report = ShardVerifyReport(url=url)
-    objects = open_objects(url)
+    objects = open_objects(url, LISTING, remote=remote)
     manifest = ShardManifest.read(objects)
     report.num_shards = len(manifest.shards)
     for name in (INDEX, RECORDINGS):
@@ -67,7 +71,7 @@ def verify_shards(
     groups = index.partition_by("shard", as_dict=True)
     with (
         progress("checking shards", report.num_shards, "shard") as step,
-        ThreadPoolExecutor(available_cores()) as threads,  # hashing leaves Python's lock
+        ThreadPoolExecutor(num_cores()) as threads,  # hashing leaves Python's lock
     ):
         work = [
             (objects, name, manifest, groups.get((name,), index[:0])) for name in manifest.shards
@@ -77,7 +81,8 @@ def verify_shards(
             step(1)
     report.notes += _notes(objects, manifest, index)
     if store_url is not None and len(index):
-        _compare(store_url, manifest, index, report)
+        with open_store(store_url, remote) as store:
+            _compare(store, manifest, index, report)
     return report
 
 
@@ -165,14 +170,13 @@ def _notes(objects: Objects, manifest: ShardManifest, index: pl.DataFrame) -> It
 
 
 def _compare(
-    store_url: str, manifest: ShardManifest, index: pl.DataFrame, report: ShardVerifyReport
+    store: Store, manifest: ShardManifest, index: pl.DataFrame, report: ShardVerifyReport
 ) -> None:
     """The set against its store, slice by slice."""
-    with open_store(store_url) as store:
-        if store.store_id != manifest.store_id:
-            report.notes.append(f"not held against {store_url}: they come from elsewhere")
-            return
-        there = store.slice_index().select("row", "crc32c")
+    if store.store_id != manifest.store_id:
+        report.notes.append(f"not held against {store.url}: they come from elsewhere")
+        return
+    there = store.slice_index().select("row", "crc32c")
     both = index.select("row", "crc32c").join(there, on="row", how="left", suffix="_store")
     differ = both.filter(pl.col("crc32c") != pl.col("crc32c_store"))
     gone = int(both["crc32c_store"].null_count())

@@ -24,6 +24,7 @@ import polars as pl
 
 from datasets.shards.encode import ShardJob, WrittenShard, write_shard
 from datasets.shards.format import (
+    HELD_SCHEMA,
     INDEX,
     LABEL_HASH,
     MANIFEST,
@@ -36,7 +37,6 @@ from datasets.shards.format import (
 from datasets.shards.plan import Wanted, WritePlan, plan_writing
 from datasets.shards.reindex import scan_held
 from datasets.shards.state import (
-    HELD_SCHEMA,
     Held,
     check_target,
     clear_notes,
@@ -52,12 +52,12 @@ from datasets.shards.state import (
     read_plan,
 )
 from datasets.slice_source import SliceSource, select_recordings
-from storage.build.workers import Work, available_cores, map_jobs
 from storage.errors import ConfigError, StoreError
 from storage.objects.lock import builder_lock
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
-from storage.options import check_at_least, option
+from storage.options import check_at_least, check_between, option
+from storage.processes import Work, map_jobs, num_cores
 from storage.progress import Progress, silent
 
 WORK = Work(run=write_shard, module="datasets.shards.encode", option="write_shards.workers")
@@ -70,17 +70,12 @@ class ShardConfig:
     shard_size_bytes: int = option(128_000_000, "size of a shard, about, bytes")
     where: str | None = option(None, "SQL condition on recordings, such as rating >= 3")
     workers: int | None = option(None, "processes, each with one shard in memory; default: cores")
-    fresh: bool = option(False, "write all shards anew, in place of what is in the folder")
+    fresh: bool = option(False, "rewrite all shards, replacing those in the folder")
     max_drop_share: float = option(0.5, "refuse to drop more than this share of the set, 0 to 1")
 
     def __post_init__(self) -> None:
-        if self.shard_size_bytes < 1:
-            raise ConfigError(f"shard_size_bytes={self.shard_size_bytes} must be positive")
-        check_at_least(self, "write_shards", 1, "workers")
-        if not 0 <= self.max_drop_share <= 1:
-            raise ConfigError(
-                f"write_shards.max_drop_share={self.max_drop_share:g} must lie between 0 and 1"
-            )
+        check_at_least(self, "write_shards", 1, "workers", "shard_size_bytes")
+        check_between(self, "write_shards", 0, 1, "max_drop_share")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +132,7 @@ def write_shards(
     DamageError where a slice of the source cannot be read.
     """
     recordings = select_recordings(source.recordings(), where=config.where, limit=limit)
-    objects = open_objects(target)
+    objects = open_objects(target, remote=source.remote)
     check_target(objects)
     wanted = Wanted.of(recordings, source.slice_index(), source.url)
     with builder_lock(objects):
@@ -273,6 +268,7 @@ class _Run:
         lines = self.wanted.lines[self.wanted.places(numbers)]
         return ShardJob(
             url=self.objects.url,
+            remote=self.objects.remote_config,
             name=name,
             recipe=self.source.recipe,
             store_id=self.source.store_id,
@@ -283,7 +279,7 @@ class _Run:
 
     @property
     def _workers(self) -> int:
-        return self.config.workers or available_cores()
+        return self.config.workers or num_cores()
 
     def finish(self, held: Held, plan: WritePlan, written: dict[str, WrittenShard]) -> ShardReport:
         """Commits what is there now, and tells of it."""

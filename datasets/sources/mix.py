@@ -18,15 +18,16 @@ import polars as pl
 
 from datasets.shards.shard_set import open_shards
 from datasets.slice_source import (
-    OWN_ID,
+    ID_IN_SOURCE,
     SOURCE,
     SOURCE_ROWS,
     SliceSource,
-    own_rows,
+    rows_in_source,
     select_recordings,
 )
 from storage.errors import ConfigError, StoreError
-from storage.options import option
+from storage.objects.client import DEFAULT, RemoteConfig
+from storage.options import check_choice, option
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import Extents
 from storage.recipe import Recipe
@@ -61,12 +62,8 @@ class SourceSpec:
             raise ConfigError("a source needs either store= or shards=, as in sources.focal.store=")
         if self.weight is not None and not 0 <= self.weight < float("inf"):
             raise ConfigError(f"the weight of a source must be at least 0, not {self.weight}")
-        if self.shared_ids not in SHARED_IDS:
-            raise ConfigError(f"shared_ids={self.shared_ids} is none of {', '.join(SHARED_IDS)}")
-        if self.missing_targets not in MISSING_TARGETS:
-            raise ConfigError(
-                f"missing_targets={self.missing_targets} is none of {', '.join(MISSING_TARGETS)}"
-            )
+        check_choice(self, "", "shared_ids", SHARED_IDS)
+        check_choice(self, "", "missing_targets", MISSING_TARGETS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +93,7 @@ class SourceMix:
                 )
         self._parts = tuple(parts)
         self.recipe: Recipe = first.source.recipe
+        self.remote: RemoteConfig = first.source.remote
         self.url = ", ".join(f"{part.name}={part.source.url}" for part in parts)
         identity = "\n".join(f"{part.name}={part.source.store_id}" for part in parts)
         self.store_id = hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
@@ -135,7 +133,7 @@ class SourceMix:
                     f"{self.url}: there is no source of row {rows[number == source_no][0]}"
                 )
             places = np.flatnonzero(number == source_no)
-            found = self._parts[source_no].source.extents(own_rows(rows[places]))
+            found = self._parts[source_no].source.extents(rows_in_source(rows[places]))
             object_no[places] = found.object_no + len(objects)
             offset[places], length[places] = found.offset, found.length
             crc32c[places] = found.crc32c
@@ -156,7 +154,7 @@ class SourceMix:
         """Bytes of the slices of int64 rows [n], and of the shards in object stores they lie in."""
         number = rows // SOURCE_ROWS
         uses = [
-            part.source.shard_use(own_rows(rows[number == source_no]))
+            part.source.shard_use(rows_in_source(rows[number == source_no]))
             for source_no, part in enumerate(self._parts)
         ]
         return sum(uses, start=ShardUse())
@@ -166,25 +164,25 @@ class SourceMix:
         frames: list[pl.DataFrame] = []
         known = pl.Series("recording_id", [], dtype=pl.String)
         for number, part in enumerate(self._parts):
-            frame = _without_shared_ids(_own_recordings(part), known, part)
+            frame = _without_shared_ids(_matching_recordings(part), known, part)
             known = pl.concat([known, frame["recording_id"]])
             first_row = pl.col("first_row") + number * SOURCE_ROWS
             frames.append(frame.with_columns(first_row, pl.lit(part.name).alias(SOURCE)))
         return pl.concat(frames, how="diagonal_relaxed")
 
 
-def open_source(*, store: str, shards: str) -> SliceSource:
+def open_source(*, store: str, shards: str, remote: RemoteConfig = DEFAULT) -> SliceSource:
     """The shard set where `shards` names one, else the store."""
-    return open_shards(shards) if shards else open_store(store)
+    return open_shards(shards, remote) if shards else open_store(store, remote)
 
 
-def open_sources(specs: Mapping[str, SourceSpec]) -> SourceMix:
+def open_sources(specs: Mapping[str, SourceSpec], remote: RemoteConfig = DEFAULT) -> SourceMix:
     """Opens the sources of a config, in its order; ConfigError where they do not fit together."""
     return SourceMix(
         [
             MixedSource(
                 name=name,
-                source=open_source(store=spec.store, shards=spec.shards),
+                source=open_source(store=spec.store, shards=spec.shards, remote=remote),
                 where=spec.where,
                 shared_ids=spec.shared_ids,
             )
@@ -203,7 +201,7 @@ def source_weights(specs: Mapping[str, SourceSpec]) -> dict[str, float]:
     return weights
 
 
-def _own_recordings(part: MixedSource) -> pl.DataFrame:
+def _matching_recordings(part: MixedSource) -> pl.DataFrame:
     """The recordings of one source that fulfil its condition."""
     recordings = part.source.recordings()
     if part.where is not None:
@@ -223,7 +221,7 @@ def _without_shared_ids(
     if part.shared_ids == RENAME:
         renamed = pl.concat_str(pl.lit(f"{part.name}/"), "recording_id")
         return recordings.with_columns(
-            pl.when(pl.lit(shared)).then("recording_id").alias(OWN_ID),
+            pl.when(pl.lit(shared)).then("recording_id").alias(ID_IN_SOURCE),
             pl.when(pl.lit(shared)).then(renamed).otherwise("recording_id").alias("recording_id"),
         )
     first = recordings["recording_id"].filter(shared)[0]

@@ -55,13 +55,13 @@ def read_soft_sources(recordings: pl.DataFrame, specs: Mapping[str, SourceSpec])
             continue
         table = read_soft_table(spec.targets)
         inside_R = (recordings[SOURCE] == name).to_numpy()
-        own = recordings.filter(inside_R)
-        slices = match_slices(table, own)
-        counts = slices.counts(own)
+        inside = recordings.filter(inside_R)
+        slices = match_slices(table, inside)
+        counts = slices.counts(inside)
         if spec.missing_targets == DROP:
             dropping_R |= inside_R
         else:
-            _check_all_there(own, counts, name, spec)
+            _check_all_there(inside, counts, name, spec)
         covered_R[inside_R] = counts > 0
         files.append((table, slices))
     eligible = None

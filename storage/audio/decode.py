@@ -217,7 +217,11 @@ def _open(path: Path, span: Span | None, soundness: Soundness) -> Iterator[sound
 
 
 def _examine(path: Path, *, check_crc: bool = True) -> Soundness:
-    """Looks at a file before it is opened; raises AudioError on what is no audio."""
+    """Scans a file before it is opened; raises AudioError on what is no audio.
+
+    A build does so twice: for the length that the plan needs (no checksums), and before decoding,
+    by then maybe in another process, since the file may have changed in between.
+    """
     try:
         if not path.exists():
             raise AudioError(f"there is no such file: {path.name}")

@@ -1,36 +1,50 @@
-"""Decibels <-> stored cells. Normalised values are (dB + top_db) / top_db, in [0, 1].
+"""Encodings: normalised values <-> stored cells. Normalised is (dB + top_db) / top_db, in [0, 1].
 
-uint8 keeps 256 steps: 80 / 255 dB each, an error of at most 0.157 dB at the default range.
+An encoding is one entry in ENCODINGS, by the name of its cell type on disk. uint8 keeps 256 steps:
+80 / 255 dB each, an error of at most 0.157 dB at the default range.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from storage.recipe import Recipe
-
 if TYPE_CHECKING:
-    from torch import Tensor  # readers want `normalised` without torch's seconds of import
+    from torch import Tensor  # readers want `to_unit` without torch's seconds of import
+
+    from storage.recipe import Recipe
+
+ENCODINGS = {"uint8": 255, "float16": 1, "float32": 1}  # name -> the cell that stands for 1.0
+
+Cells = TypeVar("Cells", np.ndarray, "Tensor")
 
 
-def encode(db_MT: "Tensor", recipe: Recipe) -> np.ndarray:
-    """Cells [M, T] of a slice, from dB relative to its maximum in [-top_db, 0]."""
+def encode(db_MT: "Tensor", recipe: "Recipe") -> np.ndarray:
+    """Encodes dB relative to the slice maximum, in [-top_db, 0], as cells [M, T]."""
     return encode_unit((db_MT * (1 / recipe.top_db)).add_(1), recipe)
 
 
-def encode_unit(unit_MT: "Tensor", recipe: Recipe) -> np.ndarray:
-    """Cells [M, T] of a slice, from normalised values, which are lost."""
-    if recipe.encoding == "uint8":
-        unit_MT.mul_(255).round_()
-    return unit_MT.numpy().astype(recipe.dtype)
+def encode_unit(unit_MT: "Tensor", recipe: "Recipe") -> np.ndarray:
+    """Encodes normalised values as cells [M, T]; the values are lost."""
+    return quantise(unit_MT.numpy(), recipe.dtype)
 
 
-def normalised(cells: np.ndarray) -> np.ndarray:
-    """float32 in [0, 1] from cells of any encoding."""
-    values = cells.astype(np.float32)
-    return values / np.float32(255) if cells.dtype == np.uint8 else values
+def quantise(unit: np.ndarray, dtype: "np.dtype[Any]") -> np.ndarray:
+    """Cells of a type from normalised float32 values, which are lost."""
+    if (top := ENCODINGS[dtype.name]) != 1:
+        np.multiply(unit, top, out=unit)
+        np.round(unit, out=unit)
+    return unit.astype(dtype)
 
 
-def decibels(cells: np.ndarray, recipe: Recipe) -> np.ndarray:
+def to_unit(cells: Cells) -> Cells:
+    """Normalised values, float32 in [0, 1], of cells of any encoding: numpy arrays or tensors."""
+    if isinstance(cells, np.ndarray):
+        top, values = ENCODINGS[cells.dtype.name], cells.astype(np.float32)
+    else:
+        top, values = ENCODINGS[str(cells.dtype).removeprefix("torch.")], cells.float()
+    return values if top == 1 else values / top
+
+
+def decibels(cells: np.ndarray, recipe: "Recipe") -> np.ndarray:
     """dB relative to the slice maximum, float32, from cells of any encoding."""
-    return normalised(cells) * np.float32(recipe.top_db) - np.float32(recipe.top_db)
+    return to_unit(cells) * np.float32(recipe.top_db) - np.float32(recipe.top_db)

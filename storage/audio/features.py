@@ -31,6 +31,8 @@ SCHEMA = {
     "silent": pl.Boolean,
 }
 
+IN_SHARDS = ("max_db",)  # the features that tar shards repeat
+
 Features = dict[str, float | bool | None]
 
 

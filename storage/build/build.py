@@ -18,12 +18,12 @@ from storage.build.jobs import PartJob
 from storage.build.plan import PartRange, part_ranges, part_slices, plan_parts
 from storage.build.reconcile import check_drop, settle
 from storage.build.slice_counts import expected_slices
-from storage.build.workers import available_cores, build_parts, check_executor
+from storage.build.workers import build_parts, check_executor
 from storage.errors import ConfigError, DamageError, ObjectExistsError, StoreError
 from storage.format.catalog import Catalog, check_indexes
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
-from storage.format.state import pending_recordings, read_state
+from storage.format.state import StoreState, pending_recordings, read_parts
 from storage.format.tables import (
     DUPLICATE,
     INDEX,
@@ -36,13 +36,15 @@ from storage.format.tables import (
     table_name,
     table_numbers,
 )
-from storage.format.zarr_metadata import NAME as ARRAY_METADATA
 from storage.format.zarr_metadata import array_metadata, num_shards_of
+from storage.format.zarr_shards import ARRAY_METADATA
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.lock import builder_lock
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
-from storage.options import check_at_least, option
+from storage.options import check_at_least, check_between, option
+from storage.processes import num_cores
 from storage.progress import Progress, silent
 from storage.recipe import Recipe
 from storage.source.kinds import intake_of
@@ -64,10 +66,7 @@ class BuildConfig:
 
     def __post_init__(self) -> None:
         check_at_least(self, "build", 1, "workers")
-        if not 0 <= self.max_drop_share <= 1:
-            raise ConfigError(
-                f"build.max_drop_share={self.max_drop_share:g} must lie between 0 and 1"
-            )
+        check_between(self, "build", 0, 1, "max_drop_share")
         check_executor(self.executor)
 
 
@@ -118,12 +117,13 @@ def build_store(
     *,
     limit: int | None = None,
     progress: Progress = silent,
+    remote: RemoteConfig = DEFAULT,
 ) -> BuildReport:
     """Builds or updates the store at `url`; `limit` takes a spread of that many recordings."""
     began = time.monotonic()
-    intake = intake_of(recipe)
+    intake = intake_of(recipe, remote)
     source = intake.read_source(source_config)
-    objects = open_objects(url)
+    objects = open_objects(url, remote=remote)
     check_target(objects)
     wanted = probe_wanted(source, intake.probe, limit, progress)
     if not objects.exists(MANIFEST):
@@ -134,11 +134,12 @@ def build_store(
             source=source,
             objects=objects,
             recipe=recipe,
-            workers=config.workers or available_cores(),
+            workers=config.workers or num_cores(),
             executor=config.executor,
             twice=source_config.keep_duplicates,
             wanted=wanted,
             progress=progress,
+            state=read_parts(objects, []),
         )
         num_dropped = build.begin(config)
         new_slices = build.run()
@@ -159,6 +160,7 @@ class _Build:
     twice: bool
     wanted: pl.DataFrame
     progress: Progress
+    state: StoreState
     catalog: Catalog = field(default_factory=Catalog)
 
     def begin(self, config: BuildConfig) -> int:
@@ -167,9 +169,9 @@ class _Build:
             return 0
         Manifest.read(self.objects).check_recipe(self.recipe, self.objects.url)
         self.catalog = _known_catalog(self.objects)
-        state = read_state(self.objects)
-        num_dropped = check_drop(state, self.source, config.max_drop_share)
-        settle(self.objects, state, self.source, self.wanted, self.catalog)
+        self.state = self.state.updated(self.objects)
+        num_dropped = check_drop(self.state, self.source, config.max_drop_share)
+        self._settle()
         return num_dropped
 
     def run(self) -> int:
@@ -188,7 +190,7 @@ class _Build:
             self._write_plan(pending)
             new_slices += self._finish_open_plan()
             self._probe_again(pending)
-        settle(self.objects, read_state(self.objects), self.source, self.wanted, self.catalog)
+        self._settle()
         self._meet_others()
         for number in table_numbers(self.objects, PLANS):  # all done: nothing is left to go on with
             self.objects.delete(table_name(PLANS, number))
@@ -209,7 +211,18 @@ class _Build:
                 self.catalog.note_part(self.objects, part)
 
     def _pending(self) -> pl.DataFrame:
-        return pending_recordings(self.wanted, read_state(self.objects), twice=self.twice)
+        self.state = self.state.updated(self.objects)
+        return pending_recordings(self.wanted, self.state, twice=self.twice)
+
+    def _settle(self) -> None:
+        """Drops what the source no longer names or has replaced; metadata follow the csv."""
+        self.state = settle(
+            self.objects,
+            self.state.updated(self.objects),
+            self.source,
+            self.wanted,
+            self.catalog,
+        )
 
     def _probe_again(self, pending: pl.DataFrame) -> None:
         """Looks anew at files that were planned but not committed: they may have changed."""
@@ -217,7 +230,8 @@ class _Build:
         again = self.wanted.join(still, on=["recording_id", "filename"], how="semi")
         if len(again) and len(still) <= len(pending):
             again_as_given = again.select(self.source.recordings.columns)
-            probed = probe_recordings(again_as_given, intake_of(self.recipe).probe)
+            intake = intake_of(self.recipe, self.objects.remote_config)
+            probed = probe_recordings(again_as_given, intake.probe)
             rest = self.wanted.join(again, on=["recording_id", "filename"], how="anti")
             self.wanted = pl.concat([rest, probed]).sort("recording_id", "filename")
 
@@ -225,7 +239,8 @@ class _Build:
         """Plans what is pending behind everything that was ever planned, and writes it down."""
         numbers = table_numbers(self.objects, PLANS)
         earlier = read_tables(self.objects, PLANS, numbers)
-        pending = pending.with_columns(expected_slices(pending, earlier, self.recipe))
+        counts = expected_slices(pending, earlier, self.recipe, self.objects.remote_config)
+        pending = pending.with_columns(counts)
         if self.objects.exists(MANIFEST):
             target = Manifest.read(self.objects).part_slices
         else:
@@ -298,6 +313,7 @@ class _Build:
         return [
             PartJob(
                 url=self.objects.url,
+                remote=self.objects.remote_config,
                 range=part,
                 recipe=self.recipe,
                 filterbank_MF=filterbank_MF,
@@ -359,7 +375,7 @@ def _known_catalog(objects: Objects) -> Catalog:
 
 
 def _report(build: _Build, *, num_dropped: int, new_slices: int) -> BuildReport:
-    state = read_state(build.objects)
+    state = build.state
     keys = ["recording_id", "filename"]
     live = state.live_recordings().join(build.wanted, on=keys, how="semi")
     rejects = state.rejects.join(build.wanted, on=keys, how="semi")

@@ -26,7 +26,6 @@ import polars as pl
 from storage.build.jobs import PartJob, PartReport
 from storage.errors import ConfigError, StoreError
 from storage.format.manifest import NAME as MANIFEST
-from storage.objects.client import RemoteConfig
 from storage.objects.open import open_objects
 from storage.objects.urls import is_remote
 
@@ -56,9 +55,7 @@ def build_on_cluster(
     """
     with _connected(executor) as client:
         pool = client.get_executor(pure=False)
-        left = {
-            pool.submit(_build_here, _absolute(job), RemoteConfig.published()): job for job in jobs
-        }
+        left = {pool.submit(_build_here, _absolute(job)): job for job in jobs}
         watch = _Watch(client=client, executor=executor, last_seen_s=time.monotonic())
         while left:
             watch.check()
@@ -174,9 +171,8 @@ def _absolute_path(path: str) -> str:
     return path if "://" in path else str(Path(path).absolute())
 
 
-def _build_here(job: PartJob, remote: RemoteConfig) -> PartReport:
+def _build_here(job: PartJob) -> PartReport:
     """Runs on a worker, whose own environment has the credentials."""
-    remote.publish()
     from storage.build.part import build_part  # only workers need torch
 
     check_shared(job)
@@ -187,7 +183,7 @@ def check_shared(job: PartJob) -> None:
     """Raises StoreError on a worker that lacks the folders: recordings would seem to be lost."""
     usable = job.recordings.filter(pl.col("reason").is_null() & pl.col("duplicate_of").is_null())
     paths = [path for path in usable["path"] if not is_remote(path)]
-    lacks = "" if open_objects(job.url).exists(MANIFEST) else job.url
+    lacks = "" if open_objects(job.url, remote=job.remote).exists(MANIFEST) else job.url
     if not lacks and paths and not any(Path(path).exists() for path in paths):
         lacks = paths[0]
     if lacks:

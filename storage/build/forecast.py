@@ -7,12 +7,14 @@ import polars as pl
 from storage.build.build import BuildConfig, check_target
 from storage.build.reconcile import check_drop
 from storage.build.slice_counts import expected_slices
-from storage.build.workers import available_cores
+from storage.format.catalog import LISTING
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
 from storage.format.state import pending_recordings, read_state
 from storage.format.tables import PLANS, read_tables, table_numbers
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
+from storage.processes import num_cores
 from storage.progress import Progress, silent
 from storage.recipe import Recipe
 from storage.source.kinds import intake_of
@@ -61,11 +63,12 @@ def forecast_build(
     *,
     limit: int | None = None,
     progress: Progress = silent,
+    remote: RemoteConfig = DEFAULT,
 ) -> BuildForecast:
     """What `build_store` would do if called like this now; raises what it would raise."""
-    intake = intake_of(recipe)
+    intake = intake_of(recipe, remote)
     source = intake.read_source(source_config)
-    objects = open_objects(url)
+    objects = open_objects(url, LISTING, remote=remote)
     check_target(objects)
     wanted = probe_wanted(source, intake.probe, limit, progress)
     if objects.exists(MANIFEST):
@@ -75,11 +78,11 @@ def forecast_build(
     state = read_state(objects)
     pending = pending_recordings(wanted, state, twice=source_config.keep_duplicates)
     earlier = read_tables(objects, PLANS, table_numbers(objects, PLANS))
-    counts = expected_slices(pending, earlier, recipe)
+    counts = expected_slices(pending, earlier, recipe, remote)
     usable = pending.filter(pl.col("reason").is_null() & pl.col("duplicate_of").is_null())
     changed = usable["recording_id"].is_in(state.live_recordings()["recording_id"].implode())
     num_slices = int(counts.sum())
-    workers = config.workers or available_cores()
+    workers = config.workers or num_cores()
     return BuildForecast(
         url=url,
         num_found=len(wanted),

@@ -7,6 +7,7 @@ import polars as pl
 
 from storage.build.plan import PartRange
 from storage.format.tables import RECORDING_SCHEMA
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.recipe import Recipe
 
 
@@ -20,6 +21,7 @@ class PartJob:
     filterbank_MF: np.ndarray
     recordings: pl.DataFrame
     metadata_columns: list[str]
+    remote: RemoteConfig = DEFAULT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,14 +72,14 @@ class ShardWriter:
             self.add(empty)
 
     def rewind(self, num_rows: int) -> None:
-        """Takes back what was added since there were `num_rows`, unless it is on disk already."""
+        """Removes what was added since there were `num_rows`, unless it is on disk already."""
         surplus = self.num_rows - num_rows
         if surplus <= len(self.chunks):
             del self.chunks[len(self.chunks) - surplus :]
             self.num_rows = num_rows
 
     def flush(self) -> None:
-        """Puts the zarr shard under way, if it holds anything."""
+        """Writes the zarr shard that is being filled, if it holds anything."""
         if not self.chunks:
             return
         number = self.range.first_shard + (self.num_rows - 1) // SLICES_PER_ZARR_SHARD
@@ -89,7 +89,7 @@ class ShardWriter:
 
 @dataclass(slots=True)
 class PartTables:
-    """The rows of a part's three tables, as they come about."""
+    """Rows of a part's three tables, collected as they are made."""
 
     index: list[Row] = field(default_factory=list)
     recordings: list[Row] = field(default_factory=list)
@@ -111,7 +111,7 @@ class PartTables:
 def build_part(job: PartJob, on_slices: Callable[[int], None] = lambda _: None) -> PartReport:
     """Builds and commits one part, unless it is committed already."""
     torch.set_num_threads(1)
-    objects = open_objects(job.url)
+    objects = open_objects(job.url, remote=job.remote)
     builder = _PartBuilder(job, objects, on_slices)
     try:
         for recording in job.recordings.iter_rows(named=True):
@@ -129,22 +129,22 @@ def build_part(job: PartJob, on_slices: Callable[[int], None] = lambda _: None) 
 
 
 class _PartBuilder:
-    """Goes through a part's recordings, one after the other."""
+    """Builds a part's recordings, one after the other."""
 
     def __init__(self, job: PartJob, objects: Objects, on_slices: Callable[[int], None]) -> None:
         self._job = job
         self._on_slices = on_slices
-        self._intake = intake_of(job.recipe)
+        self._intake = intake_of(job.recipe, job.remote)
         self._maker = slice_maker(job.recipe, job.filterbank_MF)
         self.writer = ShardWriter(objects=objects, range=job.range, recipe=job.recipe)
         self.tables = PartTables()
 
     def add(self, recording: Row) -> None:
-        """Stores one recording, or says in the rejects why not."""
+        """Stores one recording, or adds it to the rejects with the reason."""
         if recording["reason"]:
             self._reject(recording, recording["reason"])
         elif recording["duplicate_of"]:
-            self._note(recording, status=DUPLICATE, duplicate_of=recording["duplicate_of"])
+            self._record(recording, status=DUPLICATE, duplicate_of=recording["duplicate_of"])
         else:
             self._store(recording)
         self._on_slices(recording["expected_slices"])
@@ -154,29 +154,31 @@ class _PartBuilder:
             try:
                 path = stack.enter_context(self._intake.open(recording["path"]))
             except ObjectMissingError:
-                return  # it went since the plan was made; the next round sees it anew
+                return  # deleted since the plan was made; the next round notices
             self._cut(recording, path)
 
     def _cut(self, recording: Row, path: Path) -> None:
         num_rows = self.writer.num_rows
         try:
+            # Hashed again, though it was for the plan: a file that has changed since must not be
+            # stored under the old hash. The next round of the build plans it again.
             if self._intake.content_hash(path) != recording["content_hash"]:
-                return  # it changed since the plan was made; the next round sees it anew
+                return
             if recording.get("first_row") is not None:
                 self.writer.fill_to(recording["first_row"])
             making = self._maker.open(path)
             rows = self._slices(recording["recording_id"], making.slices)
         except (StoreError, ObjectExistsError):
-            raise  # the store's trouble, not the recording's
+            raise  # an error of the store, not of the recording
         except (AudioError, OSError) as error:
             self._reject(recording, str(error))
             return
-        except PartFullError:  # planned again, behind the last part
+        except PartFullError:  # planned again, after the last part
             self.writer.rewind(num_rows)
             return
         self.tables.index.extend(rows)
         problem, header = making.medium.problem, making.medium.header
-        self._note(
+        self._record(
             recording,
             status=PARTIAL if problem else STORED,
             first_row=rows[0]["row"],
@@ -202,7 +204,7 @@ class _PartBuilder:
             for slice_no, made in enumerate(slices)
         ]
 
-    def _note(self, recording: Row, **values: Any) -> None:
+    def _record(self, recording: Row, **values: Any) -> None:
         row: Row = dict.fromkeys(RECORDING_SCHEMA)
         row.update({name: recording[name] for name in row if name in recording})
         row.update({"first_row": None, "num_slices": 0, "duplicate_of": None, **values})

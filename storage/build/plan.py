@@ -11,24 +11,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from storage.format.tables import PLAN_SCHEMA
 from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD
 
 NUM_PARTS = 64
 MIN_PART_SLICES = 256
 MAX_PART_SHARDS = 64
 SPARE = 0.02
-
-SCHEMA = {
-    "part": pl.Int32,
-    "first_shard": pl.Int64,
-    "num_shards": pl.Int32,
-    "recording_id": pl.String,
-    "filename": pl.String,
-    "content_hash": pl.String,
-    "expected_slices": pl.Int64,
-    "duplicate_of": pl.String,
-    "reason": pl.String,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +79,7 @@ def plan_parts(
         pl.Series("part", [first_part + number for number in numbers], pl.Int32),
         pl.Series("first_shard", [starts[number] for number in numbers], pl.Int64),
         pl.Series("num_shards", [shards[number] for number in numbers], pl.Int32),
-        *(pl.col(name).cast(SCHEMA[name]) for name in list(SCHEMA)[3:]),
+        *(pl.col(name).cast(PLAN_SCHEMA[name]) for name in list(PLAN_SCHEMA)[3:]),
     )
 
 

@@ -1,7 +1,7 @@
-"""Brings the tables of committed parts in line with the source, without touching the array.
+"""Reconciles the tables of committed parts with the source, without touching the array.
 
 Recordings that are no longer wanted, or have been replaced by a newer part, lose their rows;
-metadata follow the csv. Only Parquet files that differ are put anew: recordings first, so that a
+metadata follow the csv. Only Parquet files that differ are rewritten: recordings first, so that a
 reader, who joins the two, at once sees what is left.
 """
 
@@ -19,6 +19,7 @@ from storage.format.tables import (
     TABLES,
     decode_table,
     encode_table,
+    join_parts,
     table_name,
 )
 from storage.objects.protocol import Objects
@@ -26,7 +27,7 @@ from storage.source.table import Source
 
 
 def check_drop(state: StoreState, source: Source, max_share: float) -> int:
-    """How many live recordings the source lacks; ConfigError where that is suspiciously many."""
+    """Counts live recordings that the source lacks; ConfigError where they are too many."""
     have = state.live_recordings()["recording_id"]
     dropped = int((~have.is_in(source.recordings["recording_id"].implode())).sum())
     if dropped > max_share * len(have):
@@ -40,16 +41,19 @@ def check_drop(state: StoreState, source: Source, max_share: float) -> int:
 
 def settle(
     objects: Objects, state: StoreState, source: Source, probed: pl.DataFrame, catalog: Catalog
-) -> int:
-    """Puts anew the tables that differ; returns how many recordings were dropped."""
+) -> StoreState:
+    """Rewrites the tables that differ; returns the state of the store that they make.
+
+    Here the files themselves are read once more: what is compared is their bytes.
+    """
     live = state.live_recordings()
-    dropped = int((~live["recording_id"].is_in(source.recordings["recording_id"].implode())).sum())
     metadata = source.recordings.select(source.metadata_columns).filter(
         pl.col("recording_id").is_in(live["recording_id"].implode())
     )
     metadata = metadata.unique("recording_id", keep="first", maintain_order=True)
     rejects = _live_rejects(state.rejects, source, probed)
     listed = {name for table in TABLES for name in objects.list(table)}
+    settled: dict[str, list[pl.DataFrame]] = {RECORDINGS: [], REJECTS: []}
     for part in state.parts:
         names = [table_name(table, part) for table in TABLES]
         present = [name for name in names if name in listed]
@@ -67,11 +71,17 @@ def settle(
         changed = {name: data for name, data in encoded.items() if current.get(name) != data}
         if changed:
             _put_changed(objects, catalog, part, changed)
-    return dropped
+        for table, frames in settled.items():
+            frames.append(tables[table].with_columns(pl.lit(part, pl.Int32).alias("part")))
+    return StoreState(
+        parts=state.parts,
+        recordings=join_parts(RECORDINGS, settled[RECORDINGS]),
+        rejects=join_parts(REJECTS, settled[REJECTS]),
+    )
 
 
 def _put_changed(objects: Objects, catalog: Catalog, part: int, changed: dict[str, bytes]) -> None:
-    """Puts tables of a part anew; the catalogue hears of it before and after."""
+    """Rewrites tables of a part; the catalogue lists them before and after."""
     for name, data in changed.items():
         catalog.announce(name, data)
     catalog.put(objects)
@@ -82,7 +92,7 @@ def _put_changed(objects: Objects, catalog: Catalog, part: int, changed: dict[st
 
 
 def _live_rejects(rejects: pl.DataFrame, source: Source, probed: pl.DataFrame) -> pl.DataFrame:
-    """The rejects that still say something of a file as it is now."""
+    """Returns the rejects that are about a file as it is now."""
     now = probed.select("recording_id", "filename", pl.col("content_hash").alias("hash_now"))
     known = source.recordings.select("recording_id", "filename")
     keys = ["recording_id", "filename"]

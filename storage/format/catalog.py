@@ -11,15 +11,16 @@ from typing import Any
 
 import polars as pl
 
-from storage.checksums import digest
+from storage.checksums import digest, digest_json
 from storage.errors import DamageError
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.tables import INDEX, TABLES, table_name
-from storage.format.zarr_metadata import NAME as ARRAY_METADATA
 from storage.format.zarr_metadata import num_shards_of
-from storage.objects.protocol import Objects
+from storage.format.zarr_shards import ARRAY_METADATA
+from storage.objects.protocol import Listing, Objects
 
 NAME = "catalog.json"
+LISTING = Listing(name=NAME, section="objects", size_key="size")
 
 Entry = dict[str, Any]
 
@@ -69,7 +70,7 @@ class Catalog:
     def encode(self) -> bytes:
         """The file's bytes."""
         entries = dict(sorted(self.entries.items()))
-        document = {"format": "melbank catalog", "sha256": _seal(entries), "objects": entries}
+        document = {"format": "melbank catalog", "sha256": digest_json(entries), "objects": entries}
         return (json.dumps(document, indent=1) + "\n").encode()
 
     @classmethod
@@ -78,10 +79,11 @@ class Catalog:
         try:
             document = json.loads(data)
             entries = document["objects"]
-            sound = document["format"] == "melbank catalog" and document["sha256"] == _seal(entries)
+            is_intact = document["sha256"] == digest_json(entries)
+            is_catalog = document["format"] == "melbank catalog"
         except (ValueError, KeyError, TypeError) as error:
             raise DamageError(f"{NAME} is damaged ({error}): run tools.verify --repair") from error
-        if not sound:
+        if not (is_catalog and is_intact):
             raise DamageError(
                 f"{NAME} is damaged (its entries differ from their checksum): run tools.verify "
                 "--repair"
@@ -105,7 +107,3 @@ def check_indexes(objects: Objects, catalog: Catalog) -> None:
 def _row_range(index: bytes) -> dict[str, int]:
     rows = pl.read_parquet(io.BytesIO(index), columns=["row"])["row"]
     return {"first_row": int(rows[0]), "last_row": int(rows[-1])} if len(rows) else {}
-
-
-def _seal(entries: dict[str, Entry]) -> str:
-    return digest(json.dumps(entries, sort_keys=True).encode())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from storage.errors import ConfigError, DamageError, StoreError
-from storage.format.zarr_shards import ARRAY, SLICES_PER_ZARR_SHARD
+from storage.format.zarr_shards import ARRAY, ARRAY_METADATA, SLICES_PER_ZARR_SHARD
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.protocol import Objects
 from storage.recipe import Recipe
@@ -87,3 +87,18 @@ class Manifest:
                 f"{url} was built with another recipe ({wanted.difference(self.recipe)}): "
                 "give that recipe, or another store=DIR"
             )
+
+
+def read_manifest(objects: Objects) -> Manifest:
+    """Reads the manifest from `melbank.json` or, where that is damaged, its copy in `zarr.json`."""
+    try:
+        return Manifest.read(objects)
+    except StoreError:
+        try:
+            document = json.loads(objects.get(ARRAY_METADATA))["attributes"]["melbank"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{objects.url}: {NAME} and {ARRAY_METADATA} are both damaged; with them "
+                "the recipe is lost"
+            ) from error
+        return Manifest.from_dict(document, objects.describe(ARRAY_METADATA))

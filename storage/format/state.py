@@ -1,4 +1,4 @@
-"""What a store holds, and what a source would add to it. Nothing here writes."""
+"""State of a store: its committed recordings, and those that a source would add. Writes nothing."""
 
 from dataclasses import dataclass
 
@@ -20,10 +20,24 @@ class StoreState:
         """One row per recording: the newest part's, where a replacement has just come."""
         return self.recordings.sort("part").unique("recording_id", keep="last", maintain_order=True)
 
+    def updated(self, objects: Objects) -> "StoreState":
+        """Returns the state with what was committed since; reads the tables of new parts only."""
+        parts = table_numbers(objects, INDEX)
+        new = read_parts(objects, [part for part in parts if part not in self.parts])
+        return StoreState(
+            parts=parts,
+            recordings=_joined(self.recordings, new.recordings, parts),
+            rejects=_joined(self.rejects, new.rejects, parts),
+        )
+
 
 def read_state(objects: Objects) -> StoreState:
     """Reads what is committed: parts that have an index file."""
-    parts = table_numbers(objects, INDEX)
+    return read_parts(objects, table_numbers(objects, INDEX))
+
+
+def read_parts(objects: Objects, parts: list[int]) -> StoreState:
+    """Reads the recordings and rejects of some parts."""
     return StoreState(
         parts=parts,
         recordings=read_tables(objects, RECORDINGS, parts),
@@ -67,8 +81,13 @@ def pending_recordings(wanted: pl.DataFrame, state: StoreState, *, twice: bool) 
     ).drop("keeper")
 
 
+def _joined(known: pl.DataFrame, new: pl.DataFrame, parts: list[int]) -> pl.DataFrame:
+    there = known.filter(pl.col("part").is_in(parts))
+    return pl.concat([there, new], how="diagonal_relaxed").sort("part", maintain_order=True)
+
+
 def _keepers(wanted: pl.DataFrame, live: pl.DataFrame) -> pl.DataFrame:
-    """Which recording keeps the slices of each content hash: one in the store, else the first."""
+    """Finds the recording that keeps the slices of each content: one in the store, or the first."""
     usable = wanted.filter(pl.col("reason").is_null()).select("recording_id", "content_hash")
     stored = live.filter(pl.col("status") != DUPLICATE).select(
         "recording_id", "content_hash", pl.lit(True).alias("stored")

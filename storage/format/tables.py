@@ -1,5 +1,6 @@
 """The Parquet tables of a store, part by part: index, recordings, rejects, plans.
 
+The columns of all of them are named here, and other lists of columns are derived from these.
 `index/part-00007.parquet` is the commit of part 7: without it, nothing of the part exists.
 """
 
@@ -11,7 +12,6 @@ from typing import Any
 import polars as pl
 
 from storage.audio import features
-from storage.build import plan as part_plan
 from storage.errors import DamageError
 from storage.objects.protocol import Objects
 
@@ -53,12 +53,27 @@ REJECT_SCHEMA = {
     "partial": pl.Boolean,
     "content_hash": pl.String,
 }
+PLAN_SCHEMA = {
+    "part": pl.Int32,
+    "first_shard": pl.Int64,
+    "num_shards": pl.Int32,
+    "recording_id": pl.String,
+    "filename": pl.String,
+    "content_hash": pl.String,
+    "expected_slices": pl.Int64,
+    "duplicate_of": pl.String,
+    "reason": pl.String,
+}
 SCHEMAS: dict[str, dict[str, Any]] = {
     INDEX: INDEX_SCHEMA,
     RECORDINGS: RECORDING_SCHEMA,
     REJECTS: REJECT_SCHEMA,
-    PLANS: part_plan.SCHEMA,
+    PLANS: PLAN_SCHEMA,
 }
+LABEL_COLUMNS = ("primary_label", "secondary_labels", "filename")
+OUR_COLUMNS = (  # of the index and of the recordings; a csv cannot give them
+    *(name for name in INDEX_SCHEMA | RECORDING_SCHEMA if name not in LABEL_COLUMNS),
+)
 _NAME = re.compile(r"^(index|recordings|rejects|plans)/(?:part|plan)-(\d{5,})\.parquet$")
 
 
@@ -105,6 +120,11 @@ def read_tables(objects: Objects, table: str, numbers: Iterable[int]) -> pl.Data
         )
         for number, name, data in zip(numbers, names, objects.get_many(names), strict=True)
     ]
+    return join_parts(table, frames)
+
+
+def join_parts(table: str, frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Joins the tables of several parts, each with its column `part`; without any: an empty one."""
     if not frames:
         return pl.DataFrame(schema={**SCHEMAS[table], "part": pl.Int32})
     return pl.concat(frames, how="diagonal_relaxed")

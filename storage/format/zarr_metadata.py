@@ -8,9 +8,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from storage.errors import DamageError
 from storage.format.manifest import Manifest
-from storage.format.zarr_shards import ARRAY, SLICES_PER_ZARR_SHARD, ZSTD_LEVEL
-
-NAME = f"{ARRAY}/zarr.json"
+from storage.format.zarr_shards import ARRAY_METADATA, SLICES_PER_ZARR_SHARD, ZSTD_LEVEL
 
 
 def array_metadata(manifest: Manifest, num_shards: int) -> bytes:
@@ -41,5 +39,5 @@ def num_shards_of(metadata: bytes) -> int:
         return -(-int(json.loads(metadata)["shape"][0]) // SLICES_PER_ZARR_SHARD)
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise DamageError(
-            f"{ARRAY}/zarr.json is damaged ({error}): run tools.verify --repair"
+            f"{ARRAY_METADATA} is damaged ({error}): run tools.verify --repair"
         ) from error

@@ -11,14 +11,15 @@ nothing; to readers it is an ordinary frame.
 
 import threading
 
-import google_crc32c
 import numpy as np
 import zstandard
 
+from storage.checksums import crc32c_bytes
 from storage.errors import DamageError
 from storage.recipe import Recipe
 
 ARRAY = "slices.zarr"
+ARRAY_METADATA = f"{ARRAY}/zarr.json"
 SLICES_PER_ZARR_SHARD = 1024
 ZSTD_LEVEL = 1
 BLOCKS_PER_CHUNK = 4
@@ -51,7 +52,7 @@ def encode_chunk(cells: np.ndarray) -> bytes:
         pieces.append(frame.compress(data[start : start + size]))
         pieces.append(frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
     packed = b"".join([*pieces, frame.flush()])
-    return packed + _crc_bytes(packed)
+    return packed + crc32c_bytes(packed)
 
 
 def encode_shard(chunks: list[bytes], recipe: Recipe) -> bytes:
@@ -60,12 +61,12 @@ def encode_shard(chunks: list[bytes], recipe: Recipe) -> bytes:
     chunks = chunks + [empty] * (SLICES_PER_ZARR_SHARD - len(chunks))
     lengths = np.array([len(chunk) for chunk in chunks], "<u8")
     index = np.stack([np.cumsum(lengths) - lengths, lengths], axis=1).astype("<u8").tobytes()
-    return b"".join([*chunks, index, _crc_bytes(index)])
+    return b"".join([*chunks, index, crc32c_bytes(index)])
 
 
 def decode_index(tail: bytes, name: str) -> np.ndarray:
     """(offset, length) of each chunk, int64 [1024, 2], from the last bytes of a zarr shard."""
-    if len(tail) != INDEX_BYTES or _crc_bytes(tail[:-4]) != tail[-4:]:
+    if len(tail) != INDEX_BYTES or crc32c_bytes(tail[:-4]) != tail[-4:]:
         raise DamageError(f"the index at the end of {name} is damaged: its checksum differs")
     pairs = np.frombuffer(tail, "<u8", count=2 * SLICES_PER_ZARR_SHARD).reshape(-1, 2)
     if (pairs == MISSING).any():
@@ -83,7 +84,3 @@ def chunk_edges(pairs: np.ndarray, name: str) -> np.ndarray:
         raise DamageError(f"the chunks of {name} do not lie end to end, as melbank writes them")
     edges = np.append(begins, ends[-1])
     return edges.astype(np.uint32) if edges[-1] < 2**32 else edges
-
-
-def _crc_bytes(data: bytes) -> bytes:
-    return int(google_crc32c.value(data)).to_bytes(4, "little")

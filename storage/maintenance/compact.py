@@ -19,6 +19,7 @@ from storage.format.tables import (
 )
 from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD, shard_name
 from storage.maintenance.verify import shard_numbers
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.lock import builder_lock
 from storage.objects.open import open_objects
@@ -44,9 +45,9 @@ class CompactReport:
         return f"{line}\n{BROKEN_UPLOADS}" if is_remote(self.url) else line
 
 
-def compact_store(url: str) -> CompactReport:
+def compact_store(url: str, remote: RemoteConfig = DEFAULT) -> CompactReport:
     """Deletes what no committed row needs; raises StoreError while a build is unfinished."""
-    objects = open_objects(url)
+    objects = open_objects(url, remote=remote)
     Manifest.read(objects)
     check_not_half_copied(objects)
     with builder_lock(objects):

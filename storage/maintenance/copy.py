@@ -6,10 +6,10 @@ their sha256; the zarr shards are held against the checksums of their own chunks
 
 from typing import Any
 
-from storage.checksums import crc32c, digest
+from storage.checksums import digest, ends_with_crc32c
 from storage.errors import DamageError, ObjectMissingError, StoreError
+from storage.format.catalog import LISTING, Catalog
 from storage.format.catalog import NAME as CATALOG
-from storage.format.catalog import Catalog
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
 from storage.format.tables import (
@@ -21,9 +21,9 @@ from storage.format.tables import (
     table_name,
     table_numbers,
 )
-from storage.format.zarr_metadata import NAME as ARRAY_METADATA
 from storage.format.zarr_shards import (
     ARRAY,
+    ARRAY_METADATA,
     INDEX_BYTES,
     SLICES_PER_ZARR_SHARD,
     decode_index,
@@ -82,6 +82,15 @@ def _identity(objects: Objects) -> str:
     return Manifest.read(objects).store_id
 
 
+def _recorded(objects: Objects) -> dict[str, str]:
+    if not objects.exists(CATALOG):
+        return {}
+    sealed = objects.get(CATALOG)
+    entries = Catalog.decode(sealed).entries
+    stable = {name: entry for name, entry in entries.items() if "next_sha256" not in entry}
+    return {CATALOG: digest(sealed), **{name: entry["sha256"] for name, entry in stable.items()}}
+
+
 def _owns(name: str) -> bool:
     folders = (ARRAY, INDEX, RECORDINGS, REJECTS, PLANS)
     return name in (MANIFEST, CATALOG) or name.startswith(tuple(f"{one}/" for one in folders))
@@ -92,8 +101,7 @@ def check_zarr_shard(name: str, data: bytes) -> None:
     pairs = decode_index(data[-INDEX_BYTES:], name)
     view = memoryview(data)
     for place, (offset, length) in enumerate(pairs.tolist()):
-        chunk = bytes(view[offset : offset + length])
-        if len(chunk) < 4 or crc32c(chunk[:-4]).to_bytes(4, "little") != chunk[-4:]:
+        if not ends_with_crc32c(bytes(view[offset : offset + length])):
             raise DamageError(f"the checksum of chunk {place} of {name} differs")
 
 
@@ -105,5 +113,7 @@ STORE = SetKind(
     owns=_owns,
     visible=lambda name: name.startswith((f"{INDEX}/", f"{PLANS}/")),
     check=check_zarr_shard,
+    recorded=_recorded,
+    listing=LISTING,
     immutable=True,
 )

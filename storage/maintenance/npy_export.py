@@ -16,15 +16,16 @@ from pathlib import PurePosixPath
 import numpy as np
 import polars as pl
 
-from storage.audio.encoding import normalised
+from storage.audio.encoding import to_unit
 from storage.checksums import digest
 from storage.errors import ConfigError
+from storage.format.tables import OUR_COLUMNS
 from storage.objects.local import TEMPORARY, LocalObjects
 from storage.objects.lock import builder_lock
 from storage.options import option
 from storage.progress import Progress, silent
 from storage.source.npy_folder import folder_name
-from storage.source.table import OUR_COLUMNS, check_layout
+from storage.source.table import check_layout
 from storage.store import Store
 
 FOLDER, CSV = "train_melspectrograms", "train.csv"
@@ -74,13 +75,14 @@ def export_npy(
     """
     objects = LocalObjects(config.root)
     folders = _folders(recordings, config)
-    earlier = _read_marker(objects, store, config)
+    exported = _read_marker(objects, store, config)
     with builder_lock(objects):
         objects.clear_temporary()
         csv = _csv(recordings)
-        csv_is_ours = not objects.exists(CSV) or digest(objects.get(CSV)) in earlier
-        earlier = [digest(objects.get(CSV))] if csv_is_ours and objects.exists(CSV) else []
-        objects.put(MARKER, _marker(store, config, {*earlier, digest(csv)}))
+        there = {digest(objects.get(CSV))} if objects.exists(CSV) else set()
+        csv_is_ours = there <= exported
+        # Both checksums, so that a killed export knows either csv again.
+        objects.put(MARKER, _marker(store, config, {digest(csv)} | (there & exported)))
         new_slices = _export(store, recordings, folders, objects, progress)
         if csv_is_ours:
             objects.put(CSV, csv)
@@ -128,7 +130,7 @@ def _export_recording(
     wanted = set()
     for start in range(0, num_slices, BLOCK_SLICES):
         rows = first_row + np.arange(start, min(start + BLOCK_SLICES, num_slices))
-        for slice_no, values_MT in enumerate(normalised(store.read(rows)), start):
+        for slice_no, values_MT in enumerate(to_unit(store.read(rows)), start):
             name = f"{folder}/{slice_no}.npy"
             data = _npy(values_MT)
             if not (objects.exists(name) and objects.get(name) == data):
@@ -164,19 +166,19 @@ def _folders(recordings: pl.DataFrame, config: NpyExportConfig) -> list[str]:
     return [f"{FOLDER}/{name}" for name in owners]
 
 
-def _read_marker(objects: LocalObjects, store: Store, config: NpyExportConfig) -> list[str]:
-    """The checksums of train.csv as put by us; ConfigError where the folder is not ours."""
+def _read_marker(objects: LocalObjects, store: Store, config: NpyExportConfig) -> set[str]:
+    """Reads the checksums of train.csv as exported; ConfigError where the folder is no export."""
     folder = objects.path(FOLDER)
     if not objects.exists(MARKER):
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
             raise ConfigError(
                 f"{folder} is not empty and not an export: give a new export_npy.root"
             )
-        return []
+        return set()
     try:
         marker = json.loads(objects.get(MARKER))
         origin = (marker["format"], marker["store_id"], marker["layout"])
-        earlier = [str(checksum) for checksum in marker["csv_sha256"]]
+        exported = {str(checksum) for checksum in marker["csv_sha256"]}
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{objects.path(MARKER)} is damaged: delete {folder}") from error
     if origin != (FORMAT, store.store_id, config.layout):
@@ -185,7 +187,7 @@ def _read_marker(objects: LocalObjects, store: Store, config: NpyExportConfig) -
             f"({', '.join(origin[1:])}; now {store.store_id}, {config.layout}): give a new "
             "export_npy.root"
         )
-    return earlier
+    return exported
 
 
 def _marker(store: Store, config: NpyExportConfig, csv_sha256: set[str]) -> bytes:

@@ -14,7 +14,6 @@ import polars as pl
 
 from storage.audio.filterbank import mel_filterbank
 from storage.build.jobs import PartJob
-from storage.build.plan import SCHEMA as PLAN_SCHEMA
 from storage.build.plan import PartRange
 from storage.build.slice_counts import expected_slices
 from storage.build.workers import build_parts
@@ -22,23 +21,23 @@ from storage.errors import DamageError, StoreError
 from storage.format.catalog import NAME as CATALOG
 from storage.format.catalog import Catalog
 from storage.format.manifest import NAME as MANIFEST
-from storage.format.manifest import Manifest
-from storage.format.state import StoreState, pending_recordings
+from storage.format.manifest import Manifest, read_manifest
+from storage.format.state import pending_recordings, read_parts
 from storage.format.tables import (
     INDEX,
+    PLAN_SCHEMA,
     PLANS,
     RECORDINGS,
     REJECTS,
     TABLES,
     read_table,
-    read_tables,
     table_name,
     table_numbers,
 )
-from storage.format.zarr_metadata import NAME as ARRAY_METADATA
 from storage.format.zarr_metadata import array_metadata, num_shards_of
-from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD, shard_name
-from storage.maintenance.verify import VerifyReport, read_manifest, shard_numbers
+from storage.format.zarr_shards import ARRAY_METADATA, SLICES_PER_ZARR_SHARD, shard_name
+from storage.maintenance.verify import VerifyReport, shard_numbers
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.local import TEMPORARY
 from storage.objects.lock import builder_lock
@@ -67,10 +66,13 @@ class RepairReport:
 
 
 def repair_store(
-    source_config: SourceConfig, report: VerifyReport, progress: Progress = silent
+    source_config: SourceConfig,
+    report: VerifyReport,
+    progress: Progress = silent,
+    remote: RemoteConfig = DEFAULT,
 ) -> RepairReport:
     """Mends what `verify_store` found damaged."""
-    objects = open_objects(report.url)
+    objects = open_objects(report.url, remote=remote)
     check_not_half_copied(objects)
     with builder_lock(objects):
         if table_numbers(objects, PLANS):
@@ -80,7 +82,7 @@ def repair_store(
         repair.mend_heads()
         parts = sorted({f.part for f in report.damage if f.part is not None})
         if parts:
-            source = intake_of(repair.manifest.recipe).read_source(source_config)
+            source = intake_of(repair.manifest.recipe, remote).read_source(source_config)
             repair.mend_parts(parts, source, source_config, progress)
         repair.mend_catalog()
     return repair.done
@@ -126,16 +128,17 @@ class _Repair:
         self, parts: list[int], source: Source, config: SourceConfig, progress: Progress
     ) -> None:
         """Rebuilds parts aside and puts what differs in place."""
-        probe = intake_of(self.manifest.recipe).probe
+        probe = intake_of(self.manifest.recipe, self.objects.remote_config).probe
         wanted = probe_wanted(source, probe, None, progress)
         sound = [part for part in table_numbers(self.objects, INDEX) if part not in parts]
-        state = StoreState(
-            parts=sound,
-            recordings=read_tables(self.objects, RECORDINGS, sound),
-            rejects=read_tables(self.objects, REJECTS, sound),
-        )
+        state = read_parts(self.objects, sound)
         lost = pending_recordings(wanted, state, twice=config.keep_duplicates)
-        counts = expected_slices(lost, pl.DataFrame(schema=PLAN_SCHEMA), self.manifest.recipe)
+        counts = expected_slices(
+            lost,
+            pl.DataFrame(schema=PLAN_SCHEMA),
+            self.manifest.recipe,
+            self.objects.remote_config,
+        )
         lost = lost.with_columns(counts)
         with progress("rebuilding", len(parts), "part") as step:
             for part in parts:
@@ -156,6 +159,7 @@ class _Repair:
         with _scratch_folder(self.objects.url) as scratch:
             job = PartJob(
                 url=scratch,
+                remote=self.objects.remote_config,
                 range=self._range(part, placed),
                 recipe=self.manifest.recipe,
                 filterbank_MF=mel_filterbank(self.manifest.recipe),

@@ -6,7 +6,6 @@ slice against the crc32c in the index (which finds swapped files); sizes, missin
 that are not finite. What is merely left over is noted, not called damage.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +14,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from storage.build.workers import available_cores
-from storage.checksums import crc32c
+from storage.checksums import crc32c, ends_with_crc32c
 from storage.errors import DamageError, StoreError
+from storage.format.catalog import LISTING, Catalog
 from storage.format.catalog import NAME as CATALOG
-from storage.format.catalog import Catalog
 from storage.format.manifest import NAME as MANIFEST
-from storage.format.manifest import Manifest
+from storage.format.manifest import Manifest, read_manifest
 from storage.format.tables import (
     INDEX,
     PLANS,
@@ -32,18 +30,20 @@ from storage.format.tables import (
     table_name,
     table_numbers,
 )
-from storage.format.zarr_metadata import NAME as ARRAY_METADATA
 from storage.format.zarr_metadata import array_metadata, num_shards_of
 from storage.format.zarr_shards import (
     ARRAY,
+    ARRAY_METADATA,
     INDEX_BYTES,
     SLICES_PER_ZARR_SHARD,
     decode_index,
     shard_name,
 )
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.local import TEMPORARY
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
+from storage.processes import num_cores
 from storage.progress import Progress, silent
 from storage.read.extents import decode_chunk
 from storage.recipe import Recipe
@@ -91,9 +91,11 @@ class VerifyReport:
         return "\n".join([head, *lines[:100], *(["  ..."] if len(lines) > 100 else [])])
 
 
-def verify_store(url: str, progress: Progress = silent) -> VerifyReport:
+def verify_store(
+    url: str, progress: Progress = silent, remote: RemoteConfig = DEFAULT
+) -> VerifyReport:
     """Checks a whole store; raises StoreError where there is none."""
-    objects = open_objects(url)
+    objects = open_objects(url, LISTING, remote=remote)
     if not objects.exists(MANIFEST) and not objects.exists(ARRAY_METADATA):
         raise StoreError(f"{url} is not a melbank store: it has neither {MANIFEST} nor {ARRAY}")
     report = VerifyReport(url=url)
@@ -114,21 +116,6 @@ def verify_store(url: str, progress: Progress = silent) -> VerifyReport:
     report.findings += _check_overlaps(sound)
     report.findings += _notes(objects, sound)
     return report
-
-
-def read_manifest(objects: Objects) -> Manifest:
-    """The manifest, from `melbank.json` or its copy in `zarr.json`, whichever is sound."""
-    try:
-        return Manifest.read(objects)
-    except StoreError:
-        try:
-            document = json.loads(objects.get(ARRAY_METADATA))["attributes"]["melbank"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{objects.url}: {MANIFEST} and {ARRAY_METADATA} are both damaged; with them "
-                "the recipe is lost"
-            ) from error
-        return Manifest.from_dict(document, objects.describe(ARRAY_METADATA))
 
 
 def _read_catalog(objects: Objects, report: VerifyReport) -> Catalog | None:
@@ -241,7 +228,7 @@ def _check_shards(
     findings: list[Finding] = []
     with (
         progress("checking", len(work), "zarr shard") as step,
-        ThreadPoolExecutor(available_cores()) as threads,
+        ThreadPoolExecutor(num_cores()) as threads,
     ):
         checks = threads.map(lambda job: _check_shard(objects, recipe, *job), work)
         for found in checks:
@@ -281,7 +268,7 @@ def _check_shard(
 
 def _chunk_problem(packed: bytes, crc: int | None, cells: np.ndarray) -> str:
     """What is wrong with one inner chunk; `crc` is that of its live slice, if it has one."""
-    if len(packed) <= 4 or crc32c(packed[:-4]).to_bytes(4, "little") != packed[-4:]:
+    if not ends_with_crc32c(packed):
         return "its checksum differs"
     if crc is None:
         return ""
@@ -291,7 +278,7 @@ def _chunk_problem(packed: bytes, crc: int | None, cells: np.ndarray) -> str:
         return f"it cannot be decoded: {error}"
     if crc32c(cells) != crc:
         return "it holds another slice than the index says"
-    if cells.dtype != np.uint8 and not np.isfinite(cells).all():
+    if cells.dtype.kind == "f" and not np.isfinite(cells).all():
         return "it has values that are not finite"
     return ""
 

@@ -27,38 +27,41 @@ from storage.errors import (
     StoreError,
     UnsupportedError,
 )
-from storage.objects.client import Remote, open_remote
-from storage.objects.urls import WEB
-
-LISTINGS = {"catalog.json": "objects", "shards.json": "files"}  # of a server that cannot list
+from storage.objects.client import DEFAULT, Remote, RemoteConfig, open_remote
+from storage.objects.protocol import Listing
+from storage.objects.retry import POLICY
+from storage.objects.urls import is_web
 
 _PIECE_BYTES = 16_000_000  # of an upload in pieces
 _PIECES_AT_ONCE = 4
 _IN_FLIGHT = 16
-_READ_AGAIN = 3
 _MD5 = re.compile(r'^"?([0-9a-f]{32})"?$')
 
 
 class RemoteObjects:
     """The objects below a URL. Safe to use from several threads; pickled, it opens anew."""
 
-    def __init__(self, url: str) -> None:
-        self.remote: Remote = open_remote(url)
+    def __init__(
+        self, url: str, listing: Listing | None = None, remote: RemoteConfig = DEFAULT
+    ) -> None:
+        self._listing = listing
+        self.remote_config = remote
+        self.remote: Remote = open_remote(url, remote)
         self.url = self.remote.url
         self._creates = True  # until the server says that it cannot
         self._has_bucket = False  # until the server shows something of it
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RemoteObjects, (self.url,)
+        return RemoteObjects, (self.url, self._listing, self.remote_config)
 
     @cached_property
     def _writer(self) -> Remote:
-        if self.remote.scheme in WEB:
+        if is_web(self.url):
             raise StoreError(
                 f"{self.url} can only be read: {self.remote.scheme}:// takes no objects. Write to "
                 "a folder or to s3://, gs:// or az://, and let the web server show that"
             )
-        return open_remote(self.url, writing=True)
+        return open_remote(self.url, self.remote_config, writing=True)
 
     def describe(self, name: str) -> str:
         """The URL of an object, for messages."""
@@ -76,9 +79,17 @@ class RemoteObjects:
         """An object's size in bytes; raises ObjectMissingError where it is missing."""
         return int(self._head(name)["size"])
 
-    def tag(self, name: str) -> str:
-        """The server's etag of an object, most often an md5; empty where it tells none."""
-        return str(self._head(name)["e_tag"] or "").strip('"')
+    def holds(self, name: str, data: bytes) -> bool:
+        """Returns True if an object, which exists, has these bytes.
+
+        It is read unless its etag is their md5, or, of an upload in pieces, what `put` would get:
+        the md5 of the pieces' md5s and their number.
+        """
+        head = self._head(name)
+        if head["size"] != len(data):
+            return False
+        tag = (head["e_tag"] or "").strip('"')
+        return tag == _upload_tag(data, in_pieces="-" in tag) or self.get(name) == data
 
     def sizes(self, names: Iterable[str]) -> dict[str, int]:
         """The sizes of those of some objects that there are, in bytes."""
@@ -140,7 +151,7 @@ class RemoteObjects:
 
     def walk(self, folder: str = "") -> dict[str, int]:
         """All objects below a folder, by name, with their sizes in bytes; hidden ones left out."""
-        if self.remote.scheme in WEB:
+        if is_web(self.url):
             return self._listed(folder)
         start = len(self.remote.prefix) + 1 if self.remote.prefix else 0
 
@@ -185,7 +196,7 @@ class RemoteObjects:
 
     def entries(self) -> Sequence[str]:
         """The names of objects and folders directly below, sorted; hidden ones left out."""
-        if self.remote.scheme in WEB:
+        if is_web(self.url):
             return sorted({name.split("/")[0] for name in self.walk()})
 
         def list_top(key: str) -> Sequence[str]:
@@ -227,12 +238,15 @@ class RemoteObjects:
 
     def _checked(self, name: str, read: Callable[[str], tuple[str, str]]) -> None:
         """Reads an object until its md5 is the server's; `read` returns both."""
-        seen = set()
-        for _ in range(_READ_AGAIN):
-            found, tag = self.remote.call(name, read)
-            if tag in ("", found) or found in seen:  # the same twice: the tag is no md5
-                break
+        seen: set[str] = set()
+
+        def is_valid(answer: tuple[str, str]) -> bool:
+            found, tag = answer
+            is_repeated = found in seen  # the same twice: the tag is no md5
             seen.add(found)
+            return tag in ("", found) or is_repeated
+
+        POLICY.read_valid(lambda: self.remote.call(name, read), is_valid)
 
     def _download(self, key: str, path: Path) -> tuple[str, str]:
         answer = obstore.get(self.remote.store, key)
@@ -262,7 +276,7 @@ class RemoteObjects:
     def _agreed(self, name: str, request: Callable[[str], Any]) -> Any:
         """What a listing shows; over plain http, which guards nothing, what two in a row show."""
         found = self.remote.call(name, request)
-        for _ in range(0 if self.remote.is_guarded else _READ_AGAIN):
+        for _ in range(0 if self.remote.is_guarded else POLICY.reads):
             before, found = found, self.remote.call(name, request)
             if before == found:
                 break
@@ -284,42 +298,43 @@ class RemoteObjects:
             self.put(name, data)
 
     def _check_equal(self, name: str, data: bytes) -> None:
-        head = self._head(name)
-        match = _MD5.match(head["e_tag"] or "")
-        same = head["size"] == len(data)
-        if same and match and match[1] == _md5_of(data):
-            return
-        if not same or self.get(name) != data:
+        if not self.holds(name, data):
             raise ObjectExistsError(
                 f"{self.describe(name)} exists with other bytes: nothing committed is overwritten"
             )
 
     def _listed(self, folder: str) -> dict[str, int]:
-        """What a store or shard set itself says it consists of."""
-        names: dict[str, int] = {}
-        for listing, section in LISTINGS.items():
-            try:
-                names |= {
-                    name: int(entry.get("size", entry.get("size_bytes", 0)))
-                    for name, entry in json.loads(self.get(listing))[section].items()
-                }
-            except ObjectMissingError:
-                continue
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise StoreError(
-                    f"{self.describe(listing)} is damaged ({error!r}), and {self.url} cannot list"
-                ) from error
-        if not names:
+        """Reads the names and sizes from the set's own listing."""
+        listing = self._listing
+        if listing is None:
+            raise StoreError(f"{self.url} cannot be listed: it is on a web server")
+        try:
+            entries = json.loads(self.get(listing.name))[listing.section]
+            sizes = {name: int(entry.get(listing.size_key, 0)) for name, entry in entries.items()}
+        except ObjectMissingError as error:
             raise StoreError(
-                f"{self.url} cannot be listed and has neither of {' and '.join(LISTINGS)}, which "
-                "say what there is"
-            )
+                f"{self.url} cannot be listed and has no {listing.name}, which says what there is"
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(
+                f"{self.describe(listing.name)} is damaged ({error!r}), and {self.url} cannot list"
+            ) from error
         start = f"{folder}/" if folder else ""
-        return {name: size for name, size in sorted(names.items()) if name.startswith(start)}
+        return {name: size for name, size in sorted(sizes.items()) if name.startswith(start)}
 
 
 def _md5_of(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def _upload_tag(data: bytes, *, in_pieces: bool) -> str:
+    """Returns the etag that servers give to an upload, where it is made of md5s."""
+    if not in_pieces:
+        return _md5_of(data)
+    view = memoryview(data)
+    pieces = [view[begin : begin + _PIECE_BYTES] for begin in range(0, len(data), _PIECE_BYTES)]
+    digests = (hashlib.md5(piece, usedforsecurity=False).digest() for piece in pieces)
+    return f"{_md5_of(b''.join(digests))}-{len(pieces)}"
 
 
 def _tag(answer: Any) -> str:

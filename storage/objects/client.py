@@ -8,18 +8,16 @@ AWS_SESSION_TOKEN; GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT_NAME an
 AZURE_STORAGE_ACCOUNT_KEY; or whatever else obstore reads. AWS_ENDPOINT_URL, AWS_REGION and the
 section `remote` of a config name the server.
 
-The section reaches other processes through the environment too: reading a config publishes it as
-MELBANK_REMOTE, which processes that are started later inherit; `storage.build.workers` hands
-`remote_environment()` to its workers. Dask workers get the section with their jobs, and have
-credentials in their own environment.
+The section `remote` travels as an argument: what is opened keeps it (`objects.remote_config`,
+`source.remote`), and jobs of other processes carry it. Only credentials are inherited by the
+environment: `storage.processes` gives its workers that of their parent; Dask workers have
+credentials in their own.
 """
 
-import json
 import os
-import random
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -31,10 +29,10 @@ from obstore.store import AzureStore, GCSStore, HTTPStore, S3Store
 
 from storage.errors import ConfigError, UnreachableError
 from storage.objects.failures import explain, is_wrong_address
-from storage.objects.urls import WEB, check_url
-from storage.options import option
+from storage.objects.retry import POLICY, Attempts
+from storage.objects.urls import check_url, is_web
+from storage.options import check_at_least, check_choice, check_positive, option
 
-VARIABLE = "MELBANK_REMOTE"
 AUTO, RANGED, CACHED = "auto", "ranged", "cached"
 MODES = (AUTO, RANGED, CACHED)
 
@@ -47,8 +45,6 @@ _S3_CREDENTIALS = (  # one of these, or the machine's own role on AWS
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_SKIP_SIGNATURE",
 )
-_QUICK_RETRIES = 3  # by obstore itself, within a second or two; then `call` has patience
-_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 5.0
 _WRITE_TIMEOUT_S = 600.0  # no byte comes back before the last one has gone up
 
 
@@ -69,34 +65,28 @@ class RemoteConfig:
     allow_http: bool | None = option(
         None, "unencrypted S3; null: to this machine only, and where AWS_ALLOW_HTTP is true"
     )
-    timeout_s: float = option(120.0, "give up on a request after so long, repetitions included, s")
-    connect_timeout_s: float = option(5.0, "repeat a connection that takes longer, s")
-    read_timeout_s: float = option(10.0, "repeat a request whose answer stands still so long, s")
+    timeout_s: float = option(120.0, "limit for one request, retries included, s")
+    connect_timeout_s: float = option(5.0, "retry a connection that takes longer, s")
+    read_timeout_s: float = option(10.0, "retry a request that receives nothing for this long, s")
     mode: str = option(
         AUTO,
         "slices by ranged requests, from shards cached whole, or auto: by what the plan needs",
     )
-    in_flight: int = option(64, "requests of one reader at a time")
-    prefetch_bytes: int = option(64 * 2**20, "at most so many bytes asked for ahead of reading")
+    in_flight: int = option(64, "concurrent requests of one reader")
+    prefetch_bytes: int = option(64 * 2**20, "largest prefetch window, bytes")
     cache_dir: str | None = option(
         None, "folder of cached shards; null: $MELBANK_CACHE/shards, else ~/.cache/melbank/shards"
     )
-    cache_size_gb: float = option(20.0, "the cache deletes its oldest shards beyond so many GB")
+    cache_size_gb: float = option(20.0, "size of the cache, which evicts its oldest shards, GB")
 
     def __post_init__(self) -> None:
-        for name in ("timeout_s", "connect_timeout_s", "read_timeout_s"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"remote.{name}={getattr(self, name):g} must be positive")
-        if self.mode not in MODES:
-            raise ConfigError(f"remote.mode={self.mode} is none of {', '.join(MODES)}")
-        if self.in_flight < 1 or self.prefetch_bytes < 0 or not self.cache_size_gb >= 0:
-            raise ConfigError(
-                f"remote.in_flight={self.in_flight} must be at least 1, remote.prefetch_bytes="
-                f"{self.prefetch_bytes} and remote.cache_size_gb={self.cache_size_gb:g} at least 0"
-            )
+        check_positive(self, "remote", "timeout_s", "connect_timeout_s", "read_timeout_s")
+        check_choice(self, "remote", "mode", MODES)
+        check_at_least(self, "remote", 1, "in_flight")
+        check_at_least(self, "remote", 0, "prefetch_bytes", "cache_size_gb")
         if self.endpoint_url is not None:
             check_url(self.endpoint_url)
-            if urlsplit(self.endpoint_url).scheme not in WEB:
+            if not is_web(self.endpoint_url):
                 raise ConfigError(
                     f"remote.endpoint_url={self.endpoint_url} is no http:// or https:// URL"
                 )
@@ -114,20 +104,8 @@ class RemoteConfig:
         """The size limit of the cache."""
         return int(self.cache_size_gb * 1e9)
 
-    def publish(self) -> None:
-        """Makes this the config of this process and of those that it starts."""
-        os.environ.pop(VARIABLE, None)
-        if self != RemoteConfig():
-            os.environ[VARIABLE] = json.dumps(asdict(self))
 
-    @classmethod
-    def published(cls) -> "RemoteConfig":
-        """The config that was published; the defaults where none was."""
-        text = os.environ.get(VARIABLE, "{}")
-        try:
-            return cls(**json.loads(text))
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"{VARIABLE} in the environment is no config: {error}") from error
+DEFAULT = RemoteConfig()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,8 +142,7 @@ class Remote:
         Raises what `explain` makes of failures. A server that has never answered this process is
         given up at once: its address is most likely wrong.
         """
-        end = time.monotonic() + self.config.timeout_s
-        attempt = 0
+        attempts = Attempts(self.config.timeout_s)
         while True:
             try:
                 result = request(self.key(name))
@@ -176,16 +153,13 @@ class Remote:
                 problem = explain(error, self, name)
                 if not isinstance(problem, UnreachableError):
                     _reached.add(self.endpoint)
+                elif self.endpoint not in _reached and is_wrong_address(error):
                     raise problem from None  # the cause would show what is signed
-                wait_s = backoff_s(attempt)
-                is_lost = self.endpoint not in _reached and is_wrong_address(error)
-                if is_lost or time.monotonic() + wait_s > end:
-                    raise problem from None
+                pause_s = attempts.pause_s(problem)
             else:
                 _reached.add(self.endpoint)
                 return result
-            time.sleep(wait_s)
-            attempt += 1
+            time.sleep(pause_s)
 
 
 def remote_environment() -> dict[str, str]:
@@ -193,20 +167,12 @@ def remote_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(_VARIABLES)}
 
 
-def adopt_environment(variables: Mapping[str, str]) -> None:
-    """In another process: reaches what the process of these variables reaches, and no more."""
-    for name in remote_environment().keys() - variables.keys():
-        del os.environ[name]
-    os.environ.update(variables)
-
-
-def open_remote(url: str, *, writing: bool = False) -> Remote:
+def open_remote(url: str, config: RemoteConfig = DEFAULT, *, writing: bool = False) -> Remote:
     """Opens a URL; no request is made. Raises ConfigError where it cannot work as given.
 
     `writing` waits longer for an answer, since the bytes have to go up first.
     """
     check_url(url)
-    config = RemoteConfig.published()
     parts = urlsplit(url)
     prefix = "/".join(part for part in unquote(parts.path).split("/") if part)
     common: dict[str, Any] = {
@@ -218,16 +184,16 @@ def open_remote(url: str, *, writing: bool = False) -> Remote:
             "timeout": timedelta(hours=1),  # of a whole object, however slow the line
         },
         "retry_config": {
-            "max_retries": _QUICK_RETRIES,
+            "max_retries": POLICY.quick_repeats,
             "retry_timeout": timedelta(seconds=config.timeout_s),
             "backoff": {
-                "init_backoff": timedelta(seconds=_BACKOFF_S),
+                "init_backoff": timedelta(seconds=POLICY.first_pause_s),
                 "max_backoff": timedelta(seconds=1),
             },
         },
     }
     try:
-        store, endpoint = _open_store(parts.scheme, parts.netloc, config, common)
+        store, endpoint = _OPENERS[parts.scheme](parts.netloc, config, common)
     except BaseError as error:
         reason = str(error).splitlines()[0].rpartition(" error: ")[2]
         raise ConfigError(
@@ -244,33 +210,34 @@ def open_remote(url: str, *, writing: bool = False) -> Remote:
     )
 
 
-def backoff_s(attempt: int) -> float:
-    """How long to wait before the next attempt: doubled each time, with jitter, s."""
-    ceiling = min(_MAX_BACKOFF_S, _BACKOFF_S * 2 ** min(attempt, 10))
-    return random.uniform(ceiling / 2, ceiling)
+Options = dict[str, Any]  # of obstore, for any kind of store
+Opened = tuple[Any, str]  # obstore's store, and the server as messages name it
 
 
-def _open_store(
-    scheme: str, place: str, config: RemoteConfig, common: dict[str, Any]
-) -> tuple[Any, str]:
-    """obstore's store, and the server as messages name it."""
-    if scheme == "s3":
-        return _open_s3(place, config, common)
-    if scheme == "gs":
-        return GCSStore(place, **common), "Google Cloud Storage"
-    if scheme == "az":
-        account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME", "")
-        if not account:
-            raise ConfigError(
-                f"az://{place}: set the environment variable AZURE_STORAGE_ACCOUNT_NAME; the URL "
-                "is az://CONTAINER/FOLDER"
-            )
-        return AzureStore(place, account_name=account, **common), f"Azure account {account}"
-    common["client_options"]["allow_http"] = scheme == "http"  # as the URL itself says
-    return HTTPStore(f"{scheme}://{place}", **common), f"{scheme}://{place}"
+def _open_gs(bucket: str, _: RemoteConfig, common: Options) -> Opened:
+    return GCSStore(bucket, **common), "Google Cloud Storage"
 
 
-def _open_s3(bucket: str, config: RemoteConfig, common: dict[str, Any]) -> tuple[Any, str]:
+def _open_az(container: str, _: RemoteConfig, common: Options) -> Opened:
+    account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME", "")
+    if not account:
+        raise ConfigError(
+            f"az://{container}: set the environment variable AZURE_STORAGE_ACCOUNT_NAME; the URL "
+            "is az://CONTAINER/FOLDER"
+        )
+    return AzureStore(container, account_name=account, **common), f"Azure account {account}"
+
+
+def _open_http(host: str, _: RemoteConfig, common: Options) -> Opened:
+    common["client_options"]["allow_http"] = True  # as the URL itself says
+    return HTTPStore(f"http://{host}", **common), f"http://{host}"
+
+
+def _open_https(host: str, _: RemoteConfig, common: Options) -> Opened:
+    return HTTPStore(f"https://{host}", **common), f"https://{host}"
+
+
+def _open_s3(bucket: str, config: RemoteConfig, common: Options) -> Opened:
     given = [os.environ[name] for name in _S3_ENDPOINTS if os.environ.get(name)]
     endpoint = config.endpoint_url or next(iter(given), "")
     options: dict[str, Any] = {"virtual_hosted_style_request": not config.path_style}
@@ -311,3 +278,12 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+_OPENERS: dict[str, Callable[[str, RemoteConfig, Options], Opened]] = {
+    "s3": _open_s3,
+    "gs": _open_gs,
+    "az": _open_az,
+    "http": _open_http,
+    "https": _open_https,
+}

@@ -16,17 +16,12 @@ from storage.errors import (
     UnreachableError,
     UnsupportedError,
 )
+from storage.objects.urls import SCHEMES
 
 _STATUS = re.compile(r"status code: (\d{3})|status: (\d{3}),")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _REGION = re.compile(r"<Region>([\w-]{1,40})</Region>|expecting '([\w-]{1,40})'")
 
-_CREDENTIALS = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
-    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
-}
-_SERVER = {"s3": "AWS_ENDPOINT_URL or remote.endpoint_url", "az": "AZURE_STORAGE_ACCOUNT_NAME"}
 _EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "RequestExpired", "InvalidToken")
 _WRONG_KEY = ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthenticationFailed")
 
@@ -62,7 +57,8 @@ def explain(error: Exception, remote: Opened, name: str) -> StoreError:
     code = match[1] if match else ""
     if "latest/api/token" in text or "metadata.google" in text or "MissingCredentials" in text:
         return AccessError(
-            f"{url}: no credentials: set the environment variables {_credentials(remote)}"
+            f"{url}: no credentials: set the environment variables "
+            f"{SCHEMES[remote.scheme].credentials}"
         )
     if isinstance(error, NotImplementedError):
         return UnsupportedError(f"{url}: {remote.endpoint} is not asked for such a thing")
@@ -102,7 +98,7 @@ def is_wrong_address(error: Exception) -> bool:
 def _no_answer(text: str, remote: Opened, url: str) -> StoreError:
     """Failures below HTTP: names, connections, certificates, time."""
     server = remote.endpoint
-    check = f"check {_SERVER.get(remote.scheme, 'the URL')} and the network"
+    check = f"check {SCHEMES[remote.scheme].server or 'the URL'} and the network"
     if "redirect" in text and "region" in text:
         return _wrong_region(text, remote, url)
     if "dns error" in text:
@@ -122,8 +118,8 @@ def _no_answer(text: str, remote: Opened, url: str) -> StoreError:
 
 
 def _refused(code: str, status: int, remote: Opened, url: str) -> StoreError:
-    shown, given = _shown(status, code), _credentials(remote)
-    if remote.scheme not in _CREDENTIALS:
+    shown, given = _shown(status, code), SCHEMES[remote.scheme].credentials
+    if SCHEMES[remote.scheme].is_web:
         return AccessError(f"{url}: {remote.endpoint} does not show it to the public ({shown})")
     if code in _EXPIRED:
         return AccessError(
@@ -151,12 +147,9 @@ def _wrong_region(text: str, remote: Opened, url: str) -> StoreError:
     )
 
 
-def _credentials(remote: Opened) -> str:
-    return _CREDENTIALS.get(remote.scheme, "of the server")
-
-
 def _or_server(remote: Opened) -> str:
-    return f" and {_SERVER[remote.scheme]}" if remote.scheme in _SERVER else ""
+    server = SCHEMES[remote.scheme].server
+    return f" and {server}" if server else ""
 
 
 def _shown(status: int, code: str) -> str:

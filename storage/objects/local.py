@@ -14,6 +14,7 @@ from storage.errors import (
     ObjectMissingError,
     StoreError,
 )
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.urls import local_path
 
 TEMPORARY = ".tmp"
@@ -22,7 +23,8 @@ TEMPORARY = ".tmp"
 class LocalObjects:
     """The objects below a folder of a local file system."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, remote: RemoteConfig = DEFAULT) -> None:
+        self.remote_config = remote
         self.url = url
         self.root = local_path(url)
 
@@ -57,10 +59,9 @@ class LocalObjects:
                 found[name] = self.size(name)
         return found
 
-    def tag(self, name: str) -> str:
-        """Nothing: a disk keeps no checksums that could be asked for."""
-        del name
-        return ""
+    def holds(self, name: str, data: bytes) -> bool:
+        """Returns True if an object, which exists, has these bytes."""
+        return self.get(name) == data
 
     def get(self, name: str) -> bytes:
         """An object's bytes; raises StoreError where it is missing."""
@@ -172,7 +173,7 @@ class LocalObjects:
             raise StoreError(f"{self.path(name)} cannot be read: {error.strerror}") from error
 
     def _check_equal(self, name: str, data: bytes) -> None:
-        if self.get(name) != data:
+        if not self.holds(name, data):
             raise ObjectExistsError(
                 f"{self.path(name)} exists with other bytes: nothing committed is overwritten"
             )

@@ -2,14 +2,30 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from storage.objects.client import RemoteConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """JSON object that lists a set's other objects, for web servers, which cannot list.
+
+    Its `section` maps names to records, whose `size_key` is the size in bytes.
+    """
+
+    name: str
+    section: str
+    size_key: str
 
 
 class Objects(Protocol):
     """What can be asked of the objects below a folder or a URL, wherever they lie."""
 
     url: str
+    remote_config: RemoteConfig
 
     def describe(self, name: str) -> str:
         """Where an object lies, as messages say it."""
@@ -23,8 +39,8 @@ class Objects(Protocol):
     def sizes(self, names: Iterable[str]) -> dict[str, int]:
         """The sizes of those of some objects that there are, in bytes."""
 
-    def tag(self, name: str) -> str:
-        """What the server has made of an object's bytes, most often an md5; empty on a disk."""
+    def holds(self, name: str, data: bytes) -> bool:
+        """Returns True if an object, which exists, has these bytes."""
 
     def get(self, name: str) -> bytes:
         """An object's bytes; raises StoreError where it is missing."""

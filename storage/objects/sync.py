@@ -1,6 +1,7 @@
 """Makes a copy of a store or shard set equal to its source, between any two places.
 
-    report = sync(STORE, "data/store", "s3://bucket/store", SyncConfig())
+    target = open_objects("s3://bucket/store")
+    report = sync(STORE, open_objects("data/store"), target, SyncConfig())
 
 A set is described by its `SetKind`: what its objects are, in the order in which they become
 visible, and its head, the one object without which nobody takes it for a set. New data go first and
@@ -8,30 +9,26 @@ disturb nobody; if anything else changes, the copy's head goes before and comes 
 that is killed leaves what was there before, or nothing that opens; run again, it goes on, and
 leaves alone what has arrived.
 
-Whether an object is equal is decided by its bytes: the sha256 that the set itself keeps, the
-server's md5 where it tells one (of uploads in pieces too), else by reading both. What is read is
-held against its checksum before it is put, and what has arrived against what was put.
+The size and sha256 that the two sets record decide which objects of a bucket are equal: nothing is
+read for those. An object that its set records without sha256, or that a killed sync has left, is
+compared by the md5 that the server keeps of an upload of ours, else by its bytes; objects of a
+local folder always by their bytes. What is read is checked before it is put, and what has arrived
+is compared with what was put.
 """
 
-import hashlib
 import json
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from storage.checksums import digest
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.objects.copy_mark import NAME as MARKER
-from storage.objects.open import open_objects
-from storage.objects.protocol import Objects
+from storage.objects.protocol import Listing, Objects
+from storage.objects.retry import POLICY
 from storage.objects.urls import is_remote, local_path
 from storage.options import check_at_least, option
 from storage.progress import Progress, Step, silent
-
-_MD5 = re.compile(r"([0-9a-f]{32})(?:-(\d+))?")
-_PIECES_BYTES = (16_000_000, *(mib << 20 for mib in (5, 8, 10, 15, 16, 25, 32, 50, 64, 100, 128)))
-_READ_AGAIN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +74,8 @@ class SetKind:
 
     `plan` reads a source; `identity` tells whose copy a target is; `owns` says whether a name is
     one of such a set's; `visible` whether an object counts although no other names it; `check`
-    raises DamageError on bytes that are not sound in themselves. `immutable`: data never change.
+    raises DamageError on bytes that are not valid in themselves. `recorded` returns the sha256 of
+    the objects of a complete set. `immutable`: data never change. `listing`: for `open_objects`.
     """
 
     word: str
@@ -87,7 +85,9 @@ class SetKind:
     owns: Callable[[str], bool]
     visible: Callable[[str], bool]
     check: Callable[[str, bytes], None]
+    recorded: Callable[[Objects], Mapping[str, str]]
     immutable: bool
+    listing: Listing
 
 
 @dataclass(slots=True, kw_only=True)
@@ -122,8 +122,8 @@ class SyncReport:
 
 def sync(
     kind: SetKind,
-    source: str,
-    target: str,
+    source: Objects,
+    target: Objects,
     config: SyncConfig,
     *,
     delete: bool = False,
@@ -137,8 +137,8 @@ def sync(
     """
     run = _Run(
         kind=kind,
-        source=open_objects(source),
-        target=open_objects(target),
+        source=source,
+        target=target,
         in_flight=config.in_flight,
         progress=progress,
     )
@@ -212,8 +212,19 @@ class _Run:
 
     def _compare(self, plan: SyncPlan, there: dict[str, int]) -> list[Item]:
         """The items that the target lacks, or has with other bytes, in the plan's order."""
-        same_size = [item for item in plan.items if there.get(item.name) == item.size_bytes]
-        equal = {}
+        recorded: Mapping[str, str] = {}
+        if is_remote(self.target.url) and self.target.exists(self.kind.head):
+            recorded = self.kind.recorded(self.target)
+        equal: dict[str, bool | None] = {
+            item.name: there.get(item.name) == item.size_bytes
+            for item in plan.items
+            if item.sha256 and recorded.get(item.name) == item.sha256
+        }
+        same_size = [
+            item
+            for item in plan.items
+            if item.name not in equal and there.get(item.name) == item.size_bytes
+        ]
         with self.progress("comparing", sum(item.size_bytes for item in same_size), "B") as step:
             for item, same in self._at_once(self._is_equal, same_size, step):
                 equal[item.name] = same
@@ -229,16 +240,11 @@ class _Run:
         return differing
 
     def _is_equal(self, item: Item) -> bool:
-        """Whether both have the same bytes, given that they have the same size."""
-        tags = [objects.tag(item.name) for objects in (self.source, self.target)]
-        if tags[0] and tags[0] == tags[1]:
-            return True
-        if item.sha256 and not tags[1]:
+        """Compares the bytes of two objects of the same size."""
+        if item.sha256 and not is_remote(self.target.url):
             return digest(self.target.get(item.name)) == item.sha256
-        if tags[0] and not tags[1] and is_tag_of(tags[0], self.target.get(item.name)):
-            return True
         data = self._read(item)
-        return is_tag_of(tags[1], data) or self.target.get(item.name) == data
+        return self.target.holds(item.name, data)
 
     def _copy(
         self, plan: SyncPlan, differing: list[Item], there: dict[str, int], doomed: list[str]
@@ -272,15 +278,15 @@ class _Run:
 
     def _read(self, item: Item) -> bytes:
         """An object of the source; DamageError where it stays other than it should be."""
-        for _ in range(_READ_AGAIN):
-            data = self.source.get(item.name)
-            problem = self._problem(item, data)
-            if not problem:
-                return data
-        raise DamageError(
-            f"{self.source.describe(item.name)} {problem}: nothing of it was copied; "
-            "tools.verify says more"
+        data, is_valid = POLICY.read_valid(
+            lambda: self.source.get(item.name), lambda data: not self._problem(item, data)
         )
+        if not is_valid:
+            raise DamageError(
+                f"{self.source.describe(item.name)} {self._problem(item, data)}: nothing of it was "
+                "copied; tools.verify says more"
+            )
+        return data
 
     def _problem(self, item: Item, data: bytes) -> str:
         if len(data) != item.size_bytes:
@@ -294,9 +300,7 @@ class _Run:
         return ""
 
     def _check_arrived(self, item: Item, data: bytes) -> None:
-        if is_tag_of(self.target.tag(item.name), data):
-            return
-        if self.target.get(item.name) != data:
+        if not self.target.holds(item.name, data):
             raise StoreError(
                 f"{self.target.describe(item.name)} came out with other bytes than were put: run "
                 "it again"
@@ -322,27 +326,3 @@ def check_apart(source: str, target: str) -> None:
     paths = [local_path(url).resolve() for url in (source, target)]
     if paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0]):
         raise ConfigError(f"{source} and {target} lie in each other: give a folder apart")
-
-
-def is_tag_of(tag: str, data: bytes) -> bool:
-    """Whether a server's tag proves that an object has these bytes: it is their md5.
-
-    Of an upload in N pieces, the tag is the md5 of the pieces' md5s, and `-N`; the size of the
-    pieces is not told, so the usual ones are tried.
-    """
-    match = _MD5.fullmatch(tag)
-    if not match:
-        return False
-    if not match[2]:
-        return hashlib.md5(data, usedforsecurity=False).hexdigest() == match[1]
-    view = memoryview(data)
-    for size in _PIECES_BYTES:
-        starts = range(0, len(data), size)
-        if len(starts) == int(match[2]):
-            parts = [
-                hashlib.md5(view[start : start + size], usedforsecurity=False).digest()
-                for start in starts
-            ]
-            if hashlib.md5(b"".join(parts), usedforsecurity=False).hexdigest() == match[1]:
-                return True
-    return False

@@ -2,15 +2,40 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from storage.errors import ConfigError, StoreError
 
-WEB = ("http", "https")
 
-SCHEMES = ("s3", "gs", "az", *WEB)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheme:
+    """Facts about one kind of object store; `storage.objects.client` has the opener of each.
+
+    `credentials` and `server` name, for messages, what sets the credentials and the address.
+    `is_web`: a plain web server, which is read without credentials and cannot list.
+    """
+
+    credentials: str = "of the server"
+    server: str = ""
+    is_web: bool = False
+
+
+SCHEMES = {
+    "s3": Scheme(
+        credentials="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        server="AWS_ENDPOINT_URL or remote.endpoint_url",
+    ),
+    "gs": Scheme(credentials="GOOGLE_APPLICATION_CREDENTIALS"),
+    "az": Scheme(
+        credentials="AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+        server="AZURE_STORAGE_ACCOUNT_NAME",
+    ),
+    "http": Scheme(is_web=True),
+    "https": Scheme(is_web=True),
+}
 
 _SECRETS = ("key", "secret", "token", "password", "credential", "sas")
 
@@ -20,6 +45,12 @@ _ONE_SLASH = re.compile(rf"({'|'.join(SCHEMES)}):/(?!/)", re.IGNORECASE)
 def is_remote(url: str) -> bool:
     """Whether a URL is not a path of this machine."""
     return "://" in url and not url.startswith("file://")
+
+
+def is_web(url: str) -> bool:
+    """Returns True for a URL of a web server, which can only be read, and not listed."""
+    scheme = SCHEMES.get(urlsplit(url).scheme)
+    return scheme is not None and scheme.is_web
 
 
 def check_bare(url: str) -> None:

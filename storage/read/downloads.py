@@ -15,13 +15,13 @@ from typing import Any
 
 from storage.errors import StoreError
 from storage.objects.client import RemoteConfig
+from storage.objects.retry import POLICY
 from storage.read.cache import ShardCache, ShardClaim, shard_key
 from storage.read.requests import Fetcher
 
 PIECE_BYTES = 8 * 2**20
 _SHARDS_AT_ONCE = 2
 _PIECES_AT_ONCE = 4  # of one shard
-_ASK_AGAIN_S = 5.0  # where another process is at it, or there is no room
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class ShardDownloads:
             version = self._versions.get(url)
             if version is None or self._broken:
                 return
-            self._not_before_s[url] = time.monotonic() + _ASK_AGAIN_S
+            self._not_before_s[url] = time.monotonic() + POLICY.recache_after_s
             try:
                 claim = await asyncio.to_thread(self._cache.claim, version.key, version.size_bytes)
                 if claim is not None:

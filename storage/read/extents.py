@@ -13,6 +13,7 @@ import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,10 +21,10 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Self
 
-import google_crc32c
 import numpy as np
 from numcodecs import zstd
 
+from storage.checksums import crc32c
 from storage.errors import DamageError, StoreError
 
 Codec = str
@@ -66,6 +67,22 @@ class Extents:
             codecs=self.codecs,
             remote=self.remote,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AnnouncedRead:
+    """Handle of a read that was announced; reading takes it in place of the extents.
+
+    `request` is the answer under way; None where nothing has to come from an object store.
+    """
+
+    extents: Extents
+    request: "Future[Any] | None" = None
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all extents, as stored."""
+        return int(self.extents.length.sum())
 
 
 def find_rows(known: np.ndarray, rows: np.ndarray, url: str) -> np.ndarray:
@@ -216,7 +233,7 @@ class ExtentReader:
                 decode_chunk(packed, view)
         except (OSError, DamageError, RuntimeError, ValueError) as error:
             return str(error)
-        if self._check and google_crc32c.value(view) != crc:
+        if self._check and crc32c(view) != crc:
             return CHANGED
         return ""
 

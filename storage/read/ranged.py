@@ -12,11 +12,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-import google_crc32c
 import numpy as np
 
+from storage.checksums import crc32c
 from storage.errors import DamageError
 from storage.objects.client import RemoteConfig
+from storage.objects.retry import POLICY
 from storage.objects.urls import is_remote
 from storage.read.coalesce import MergedRanges, merge_ranges
 from storage.read.downloads import ShardDownloads
@@ -25,6 +26,7 @@ from storage.read.extents import (
     CHANGED,
     ENDS_EARLY,
     RAW,
+    AnnouncedRead,
     BadExtent,
     ExtentReader,
     Extents,
@@ -35,7 +37,6 @@ from storage.read.extents import (
 from storage.read.requests import Fetcher
 
 _APART = 1 << 43  # bytes, more than an object has: the ranges of two objects are never merged
-_FETCH_AGAIN = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,15 +49,6 @@ class _Arrived:
     ranged: np.ndarray
     merged: MergedRanges
     answers: list[Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Announced:
-    """Extents that were asked for ahead of their reading."""
-
-    extents: Extents
-    arrived: "Future[_Arrived]"
-    num_bytes: int
 
 
 class RemoteReader:
@@ -73,7 +65,7 @@ class RemoteReader:
         self._fetcher = Fetcher(config)
         self._downloads = downloads
         self._files = ExtentReader(check=check, open_file=self._open)
-        self._announced: dict[int, _Announced] = {}  # by the id of the extents, which it holds
+        self._announced: set[AnnouncedRead] = set()
         self._ahead_bytes = 0
         self._waited_for: set[Future[_Arrived]] = set()
 
@@ -89,8 +81,9 @@ class RemoteReader:
 
     def close(self) -> None:
         """Calls off what was announced and not read."""
-        for announced in list(self._announced.values()):
-            announced.arrived.cancel()
+        for announced in list(self._announced):
+            if announced.request is not None:
+                announced.request.cancel()
         self._announced.clear()
         self._ahead_bytes = 0
         self.release_files()
@@ -104,34 +97,27 @@ class RemoteReader:
         """Closes what is open on this machine; it is opened again when needed."""
         self._files.close()
 
-    def will_need(self, extents: Extents) -> None:
-        """Asks for extents ahead of `try_read` of the very same ones."""
-        if id(extents) in self._announced:
-            return
-        num_bytes = int(extents.length.sum())
-        arrived = background_loop().submit(self._gather(extents))
-        self._announced[id(extents)] = _Announced(
-            extents=extents, arrived=arrived, num_bytes=num_bytes
-        )
-        self._ahead_bytes += num_bytes
+    def announce(self, extents: Extents) -> AnnouncedRead:
+        """Requests extents ahead of reading; returns the handle that `try_read` takes."""
+        request = background_loop().submit(self._gather(extents))
+        announced = AnnouncedRead(extents=extents, request=request)
+        self._announced.add(announced)
+        self._ahead_bytes += announced.num_bytes
+        return announced
 
-    def try_read(self, extents: Extents, out: np.ndarray) -> list[BadExtent]:
+    def try_read(self, wanted: Extents | AnnouncedRead, out: np.ndarray) -> list[BadExtent]:
         """Fills contiguous `out` [n, ...] with decoded slices; returns those that are damaged.
 
         The cells of a bad slice are zero. Raises what `Fetcher.fetch` does.
         """
+        extents = wanted.extents if isinstance(wanted, AnnouncedRead) else wanted
         views = cells_as_bytes(out, len(extents))
-        announced = self._announced.pop(id(extents), None)
-        if announced is not None:
-            self._ahead_bytes -= announced.num_bytes
-            arrived = self._wait(announced.arrived)
-        else:
-            arrived = self._wait(background_loop().submit(self._gather(extents)))
+        arrived = self._wait(self._take(wanted) or background_loop().submit(self._gather(extents)))
         self._fetcher.pace.note_read(int(extents.length.sum()), time.monotonic())
         bad = self._decode(extents, arrived, out) if len(arrived.ranged) else {}
         if len(arrived.cached):
             bad |= self._read_cached(extents, arrived.cached, out)
-        for _ in range(_FETCH_AGAIN):
+        for _ in range(POLICY.reads - 1):
             again = [position for position in sorted(bad) if self._is_url(extents, position)]
             if not again:
                 break
@@ -148,6 +134,14 @@ class RemoteReader:
             )
             for position, reason in sorted(bad.items())
         ]
+
+    def _take(self, wanted: Extents | AnnouncedRead) -> "Future[_Arrived] | None":
+        """Takes over the request of a handle that was not read yet, nor called off by `close`."""
+        if not isinstance(wanted, AnnouncedRead) or wanted not in self._announced:
+            return None
+        self._announced.remove(wanted)
+        self._ahead_bytes -= wanted.num_bytes
+        return wanted.request
 
     def _wait(self, arrived: "Future[_Arrived]") -> _Arrived:
         self._waited_for.add(arrived)
@@ -200,7 +194,7 @@ class RemoteReader:
             view = views[position]
             packed = answers[request_no][begin : begin + length]
             reason = _unpack(packed, length, codec, view)
-            if not reason and self._check and google_crc32c.value(view) != crc:
+            if not reason and self._check and crc32c(view) != crc:
                 reason = CHANGED
             if reason:
                 bad[position] = reason

@@ -5,9 +5,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from storage.objects.client import CACHED, RemoteConfig
+from storage.objects.client import CACHED, DEFAULT, RemoteConfig
 from storage.read.downloads import shared_downloads
-from storage.read.extents import BadExtent, ExtentReader, Extents, check_none_bad
+from storage.read.extents import AnnouncedRead, BadExtent, ExtentReader, Extents, check_none_bad
 from storage.read.ranged import RemoteReader
 
 
@@ -18,7 +18,10 @@ class SliceReader:
     knows no plan. Nothing is opened before it is needed. Safe to use from several threads.
     """
 
-    def __init__(self, *, check: bool = True, mode: str | None = None) -> None:
+    def __init__(
+        self, remote: RemoteConfig = DEFAULT, *, check: bool = True, mode: str | None = None
+    ) -> None:
+        self._config = remote
         self._check = check
         self._mode = mode
         self._local = ExtentReader(check=check)
@@ -32,11 +35,11 @@ class SliceReader:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """In another process: a reader with nothing open."""
-        return partial(SliceReader, check=self._check, mode=self._mode), ()
+        return partial(SliceReader, self._config, check=self._check, mode=self._mode), ()
 
     @property
     def wants_more(self) -> bool:
-        """Whether `will_need` should be told of more than the next batch."""
+        """True while more than the next batch should be announced."""
         return self._remote is not None and self._remote.wants_more
 
     def close(self) -> None:
@@ -56,30 +59,31 @@ class SliceReader:
         if self._remote is not None:
             self._remote.release_files()
 
-    def read(self, extents: Extents, out: np.ndarray) -> None:
+    def read(self, wanted: Extents | AnnouncedRead, out: np.ndarray) -> None:
         """Fills `out` [n, ...] with decoded slices; raises DamageError at the first bad one."""
-        check_none_bad(self.try_read(extents, out), len(extents))
+        check_none_bad(self.try_read(wanted, out), len(out))
 
-    def try_read(self, extents: Extents, out: np.ndarray) -> list[BadExtent]:
+    def try_read(self, wanted: Extents | AnnouncedRead, out: np.ndarray) -> list[BadExtent]:
         """Fills `out` [n, ...] with decoded slices; returns those that could not be had.
 
         The cells of a bad slice are zero. Raises RemoteError, of which AccessError and
         UnreachableError are kinds, or ObjectMissingError where an object store gives nothing.
         """
+        extents = wanted.extents if isinstance(wanted, AnnouncedRead) else wanted
         if not extents.remote:
             return self._local.try_read(extents, out)
-        return self._remote_reader().try_read(extents, out)
+        return self._remote_reader().try_read(wanted, out)
 
-    def will_need(self, extents: Extents) -> None:
-        """Asks for extents ahead of the reading of the very same ones."""
+    def announce(self, extents: Extents) -> AnnouncedRead:
+        """Requests extents, or has the kernel fetch them, ahead of reading by the handle."""
         if extents.remote:
-            self._remote_reader().will_need(extents)
-        else:
-            self._local.will_need(extents)
+            return self._remote_reader().announce(extents)
+        self._local.will_need(extents)
+        return AnnouncedRead(extents=extents)
 
     def _remote_reader(self) -> RemoteReader:
         if self._remote is None:
-            config = RemoteConfig.published()
+            config = self._config
             mode = self._mode or config.mode
             downloads = None
             if mode == CACHED:

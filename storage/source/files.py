@@ -11,12 +11,12 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
 
+from storage.audio.integrity import AUDIO_ENDINGS
 from storage.errors import ConfigError
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
-from storage.objects.urls import WEB, is_remote
-
-AUDIO_ENDINGS = (".ogg", ".oga", ".opus", ".mp3", ".flac", ".wav", ".aif", ".aiff", ".au", ".w64")
+from storage.objects.urls import is_remote, is_web
 
 
 class SourceFolder(Protocol):
@@ -84,10 +84,10 @@ class RemoteFolder:
         self._inside = PurePosixPath(inside)
 
     @classmethod
-    def open(cls, url: str) -> "RemoteFolder":
+    def open(cls, url: str, remote: RemoteConfig = DEFAULT) -> "RemoteFolder":
         """Lists a folder; raises ConfigError where it is empty."""
-        objects = open_objects(url)
-        if urlsplit(url).scheme in WEB:
+        objects = open_objects(url, remote=remote)
+        if is_web(url):
             return cls(objects, None)
         names = frozenset(objects.walk())
         if not names:
@@ -130,7 +130,8 @@ class RemoteFolder:
 class RecordingFiles:
     """Opens recordings as local files. Safe to use from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, remote: RemoteConfig = DEFAULT) -> None:
+        self._remote = remote
         self._buckets: dict[str, Objects] = {}
 
     @contextmanager
@@ -145,16 +146,16 @@ class RecordingFiles:
         parts = urlsplit(path)
         bucket = f"{parts.scheme}://{parts.netloc}"
         if bucket not in self._buckets:
-            self._buckets.setdefault(bucket, open_objects(bucket))
+            self._buckets.setdefault(bucket, open_objects(bucket, remote=self._remote))
         key = "/".join(part for part in unquote(parts.path).split("/") if part)
         with self._buckets[bucket].as_file(key) as file:
             yield file
 
 
-def open_folder(root: str) -> SourceFolder:
+def open_folder(root: str, remote: RemoteConfig = DEFAULT) -> SourceFolder:
     """The folder behind source.root; raises ConfigError where there is none."""
     if is_remote(root):
-        return RemoteFolder.open(root)
+        return RemoteFolder.open(root, remote)
     if not Path(root).is_dir():
         what = "is a file; give its folder" if Path(root).is_file() else "there is no such folder"
         raise ConfigError(f"source.root={root}: {what}")

@@ -12,6 +12,7 @@ from storage.audio.decode import Decoder
 from storage.audio.slicing import num_slices
 from storage.checksums import digest_file
 from storage.errors import AudioError, ObjectMissingError
+from storage.objects.client import RemoteConfig
 from storage.recipe import FOREIGN, Recipe
 from storage.source.files import RecordingFiles, file_name
 from storage.source.npy_folder import hash_slices, list_slices, probe_slices, read_npy_source
@@ -41,12 +42,13 @@ class Intake(Protocol):
 class AudioIntake:
     """Recordings are audio files, here or in a bucket."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, remote: RemoteConfig) -> None:
         self._recipe = recipe
-        self._files = RecordingFiles()
+        self._remote = remote
+        self._files = RecordingFiles(remote)
 
     def read_source(self, config: SourceConfig) -> Source:
-        return read_source(config)
+        return read_source(config, self._remote)
 
     def open(self, path: str) -> AbstractContextManager[Path]:
         return self._files.open(path)
@@ -96,6 +98,6 @@ class NpyIntake:
             return 0
 
 
-def intake_of(recipe: Recipe) -> Intake:
+def intake_of(recipe: Recipe, remote: RemoteConfig) -> Intake:
     """The intake of a recipe's recordings."""
-    return NpyIntake(recipe) if recipe.origin == FOREIGN else AudioIntake(recipe)
+    return NpyIntake(recipe) if recipe.origin == FOREIGN else AudioIntake(recipe, remote)

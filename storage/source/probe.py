@@ -4,7 +4,6 @@ Reads each file once, in threads; about 1 GB/s from the page cache.
 """
 
 import hashlib
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import polars as pl
 from storage.audio.decode import Decoder, read_header
 from storage.checksums import digest_file
 from storage.errors import AudioError, ConfigError
+from storage.processes import num_cores
 from storage.progress import Progress
 from storage.source.table import Source
 
@@ -55,7 +55,7 @@ def probe_recordings(
         on_file()
         return result
 
-    with ThreadPoolExecutor(max_workers=min(8, 2 * (os.cpu_count() or 1))) as threads:
+    with ThreadPoolExecutor(max_workers=min(8, 2 * num_cores())) as threads:
         probes = list(threads.map(probe, recordings.select("path", "reason").iter_rows()))
     columns = {name: [getattr(probe, name) for probe in probes] for name in SCHEMA}
     return recordings.with_columns(pl.DataFrame(columns, schema=SCHEMA))

@@ -13,31 +13,15 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 
-from storage.audio import features
+from storage.audio.integrity import AUDIO_ENDINGS
 from storage.errors import ConfigError
+from storage.format.tables import LABEL_COLUMNS, OUR_COLUMNS
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.urls import check_url
-from storage.options import option
-from storage.source.files import AUDIO_ENDINGS, SourceFolder, open_folder
+from storage.options import check_choice, option
+from storage.source.files import SourceFolder, open_folder
 
 TAXONOMY = "taxonomy.csv"
-LABEL_COLUMNS = ("primary_label", "secondary_labels", "filename")
-OUR_COLUMNS = (  # of the index and of the recordings
-    "row",
-    "slice_no",
-    "start_s",
-    *features.SCHEMA,
-    "crc32c",
-    "recording_id",
-    "duration_s",
-    "sample_rate_hz",
-    "num_channels",
-    "first_row",
-    "num_slices",
-    "status",
-    "duplicate_of",
-    "content_hash",
-    "size_bytes",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +34,13 @@ class SourceConfig:
     )
     audio_dir: str = option("train_audio", "folder of the files that the csv names, in root")
     id: str = option("stem", "recording_id: stem (filename without ending) or filename")
-    keep_duplicates: bool = option(False, "store recordings with equal bytes again and again")
+    keep_duplicates: bool = option(False, "store each of several recordings with equal bytes")
     npy_dir: str = option("train_melspectrograms", "folder of ready slices, for import_npy")
     npy_layout: str = option("stem", "its folders are named by: stem (of the filename) or id")
 
     def __post_init__(self) -> None:
         check_url(self.root)
-        if self.id not in ("stem", "filename"):
-            raise ConfigError(f"source.id={self.id} is neither stem nor filename")
+        check_choice(self, "source", "id", ("stem", "filename"))
         check_layout(self.npy_layout)
 
 
@@ -84,9 +67,9 @@ class Source:
         return [name for name in self.recordings.columns if name not in ("path", "reason")]
 
 
-def read_source(config: SourceConfig) -> Source:
+def read_source(config: SourceConfig, remote: RemoteConfig = DEFAULT) -> Source:
     """Lists a source; raises ConfigError where it is none."""
-    root = open_folder(config.root)
+    root = open_folder(config.root, remote)
     csv = _csv_of(root, config)
     table = _read_csv(root.table(csv), root.path(csv)) if csv else _read_folders(root)
     audio = root.below(config.audio_dir) if csv else root

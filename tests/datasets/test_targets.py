@@ -26,8 +26,8 @@ def soft_frame(table=TABLE, seed=0, names=("c", "a", "d")):
     plan = plan_all(table)
     generator = np.random.default_rng(seed)
     keys = {
-        "recording_id": table["recording_id"].gather(plan.recording_no),
-        "slice_no": plan.rows - table["first_row"].to_numpy()[plan.recording_no],
+        "recording_id": table["recording_id"].gather(plan.planned_no),
+        "slice_no": plan.rows - table["first_row"].to_numpy()[plan.planned_no],
         "row": plan.rows,
     }
     values = {f"p_{name}": generator.random(len(plan), np.float32) for name in names}
@@ -55,8 +55,8 @@ def expected(frame):
 
 def test_without_a_file_targets_are_those_of_the_recordings():
     targets = Targets(HARD)
-    assert np.array_equal(targets.of(PLAN.rows, PLAN.recording_no), HARD[PLAN.recording_no])
-    assert targets.of(PLAN.rows[:0], PLAN.recording_no[:0]).shape == (0, 4)
+    assert np.array_equal(targets.of(PLAN.rows, PLAN.planned_no), HARD[PLAN.planned_no])
+    assert targets.of(PLAN.rows[:0], PLAN.planned_no[:0]).shape == (0, 4)
 
 
 @pytest.mark.parametrize("key", ["slice_no", "row"])
@@ -65,7 +65,7 @@ def test_each_slice_gets_its_line_in_whatever_order_the_file_is(key, tmp_path):
     shuffled = frame.sample(fraction=1, shuffle=True, seed=3)
     path = written(shuffled.drop("row" if key == "slice_no" else "slice_no"), tmp_path)
     order = np.random.default_rng(1).permutation(len(PLAN))
-    found = targets_of(path).of(PLAN.rows[order], PLAN.recording_no[order])
+    found = targets_of(path).of(PLAN.rows[order], PLAN.planned_no[order])
     assert found.dtype == np.float32
     assert np.array_equal(found, expected(frame)[order])
 
@@ -74,14 +74,14 @@ def test_rows_of_a_source_inside_a_mix_are_its_own(tmp_path):
     frame = soft_frame()
     shifted = TABLE.with_columns(pl.col("first_row") + 3 * SOURCE_ROWS)
     targets = targets_of(written(frame.drop("slice_no"), tmp_path), shifted)
-    found = targets.of(PLAN.rows + 3 * SOURCE_ROWS, PLAN.recording_no)
+    found = targets.of(PLAN.rows + 3 * SOURCE_ROWS, PLAN.planned_no)
     assert np.array_equal(found, expected(frame))
 
 
 def test_a_line_for_a_recording_holds_for_all_its_slices(tmp_path):
     frame = soft_frame().unique("recording_id", maintain_order=True).drop("slice_no", "row")
-    found = targets_of(written(frame, tmp_path)).of(PLAN.rows, PLAN.recording_no)
-    assert np.array_equal(found, expected(frame)[PLAN.recording_no])
+    found = targets_of(written(frame, tmp_path)).of(PLAN.rows, PLAN.planned_no)
+    assert np.array_equal(found, expected(frame)[PLAN.planned_no])
 
 
 @given(kept=st.lists(st.booleans(), min_size=15, max_size=15), seed=st.integers(0, 99))
@@ -91,8 +91,8 @@ def test_slices_without_a_line_keep_their_labels(kept, seed, tmp_path_factory):
     if some.is_empty():
         return
     path = written(some, tmp_path_factory.mktemp("soft"))
-    found = targets_of(path).of(PLAN.rows, PLAN.recording_no)
-    wanted = np.where(np.array(kept)[:, None], expected(frame), HARD[PLAN.recording_no])
+    found = targets_of(path).of(PLAN.rows, PLAN.planned_no)
+    wanted = np.where(np.array(kept)[:, None], expected(frame), HARD[PLAN.planned_no])
     assert np.array_equal(found, wanted)
 
 
@@ -100,16 +100,16 @@ def test_two_files_are_kept_apart(tmp_path):
     frames = [soft_frame(TABLE[:2], seed=1, names="ab"), soft_frame(TABLE[3:], seed=2, names="dc")]
     tables = [read_soft_table(written(frame, tmp_path, f"{n}")) for n, frame in enumerate(frames)]
     parts = [(table.values_of(LABELS), match_slices(table, TABLE)) for table in tables]
-    found = Targets(HARD, parts).of(PLAN.rows, PLAN.recording_no)
+    found = Targets(HARD, parts).of(PLAN.rows, PLAN.planned_no)
     assert np.array_equal(found[:4], expected(frames[0]))
-    assert np.array_equal(found[4:9], HARD[PLAN.recording_no[4:9]])
+    assert np.array_equal(found[4:9], HARD[PLAN.planned_no[4:9]])
     assert np.array_equal(found[9:], expected(frames[1]))
 
 
 def test_a_batch_may_be_changed_without_changing_the_targets():
     targets = Targets(HARD)
-    targets.of(PLAN.rows, PLAN.recording_no)[:] = 7
-    assert targets.of(PLAN.rows, PLAN.recording_no).max() <= 1
+    targets.of(PLAN.rows, PLAN.planned_no)[:] = 7
+    assert targets.of(PLAN.rows, PLAN.planned_no).max() <= 1
 
 
 BROKEN = {
@@ -188,8 +188,8 @@ def test_a_whole_file_leaves_all_rows_eligible(tmp_path):
     assert soft.eligible is None
     hard = LABELS.targets(both, 0.5)
     plan = plan_all(both)
-    found = soft.targets(hard, LABELS).of(plan.rows, plan.recording_no)
-    assert np.array_equal(found[:15], HARD[PLAN.recording_no])
+    found = soft.targets(hard, LABELS).of(plan.rows, plan.planned_no)
+    assert np.array_equal(found[:15], HARD[PLAN.planned_no])
     assert np.array_equal(found[15:], expected(soft_frame(pool)))
 
 
@@ -218,7 +218,7 @@ def test_predictions_of_a_mix_are_told_apart_by_source(tmp_path):
     )
     path = written(pl.concat([first, second]).drop("slice_no"), tmp_path)
     soft = read_soft_sources(again, {"again": SourceSpec(store="x", targets=path)})
-    found = soft.targets(HARD, LABELS).of(PLAN.rows + SOURCE_ROWS, PLAN.recording_no)
+    found = soft.targets(HARD, LABELS).of(PLAN.rows + SOURCE_ROWS, PLAN.planned_no)
     assert np.array_equal(found, expected(second))
     path = written(first, tmp_path)
     with pytest.raises(ConfigError, match="by recording_id and source"):

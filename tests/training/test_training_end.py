@@ -2,9 +2,11 @@
 
 import gc
 import json
+import logging
 import os
 import signal
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 
 import polars as pl
@@ -67,19 +69,19 @@ def test_the_last_weights_are_judged_where_they_are_asked_for(source, tmp_path):
     log = pl.read_csv(report.experiment.preds / "log" / "fold_1" / "metrics.csv")
     kl = log["val_kl"].drop_nulls()
     assert report.folds[0].best_epoch == 5
-    assert report.folds[0].scores.kl == pytest.approx(kl[4], rel=1e-4)
+    assert report.folds[0].scores["kl"] == pytest.approx(kl[4], rel=1e-4)
     assert kl.min() < kl[4], "the last epoch should not be the best one here"
 
 
-def test_a_loss_that_is_not_finite_ends_the_experiment_and_cleans_up(source, tmp_path):
-    said = []
+def test_a_loss_that_is_not_finite_ends_the_experiment_and_cleans_up(source, tmp_path, caplog):
+    caplog.set_level("INFO", "training")
     config = config_in(tmp_path, optimizer=OptimizerConfig(learning_rate=1e30, warmup_epochs=0.0))
     with pytest.raises(NonFiniteLossError, match="Rows: "):
-        train(source, config, said)
+        train(source, config)
     assert not list((tmp_path / "weights").iterdir())
     assert not list((tmp_path / "preds").iterdir())
     assert not list((tmp_path / "configs").glob("*.yaml"))
-    assert any("ended in NonFiniteLossError" in line for line in said)
+    assert any("ended in NonFiniteLossError" in line for line in caplog.messages)
     assert train(source, config_in(tmp_path, train_folds=[1])).experiment.name == "exp_002"
 
 
@@ -130,30 +132,36 @@ def test_memory_does_not_grow_from_fold_to_fold(source, tmp_path):
     assert json.loads((done.experiment.preds / "scores.json").read_text())["folds"][5]["memory"]
 
 
-def test_an_experiment_goes_on_with_the_folds_that_are_missing(source, tmp_path):
+def test_an_experiment_goes_on_with_the_folds_that_are_missing(source, tmp_path, caplog):
     """Stopped before its second fold, then failing there, it has still what the first one left."""
     trainer = TrainerConfig(
         precision="32-true", epochs=1, effective_batch_size=8, progress=False, threads=1
     )
     config = config_in(tmp_path, trainer=trainer)
+    caplog.set_level("INFO", "training")
     stopping, failing = KeyboardInterrupt(), ValueError("the sea is rough")
-    with pytest.raises(KeyboardInterrupt):
-        train_folds(source, config, say=raising_at("fold 3:", stopping))
-    with pytest.raises(ValueError, match="the sea is rough"):
-        train_folds(source, config, say=raising_at("fold 3:", failing), resume="exp_001")
+    with pytest.raises(KeyboardInterrupt), raising_at("fold 3:", stopping):
+        train_folds(source, config)
+    with pytest.raises(ValueError, match="the sea is rough"), raising_at("fold 3:", failing):
+        train_folds(source, config, resume="exp_001")
     weights = (tmp_path / "weights" / "exp_001" / "fold_1.ckpt").stat()
-    said = []
-    done = train_folds(source, config, say=said.append, resume="exp_001")
-    assert "fold 1: done before" in said
+    done = train_folds(source, config, resume="exp_001")
+    assert "fold 1: done before" in caplog.messages
     assert [result.fold for result in done.folds] == FOLDS
     assert (done.experiment.weights / "fold_1.ckpt").stat().st_mtime_ns == weights.st_mtime_ns
 
 
+@contextmanager
 def raising_at(start, error):
-    """A `say` that raises when a line begins like that."""
+    """Raises an error in place of the first message of `training.fold` that begins like that."""
 
-    def say(line):
-        if line.startswith(start):
+    def refuse(record):
+        if record.getMessage().startswith(start):
             raise error
+        return True
 
-    return say
+    logging.getLogger("training.fold").addFilter(refuse)
+    try:
+        yield
+    finally:
+        logging.getLogger("training.fold").removeFilter(refuse)

@@ -19,8 +19,7 @@ import torch
 
 from datasets.augment.pipeline import AUGMENTATIONS, AugmentConfig
 from datasets.batch import Batch
-from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_at_least, check_between, check_positive, option
 from tools.benchmarks.harness.train_step import Bench, Step, open_bench
 from tools.cli.command import Arguments, Command
 from tools.cli.config import DEFAULT_CONFIG, load_config
@@ -40,11 +39,9 @@ class AugmentBenchmarkConfig:
     p: float = option(0.5, "probability of each augmentation where it is measured alone")
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or not 0 < self.p <= 1:
-            raise ConfigError(
-                f"benchmark.rounds={self.rounds} must be at least 1, and benchmark.p={self.p} lie "
-                "above 0, 1 at most"
-            )
+        check_at_least(self, "benchmark", 1, "rounds")
+        check_positive(self, "benchmark", "p")
+        check_between(self, "benchmark", 0, 1, "p")
 
 
 @dataclass(frozen=True, kw_only=True)

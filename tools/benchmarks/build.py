@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from storage.errors import ConfigError
-from storage.options import check_at_least, option
+from storage.options import check_at_least, check_positive, option
 from tools.benchmarks.building.report import (
     EXPLANATION,
     MB,
@@ -61,8 +61,7 @@ class BuildBenchmarkConfig:
     def __post_init__(self) -> None:
         check_at_least(self, "benchmark", 1, "repeat", "runs")
         check_at_least(self, "benchmark", 2, "workers")
-        if self.join_s is not None and not self.join_s > 0:
-            raise ConfigError(f"benchmark.join_s={self.join_s:g} must be positive")
+        check_positive(self, "benchmark", "join_s")
         if self.long_recording and not Path(self.long_recording).is_file():
             raise ConfigError(f"benchmark.long_recording={self.long_recording}: no such file")
 

@@ -11,8 +11,7 @@ synthetic table; no slices are read. About three minutes; needs 8 GB.
 import statistics
 from dataclasses import dataclass, field
 
-from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_at_least, option
 from tools.benchmarks.harness.process import Measured, check_measurable, run_measured
 from tools.cli.command import Arguments, Command
 from tools.cli.progress_bars import bar
@@ -35,11 +34,8 @@ class PlanBenchmarkConfig:
     seed: int = option(0, "decides the synthetic tables and the plans")
 
     def __post_init__(self) -> None:
-        if self.runs < 1 or min(self.one_slices, self.block_slices) < 100:
-            raise ConfigError(
-                f"benchmark.runs={self.runs} must be at least 1, one_slices={self.one_slices} and "
-                f"block_slices={self.block_slices} at least 100"
-            )
+        check_at_least(self, "benchmark", 1, "runs")
+        check_at_least(self, "benchmark", 100, "one_slices", "block_slices")
 
 
 @dataclass(frozen=True, kw_only=True)

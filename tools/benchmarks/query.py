@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_at_least, option
 from storage.store import Store, open_store
 from tools.benchmarks.harness.synthetic_index import write_index
 from tools.cli.command import Arguments, Command
@@ -46,11 +46,9 @@ class QueryBenchmarkConfig:
     seed: int = option(0, "decides the synthetic values")
 
     def __post_init__(self) -> None:
-        if self.runs < 1 or not self.num_rows or min(self.num_rows) < 1:
-            raise ConfigError(
-                f"benchmark.runs={self.runs} and each of benchmark.num_rows={self.num_rows} "
-                "must be at least 1"
-            )
+        check_at_least(self, "benchmark", 1, "runs", "num_rows")
+        if not self.num_rows:
+            raise ConfigError("benchmark.num_rows=[] must name at least one size")
 
 
 @dataclass(frozen=True, kw_only=True)

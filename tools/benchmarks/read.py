@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from storage.errors import ConfigError, StoreError
-from storage.options import check_at_least, option
+from storage.audio.encoding import ENCODINGS
+from storage.errors import StoreError
+from storage.options import check_at_least, check_choice, check_positive, option
 from tools.benchmarks.harness.page_cache import evict, warm
 from tools.benchmarks.harness.process import check_measurable
 from tools.benchmarks.harness.work_folder import work_folder
@@ -59,7 +60,7 @@ class ReadBenchmarkConfig:
     batch_size: int = option(64, "slices in a batch")
     dtypes: list[str] = field(
         default_factory=lambda: ["uint8", "float32"],
-        metadata={"help": "cells: uint8, float16, float32; those of a given store are its own"},
+        metadata={"help": f"cells: {', '.join(ENCODINGS)}; those of a given store are its own"},
     )
     tasks: list[str] = field(
         default_factory=lambda: [ONE, ALL],
@@ -82,19 +83,11 @@ class ReadBenchmarkConfig:
     def __post_init__(self) -> None:
         counts = ("num_recordings", "slices_per_recording", "batch_size", "runs")
         check_at_least(self, "benchmark", 1, *counts)
-        for name in ("least_s", "timeout_s"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"benchmark.{name}={getattr(self, name):g} must be positive")
-        known = {
-            "dtypes": ("uint8", "float16", "float32"),
-            "tasks": tuple(TASKS),
-            "states": (WARM, COLD),
-            "peers": (NPY, *PEERS),
-        }
-        for name, values in known.items():
-            for value in getattr(self, name):
-                if value not in values:
-                    raise ConfigError(f"benchmark.{name}: {value} is none of {', '.join(values)}")
+        check_positive(self, "benchmark", "least_s", "timeout_s")
+        check_choice(self, "benchmark", "dtypes", ENCODINGS)
+        check_choice(self, "benchmark", "tasks", TASKS)
+        check_choice(self, "benchmark", "states", (WARM, COLD))
+        check_choice(self, "benchmark", "peers", (NPY, *PEERS))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from storage.errors import ConfigError, StoreError
-from storage.options import check_at_least, option
+from storage.errors import StoreError
+from storage.options import check_at_least, check_choice, check_positive, option
 from tools.benchmarks.harness.process import check_measurable
 from tools.benchmarks.harness.work_folder import work_folder
 from tools.benchmarks.reading.contenders import Way
@@ -59,13 +59,9 @@ class RemoteBenchmarkConfig:
     def __post_init__(self) -> None:
         counts = ("num_recordings", "slices_per_recording", "batch_size", "runs")
         check_at_least(self, "benchmark", 1, *counts)
-        if not self.timeout_s > 0:
-            raise ConfigError(f"benchmark.timeout_s={self.timeout_s:g} must be positive")
-        if min([self.link_mb_s, *self.latencies_s]) < 0:
-            raise ConfigError("benchmark.link_mb_s and latencies_s must not be negative")
-        for peer in self.peers:
-            if peer not in REMOTE_PEERS:
-                raise ConfigError(f"benchmark.peers: {peer} is none of {', '.join(REMOTE_PEERS)}")
+        check_positive(self, "benchmark", "timeout_s")
+        check_at_least(self, "benchmark", 0, "link_mb_s", "latencies_s")
+        check_choice(self, "benchmark", "peers", REMOTE_PEERS)
 
 
 @dataclass(frozen=True, kw_only=True)

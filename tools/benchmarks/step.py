@@ -20,8 +20,7 @@ from pathlib import Path
 
 from datasets.batch import Batch
 from datasets.loading.reader import BatchReader
-from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_at_least, option
 from tools.benchmarks.harness.gpu_trace import GpuTrace, write_trace
 from tools.benchmarks.harness.train_step import Bench, Step, open_bench
 from tools.cli.command import Arguments, Command
@@ -42,11 +41,8 @@ class StepBenchmarkConfig:
     warm_up: int = option(10, "steps before each stretch that are not counted")
 
     def __post_init__(self) -> None:
-        if min(self.stretches, self.steps) < 1 or self.warm_up < 0:
-            raise ConfigError(
-                f"benchmark.stretches={self.stretches} and steps={self.steps} must be at least 1, "
-                f"warm_up={self.warm_up} not negative"
-            )
+        check_at_least(self, "benchmark", 1, "stretches", "steps")
+        check_at_least(self, "benchmark", 0, "warm_up")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from storage.errors import StoreError
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.options import check_at_least, option
 from storage.store import Store, open_store
 from tools.benchmarks.reading.peers import Peer, missing_peers, open_peers
@@ -65,13 +66,13 @@ class Speed:
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Measures all peers, prints the table, writes it where asked for."""
-    section = run_benchmark(config.store, config.benchmark)
+    section = run_benchmark(config.store, config.benchmark, config.remote)
     publish(section, "store-read", arguments)
 
 
-def run_benchmark(url: str, config: StoreReadConfig) -> Section:
+def run_benchmark(url: str, config: StoreReadConfig, remote: RemoteConfig = DEFAULT) -> Section:
     """All peers on the slices of one store, as a section of the report."""
-    with open_store(url) as store, tempfile.TemporaryDirectory(prefix="melbank-") as folder:
+    with open_store(url, remote) as store, tempfile.TemporaryDirectory(prefix="melbank-") as folder:
         rows = _some_rows(store, config.num_slices)
         peers = open_peers(store, rows, Path(folder))
         check_equal(peers, len(rows))

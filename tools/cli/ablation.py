@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from storage.build.workers import available_cores
 from storage.errors import ConfigError, StoreError
 from storage.options import check_at_least, option
+from storage.processes import num_cores
 from storage.progress import Progress
 from tools.cli.tables import Section, Table
-
-SCORES = {"accuracy": "accuracy", "roc_auc": "ROC-AUC", "kl": "KL"}
+from training.model.metrics import METRICS, TITLES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +80,7 @@ def _plan_run(config: AblationConfig, variant: str, seed: int, words: Sequence[s
 def train_runs(runs: Sequence[AblationRun], jobs: int, progress: Progress) -> None:
     """Trains what is not there yet; raises StoreError, naming the log, where a run fails."""
     missing = [run for run in runs if run.scores_file() is None]
-    threads = max(1, available_cores() // jobs)
+    threads = max(1, num_cores() // jobs)
     with progress("training", len(missing), "run") as step, ThreadPoolExecutor(jobs) as pool:
         for _ in _in_turn(pool, missing, threads):
             step(1)
@@ -115,10 +114,10 @@ def section_of(config: AblationConfig, runs: Sequence[AblationRun]) -> Section:
     rows = []
     for variant, changes in config.variants.items():
         scores = [_read_scores(run) for run in runs if run.variant == variant]
-        cells = [_mean_and_spread([one["overall"][key] for one in scores]) for key in SCORES]
+        cells = [_mean_and_spread([one["overall"].get(key) for one in scores]) for key in METRICS]
         seconds = [sum(fold["duration_s"] for fold in one["folds"]) for one in scores]
         rows.append((variant, " ".join(changes), *cells, f"{statistics.mean(seconds):.0f}"))
-    columns = ("variant", "what it changes", *SCORES.values(), "seconds a run")
+    columns = ("variant", "what it changes", *TITLES, "seconds a run")
     text = (
         f"Means and standard deviations over {len(config.seeds)} seeds, which decide "
         "whatever is drawn: initial weights, order, augmentation, and folds that are not given."

@@ -5,17 +5,18 @@ call. 130: stopped by Ctrl-C; what was committed stays.
 """
 
 import argparse
+import logging
 import os
 import sys
 import textwrap
-import typing
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any, Generic, NoReturn
 
 from storage.errors import ConfigError, MelbankError
-from tools.cli.config import DEFAULT_CONFIG, Section, load_config
+from tools.cli.config import DEFAULT_CONFIG, Section, config_keys, load_config
 
+LAYERS = ("storage", "datasets", "training")
 Arguments = argparse.Namespace
 Flag = tuple[str, dict[str, Any]]  # a name, and what argparse is told of it
 
@@ -36,6 +37,7 @@ def run(
     argv: Sequence[str] | None = None,
 ) -> int:
     """Parses the command line, runs `main`, and turns errors into one line and an exit code."""
+    _print_logged()
     arguments = _parser(command).parse_intermixed_args(argv)
     try:
         config = load_config(command.sections, arguments.config, arguments.overrides)
@@ -53,6 +55,22 @@ def run(
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         return 1
+
+
+class _Printed(logging.Handler):
+    """Prints messages as they are on what is standard output at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(record.getMessage())
+
+
+def _print_logged() -> None:
+    """Prints what the layers below log, from INFO on; other libraries log as they do."""
+    for name in LAYERS:
+        layer = logging.getLogger(name)
+        if not layer.handlers:
+            layer.addHandler(_Printed())
+        layer.setLevel(logging.INFO)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -93,31 +111,9 @@ def _called_as() -> str | None:
 
 
 def _keys(sections: type[Any]) -> str:
-    """The config keys of a command with their built-in defaults and units."""
-    lines = ["config keys and built-in defaults (the YAML file may set others):"]
-    return "\n".join([*lines, *_section_lines(sections, "")])
-
-
-def _section_lines(section: type[Any], prefix: str) -> list[str]:
-    kinds = typing.get_type_hints(section)
-    lines: list[str] = []
-    for entry in fields(section):
-        name = prefix + entry.name
-        values = typing.get_args(kinds[entry.name])[1:]  # of sections by name, such as sources
-        if values and is_dataclass(values[0]):
-            lines += _section_lines(typing.cast("type[Any]", values[0]), f"{name}.NAME.")
-        elif is_dataclass(kinds[entry.name]):
-            lines += _section_lines(kinds[entry.name], f"{name}.")
-        else:
-            shown = f"{name}={_shown_default(entry)}"
-            lines.append(f"  {shown:<40} {entry.metadata.get('help', '')}".rstrip())
-    return lines
-
-
-def _shown_default(entry: "Field[Any]") -> str:
-    default = entry.default
-    if default is MISSING:
-        default = entry.default_factory() if entry.default_factory is not MISSING else "?"
-    if default is None or isinstance(default, bool):
-        return {None: "null", True: "true", False: "false"}[default]
-    return str(default)
+    """Lists the config keys of a command with their built-in defaults and units."""
+    lines = (
+        f"  {f'{key.name}={key.default}':<40} {key.meaning}".rstrip()
+        for key in config_keys(sections)
+    )
+    return "\n".join(["config keys and built-in defaults (the YAML file may set others):", *lines])

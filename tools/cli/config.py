@@ -8,10 +8,10 @@ that no section has is an error with a hint.
 import difflib
 import re
 import typing
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -20,7 +20,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from storage.errors import ConfigError
 from storage.objects.client import RemoteConfig
 from storage.objects.urls import check_bare, check_no_credentials
-from storage.options import option
+from storage.options import check_at_least, option
 
 DEFAULT_CONFIG = "configs/base.yaml"
 SECTIONS = (
@@ -96,18 +96,46 @@ class ShardsSection(RemoteSection):
 class LimitSection:
     """A command that can take a part, for a first look."""
 
-    limit: int | None = option(None, "only so many recordings, spread over all, for a first look")
+    limit: int | None = option(None, "number of recordings, spread over all, for a first look")
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise ConfigError(f"limit={self.limit} must be at least 1")
+        check_at_least(self, "", 1, "limit")
+
+
+class ConfigKey(NamedTuple):
+    """One key of a command's config, as `--help` and docs/configuration.md list it."""
+
+    name: str  # in dot notation; NAME where the user chooses the name, as in sources.NAME.store
+    default: str
+    meaning: str
+
+
+def config_keys(sections: type[Any], prefix: str = "") -> Iterator[ConfigKey]:
+    """Yields all keys of a dataclass of sections, in the order of their fields."""
+    kinds = typing.get_type_hints(sections)
+    for entry in fields(sections):
+        name = prefix + entry.name
+        values = typing.get_args(kinds[entry.name])[1:]  # of sections by name, such as sources
+        if values and is_dataclass(values[0]):
+            yield from config_keys(typing.cast("type[Any]", values[0]), f"{name}.NAME.")
+        elif is_dataclass(kinds[entry.name]):
+            yield from config_keys(kinds[entry.name], f"{name}.")
+        else:
+            default = entry.default
+            if default is MISSING:
+                default = entry.default_factory() if entry.default_factory is not MISSING else "?"
+            yield ConfigKey(name, show_value(default), entry.metadata.get("help", ""))
+
+
+def show_value(value: Any) -> str:
+    """Returns a config value as it is written in YAML and after `key=`."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
 
 
 def load_config(sections: type[Section], file: str, overrides: Sequence[str] = ()) -> Section:
-    """The command's sections from a YAML file and `a.b=value` words; ConfigError with a hint.
-
-    The section `remote` is published to all that opens URLs in this process and its children.
-    """
+    """The command's sections from a YAML file and `a.b=value` words; ConfigError with a hint."""
     used = {entry.name for entry in fields(sections)}  # type: ignore[arg-type]  # a dataclass
     for word in overrides:
         _check_secrets(word.partition("=")[2])
@@ -133,8 +161,6 @@ def load_config(sections: type[Section], file: str, overrides: Sequence[str] = (
         raise ConfigError(_one_line(error)) from error
     if not isinstance(config, sections):
         raise ConfigError(f"--config {file} is not a mapping of sections")
-    if isinstance(config, RemoteSection):
-        config.remote.publish()
     return config
 
 

@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from storage.audio.encoding import decibels
 from storage.errors import ConfigError
 from storage.recipe import Recipe
 
@@ -107,11 +108,10 @@ def _check_sheet(slices_NMT: np.ndarray[Any, Any], recipe: Recipe, titles: Seque
 
 def _draw_slice(axes: Axes, slice_MT: np.ndarray[Any, Any], recipe: Recipe) -> AxesImage:
     """One spectrogram; each cell lies around its own frame time and band centre."""
-    scale = 1 / 255 if slice_MT.dtype == np.uint8 else 1.0
     frame_s = recipe.hop / recipe.sample_rate_hz
     edges_s = (-0.5 * frame_s, (recipe.num_frames - 0.5) * frame_s)
     image = axes.imshow(
-        (slice_MT.astype(np.float32) * scale - 1) * recipe.top_db,
+        decibels(slice_MT, recipe),
         origin="lower",
         aspect="auto",
         extent=(*edges_s, -0.5, recipe.n_mels - 0.5),

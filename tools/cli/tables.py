@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.build.workers import available_cores
 from storage.errors import ConfigError
+from storage.processes import num_cores
 from tools.cli.command import Arguments, Flag
 from tools.cli.config import DEFAULT_CONFIG
 
@@ -110,7 +110,7 @@ def machine() -> str:
     """Cores, processor, memory and system, in words."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
-        f"{available_cores()} cores of {_processor()}, {memory_gib:.0f} GiB, "
+        f"{num_cores()} cores of {_processor()}, {memory_gib:.0f} GiB, "
         f"{platform.system()}, Python {platform.python_version()}"
     )
 

@@ -20,16 +20,18 @@ class TrainSections(TrainingConfig, StoreSection):
 def open_training(config: TrainSections) -> SliceSource:
     """The source that a config names, or the mix of several."""
     if not config.sources:
-        return open_source(store=config.store, shards=config.shards)
+        return open_source(store=config.store, shards=config.shards, remote=config.remote)
     if config.shards:
         raise ConfigError(f"shards={config.shards} beside sources: give it as one of them")
-    return open_sources(config.sources)
+    return open_sources(config.sources, config.remote)
 
 
 def open_background(config: TrainSections) -> SliceSource | None:
     """The source of backgrounds that a config names, if it does."""
     behind = config.background
-    return open_source(store=behind.store, shards=behind.shards) if behind.given else None
+    if not behind.given:
+        return None
+    return open_source(store=behind.store, shards=behind.shards, remote=config.remote)
 
 
 def check_epoch(epoch: int) -> None:

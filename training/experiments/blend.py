@@ -20,8 +20,8 @@ from polars.exceptions import PolarsError
 from datasets.labels import Labels
 from storage.errors import ConfigError
 from training.experiments.listing import FINISHED, ExperimentRecord, list_experiments
-from training.experiments.report import OOF, POOLED_OOF, format_table, score_cells
-from training.model.metrics import Scores, Truth
+from training.experiments.report import OOF, POOLED_OOF, format_table
+from training.model.metrics import TITLES, Scores, Truth, score_cells
 
 SECONDARY_WEIGHT = "loss.secondary_weight"
 
@@ -52,8 +52,7 @@ class Blend:
                 for name, scores in self.members.items()
             ),
         ]
-        header = ("", "number", "KL", "ROC-AUC", "cmAP", "accuracy")
-        return format_table(header, [*lines, *totals], num_totals=len(totals))
+        return format_table(("", "number", *TITLES), [*lines, *totals], num_totals=len(totals))
 
     def write(self, folder: Path) -> None:
         """Writes the tables into a folder, by the names that an experiment's have."""

@@ -15,7 +15,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,11 +27,13 @@ from omegaconf import OmegaConf
 from storage.errors import ConfigError
 from storage.objects.urls import is_remote
 from storage.options import option
-from training.runtime.ranks import from_first_rank, is_first_rank
+from training.runtime.ranks import first_rank_logger, from_first_rank, is_first_rank
 
 SHARED_NAME = "MELBANK_EXPERIMENT"  # by which the first process tells those that it starts
 NAME = re.compile(r"^\.?exp_(\d+)(\.yaml)?$")
 SCORES = "scores.json"  # the last file of an experiment: with it, it is finished
+logger = first_rank_logger(__name__)
+
 PACKAGES = ("torch", "pytorch-lightning", "timm", "numpy", "polars", "zarr")
 
 
@@ -116,9 +118,7 @@ def share_experiment(config: ExperimentConfig, resume: str = "") -> Experiment:
 
 
 @contextmanager
-def guard_experiment(
-    experiment: Experiment, say: Callable[[str], None], *, resumed: bool = False
-) -> Iterator[None]:
+def guard_experiment(experiment: Experiment, *, resumed: bool = False) -> Iterator[None]:
     """Cleans up behind an exception and says why; what was stopped from outside is kept.
 
     So is what a resumed experiment has: the first part of it was good. Only the first of several
@@ -133,15 +133,15 @@ def guard_experiment(
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         if resumed:
-            say(f"{experiment.name} ended in {reason}; it is as it was before")
+            logger.info(f"{experiment.name} ended in {reason}; it is as it was before")
             raise
         experiment.mark.write_text(f"failed: {reason}\n", encoding="utf-8")
         remove_experiment(experiment)
-        say(f"{experiment.name} ended in {reason}")
-        say(f"{experiment.name}: its files are removed; the number is not given again")
+        logger.info(f"{experiment.name} ended in {reason}")
+        logger.info(f"{experiment.name}: its files are removed; the number is not given again")
         raise
     except BaseException:
-        say(
+        logger.info(
             f"{experiment.name} was stopped; {experiment.weights} and {experiment.preds} are kept. "
             f"Go on with: python -m tools.train --resume {experiment.name}"
         )

@@ -17,8 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from storage.errors import ConfigError
 from training.experiments.experiment import NAME, SCORES
+from training.model.metrics import METRICS, TITLES
 
-TITLES = {"kl": "KL", "roc_auc": "ROC-AUC", "cmap": "cmAP", "accuracy": "accuracy"}
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
 _MISSING = "-"
 
@@ -58,23 +58,24 @@ def experiment_table(records: Sequence[ExperimentRecord], sort: str = "name") ->
             "status": record.status,
             "backbone": record.config.get("model.backbone", _MISSING),
             "folds": record.num_folds,
-            **{title: record.scores.get(key) for key, title in TITLES.items()},
+            **{metric.title: record.scores.get(key) for key, metric in METRICS.items()},
             "minutes": record.minutes,
             "why": record.reason,
         }
         for record in records
     ]
-    kinds = dict.fromkeys([*TITLES.values(), "minutes"], pl.Float64)
+    kinds = dict.fromkeys([*TITLES, "minutes"], pl.Float64)
     table = pl.DataFrame(lines, schema_overrides=kinds)
     if sort == "name" or table.is_empty():
         return table
-    return table.sort(TITLES[sort], descending=sort != "kl", nulls_last=True)
+    metric = METRICS[sort]
+    return table.sort(metric.title, descending=metric.higher_is_better, nulls_last=True)
 
 
 def check_sort(sort: str) -> None:
     """Raises ConfigError on an order that there is not."""
-    if sort not in ("name", *TITLES):
-        raise ConfigError(f"--sort {sort} is none of name, {', '.join(TITLES)}")
+    if sort not in ("name", *METRICS):
+        raise ConfigError(f"--sort {sort} is none of name, {', '.join(METRICS)}")
 
 
 def compare_experiments(records: Sequence[ExperimentRecord], names: Sequence[str]) -> pl.DataFrame:
@@ -88,8 +89,8 @@ def compare_experiments(records: Sequence[ExperimentRecord], names: Sequence[str
         raise ConfigError(f"there is no experiment {strange[0]}; there are {', '.join(known)}")
     chosen = [known[name] for name in names]
     lines = [
-        [title, *(_cell(record.scores.get(key)) for record in chosen)]
-        for key, title in TITLES.items()
+        [metric.title, *(metric.text(record.scores.get(key)) for record in chosen)]
+        for key, metric in METRICS.items()
     ]
     for key in sorted({key for record in chosen for key in record.config}):
         values = [_cell(record.config.get(key)) for record in chosen]

@@ -16,8 +16,12 @@ from matplotlib.figure import Figure
 from polars.exceptions import NoDataError
 
 from datasets.labels import Labels
+from training.model.metrics import METRICS
 
-CURVES = {"train_loss_epoch": "training loss", "val_kl": "KL divergence", "val_cmap": "cmAP"}
+CURVES = {
+    "train_loss_epoch": "training loss",
+    **{f"val_{key}": metric.curve for key, metric in METRICS.items() if metric.curve},
+}
 MAX_NAMES = 60  # more labels than that cannot be read beside a picture
 
 

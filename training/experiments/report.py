@@ -10,7 +10,7 @@ from typing import Any
 from training.experiments.experiment import (
     Experiment,
 )
-from training.model.metrics import Scores
+from training.model.metrics import TITLES, Scores, score_cells
 from training.runtime.memory import MemoryLeft
 
 OOF, EMBEDDINGS, RESULT = "oof.parquet", "embeddings.parquet", "result.json"
@@ -20,10 +20,7 @@ COLUMNS = (
     "recordings",
     "slices",
     "epoch",
-    "KL",
-    "ROC-AUC",
-    "cmAP",
-    "accuracy",
+    *TITLES,
     "minutes",
     "MB left",
 )
@@ -54,8 +51,7 @@ def write_result(result: FoldResult, path: Path) -> None:
 def read_result(path: Path) -> FoldResult:
     """What `write_result` wrote."""
     values = json.loads(path.read_text(encoding="utf-8"))
-    scores, memory = Scores(**values["scores"]), MemoryLeft(**values["memory"])
-    return FoldResult(**{**values, "scores": scores, "memory": memory})
+    return FoldResult(**{**values, "memory": MemoryLeft(**values["memory"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +67,7 @@ class TrainingReport:
     pooled: Scores
 
     def table(self) -> str:
-        """Folds with KL, ROC-AUC, cmAP and accuracy; all together; and pooled per recording.
+        """Formats the scores of the folds; of all together; and pooled per recording.
 
         `MB left`: what the process holds behind each fold, on a GPU after the plus.
         """
@@ -104,8 +100,8 @@ class TrainingReport:
         values = {
             "experiment": self.experiment.name,
             "folds": [asdict(result) for result in self.folds],
-            "overall": asdict(self.overall),
-            "pooled": asdict(self.pooled),
+            "overall": self.overall,
+            "pooled": self.pooled,
         }
         path.write_text(json.dumps(_without_nan(values), indent=2) + "\n", encoding="utf-8")
 
@@ -120,12 +116,6 @@ def format_table(header: Sequence[str], lines: Sequence[Sequence[str]], *, num_t
     rule = "-" * len(row(header))
     folds, totals = lines[:-num_totals], lines[-num_totals:]
     return "\n".join([row(header), rule, *map(row, folds), rule, *map(row, totals)])
-
-
-def score_cells(scores: Scores) -> list[str]:
-    """KL, ROC-AUC, cmAP and accuracy; a dash where one is not defined."""
-    values = (scores.kl, scores.roc_auc, scores.cmap, scores.accuracy)
-    return ["-" if math.isnan(value) else f"{value:.4f}" for value in values]
 
 
 def _without_nan(value: Any) -> Any:

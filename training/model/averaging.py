@@ -25,8 +25,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from storage.errors import ConfigError
-from storage.options import check_at_least, option
+from storage.options import check_at_least, check_between, check_choice, option
 
 NONE, SWA, EMA = "none", "swa", "ema"
 
@@ -36,16 +35,13 @@ class AveragingConfig:
     """Which weights are averaged, and from when on."""
 
     kind: str = option(NONE, "none, swa: mean over epochs, or ema: moving mean over steps")
-    start: float = option(0.75, "swa: share of trainer.epochs behind which averaging begins")
+    start: float = option(0.75, "swa: share of trainer.epochs after which averaging begins")
     decay: float = option(0.999, "ema: share of the mean that stays at each step")
     norm_batches: int = option(50, "swa: training batches to take batch norm's statistics from")
 
     def __post_init__(self) -> None:
-        if self.kind not in (NONE, SWA, EMA):
-            raise ConfigError(f"averaging.kind={self.kind} is none of {NONE}, {SWA}, {EMA}")
-        for name in ("start", "decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"averaging.{name}={getattr(self, name)} must lie in 0 to 1")
+        check_choice(self, "averaging", "kind", (NONE, SWA, EMA))
+        check_between(self, "averaging", 0, 1, "start", "decay", below=True)
         check_at_least(self, "averaging", 1, "norm_batches")
 
 
@@ -134,8 +130,8 @@ class WeightAverage(Callback):
 
 def _assign(model: nn.Module, values: dict[str, Tensor]) -> None:
     """Copies values into a model's own tensors, which optimizer and compiled code hold."""
-    for name, own in model.state_dict().items():
-        own.copy_(values[name])
+    for name, tensor in model.state_dict().items():
+        tensor.copy_(values[name])
 
 
 def _first(batches: Iterable[Tensor], count: int) -> Iterable[Tensor]:

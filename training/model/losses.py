@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_at_least, check_between, check_choice, option
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -40,26 +40,17 @@ class LossConfig:
     focal_gamma: float = option(2.0, "focal: how fast easy cells lose weight; 0 is bce")
 
     def __post_init__(self) -> None:
-        if self.name not in LOSSES:
-            raise ConfigError(f"loss.name={self.name} is none of {', '.join(LOSSES)}")
-        if self.secondary not in (SOFT, MASK):
-            raise ConfigError(f"loss.secondary={self.secondary} is neither {SOFT} nor {MASK}")
+        check_choice(self, "loss", "name", LOSSES)
+        check_choice(self, "loss", "secondary", (SOFT, MASK))
+        check_between(self, "loss", 0, 1, "secondary_weight")
+        check_between(self, "loss", 0, 1, "label_smoothing", below=True)
+        check_at_least(self, "loss", 0, "focal_gamma")
         if self.secondary == MASK and self.name not in MASKABLE:
             raise ConfigError(
                 f"loss.secondary={MASK} needs a loss that judges each class for itself, but with "
                 f"loss.name={self.name} all classes share one probability: take "
                 f"loss.name={' or '.join(MASKABLE)}, or loss.secondary={SOFT}"
             )
-        if not 0 <= self.secondary_weight <= 1:
-            raise ConfigError(
-                f"loss.secondary_weight must lie in 0 to 1, not {self.secondary_weight}"
-            )
-        if not 0 <= self.label_smoothing < 1:
-            raise ConfigError(
-                f"loss.label_smoothing must lie in 0 to 1, not {self.label_smoothing}"
-            )
-        if self.focal_gamma < 0:
-            raise ConfigError(f"loss.focal_gamma must not be negative, not {self.focal_gamma}")
 
     @property
     def secondary_target(self) -> float | None:

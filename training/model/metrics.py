@@ -1,7 +1,9 @@
 """Scores of probabilities against the labels of recordings.
 
     truth = Truth.of(recordings, labels, secondary_weight=0.5)
-    truth.score(probabilities, recording_no)  # Scores(kl=0.31, roc_auc=0.97, cmap=0.9, ...)
+    truth.score(probabilities, recording_no)  # {"kl": 0.31, "roc_auc": 0.97, "cmap": 0.9, ...}
+
+A metric is one entry in METRICS: logs, tables, curves and sorting take it from there.
 
 Slices inherit the labels of their recording. KL divergence is the primary score; it and accuracy
 are NaN without slices, ROC-AUC also where no class has both slices with and without it, cmAP
@@ -10,8 +12,10 @@ where no class has a positive slice.
 Shapes: N slices, R recordings, C classes.
 """
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import polars as pl
@@ -25,14 +29,39 @@ KL_EPSILON = 1e-15
 DISTRIBUTION_TOLERANCE = 1e-3  # sums of 32-bit numbers, and of 16-bit ones before
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
-    """How well a set of slices was predicted; NaN where a score is not defined."""
+Scores = dict[str, float]  # by the keys of METRICS; NaN where a score is not defined
 
-    kl: float
-    roc_auc: float
-    cmap: float
-    accuracy: float
+
+class ScoredSlices(NamedTuple):
+    """Input of a metric: predictions of N slices, and the labels of their recordings.
+
+    Targets sum to one per row: primary and weighted secondary labels.
+    """
+
+    targets_NC: np.ndarray  # float32
+    positives_NC: np.ndarray  # bool, primary and secondary labels alike
+    primary_N: np.ndarray  # int64, class number
+    probabilities_NC: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A score and its presentation.
+
+    `bar` and `curve` are its names on the progress bar and in the picture of the curves, which
+    leave it out without one.
+    """
+
+    title: str
+    compute: Callable[[ScoredSlices], float]
+    higher_is_better: bool = True
+    format: str = ".4f"
+    bar: str = ""
+    curve: str = ""
+
+    def text(self, value: float | None) -> str:
+        """Formats a score for tables; a dash where it is not defined."""
+        return "-" if value is None or math.isnan(value) else format(value, self.format)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,17 +89,21 @@ class Truth:
         )
 
     def score(self, probabilities_NC: np.ndarray, recording_no_N: np.ndarray) -> Scores:
-        """Scores of N slices of these recordings; for KL rows are brought to sum one."""
+        """Computes all METRICS for N slices of these recordings."""
         if not len(probabilities_NC):
-            return Scores(kl=np.nan, roc_auc=np.nan, cmap=np.nan, accuracy=np.nan)
-        total = probabilities_NC.sum(1, keepdims=True)
-        positives_NC = self.positives_RC[recording_no_N]
-        return Scores(
-            kl=kl_divergence(self.targets_RC[recording_no_N], probabilities_NC / total),
-            roc_auc=macro_roc_auc(positives_NC, probabilities_NC),
-            cmap=macro_average_precision(positives_NC, probabilities_NC),
-            accuracy=accuracy(self.primary_R[recording_no_N], probabilities_NC),
+            return dict.fromkeys(METRICS, math.nan)
+        slices = ScoredSlices(
+            targets_NC=self.targets_RC[recording_no_N],
+            positives_NC=self.positives_RC[recording_no_N],
+            primary_N=self.primary_R[recording_no_N],
+            probabilities_NC=probabilities_NC,
         )
+        return {key: metric.compute(slices) for key, metric in METRICS.items()}
+
+
+def score_cells(scores: Mapping[str, float | None]) -> list[str]:
+    """Formats scores as the cells of a table, in the order of METRICS."""
+    return [metric.text(scores.get(key)) for key, metric in METRICS.items()]
 
 
 def kl_divergence(targets_NC: np.ndarray, probabilities_NC: np.ndarray) -> float:
@@ -121,3 +154,34 @@ def macro_average_precision(positives_NC: np.ndarray, probabilities_NC: np.ndarr
 def accuracy(primary_N: np.ndarray, probabilities_NC: np.ndarray) -> float:
     """Share of slices whose most probable class is the primary label of their recording."""
     return float((probabilities_NC.argmax(1) == primary_N).mean())
+
+
+def _normalised_kl(slices: ScoredSlices) -> float:
+    probabilities_NC = slices.probabilities_NC
+    total_N1 = probabilities_NC.sum(1, keepdims=True)
+    return kl_divergence(slices.targets_NC, probabilities_NC / total_N1)
+
+
+METRICS = {
+    "kl": Metric(
+        title="KL", compute=_normalised_kl, higher_is_better=False, bar="KL", curve="KL divergence"
+    ),
+    "roc_auc": Metric(
+        title="ROC-AUC",
+        compute=lambda slices: macro_roc_auc(slices.positives_NC, slices.probabilities_NC),
+        bar="AUC",
+    ),
+    "cmap": Metric(
+        title="cmAP",
+        compute=lambda slices: macro_average_precision(
+            slices.positives_NC, slices.probabilities_NC
+        ),
+        curve="cmAP",
+    ),
+    "accuracy": Metric(
+        title="accuracy",
+        compute=lambda slices: accuracy(slices.primary_N, slices.probabilities_NC),
+        bar="acc",
+    ),
+}
+TITLES = tuple(metric.title for metric in METRICS.values())

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_between, check_choice, option
 
 POOLINGS = ("avg", "max", "avgmax", "catavgmax")
 OUTPUTS = ("softmax", "sigmoid")
@@ -50,12 +50,9 @@ class ModelConfig:
             near = get_close_matches(self.backbone, timm.list_models(), n=4, cutoff=0.5)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise ConfigError(f"model.backbone={self.backbone} is no model of timm{hint}")
-        if self.pooling not in POOLINGS:
-            raise ConfigError(f"model.pooling={self.pooling} is none of {', '.join(POOLINGS)}")
-        if self.output not in OUTPUTS:
-            raise ConfigError(f"model.output={self.output} is none of {', '.join(OUTPUTS)}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout={self.dropout} must lie from 0 to below 1")
+        check_choice(self, "model", "pooling", POOLINGS)
+        check_choice(self, "model", "output", OUTPUTS)
+        check_between(self, "model", 0, 1, "dropout", below=True)
         if not self.views or any(len(view) != 2 or min(view) < 1 for view in self.views):
             raise ConfigError(
                 f"model.views={self.views} must be a list of pairs, mel bands and frames, each at "

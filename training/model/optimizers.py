@@ -7,8 +7,7 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_at_least, check_between, check_positive, option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,15 +20,9 @@ class OptimizerConfig:
     final_fraction: float = option(0.01, "of the peak at the end of the cosine")
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise ConfigError(f"optimizer.learning_rate must be positive, not {self.learning_rate}")
-        for name in ("weight_decay", "warmup_epochs"):
-            if (value := getattr(self, name)) < 0:
-                raise ConfigError(f"optimizer.{name} must not be negative, not {value}")
-        if not 0 <= self.final_fraction <= 1:
-            raise ConfigError(
-                f"optimizer.final_fraction must lie in 0 to 1, not {self.final_fraction}"
-            )
+        check_positive(self, "optimizer", "learning_rate")
+        check_at_least(self, "optimizer", 0, "weight_decay", "warmup_epochs")
+        check_between(self, "optimizer", 0, 1, "final_fraction")
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> AdamW:

@@ -14,8 +14,8 @@ import torch
 
 from datasets.batch import Batch
 from datasets.labels import Labels
+from storage.audio.encoding import to_unit
 from training.model.models import Classifier, probabilities
-from training.module import to_unit
 from training.runtime.ranks import gather_ranks
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -68,19 +68,19 @@ def predict(
     )
 
 
-def gather_predictions(own: Predictions, device: torch.device) -> Predictions:
+def gather_predictions(share: Predictions, device: torch.device) -> Predictions:
     """The predictions of all ranks on each of them, sorted by row; `device` carries them."""
 
     def whole(values: np.ndarray) -> np.ndarray:
         return gather_ranks(torch.from_numpy(values).to(device)).cpu().numpy()
 
-    rows = whole(own.rows)
+    rows = whole(share.rows)
     order = rows.argsort()
     return Predictions(
         rows=rows[order],
-        recording_no=whole(own.recording_no)[order],
-        probabilities=whole(own.probabilities)[order],
-        embeddings=whole(own.embeddings)[order],
+        recording_no=whole(share.recording_no)[order],
+        probabilities=whole(share.probabilities)[order],
+        embeddings=whole(share.embeddings)[order],
     )
 
 

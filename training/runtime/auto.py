@@ -1,17 +1,16 @@
 """What `auto` means on this machine, each with the reason that is printed beside it."""
 
 import importlib.util
-import math
 import netrc
 import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from storage.errors import ConfigError
+from storage.processes import num_cores
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 COMPILES = {"auto": "", "true": "on", "false": "off"}  # yaml reads on and off as booleans
@@ -22,7 +21,6 @@ BF16_ABILITIES = ("avx512_bf16", "amx_bf16")  # elsewhere bf16 is emulated, and 
 # Narrower images are one or two cells wide where a backbone halves them for the last time. There,
 # oneDNN's convolutions in bf16 take in memory that is not theirs (torch 2.15): gradients are NaN.
 MIN_BF16_FRAMES = 64
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container on Linux
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,33 +126,14 @@ def has_wandb_key() -> bool:
         return False
 
 
-def choose_threads(asked: int, quota_file: Path = CPU_QUOTA, *, num_ranks: int = 1) -> Choice:
-    """Threads of torch: as many as the process may use, which in a container can be few.
-
-    Several ranks divide them among themselves.
-    """
+def choose_threads(asked: int, *, num_ranks: int = 1) -> Choice:
+    """Threads of torch: one per core that the process may use, shared by the ranks."""
     if asked:
         return _asked("threads", str(asked))
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    allowed = len(affinity(0)) if affinity else os.cpu_count() or 1
-    quota = _cpu_quota(quota_file)
-    if quota < allowed:
-        reason = f"the container's share of {allowed} processors"
-        allowed = max(1, math.ceil(quota))
-    else:
-        reason = "processors of this process"
+    reason = "cores of this process, by affinity and container quota"
     if num_ranks > 1:
         reason += f", divided among {num_ranks} ranks"
-    return Choice(name="threads", value=str(max(1, allowed // num_ranks)), reason=reason)
-
-
-def _cpu_quota(quota_file: Path) -> float:
-    """Processors that a cgroup (version 2) may keep busy; infinite without a limit."""
-    try:
-        quota, period = quota_file.read_text(encoding="ascii").split()
-        return int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):  # no cgroup, or `max`
-        return math.inf
+    return Choice(name="threads", value=str(max(1, num_cores() // num_ranks)), reason=reason)
 
 
 def _asked(name: str, value: str) -> Choice:

@@ -10,8 +10,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from storage.progress import PlainLines
+from training.model.metrics import METRICS
 
-SHOWN = {"val_kl": "KL", "val_roc_auc": "AUC", "val_accuracy": "acc"}
+SHOWN = {f"val_{key}": metric.bar for key, metric in METRICS.items() if metric.bar}
 SMOOTHING = 0.9
 ON_A_TERMINAL = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 IN_A_FILE = "{desc} {percentage:.0f}% {elapsed}<{remaining}{postfix}"

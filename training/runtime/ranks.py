@@ -3,6 +3,7 @@
 With one process all of this is free: it is the first, and has everything.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,13 @@ def rank() -> int:
 def is_first_rank() -> bool:
     """Whether it is for this process to write files and to talk."""
     return rank() == 0
+
+
+def first_rank_logger(name: str) -> logging.Logger:
+    """Returns the logger of a module, silent on all ranks but the first."""
+    logger = logging.getLogger(name)
+    logger.addFilter(lambda _: is_first_rank())
+    return logger
 
 
 def wait_for_ranks() -> None:

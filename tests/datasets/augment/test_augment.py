@@ -316,17 +316,17 @@ def test_uniform_numbers_are_uniform_and_independent():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: GainConfig(p=1.5), "augment.gain.p must lie in 0 to 1, not 1.5"),
-        (lambda: NoiseConfig(max_db=-1), "augment.noise.max_db must not be negative"),
+        (lambda: GainConfig(p=1.5), "augment.gain.p=1.5 must lie between 0 and 1"),
+        (lambda: NoiseConfig(max_db=-1), "augment.noise.max_db=-1 must be at least 0"),
         (
             lambda: BackgroundMixConfig(min_snr_db=9.0, max_snr_db=3.0),
             "augment.background.min_snr_db=9.0 is more than max_snr_db=3.0",
         ),
-        (lambda: MixupConfig(alpha=0), "augment.mixup.alpha must be positive"),
-        (lambda: MixStyleConfig(alpha=-1), "augment.mix_style.alpha must be positive"),
+        (lambda: MixupConfig(alpha=0), "augment.mixup.alpha=0 must be positive"),
+        (lambda: MixStyleConfig(alpha=-1), "augment.mix_style.alpha=-1 must be positive"),
         (lambda: XYMaskConfig(time_masks=-1), "augment.xy_mask.time_masks"),
         (lambda: TimeShiftConfig(max_fraction=2), "augment.time_shift.max_fraction"),
-        (lambda: LowPassConfig(slope_db=-1), "augment.low_pass.slope_db must not be negative"),
+        (lambda: LowPassConfig(slope_db=-1), "augment.low_pass.slope_db=-1 must be at least 0"),
         (lambda: EqualizerConfig(points=1), "augment.equalizer.points=1 must be at least 2"),
         (lambda: CutMixConfig(max_fraction=1.1), "augment.cutmix.max_fraction"),
         (lambda: ResizeMixConfig(min_side=0.9), "augment.resize_mix.min_side=0.9 is more than"),

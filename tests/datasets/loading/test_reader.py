@@ -80,10 +80,10 @@ def test_batches_are_the_plan_carried_out(source, prefetch_batches):
         places = np.arange(8 * number, 8 * number + 8)
         assert batch.position.tolist() == places.tolist()
         assert batch.rows.tolist() == plan.rows[places].tolist()
-        assert batch.recording_no.tolist() == plan.recording_no[places].tolist()
+        assert batch.recording_no.tolist() == plan.planned_no[places].tolist()
         assert batch.slices.dtype == torch.uint8
         assert np.array_equal(batch.slices.numpy(), source.read(plan.rows[places]))
-        assert np.array_equal(batch.targets.numpy(), targets[plan.recording_no[places]])
+        assert np.array_equal(batch.targets.numpy(), targets[plan.planned_no[places]])
         assert batch.epoch.item() == 2
 
 

@@ -20,8 +20,8 @@ def slice_index(table, seed=0):
     return pl.DataFrame(
         {
             "row": plan.rows,
-            "recording_id": table["recording_id"].gather(plan.recording_no),
-            "slice_no": plan.rows - table["first_row"].to_numpy()[plan.recording_no],
+            "recording_id": table["recording_id"].gather(plan.planned_no),
+            "slice_no": plan.rows - table["first_row"].to_numpy()[plan.planned_no],
             "max_db": generator.uniform(-80, 0, len(plan)),
             "silent": generator.random(len(plan)) < 0.4,
         }
@@ -42,7 +42,7 @@ def test_a_condition_on_recordings_needs_no_slice_index():
     plan = EpochPlanner(TABLE, config, seed=1)(0)
     kept = TABLE.filter((pl.col("rating") >= 3) & (pl.col("primary_label") != "a"))
     assert plan.recordings.equals(kept)
-    assert np.bincount(plan.recording_no).tolist() == [1] * len(kept)
+    assert np.bincount(plan.planned_no).tolist() == [1] * len(kept)
 
 
 @pytest.mark.parametrize("choice", ["random", "all", "first", "energy"])

@@ -17,7 +17,7 @@ EVERY_ROW = plan_all(TABLE).rows
 
 def slice_levels(table):
     rows = plan_all(table)
-    ids = table["recording_id"].gather(rows.recording_no)
+    ids = table["recording_id"].gather(rows.planned_no)
     levels = np.random.default_rng(0).uniform(-80, 0, len(ids))
     return pl.DataFrame({"row": rows.rows, "recording_id": ids, "max_db": levels})
 
@@ -55,9 +55,9 @@ def test_a_plan_names_rows_of_its_recordings_and_is_as_long_as_every_other(
         return
     levels = slice_levels(table)
     plan = plan_train(table, config, seed=seed, epoch=epoch, slice_index=levels)
-    offset = plan.rows - table["first_row"].to_numpy()[plan.recording_no]
+    offset = plan.rows - table["first_row"].to_numpy()[plan.planned_no]
     assert (offset >= 0).all()
-    assert (offset < table["num_slices"].to_numpy()[plan.recording_no]).all()
+    assert (offset < table["num_slices"].to_numpy()[plan.planned_no]).all()
     everything = config.slice_choice == "all"
     assert len(plan) == (sum(lengths) if everything else len(table) * config.slices_per_recording)
     again = plan_train(table, config, seed=seed, epoch=epoch, slice_index=levels)
@@ -104,7 +104,7 @@ def test_each_recording_and_each_class_is_less_than_one_from_its_expectation(
     shares = {name: m ** (1 - exponent) if m else 0.0 for name, m in masses.items()}
     plan = plan_train(table, config, seed=seed, epoch=epoch, slice_index=slice_levels(table))
     scale = len(plan) / sum(shares.values())
-    drawn = np.bincount(plan.recording_no, minlength=len(table))
+    drawn = np.bincount(plan.planned_no, minlength=len(table))
     for name, share in shares.items():
         mine = classes == name
         assert abs(drawn[mine].sum() - share * scale) < 1 + 1e-6
@@ -125,7 +125,7 @@ def test_the_description_adds_up(lengths, config, seed):
     lines = plan.describe()
     assert lines["primary_label"].to_list() == sorted(set(table["primary_label"]))
     assert lines["recordings"].sum() == len(table)
-    assert lines["recordings_seen"].sum() == len(np.unique(plan.recording_no))
+    assert lines["recordings_seen"].sum() == len(np.unique(plan.planned_no))
     assert lines["samples"].sum() == len(plan)
     assert lines["share"].sum() == pytest.approx(1)
 
@@ -143,14 +143,14 @@ def test_recordings_that_come_or_go_leave_the_others_as_they_are(lengths, draws,
     config = SamplingConfig(slices_per_recording=draws)
     whole = plan_train(table, config, seed=seed, epoch=1)
     part = plan_train(some, config, seed=seed, epoch=1)
-    assert np.array_equal(whole.rows[np.array(kept)[whole.recording_no]], part.rows)
+    assert np.array_equal(whole.rows[np.array(kept)[whole.planned_no]], part.rows)
 
 
 def test_without_balance_each_recording_comes_equally_often():
     config = SamplingConfig(slices_per_recording=3)
     plan = plan_train(TABLE, config, seed=1, epoch=0)
-    assert np.bincount(plan.recording_no).tolist() == [3] * len(TABLE)
-    per_recording = pl.DataFrame({"r": plan.recording_no, "row": plan.rows}).group_by("r")
+    assert np.bincount(plan.planned_no).tolist() == [3] * len(TABLE)
+    per_recording = pl.DataFrame({"r": plan.planned_no, "row": plan.rows}).group_by("r")
     distinct = per_recording.agg(pl.col("row").n_unique()).sort("r")["row"].to_list()
     assert distinct == [min(3, length) for length in LENGTHS]
 
@@ -167,7 +167,7 @@ def test_evaluation_sees_every_slice_once_in_order():
     plan = plan_all(TABLE)
     assert len(plan) == sum(LENGTHS)
     assert np.all(np.diff(plan.rows) > 0)
-    assert np.bincount(plan.recording_no).tolist() == LENGTHS
+    assert np.bincount(plan.planned_no).tolist() == LENGTHS
 
 
 def test_over_the_epochs_every_slice_is_seen():
@@ -183,14 +183,14 @@ def test_seed_and_epoch_change_slices_and_order():
         plan_train(TABLE, SamplingConfig(), seed=1, epoch=2),
     ]:
         assert sorted(other.rows) != sorted(plan.rows)
-        assert other.recording_no.tolist() != plan.recording_no.tolist()
+        assert other.planned_no.tolist() != plan.planned_no.tolist()
         assert other.digest != plan.digest
 
 
 def test_a_new_recording_changes_neither_slices_nor_order_of_the_others():
     before = plan_train(TABLE[:-2], SamplingConfig(slices_per_recording=2), seed=1, epoch=1)
     after = plan_train(TABLE, SamplingConfig(slices_per_recording=2), seed=1, epoch=1)
-    kept = after.rows[after.recording_no < len(TABLE) - 2]
+    kept = after.rows[after.planned_no < len(TABLE) - 2]
     assert np.array_equal(kept, before.rows)
     assert after.digest != before.digest
 
@@ -219,7 +219,7 @@ def test_rating_weights_make_good_recordings_come_more_often():
     table = fake_recordings([2] * 600, num_labels=1)
     config = SamplingConfig(rating_weights={"0": 0.0, "5.0": 3.0})
     plan = plan_train(table, config, seed=1, epoch=0)
-    drawn = np.bincount(plan.recording_no, minlength=600)
+    drawn = np.bincount(plan.planned_no, minlength=600)
     ratings = table["rating"].to_numpy()
     assert (drawn[ratings == 0] == 0).all()
     assert set(drawn[(ratings > 0) & (ratings < 5)]) == {0, 1}  # 6/7 expected
@@ -234,7 +234,7 @@ def test_energy_prefers_the_loud_slices():
     planner = EpochPlanner(TABLE, config, seed=1, slice_index=levels)
     long = np.flatnonzero(np.array(LENGTHS) >= 3)
     plan = planner(0)
-    assert np.isin(plan.rows[np.isin(plan.recording_no, long)], EVERY_ROW[::3]).all()
+    assert np.isin(plan.rows[np.isin(plan.planned_no, long)], EVERY_ROW[::3]).all()
     with pytest.raises(ConfigError, match="slice_index"):
         plan_train(TABLE, config, seed=1, epoch=0)
 
@@ -254,7 +254,7 @@ def test_block_order_reads_few_blocks_at_a_time_and_shuffles_all():
 def test_the_order_is_a_fair_shuffle():
     table = fake_recordings([1] * 200)
     planner = EpochPlanner(table, SamplingConfig(), seed=1)
-    places = np.array([np.argsort(planner(epoch).recording_no) for epoch in range(400)])
+    places = np.array([np.argsort(planner(epoch).planned_no) for epoch in range(400)])
     assert abs(places.mean(0) - 99.5).max() < 12  # 4 standard errors of 57.7 / 20
     assert abs(np.corrcoef(places[:-1].ravel(), places[1:].ravel())[0, 1]) < 0.02
 

@@ -16,10 +16,10 @@ from tests.fakes import fake_recordings
 def samples(counts, seed):
     """Bits of the draws of recordings, and a row for each draw."""
     generator = np.random.default_rng(seed)
-    recording_no = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    planned_no = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     draw_no = np.concatenate([np.arange(count) for count in counts]).astype(np.int32)
     keys = generator.integers(0, 2**64, len(counts), np.uint64)
-    bits = SampleBits(keys=keys, recording_no=recording_no, draw_no=draw_no, seed=seed, epoch=4)
+    bits = SampleBits(keys=keys, planned_no=planned_no, draw_no=draw_no, seed=seed, epoch=4)
     return bits, generator.integers(0, 300, len(draw_no))
 
 
@@ -85,4 +85,4 @@ def test_plans_do_not_depend_on_how_much_is_made_at_a_time(choice, monkeypatch):
         monkeypatch.setattr(shuffle, "PIECE", size)
         plan = EpochPlanner(table, config, seed=1, slice_index=index)(2)
         assert np.array_equal(plan.rows, whole.rows)
-        assert np.array_equal(plan.recording_no, whole.recording_no)
+        assert np.array_equal(plan.planned_no, whole.planned_no)

@@ -66,7 +66,7 @@ def own_module(tmp_path, monkeypatch):
 def levels():
     plan = plan_all(TABLE)
     level = np.random.default_rng(0).uniform(-80, 0, len(plan))
-    ids = TABLE["recording_id"].gather(plan.recording_no)
+    ids = TABLE["recording_id"].gather(plan.planned_no)
     return pl.DataFrame({"row": plan.rows, "recording_id": ids, "max_db": level})
 
 
@@ -104,7 +104,7 @@ def test_an_own_balance_decides_and_is_exact():
     config = SamplingConfig(balance="my_choices:by_rating", slices_per_recording=4)
     plan = EpochPlanner(TABLE, config, seed=1)(0)
     ratings = TABLE["rating"].to_numpy()
-    drawn = np.bincount(plan.recording_no, minlength=len(TABLE))
+    drawn = np.bincount(plan.planned_no, minlength=len(TABLE))
     assert np.abs(drawn - 24 * ratings / ratings.sum()).max() < 1
     assert len(plan) == 24
 

@@ -27,6 +27,7 @@ from datasets.shards.writer import ShardConfig, write_shards
 from storage.checksums import digest
 from storage.errors import DamageError, StoreError
 from storage.objects.open import open_objects
+from storage.objects.retry import RetryPolicy
 from storage.recipe import Recipe
 from tests.datasets.shards.test_reindex import npy, write_tar
 from tests.fakes import SMALL, write_fake_source
@@ -225,7 +226,7 @@ pytestmark = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Reads again at once: damage stays, and the tests need not wait for that."""
-    monkeypatch.setattr(quarantine, "RETRY_AFTER_S", (0.0,))
+    monkeypatch.setattr(quarantine, "POLICY", RetryPolicy(reread_after_s=(0.0,)))
 
 
 def read_in_spite(shards, source):

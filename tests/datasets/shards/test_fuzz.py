@@ -16,6 +16,7 @@ from datasets.shards.shard_set import open_shards
 from datasets.shards.verify import verify_shards
 from datasets.shards.writer import write_shards
 from storage.errors import StoreError
+from storage.objects.retry import RetryPolicy
 from storage.recipe import Recipe
 from tests.fakes import write_fake_source
 from tests.shard_sets import SMALL_SHARDS, check_holds, contents, read_all
@@ -35,7 +36,7 @@ def written(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Reads again at once: damage stays."""
-    monkeypatch.setattr(quarantine, "RETRY_AFTER_S", (0.0,))
+    monkeypatch.setattr(quarantine, "POLICY", RetryPolicy(reread_after_s=(0.0,)))
 
 
 def flip(path: Path, rng: np.random.Generator) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, plan_all
 from datasets.shards.writer import ShardConfig, write_shards
-from datasets.slice_source import SOURCE_ROWS, own_rows
+from datasets.slice_source import SOURCE_ROWS, rows_in_source
 from datasets.sources.mix import MixedSource, SourceMix, SourceSpec, open_sources, source_weights
 from storage.build.build import BuildConfig, build_store
 from storage.errors import ConfigError, StoreError
@@ -50,7 +50,7 @@ def test_recordings_are_those_of_all_sources_with_shifted_rows(focal, pool):
     assert table["recording_id"].n_unique() == 11
     assert table["first_row"].is_sorted()
     rows = plan_all(table).rows
-    assert own_rows(rows).tolist() == [*focal.index["row"], *pool.index["row"]]
+    assert rows_in_source(rows).tolist() == [*focal.index["row"], *pool.index["row"]]
     assert (rows // SOURCE_ROWS).tolist() == [0] * 24 + [1] * 18
 
 
@@ -79,7 +79,7 @@ def test_batches_hold_the_cells_of_their_source(focal, pool):
             batch.rows.numpy(), batch.recording_no.numpy(), batch.slices, batch.targets, strict=True
         ):
             source = (focal, pool)[row // SOURCE_ROWS]
-            assert np.array_equal(cells, source.read(own_rows(np.array([row])))[0])
+            assert np.array_equal(cells, source.read(rows_in_source(np.array([row])))[0])
             first = table["first_row"][int(number)]
             assert first <= row < first + table["num_slices"][int(number)]
             assert target == number
@@ -146,7 +146,7 @@ def test_shares_are_the_weights_and_each_recording_is_near_its_expectation(
     drawn = table.select(
         "source",
         "primary_label",
-        n=pl.Series(np.bincount(plan.recording_no, minlength=len(table))),
+        n=pl.Series(np.bincount(plan.planned_no, minlength=len(table))),
     )
     for name, weight in given_weights.items():
         expected = total * weight / sum(given_weights.values())

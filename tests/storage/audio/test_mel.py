@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.audio.decode import Decoder
-from storage.audio.encoding import decibels, encode, normalised
+from storage.audio.encoding import decibels, encode, to_unit
 from storage.audio.filterbank import mel_filterbank
 from storage.audio.mel import MelTransform, transform_of
 from storage.audio.slicing import cut_slices
@@ -91,8 +91,8 @@ def test_encoding_loses_at_most_its_step(encoding: str, error_db: float) -> None
     cells = encode(db_MT, recipe)
     assert cells.dtype == encoding
     assert np.abs(decibels(cells, recipe) - db_MT.numpy()).max() <= error_db
-    assert normalised(cells).max() == 1
-    assert normalised(cells).min() >= 0
+    assert to_unit(cells).max() == 1
+    assert to_unit(cells).min() >= 0
 
 
 def real_slices(path: Path) -> list[np.ndarray]:

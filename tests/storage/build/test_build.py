@@ -312,7 +312,7 @@ def test_works_without_fadvise(store: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delattr(os, "posix_fadvise", raising=False)
     opened = open_store(str(store))
     rows = opened.slice_index()["row"].to_numpy()
-    opened._reader.will_need(opened.extents(rows))
+    opened._reader.announce(opened.extents(rows))
     assert len(opened.read(rows)) == len(rows)
 
 

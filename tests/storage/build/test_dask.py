@@ -25,7 +25,7 @@ from storage.source.table import SourceConfig
 from tests.paths import ROOT
 from tests.sounds import write_source
 from tests.storage.build.test_build import bytes_of
-from tools.build_store import BuildSections
+from tools.cli.building import BuildSections
 from tools.cli.config import load_config
 
 needs_dask = pytest.mark.skipif(

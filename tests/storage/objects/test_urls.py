@@ -1,11 +1,13 @@
 """URLs of buckets and the section `remote`: what they may be, what is never shown."""
 
+import pickle
 from pathlib import Path
 
 import pytest
 
 from storage.errors import ConfigError
-from storage.objects.client import RemoteConfig, adopt_environment, open_remote, remote_environment
+from storage.objects.bucket import RemoteObjects
+from storage.objects.client import RemoteConfig, open_remote
 from storage.objects.open import open_objects
 from tools.cli.config import StoreSection, load_config
 
@@ -49,17 +51,13 @@ def test_urls_of_no_use_are_refused(url: str) -> None:
 
 
 def test_the_section_remote_reaches_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MELBANK_REMOTE", "{}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
     words = ["remote.endpoint_url=https://r2.example", "remote.region=auto", "remote.timeout_s=7"]
-    load_config(StoreSection, BASE, words)
-    variables = remote_environment()
-    monkeypatch.setenv("MELBANK_REMOTE", "{}")
-    monkeypatch.setenv("AWS_SESSION_TOKEN", "stale")
-    adopt_environment(variables)
-    assert remote_environment() == variables
-    remote = open_remote("s3://bucket/x")
+    config = load_config(StoreSection, BASE, words).remote
+    objects = pickle.loads(pickle.dumps(open_objects("s3://bucket/x", remote=config)))
+    assert isinstance(objects, RemoteObjects)
+    remote = objects.remote
     assert remote.endpoint == "https://r2.example"
     assert remote.config.timeout_s == 7
     assert remote.store.config["region"] == "auto"
@@ -76,9 +74,8 @@ def test_plain_http_goes_no_further_than_this_machine(monkeypatch: pytest.Monkey
         open_remote("s3://bucket/x")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     open_remote("s3://bucket/x")
-    monkeypatch.setenv("MELBANK_REMOTE", '{"allow_http": false}')
     with pytest.raises(ConfigError, match="is not encrypted"):
-        open_remote("s3://bucket/x")
+        open_remote("s3://bucket/x", RemoteConfig(allow_http=False))
 
 
 def test_google_and_azure_urls_open(monkeypatch: pytest.MonkeyPatch) -> None:

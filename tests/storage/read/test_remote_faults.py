@@ -10,7 +10,7 @@ import pytest
 
 from datasets.loading.reader import BatchReader
 from storage.errors import UnreachableError
-from storage.objects.client import CACHED, RANGED, RemoteConfig
+from storage.objects.client import CACHED, RANGED
 from tests.fakes import FakeSource, write_fake_source
 from tests.remote_sources import LENGTHS, RemoteFake, check_equal, reader_of, upload
 from tests.s3_server import S3
@@ -35,17 +35,11 @@ def proxy(s3: S3, remote: RemoteFake, monkeypatch: pytest.MonkeyPatch) -> Iterat
         yield proxy
 
 
-@pytest.fixture(autouse=True)
-def published(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test publishes is gone after it."""
-    monkeypatch.setenv("MELBANK_REMOTE", "{}")
-
-
 @pytest.mark.parametrize("mode", [RANGED, CACHED])
 def test_every_kind_of_failure_changes_nothing(
     remote: RemoteFake, local: FakeSource, proxy: FaultProxy, tmp_path: Path, mode: str
 ) -> None:
-    RemoteConfig(mode=mode, cache_dir=str(tmp_path / "cache")).publish()
+    remote = remote.read_with(mode=mode, cache_dir=str(tmp_path / "cache"))
     proxy.faults = Faults(rate=0.05)
     check_equal(remote, local, epochs=2)
     if mode == RANGED:  # cached, there are too few requests for that
@@ -53,7 +47,6 @@ def test_every_kind_of_failure_changes_nothing(
 
 
 def test_a_stall_is_not_waited_for(remote: RemoteFake, proxy: FaultProxy) -> None:
-    RemoteConfig().publish()
     reader = reader_of(remote)
     next(iter(reader))
     proxy.faults = Faults(rate=0.05, kinds=(STALLED,), stall_s=60.0)
@@ -77,7 +70,7 @@ def read_slowly(reader: BatchReader, at_batch: int, do: threading.Thread) -> lis
 def test_a_server_that_goes_and_comes_back_is_survived(
     remote: RemoteFake, local: FakeSource, s3: S3
 ) -> None:
-    RemoteConfig(prefetch_bytes=0).publish()  # so that much is still to be asked for
+    remote = remote.read_with(prefetch_bytes=0)  # so that much is still to be asked for
     restart = threading.Thread(target=s3.restart, args=(2.0,))
     far = read_slowly(reader_of(remote), 5, restart)
     near = [batch.slices.numpy() for batch in reader_of(local)]
@@ -86,7 +79,7 @@ def test_a_server_that_goes_and_comes_back_is_survived(
 
 
 def test_a_server_that_stays_away_ends_it_in_time(remote: RemoteFake, s3: S3) -> None:
-    RemoteConfig(prefetch_bytes=0, timeout_s=3.0).publish()
+    remote = remote.read_with(prefetch_bytes=0, timeout_s=3.0)
     kill = threading.Thread(target=s3.kill)
     begin_s = time.monotonic()
     with pytest.raises(UnreachableError, match="nothing answers at http://127"):
@@ -95,7 +88,7 @@ def test_a_server_that_stays_away_ends_it_in_time(remote: RemoteFake, s3: S3) ->
 
 
 def test_leaving_the_loop_waits_for_no_answer(remote: RemoteFake, proxy: FaultProxy) -> None:
-    RemoteConfig(prefetch_bytes=0).publish()
+    remote = remote.read_with(prefetch_bytes=0)
     reader = iter(reader_of(remote))
     next(reader)
     proxy.faults = Faults(latency_s=60.0)

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ from tests.static_server import StaticServer
 from tools.cli.command import run
 from tools.testbed.fault_proxy import FaultProxy, Faults
 
-Publish = Callable[..., RemoteConfig]
+Configure = Callable[..., RemoteConfig]
 MODES = [RANGED, CACHED]
 
 
@@ -55,16 +56,13 @@ def remote(local: FakeSource, s3: S3) -> RemoteFake:
 
 
 @pytest.fixture
-def publish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Publish:
-    """Sets keys of the section `remote`."""
+def configure(tmp_path: Path) -> Configure:
+    """Makes a section `remote` of some keys, with a cache of the test's."""
 
-    def set_keys(**keys: object) -> RemoteConfig:
-        config = RemoteConfig(**{"cache_dir": str(tmp_path / "cache"), **keys})
-        monkeypatch.setenv("MELBANK_REMOTE", "")  # so that it is put back afterwards
-        config.publish()
-        return config
+    def configure(**keys: object) -> RemoteConfig:
+        return RemoteConfig(**{"cache_dir": str(tmp_path / "cache"), **keys})
 
-    return set_keys
+    return configure
 
 
 @pytest.fixture(scope="module")
@@ -93,22 +91,22 @@ def read_all(source: FakeSource | RemoteFake, reader: SliceReader) -> np.ndarray
 
 @pytest.mark.parametrize("mode", MODES)
 def test_batches_are_those_of_the_files(
-    remote: RemoteFake, local: FakeSource, publish: Publish, mode: str
+    remote: RemoteFake, local: FakeSource, configure: Configure, mode: str
 ) -> None:
-    publish(mode=mode)
+    remote = replace(remote, remote=configure(mode=mode))
     check_equal(remote, local, epochs=2)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_store_and_its_shards_in_a_bucket_are_those_on_disk(
-    pair: Path, s3: S3, publish: Publish, mode: str
+    pair: Path, s3: S3, configure: Configure, mode: str
 ) -> None:
-    publish(mode=mode)
+    config = configure(mode=mode)
     upload_folder(pair / "store", s3.url("a/store"))
     upload_folder(pair / "shards", s3.url("a/shards"))
-    with open_store(str(pair / "store")) as local, open_store(s3.url("a/store")) as store:
+    with open_store(str(pair / "store")) as local, open_store(s3.url("a/store"), config) as store:
         check_equal(store, local, epochs=2)
-        check_equal(open_shards(s3.url("a/shards")), local, epochs=2)
+        check_equal(open_shards(s3.url("a/shards"), config), local, epochs=2)
         rows = local.slice_index()["row"].to_numpy()[::-3]
         assert np.array_equal(store.read(rows), local.read(rows))
         loud = "SELECT * FROM slices WHERE max_db > -20"
@@ -116,9 +114,8 @@ def test_a_store_and_its_shards_in_a_bucket_are_those_on_disk(
 
 
 def test_queries_write_what_they_write_from_disk(
-    pair: Path, s3: S3, publish: Publish, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pair: Path, s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    publish()
     upload_folder(pair / "store", s3.url("store"))
     for place, url in (("far", s3.url("store")), ("near", str(pair / "store"))):
         words = [f"store={url}", "--limit", "5", "--npy", str(tmp_path / f"{place}.npy")]
@@ -131,18 +128,18 @@ def test_queries_write_what_they_write_from_disk(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_static_web_server_is_enough(pair: Path, publish: Publish, mode: str) -> None:
-    publish(mode=mode)
+def test_a_static_web_server_is_enough(pair: Path, configure: Configure, mode: str) -> None:
+    config = configure(mode=mode)
     with StaticServer(pair) as server, open_store(str(pair / "store")) as local:
-        check_equal(open_shards(f"{server.endpoint}/shards"), local)
-        with open_store(f"{server.endpoint}/store") as store:
+        check_equal(open_shards(f"{server.endpoint}/shards", config), local)
+        with open_store(f"{server.endpoint}/store", config) as store:
             check_equal(store, local)
 
 
 def test_local_and_remote_sources_mix(
-    remote: RemoteFake, local: FakeSource, publish: Publish, tmp_path: Path
+    remote: RemoteFake, local: FakeSource, configure: Configure, tmp_path: Path
 ) -> None:
-    publish()
+    remote = replace(remote, remote=configure())
     other = write_fake_source(tmp_path / "other.raw", [5, 2, 9], seed=2)
     mixes = [
         SourceMix(
@@ -156,8 +153,7 @@ def test_local_and_remote_sources_mix(
     check_equal(mixes[0], mixes[1])
 
 
-def test_neighbours_come_in_one_request(remote: RemoteFake, publish: Publish) -> None:
-    publish()
+def test_neighbours_come_in_one_request(remote: RemoteFake) -> None:
     with SliceReader() as reader:
         assert np.array_equal(read_all(remote, reader), remote.local.cells)
         assert reader._remote is not None
@@ -165,9 +161,10 @@ def test_neighbours_come_in_one_request(remote: RemoteFake, publish: Publish) ->
 
 
 def test_an_epoch_from_the_cache_asks_for_nothing(
-    remote: RemoteFake, s3: S3, publish: Publish, monkeypatch: pytest.MonkeyPatch
+    remote: RemoteFake, s3: S3, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = publish(mode=CACHED)
+    config = configure(mode=CACHED)
+    remote = replace(remote, remote=config)
     with FaultProxy(s3.endpoint, Faults(), seed=0) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         reader = reader_of(remote)
@@ -182,10 +179,10 @@ def test_an_epoch_from_the_cache_asks_for_nothing(
 
 
 def test_bytes_that_change_in_the_cache_are_fetched_anew(
-    remote: RemoteFake, local: FakeSource, publish: Publish
+    remote: RemoteFake, local: FakeSource, configure: Configure
 ) -> None:
-    config = publish(mode=CACHED)
-    with SliceReader() as reader:
+    config = configure(mode=CACHED)
+    with SliceReader(config) as reader:
         read_all(remote, reader)
         wait_for_downloads(config)
         spoilt = next(config.cache_folder.iterdir())
@@ -198,15 +195,15 @@ def test_bytes_that_change_in_the_cache_are_fetched_anew(
 
 
 def test_a_replaced_object_is_another_shard(
-    remote: RemoteFake, publish: Publish, tmp_path: Path
+    remote: RemoteFake, configure: Configure, tmp_path: Path
 ) -> None:
-    config = publish(mode=CACHED)
-    with SliceReader() as reader:
+    config = configure(mode=CACHED)
+    with SliceReader(config) as reader:
         read_all(remote, reader)
         wait_for_downloads(config)
     newer = upload(write_fake_source(tmp_path / "newer.raw", LENGTHS, seed=2), remote.url)
     assert newer.urls == remote.urls
-    with SliceReader() as reader:
+    with SliceReader(config) as reader:
         assert np.array_equal(read_all(newer, reader), newer.local.cells)
         read_all(newer, reader)
         wait_for_downloads(config)
@@ -216,12 +213,13 @@ def test_a_replaced_object_is_another_shard(
 def test_a_cache_that_cannot_be_written_costs_one_line(
     remote: RemoteFake,
     local: FakeSource,
-    publish: Publish,
+    configure: Configure,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
-    config = publish(mode=CACHED, cache_dir=str(tmp_path / "file" / "cache"))
+    config = configure(mode=CACHED, cache_dir=str(tmp_path / "file" / "cache"))
+    remote = replace(remote, remote=config)
     with caplog.at_level(logging.WARNING):
         check_equal(remote, local, epochs=2)
         wait_for_downloads(config)
@@ -229,25 +227,24 @@ def test_a_cache_that_cannot_be_written_costs_one_line(
     assert "takes no more shards (Not a directory): slices are read by ranged requests" in line
 
 
-def test_auto_takes_the_cheaper_way_and_says_why(remote: RemoteFake, publish: Publish) -> None:
-    config = publish(cache_size_gb=0.0)
-    reader = reader_of(remote)
+def test_auto_takes_the_cheaper_way_and_says_why(remote: RemoteFake, configure: Configure) -> None:
+    config = configure(cache_size_gb=0.0)
+    reader = reader_of(replace(remote, remote=config))
     assert reader.expect_epochs(3).startswith("ranged (the shards are 0.00 GB, the cache takes")
     list(reader)
     assert not config.cache_folder.exists()
-    config = publish()
+    config = configure()
+    reader = reader_of(replace(remote, remote=config))
     assert reader.expect_epochs(3).startswith("cached (3 epochs by ranged requests are")
     list(reader)
     wait_for_downloads(config)
     assert len(list(config.cache_folder.iterdir())) == len(remote.urls)
-    publish(mode=RANGED)
-    assert not reader.expect_epochs(3)
-    publish()
+    ranged = replace(remote, remote=configure(mode=RANGED))
+    assert not reader_of(ranged).expect_epochs(3)
     assert not reader_of(remote.local).expect_epochs(3)
 
 
-def test_what_is_not_there_is_named(remote: RemoteFake, publish: Publish) -> None:
-    publish()
+def test_what_is_not_there_is_named(remote: RemoteFake) -> None:
     opened = open_remote(remote.url)
     obstore.delete(opened.store, opened.key("2.raw"))
     with SliceReader() as reader, pytest.raises(ObjectMissingError, match=r"2\.raw is missing"):
@@ -255,16 +252,14 @@ def test_what_is_not_there_is_named(remote: RemoteFake, publish: Publish) -> Non
 
 
 def test_wrong_credentials_end_it_at_once(
-    remote: RemoteFake, publish: Publish, monkeypatch: pytest.MonkeyPatch
+    remote: RemoteFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish()
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-it")
     with SliceReader() as reader, pytest.raises(AccessError, match="check AWS_ACCESS_KEY_ID"):
         read_all(remote, reader)
 
 
-def test_damage_in_the_bucket_is_set_aside_and_named(remote: RemoteFake, publish: Publish) -> None:
-    publish()
+def test_damage_in_the_bucket_is_set_aside_and_named(remote: RemoteFake) -> None:
     opened = open_remote(remote.url)
     data = bytearray(obstore.get(opened.store, opened.key("0.raw")).bytes())
     data[5] ^= 1
@@ -277,10 +272,7 @@ def test_damage_in_the_bucket_is_set_aside_and_named(remote: RemoteFake, publish
 
 
 @pytest.mark.slow  # two processes import torch
-def test_spawned_workers_open_their_own(
-    remote: RemoteFake, local: FakeSource, publish: Publish
-) -> None:
-    publish()
+def test_spawned_workers_open_their_own(remote: RemoteFake, local: FakeSource) -> None:
     loader = DataLoader(
         BatchDataset(reader_of(remote)),
         batch_size=None,
@@ -292,9 +284,8 @@ def test_spawned_workers_open_their_own(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
-def test_a_forked_process_says_why_it_cannot(remote: RemoteFake, publish: Publish) -> None:
+def test_a_forked_process_says_why_it_cannot(remote: RemoteFake) -> None:
     """Instead of waiting for ever."""
-    publish()
     with SliceReader() as reader:
         read_all(remote, reader)
         near, far = os.pipe()

@@ -34,9 +34,7 @@ def counted(
     with FaultProxy(s3.endpoint, Faults(), seed=0) as proxy:
         for name, value in s3.environment(proxy.endpoint).items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setenv("MELBANK_REMOTE", "{}")
-        RemoteConfig(mode="ranged").publish()
-        yield open_shards(s3.url("shards")), proxy
+        yield open_shards(s3.url("shards"), RemoteConfig(mode="ranged")), proxy
 
 
 def one_each(recordings: pl.DataFrame) -> Callable[[int], Any]:

@@ -7,6 +7,7 @@ import pytest
 
 from storage.errors import ConfigError
 from storage.objects.client import RemoteConfig
+from storage.objects.retry import RetryPolicy
 from storage.read import requests as fetch
 from storage.read.requests import Fetcher, locate
 
@@ -39,14 +40,14 @@ def ask(waits_s: list[float], fetcher: Fetcher) -> str:
 def test_an_overdue_answer_is_asked_for_again_beside_the_first(
     monkeypatch: pytest.MonkeyPatch, waits_s: list[float], answer: str, asked: int
 ) -> None:
-    monkeypatch.setattr(fetch, "_OVERDUE_S", 0.05)
+    monkeypatch.setattr(fetch, "POLICY", RetryPolicy(hedge_after_s=0.05))
     fetcher = Fetcher(RemoteConfig())
     assert ask(waits_s, fetcher) == answer
     assert fetcher.num_requests == asked
 
 
 def test_what_is_slow_for_all_is_not_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "_OVERDUE_S", 0.01)
+    monkeypatch.setattr(fetch, "POLICY", RetryPolicy(hedge_after_s=0.01))
     fetcher = Fetcher(RemoteConfig())
     fetcher.pace.note_answer(0.1)
     assert ask([0.2], fetcher) == "answer 0"
@@ -64,10 +65,10 @@ def test_what_is_slow_for_all_is_not_overdue(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_a_url_is_a_server_and_a_key(monkeypatch: pytest.MonkeyPatch, url: str, key: str) -> None:
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
-    remote, found = locate(url)
+    remote, found = locate(url, RemoteConfig())
     assert found == key
     assert remote.prefix == ""
-    assert locate(url)[0] is remote
+    assert locate(url, RemoteConfig())[0] is remote
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from storage.errors import ConfigError
-from storage.format.tables import INDEX_SCHEMA, RECORDING_SCHEMA
-from storage.source.table import LABEL_COLUMNS, OUR_COLUMNS, SourceConfig, parse_labels, read_source
+from storage.format.tables import INDEX_SCHEMA, LABEL_COLUMNS, OUR_COLUMNS, RECORDING_SCHEMA
+from storage.source.table import SourceConfig, parse_labels, read_source
 
 
 def write_csv(root: Path, rows: list[dict[str, object]]) -> SourceConfig:

@@ -81,7 +81,7 @@ def test_targets_are_held_against_the_best_peer() -> None:
         ("benchmark.runs=0", "benchmark.runs=0 must be at least 1"),
         ("benchmark.timeout_s=0", "benchmark.timeout_s=0 must be positive"),
         ("benchmark.peers=[litdta]", "litdta is none of webdataset, mosaicml, litdata"),
-        ("benchmark.latencies_s=[-1]", "must not be negative"),
+        ("benchmark.latencies_s=[-1]", "must be at least 0"),
         ("benchmark.work_dir=no/such/folder", "there is no such folder"),
     ],
 )

@@ -80,7 +80,7 @@ def test_a_step_trains_and_reading_counts_for_the_reader_alone(words: list[str])
     ("call", "message"),
     [
         (["augment", "benchmark.rounds=0"], "benchmark.rounds=0 must be at least 1"),
-        (["augment", "benchmark.p=0"], "benchmark.p=0.0 lie above 0"),
+        (["augment", "benchmark.p=0"], "benchmark.p=0 must be positive"),
         (["step", "benchmark.steps=0"], "steps=0 must be at least 1"),
     ],
     ids=["rounds", "p", "steps"],

@@ -50,7 +50,7 @@ def test_a_blend_is_the_mean_and_scored_by_folds(tmp_path: Path) -> None:
     blend = blend_experiments(tmp_path, names)
     assert blend.slices["p_a"].to_list() == pytest.approx([0.65] * 2 + [0.15] * 4 + [0.6] * 2)
     assert blend.recordings["p_a"].to_list() == pytest.approx([0.65, 0.15, 0.15, 0.6])
-    assert [scores.accuracy for scores in blend.members.values()] == [0.75, 0.75]
+    assert [scores["accuracy"] for scores in blend.members.values()] == [0.75, 0.75]
     lines = [line.split() for line in blend.table().splitlines()]
     accuracies = {" ".join(line[:2]): line[-1] for line in lines if len(line) > 4}
     assert accuracies["fold 0"] == accuracies["fold 1"] == accuracies["all slices"] == "1.0000"

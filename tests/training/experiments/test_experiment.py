@@ -101,42 +101,47 @@ def test_eight_processes_that_start_together_get_eight_numbers(tmp_path):
     assert sorted(taken) == [f"exp_{number:03d}" for number in range(1, 9)]
 
 
-def test_an_exception_cleans_up_says_why_and_is_raised(config):
-    experiment, said = take_experiment(config), []
+def test_an_exception_cleans_up_says_why_and_is_raised(config, caplog):
+    experiment = take_experiment(config)
+    caplog.set_level("INFO", "training")
     write_settings(experiment, {"seed": 1})
     with (
         pytest.raises(ValueError, match="the sea is rough"),
-        guard_experiment(experiment, said.append),
+        guard_experiment(experiment),
     ):
         fail_after_writing(experiment, ValueError("the sea is rough"))
     assert not experiment.weights.exists()
     assert not experiment.preds.exists()
     assert not experiment.config_file.exists()
-    assert "exp_001 ended in ValueError: the sea is rough" in said[0]
+    assert "exp_001 ended in ValueError: the sea is rough" in caplog.messages[0]
     assert "the sea is rough" in experiment.mark.read_text()
 
 
-def test_a_resumed_experiment_keeps_what_it_had_where_it_fails(config):
-    experiment, said = take_experiment(config), []
+def test_a_resumed_experiment_keeps_what_it_had_where_it_fails(config, caplog):
+    experiment = take_experiment(config)
+    caplog.set_level("INFO", "training")
     write_settings(experiment, {"seed": 1})
     with (
         pytest.raises(ValueError, match="the sea is rough"),
-        guard_experiment(experiment, said.append, resumed=True),
+        guard_experiment(experiment, resumed=True),
     ):
         fail_after_writing(experiment, ValueError("the sea is rough"))
     assert (experiment.weights / "fold_0.ckpt").exists()
     assert experiment.preds.exists()
     assert experiment.config_file.exists()
     assert experiment.mark.read_text() == ""  # else it could not be resumed again
-    assert said == ["exp_001 ended in ValueError: the sea is rough; it is as it was before"]
+    assert caplog.messages == [
+        "exp_001 ended in ValueError: the sea is rough; it is as it was before"
+    ]
 
 
-def test_what_is_stopped_from_outside_is_kept(config):
-    experiment, said = take_experiment(config), []
-    with pytest.raises(KeyboardInterrupt), guard_experiment(experiment, said.append):
+def test_what_is_stopped_from_outside_is_kept(config, caplog):
+    experiment = take_experiment(config)
+    caplog.set_level("INFO", "training")
+    with pytest.raises(KeyboardInterrupt), guard_experiment(experiment):
         fail_after_writing(experiment, KeyboardInterrupt())
     assert (experiment.weights / "fold_0.ckpt").exists()
-    assert "kept" in said[0]
+    assert "kept" in caplog.messages[0]
 
 
 def test_settings_can_be_read_as_a_config_and_name_versions(config):

@@ -31,7 +31,7 @@ def finished(root: Path, kl: float, accuracy: float | None, **settings: object) 
 def root(tmp_path: Path) -> Path:
     finished(tmp_path, 0.5, 0.7)
     failing = take_experiment(ExperimentConfig(root=str(tmp_path)))
-    with pytest.raises(ValueError, match="no"), guard_experiment(failing, lambda _: None):
+    with pytest.raises(ValueError, match="no"), guard_experiment(failing):
         raise ValueError("no good")
     take_experiment(ExperimentConfig(root=str(tmp_path)))
     finished(tmp_path, 0.3, 0.9, seed=1, model={"backbone": "resnet34", "dropout": 0.1})

@@ -64,7 +64,7 @@ def report(source: FakeSource, tmp_path_factory: pytest.TempPathFactory) -> Trai
         experiment=ExperimentConfig(root=str(tmp_path_factory.mktemp("lab"))),
         train_folds=[0],
     )
-    return train_folds(source, config, say=lambda _: None)
+    return train_folds(source, config)
 
 
 @pytest.fixture

@@ -137,10 +137,10 @@ def test_losses_of_one_probability_for_all_classes_cannot_mask(name):
     ("options", "message"),
     [
         ({"name": "bee"}, "loss.name=bee is none of bce, ce, focal, kl"),
-        ({"secondary": "none"}, "loss.secondary=none is neither soft nor mask"),
-        ({"secondary_weight": 2.0}, "loss.secondary_weight must lie in 0 to 1"),
+        ({"secondary": "none"}, "loss.secondary=none is none of soft, mask"),
+        ({"secondary_weight": 2.0}, "loss.secondary_weight=2 must lie between 0 and 1"),
         ({"label_smoothing": 1.0}, "label_smoothing"),
-        ({"focal_gamma": -1.0}, "loss.focal_gamma must not be negative"),
+        ({"focal_gamma": -1.0}, "loss.focal_gamma=-1 must be at least 0"),
     ],
     ids=["name", "secondary", "weight", "smoothing", "gamma"],
 )

@@ -15,7 +15,7 @@ import polars as pl
 from datasets.shards.shard_set import open_shards
 from datasets.shards.writer import ShardConfig, write_shards
 from datasets.slice_source import SliceSource, select_recordings
-from storage.audio.encoding import normalised
+from storage.audio.encoding import to_unit
 from storage.build.build import BuildConfig, build_store
 from storage.errors import ConfigError
 from storage.read.extents import ExtentReader
@@ -185,7 +185,7 @@ def _pool(source_root: str, store: Path, seed: int) -> np.ndarray:
     with open_store(str(store)) as opened:
         rows = opened.slice_index()["row"].to_numpy()
         some = rng.choice(rows, min(len(rows), POOL_SLICES), replace=False)
-        pool_nMT = normalised(opened.read(np.sort(some)))
+        pool_nMT = to_unit(opened.read(np.sort(some)))
     shutil.rmtree(store)
     return pool_nMT
 

@@ -53,13 +53,11 @@ def remote_cached(target: Path, about: dict[str, Any]) -> Epoch:
 
 def remote_store(_: Path, about: dict[str, Any]) -> Epoch:
     """The Zarr store in a bucket, by ranged requests."""
-    RemoteConfig(mode="ranged").publish()
-    return _reader(open_store(about["url"]), about, check=True)
+    return _reader(open_store(about["url"], RemoteConfig(mode="ranged")), about, check=True)
 
 
 def _remote_tars(about: dict[str, Any], config: RemoteConfig) -> Epoch:
-    config.publish()
-    return _reader(open_shards(about["url"]), about, check=True)
+    return _reader(open_shards(about["url"], config), about, check=True)
 
 
 def _reader(source: SliceSource, about: dict[str, Any], *, check: bool) -> Epoch:

@@ -1,0 +1,44 @@
+"""The number of cores, by affinity and container quota; the environment of workers."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from storage.processes import Work, map_jobs, num_cores
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "100000 100000"}, 1),
+        ({"cpu.max": "10000 100000"}, 1),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu.max": ""}, None),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+    ],
+    ids=["one and a half", "one", "a tenth", "no limit", "empty", "version 1", "version 1, none"],
+)
+def test_cores_respect_the_quota_of_a_container(
+    tmp_path: Path, files: dict[str, str], limit: int | None
+) -> None:
+    usual = num_cores(tmp_path / "absent")
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert num_cores(tmp_path) == min(usual, limit or usual)
+
+
+def test_workers_have_the_environment_that_their_parent_has_by_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work: Work[str, object] = Work(run=os.getenv, module="os", option="build.workers")
+    for token in ("stale", "fresh"):  # the server of all workers starts with the first
+        monkeypatch.setenv("AWS_SESSION_TOKEN", token)
+        jobs = {number: lambda: "AWS_SESSION_TOKEN" for number in range(2)}
+        assert dict(map_jobs(work, jobs, 2, lambda _: None)) == {0: token, 1: token}
+    monkeypatch.delenv("AWS_SESSION_TOKEN")
+    with pytest.raises(RuntimeError, match="SimpleQueue"):  # getenv's default: no token is there
+        dict(map_jobs(work, jobs, 2, lambda _: None))
