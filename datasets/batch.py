@@ -12,9 +12,9 @@ class Batch(NamedTuple):
     targets       float32 [B, C]; None where there are no labels to learn
     rows          int64 [B], the row of each slice in its source
     recording_no  int64 [B], its recording's position in `source.recordings()`
-    position      int64 [B], its place in the epoch, counted over all ranks
+    position      int64 [B], its index in the epoch, counted over all ranks
     epoch         int64 []
-    background    like slices: what may be mixed in; None without a background source
+    background    like slices, to be mixed in; None without a background source
 
     B is the batch size; in evaluation it may be less, down to 0 where samples are very few.
     """

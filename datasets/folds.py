@@ -22,7 +22,7 @@ CV = ("stratified_group", "stratified", "group", "kfold", "column")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldConfig:
-    """How recordings are split into folds."""
+    """Config of the split of recordings into folds."""
 
     cv: str = option("stratified_group", "stratified_group, stratified, group, kfold or column")
     num_folds: int = option(5, "number of folds; cv=column takes what the column has")
@@ -37,7 +37,7 @@ class FoldConfig:
 
 
 def assign_folds(recordings: pl.DataFrame, config: FoldConfig, seed: int) -> np.ndarray:
-    """The fold of each recording, int64 [n].
+    """Returns the fold of each recording, int64 [n].
 
     Raises ConfigError where a column is missing or there are too few recordings or groups.
     """
@@ -64,10 +64,11 @@ def assign_folds(recordings: pl.DataFrame, config: FoldConfig, seed: int) -> np.
 
 
 def group_numbers(recordings: pl.DataFrame, group_by: str) -> np.ndarray:
-    """Which recordings stay together: int64 [n], groups counted from 0 in order of appearance.
+    """Returns the group of each recording, int64 [n], counted from 0 in order of appearance.
 
-    `auto`: recordings with the same url, and those of one author at one place (latitude and
-    longitude) with one label, as far as these are given. A recording without is its own group.
+    `auto` groups recordings with the same url, and those of one author, latitude, longitude and
+    label, as far as these are given; a recording without any is a group by itself. Raises
+    ConfigError where `group_by` is no column.
     """
     if group_by == "auto":
         columns = set(recordings.columns)
@@ -84,39 +85,39 @@ def group_numbers(recordings: pl.DataFrame, group_by: str) -> np.ndarray:
     members = [_members(recordings, names) for names in keys]
     while True:  # until no group shares a value with another: few rounds, one per link of a chain
         before = groups
-        for places, values in members:
-            groups = _join(groups, places, values)
+        for indices, values in members:
+            groups = _join(groups, indices, values)
         if np.array_equal(groups, before):
             break
     return np.unique(groups, return_inverse=True)[1].astype(np.int64)
 
 
 def _members(recordings: pl.DataFrame, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The recordings that have all of these columns, and a number for what they have there."""
+    """Returns indices of the recordings with values in all columns, and a number for each value."""
     texts = [pl.col(name).cast(pl.String).str.strip_chars() for name in names]
     given = pl.all_horizontal(text.is_not_null() & (text != "") for text in texts)
     values = (
         recordings.select(pl.concat_str(texts, separator="\n").alias("value"), given=given)
-        .with_row_index("place")
+        .with_row_index("index")
         .filter("given")
     )
     numbers = values["value"].rank("dense") if len(values) else pl.Series([], dtype=pl.UInt32)
-    return values["place"].to_numpy().astype(np.int64), numbers.to_numpy().astype(np.int64)
+    return values["index"].to_numpy().astype(np.int64), numbers.to_numpy().astype(np.int64)
 
 
-def _join(groups: np.ndarray, places: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _join(groups: np.ndarray, indices: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Gives all recordings of one value, and all of their groups, the smallest group number."""
-    if not len(places):
+    if not len(indices):
         return groups
     smallest = np.full(int(values.max()) + 1, len(groups))
-    np.minimum.at(smallest, values, groups[places])
+    np.minimum.at(smallest, values, groups[indices])
     joined = np.arange(len(groups))
-    np.minimum.at(joined, groups[places], smallest[values])
+    np.minimum.at(joined, groups[indices], smallest[values])
     return np.asarray(joined[groups])
 
 
 def _strata(recordings: pl.DataFrame, num_folds: int) -> np.ndarray:
-    """int64 [n]: the primary label as a number, rare labels pooled."""
+    """Returns the primary label of each recording as a number, rare labels pooled; int64 [n]."""
     labels = recordings["primary_label"].fill_null("").to_numpy()
     _, strata, counts = np.unique(labels, return_inverse=True, return_counts=True)
     common = int(np.argmax(counts))
@@ -144,9 +145,9 @@ def _column_folds(recordings: pl.DataFrame, column: str) -> np.ndarray:
             f"there are {', '.join(recordings.columns)}"
         )
     numbers = recordings[column].cast(pl.Float64, strict=False)
-    whole = numbers.is_not_null() & (numbers == numbers.round())
-    if not whole.all():
-        first = recordings.filter(~whole).row(0, named=True)
+    integral = numbers.is_not_null() & (numbers == numbers.round())
+    if not integral.all():
+        first = recordings.filter(~integral).row(0, named=True)
         raise ConfigError(
             f"folds.column={column} must be a whole number for every recording; "
             f"{first['recording_id']} has {first[column]!r}"

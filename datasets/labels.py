@@ -13,7 +13,7 @@ from storage.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The classes in the order of the columns of a target; C = len(labels)."""
+    """Class names in the order of the columns of a target; C = len(labels)."""
 
     names: tuple[str, ...]
 
@@ -30,16 +30,16 @@ class Labels:
 
     @classmethod
     def of(cls, recordings: pl.DataFrame, extra: Iterable[str] = ()) -> Self:
-        """The primary labels of recordings and any extra names, sorted."""
+        """Builds from the primary labels of recordings and extra names, sorted."""
         primary = recordings["primary_label"].drop_nulls().unique().to_list()
         return cls(tuple(sorted({*primary, *extra})))
 
     def targets(self, recordings: pl.DataFrame, secondary_weight: float | None) -> np.ndarray:
-        """float32 [n, C]: 1 for the primary label, `secondary_weight` for each secondary one.
+        """Returns float32 [n, C]: 1 for the primary label, `secondary_weight` for secondary ones.
 
-        None makes them NaN: not known, so that the loss leaves them out. Secondary labels that
-        are no class are ignored; a recording without a primary label has none. Raises ConfigError
-        on a primary label that is no class.
+        With None, secondary labels become NaN (unknown), which the loss masks out. Secondary
+        labels that are no class are ignored; a recording without a primary label has none. Raises
+        ConfigError on a primary label that is no class.
         """
         if secondary_weight is None:
             secondary_weight = math.nan
@@ -47,25 +47,25 @@ class Labels:
             raise ConfigError(f"secondary_weight={secondary_weight:g} must lie between 0 and 1")
         targets = np.zeros((len(recordings), len(self)), np.float32)
         second = (
-            recordings.select(pl.int_range(pl.len()).alias("place"), "secondary_labels")
+            recordings.select(pl.int_range(pl.len()).alias("index"), "secondary_labels")
             .explode("secondary_labels")
             .with_columns(self._codes("secondary_labels"))
             .drop_nulls()
         )
-        targets[second["place"], second["secondary_labels"]] = secondary_weight
+        targets[second["index"], second["secondary_labels"]] = secondary_weight
         first = recordings.select(
-            pl.int_range(pl.len()).alias("place"), self._codes("primary_label")
+            pl.int_range(pl.len()).alias("index"), self._codes("primary_label")
         ).drop_nulls()
         if len(first) < recordings["primary_label"].count():
-            strange = set(recordings["primary_label"].drop_nulls()) - set(self.names)
+            unknown = set(recordings["primary_label"].drop_nulls()) - set(self.names)
             raise ConfigError(
-                f"{len(strange)} primary labels are none of the {len(self)} classes, among them "
-                f"{', '.join(sorted(strange)[:5])}: leave those recordings out, or name them too"
+                f"{len(unknown)} primary labels are not among the {len(self)} classes, among them "
+                f"{', '.join(sorted(unknown)[:5])}: leave those recordings out, or name them too"
             )
-        targets[first["place"], first["primary_label"]] = 1
+        targets[first["index"], first["primary_label"]] = 1
         return targets
 
     def _codes(self, column: str) -> pl.Expr:
-        """A column of names as class numbers, null where the name is no class."""
+        """Converts a column of names to class numbers, null where the name is no class."""
         numbers = {name: number for number, name in enumerate(self.names)}
         return pl.col(column).replace_strict(numbers, default=None, return_dtype=pl.Int64)

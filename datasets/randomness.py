@@ -1,4 +1,4 @@
-"""Randomness as a function: bits from (seed, epoch, purpose, key), without any generator state.
+"""Counter-based random numbers: bits from (seed, epoch, purpose, key), without generator state.
 
 A recording's key comes from its id alone, so adding a recording changes no bits of the others,
 and no order of evaluation, number of workers or number of ranks can matter.
@@ -17,7 +17,7 @@ _FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 def recording_keys(recordings: pl.DataFrame) -> np.ndarray:
-    """The key of each recording, uint64 [n]: blake2b of its id, 64 bits, little endian.
+    """Returns the key of each recording, uint64 [n]: 64-bit blake2b of its id, little endian.
 
     Taken from the column `recording_key` where there is one.
     """
@@ -32,7 +32,7 @@ def recording_keys(recordings: pl.DataFrame) -> np.ndarray:
 def random_bits(
     keys: np.ndarray, *, seed: int, epoch: int, purpose: str, counter: np.ndarray | int = 0
 ) -> np.ndarray:
-    """64 random bits per key and counter, uint64 [n].
+    """Returns 64 random bits per key and counter, uint64 [n].
 
     Two rounds of the SplitMix64 finaliser (Steele, Lea and Flood, 2014; Stafford's variant 13)
     over key, counter and a salt that is the blake2b of seed, epoch and purpose.
@@ -44,21 +44,21 @@ def random_bits(
 
 
 def random_unit(bits: np.ndarray) -> np.ndarray:
-    """float64 in [0, 1) from 64 random bits."""
+    """Converts 64 random bits to float64 in [0, 1)."""
     return np.asarray((bits >> np.uint64(11)) * 2.0**-53)
 
 
 def sort_bits(bits: np.ndarray) -> np.ndarray:
-    """Which of random bits comes at which place when sorted, int64 [n], as a stable sort has it."""
+    """Returns the argsort of random bits, int64 [n], equal to that of a stable sort."""
     order = np.argsort(bits)
     ordered = bits[order]
-    if (ordered[1:] == ordered[:-1]).any():  # rare, and the order then that of the processor
+    if (ordered[1:] == ordered[:-1]).any():  # rare; an unstable order would depend on the processor
         order = np.argsort(bits, kind="stable")
     return order
 
 
 def _mix(bits: np.ndarray) -> np.ndarray:
-    """A bijection on uint64 in which each output bit depends on all input bits."""
+    """Applies a bijection on uint64 in which each output bit depends on all input bits."""
     bits = (bits ^ (bits >> _SHIFTS[0])) * _FACTORS[0]
     bits = (bits ^ (bits >> _SHIFTS[1])) * _FACTORS[1]
     return np.asarray(bits ^ (bits >> _SHIFTS[2]))

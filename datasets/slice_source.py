@@ -1,4 +1,4 @@
-"""What the layer reads from: a store, or a set of tar shards. Both answer the same questions."""
+"""Interface to a source of slices: a store, a set of tar shards, or a mix of several."""
 
 from typing import Protocol
 
@@ -30,7 +30,7 @@ class SliceSource(Protocol):
 
     @property
     def url(self) -> str:
-        """Where it lies."""
+        """Folder or URL."""
 
     @property
     def remote(self) -> RemoteConfig:
@@ -38,44 +38,44 @@ class SliceSource(Protocol):
 
     @property
     def recipe(self) -> Recipe:
-        """How its slices were made, hence their shape and dtype."""
+        """Recipe of its slices, which gives their shape and dtype."""
 
     @property
     def store_id(self) -> str:
-        """The identity, in hex, of the store that the slices come from."""
+        """Identity, in hex, of the store that the slices come from."""
 
     def recordings(self) -> pl.DataFrame:
-        """One line per recording with at least one slice, sorted by `first_row`.
+        """Returns one line per recording with at least one slice, sorted by `first_row`.
 
         At least recording_id, primary_label, secondary_labels (list), filename, duration_s,
         sample_rate_hz, first_row and num_slices; the other columns of the csv as given.
         """
 
     def slice_index(self) -> pl.DataFrame:
-        """One line per slice, sorted by row.
+        """Returns one line per slice, sorted by row.
 
         At least row, recording_id, slice_no, start_s, max_db and crc32c.
         """
 
     def extents(self, rows: np.ndarray) -> Extents:
-        """Where the slices of these rows (int64 [n], any order) lie."""
+        """Returns the extents of int64 rows [n], in the order given."""
 
     def shard_use(self, rows: np.ndarray) -> ShardUse:
-        """Bytes of the slices of int64 rows [n], and of the shards in object stores they lie in."""
+        """Counts bytes of int64 rows [n], and of the shards in object stores that hold them."""
 
 
 def rows_in_source(rows: np.ndarray) -> np.ndarray:
-    """Rows as the source itself counts them, int64 [n], whatever its place in a mix."""
+    """Converts rows of a mix to rows of the source itself, int64 [n]."""
     return np.asarray(rows % SOURCE_ROWS)
 
 
 def select_recordings(
     recordings: pl.DataFrame, *, where: str | None = None, limit: int | None = None
 ) -> pl.DataFrame:
-    """The recordings for which an SQL condition holds, or a spread of `limit` of them, in order.
+    """Filters recordings by an SQL condition and takes a random subset of `limit`, in order.
 
-    The spread is that of a store built with the same limit. Raises ConfigError where the
-    condition is not one or nothing is left.
+    The subset is that of a store built with the same limit. Raises ConfigError where the condition
+    is invalid or nothing is left.
     """
     chosen = recordings
     if where is not None:
@@ -84,7 +84,7 @@ def select_recordings(
             chosen = recordings.filter(pl.sql_expr(where))
         except pl.exceptions.PolarsError as error:
             raise ConfigError(
-                f"where={where!r} is no condition on recordings ({str(error).split(';')[0]}); "
+                f"where={where!r} is not a valid condition ({str(error).split(';')[0]}); "
                 f"their columns are {', '.join(recordings.columns)}"
             ) from error
     if limit is not None and limit < len(chosen):

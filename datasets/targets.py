@@ -1,4 +1,4 @@
-"""What each slice is to be learned as: the labels of its recording, or soft targets from a file.
+"""Targets of slices: the labels of their recordings, or soft targets from a file.
 
     table = read_soft_table("preds/exp_001/oof.parquet")
     slices = match_slices(table, recordings)
@@ -6,10 +6,10 @@
     targets.of(rows, recording_no)
 
 A file of soft targets is a Parquet table with `recording_id`, columns `p_<label>` with values from
-0 to 1, and, where it is about slices, `slice_no` or `row` (as its own source counts): what the
-out-of-fold predictions of an experiment are. Without either, a line holds for a whole recording.
-Lines about recordings that the source does not have are passed over; a class without a column is 0.
-With a column `source` it is about the sources of a mix, by name.
+0 to 1, and, for slices, `slice_no` or `row` (in the source itself, not the mix), as in the
+out-of-fold predictions of an experiment. Without either, a line holds for a whole recording.
+Lines for recordings that the source lacks are ignored; a class without a column is 0. A column
+`source` names the source of a mix.
 """
 
 from collections.abc import Sequence
@@ -27,32 +27,33 @@ PREFIX = "p_"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SoftTable:
-    """The lines of one file: which slices they are about, and float32 [lines, names]."""
+    """Lines of one file: keys of their slices, and `values` float32 [lines, names]."""
 
     path: str
     keys: pl.DataFrame  # recording_id, source if there is one, and the column `number`
-    number: str | None  # slice_no or row; None where a line is about a whole recording
+    number: str | None  # slice_no or row; None where a line holds for a whole recording
     names: tuple[str, ...]
     values: np.ndarray
 
     def values_of(self, labels: Labels) -> np.ndarray:
-        """float32 [lines, C], the columns as in `labels`."""
-        place = {name: number for number, name in enumerate(labels.names)}
+        """Returns float32 [lines, C], the columns in the order of `labels`."""
+        column = {name: number for number, name in enumerate(self.names)}
         values = np.zeros((len(self.values), len(labels)), np.float32)
-        mine = [number for number, name in enumerate(self.names) if name in place]
-        values[:, [place[self.names[number]] for number in mine]] = self.values[:, mine]
+        for class_no, name in enumerate(labels.names):
+            if name in column:
+                values[:, class_no] = self.values[:, column[name]]
         return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SoftSlices:
-    """n slices with soft targets: rows int64 [n], increasing; line int32 [n] of their table."""
+    """Slices with soft targets: rows int64 [n], increasing; line int32 [n] of their table."""
 
     rows: np.ndarray
     line: np.ndarray
 
     def counts(self, recordings: pl.DataFrame) -> np.ndarray:
-        """How many of the slices of each recording have soft targets, int64."""
+        """Counts the slices of each recording that have soft targets, int64."""
         first_row = recordings["first_row"].to_numpy()
         ends = first_row + recordings["num_slices"].to_numpy()
         begin, end = np.searchsorted(self.rows, [first_row, ends])
@@ -60,11 +61,11 @@ class SoftSlices:
 
 
 class Targets:
-    """The targets of all slices of a source.
+    """Targets of all slices of a source.
 
-    `hard` float32 [recordings, C] holds for slices without soft targets; `soft` are the lines of
-    files, float32 [lines, C], with the slices that they are about. Takes memory for those lines,
-    and 12 bytes for each such slice.
+    `hard` float32 [recordings, C] holds for slices without soft targets; `soft` are lines of files,
+    float32 [lines, C], with their slices. Takes memory for those lines, and 12 bytes for each such
+    slice.
     """
 
     def __init__(
@@ -83,17 +84,17 @@ class Targets:
         self._line = np.concatenate([np.empty(0, np.int64), *lines]).astype(np.int32)[order]
 
     def of(self, rows: np.ndarray, recording_no: np.ndarray) -> np.ndarray:
-        """float32 [n, C]: the targets of slices, by row and number of their recording, [n]."""
+        """Returns float32 [n, C], from the rows [n] and the recording numbers [n] of slices."""
         targets: np.ndarray = self.hard[recording_no]
         if len(self._rows):
-            place = np.searchsorted(self._rows, rows).clip(max=len(self._rows) - 1)
-            found = self._rows[place] == rows
-            targets[found] = self._values[self._line[place[found]]]
+            index = np.searchsorted(self._rows, rows).clip(max=len(self._rows) - 1)
+            found = self._rows[index] == rows
+            targets[found] = self._values[self._line[index[found]]]
         return targets
 
 
 def read_soft_table(path: str) -> SoftTable:
-    """Reads a file of soft targets; raises ConfigError, naming it, where it is none."""
+    """Reads a file of soft targets; raises ConfigError, naming it, where it is not one."""
     try:
         frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -125,11 +126,11 @@ def read_soft_table(path: str) -> SoftTable:
 
 
 def match_slices(table: SoftTable, recordings: pl.DataFrame) -> SoftSlices:
-    """The slices of one source's recordings that a table has lines for.
+    """Joins a table with the slices of one source's recordings.
 
-    A table with a column `source` (predictions of a mix) has ids as in the mix, and only its lines
-    about these sources count; any other has ids as the source itself has them. Raises ConfigError
-    where a line names a slice that its recording does not have, or none fits.
+    A table with a column `source` (predictions of a mix) has the ids of the mix, and only its lines
+    of these sources count; any other has the ids of the source itself. Raises ConfigError where a
+    line names a slice that its recording does not have, or no line matches.
     """
     names = ["recording_id"]
     known = recordings.select("recording_id", "first_row", "num_slices")
@@ -147,7 +148,7 @@ def match_slices(table: SoftTable, recordings: pl.DataFrame) -> SoftSlices:
     )
     if found.is_empty():
         raise ConfigError(
-            f"targets {table.path}: none of its {len(table.keys)} lines is about one of the "
+            f"targets {table.path}: none of its {len(table.keys)} lines matches one of the "
             f"{len(recordings)} recordings of the source, by {' and '.join(names)}"
         )
     line, first_row = found["line"].to_numpy(), found["first_row"].to_numpy()
@@ -155,16 +156,16 @@ def match_slices(table: SoftTable, recordings: pl.DataFrame) -> SoftSlices:
     if table.number is not None:
         rows = first_row + _slice_no(table, table.number, found)
     else:
-        place = np.repeat(np.arange(len(found)), num_slices)
+        line_no = np.repeat(np.arange(len(found)), num_slices)
         starts = np.cumsum(num_slices) - num_slices
-        rows = first_row[place] + np.arange(len(place)) - starts[place]
-        line = line[place]
+        rows = first_row[line_no] + np.arange(len(line_no)) - starts[line_no]
+        line = line[line_no]
     order = np.argsort(rows)
     return SoftSlices(rows=rows[order], line=line[order])
 
 
 def _slice_no(table: SoftTable, key: str, found: pl.DataFrame) -> np.ndarray:
-    """Which slice of its recording each line is about, int64."""
+    """Returns the slice number, within its recording, of each line, int64."""
     numbers = found[key].cast(pl.Int64).to_numpy()
     if key == "row":
         numbers = numbers - rows_in_source(found["first_row"].to_numpy())
@@ -174,7 +175,7 @@ def _slice_no(table: SoftTable, key: str, found: pl.DataFrame) -> np.ndarray:
         first = found.filter(wrong).row(0, named=True)
         raise ConfigError(
             f"targets {table.path}: {wrong.sum()} lines name slices that their recordings do not "
-            f"have, such as {key} {first[key]} of {first['recording_id']}: they are of another "
+            f"have, such as {key} {first[key]} of {first['recording_id']}: they belong to another "
             "store"
         )
     return np.asarray(numbers)

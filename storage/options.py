@@ -31,7 +31,7 @@ def check_choice(config: object, section: str, name: str, choices: Iterable[str]
 def check_between(
     config: object, section: str, least: float, most: float, *names: str, below: bool = False
 ) -> None:
-    """Raises ConfigError unless each field lies from `least` to `most`, or `below` the latter."""
+    """Raises ConfigError unless each field is from `least` to `most`, or `below` the latter."""
     for name in names:
         value = getattr(config, name)
         if not least <= value <= most or (below and value == most):

@@ -1,4 +1,4 @@
-"""How long work tells of itself: a stage with a total, then steps. The tools draw bars from it."""
+"""Progress of long work: a stage with a total, then steps. The tools draw bars from it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,7 +10,7 @@ Progress = Callable[[str, int, str], AbstractContextManager[Step]]
 
 @contextmanager
 def silent(what: str, total: int, unit: str) -> Iterator[Step]:
-    """A stage (what, total, unit) that tells nothing."""
+    """A stage (what, total, unit) that reports nothing."""
     del what, total, unit
     yield lambda _: None
 

@@ -1,6 +1,6 @@
-"""How audio becomes slices: the numbers that every value in a store depends on.
+"""Recipe: the numbers by which audio becomes slices, on which every value of a store depends.
 
-The recipe is written into `melbank.json`; its hash tells two recipes apart.
+The recipe is written into `melbank.json`; its hash identifies it.
 """
 
 from dataclasses import asdict, dataclass
@@ -8,8 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from storage.audio.encoding import ENCODINGS
 from storage.checksums import digest_json
+from storage.encoding import ENCODINGS
 from storage.errors import ConfigError, StoreError
 from storage.options import check_choice, check_positive, option
 
@@ -48,7 +48,7 @@ class Recipe:
         check_choice(self, "recipe", "origin", (OWN, FOREIGN))
         if not 0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
             raise ConfigError(
-                f"recipe.fmin_hz={self.fmin_hz:g} and fmax_hz={self.fmax_hz:g} must lie in order "
+                f"recipe.fmin_hz={self.fmin_hz:g} and fmax_hz={self.fmax_hz:g} must be in order "
                 f"between 0 and half of sample_rate_hz, {self.sample_rate_hz / 2:g} Hz"
             )
         if self.slice_samples < self.n_fft:

@@ -47,13 +47,13 @@ RECORDING_NO = "#recording_no"  # no column of a csv is called that
 
 @dataclass(slots=True)
 class ShardIndexes:
-    """Where each slice lies in its zarr shard; read when first asked for, then kept: 4 kB each."""
+    """Positions of slices in their zarr shards; read at first use, then kept: 4 kB each."""
 
     objects: Objects
     known: dict[int, np.ndarray] = field(default_factory=dict)
 
     def edges(self, shard_nos: Sequence[int]) -> np.ndarray:
-        """Where the chunks of n zarr shards begin and the last one ends, bytes, [n, 1025]."""
+        """Offsets of the chunks of n zarr shards, and the end of the last one, bytes, [n, 1025]."""
         unknown = [shard_no for shard_no in shard_nos if shard_no not in self.known]
         if len(unknown) > 1 and is_remote(self.objects.url):
             with ThreadPoolExecutor(min(_INDEXES_AT_ONCE, len(unknown))) as threads:
@@ -164,7 +164,7 @@ class Store:
         return out
 
     def extents(self, rows: np.ndarray) -> Extents:
-        """Where the slices of int64 rows [n] lie, in that order; StoreError on an unknown row."""
+        """Extents of the slices of int64 rows [n], in that order; StoreError on an unknown row."""
         places = find_rows(self._rows, rows, self.url)
         shard_of_row, place = np.divmod(rows, SLICES_PER_ZARR_SHARD)
         shards, object_no = np.unique(shard_of_row, return_inverse=True)

@@ -15,7 +15,7 @@ from tools.testbed.s3_server import S3Server
 
 # Started in the background, Python may ignore Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# One thread each: torch's idle threads would spin, and tests run beside one another.
+# One thread each: torch's idle threads would spin, and tests run at the same time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("steady", deadline=None, derandomize=True)  # machines are noisy
 settings.load_profile("steady")

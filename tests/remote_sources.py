@@ -1,4 +1,4 @@
-"""What the tests of remote reading share: slices that lie in objects of a bucket."""
+"""Slices in objects of a bucket, for tests of remote reading."""
 
 import dataclasses
 from pathlib import Path
@@ -20,7 +20,7 @@ OBJECTS = 3
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RemoteFake:
-    """A fake source whose slices lie in several objects of a bucket."""
+    """A fake source whose slices are in several objects of a bucket."""
 
     local: FakeSource
     urls: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What the tests of shards share: small sources that change, and shard sets as plain values."""
+"""Small sources that change, and shard sets as plain values, for tests of shards."""
 
 import gc
 from contextlib import suppress

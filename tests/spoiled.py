@@ -69,7 +69,7 @@ def _encode(kind: str, samples: np.ndarray, **how: object) -> bytes:
 
 
 def decoded(data: bytes) -> np.ndarray:
-    """What libsndfile makes of it in one go, float32 [S, C]."""
+    """Samples as libsndfile decodes them in one go, float32 [S, C]."""
     samples, _ = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     return samples
 
@@ -115,7 +115,7 @@ def mp3_frames(data: bytes) -> bytes:
 
 
 def id3_tag(num_bytes: int) -> bytes:
-    """An ID3v2 tag with `num_bytes` behind its header."""
+    """An ID3v2 tag with `num_bytes` after its header."""
     size = bytes(num_bytes >> shift & 0x7F for shift in (21, 14, 7, 0))
     return b"ID3\x04\x00\x00" + size + bytes(num_bytes)
 

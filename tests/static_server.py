@@ -56,13 +56,13 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(opened.read(end - begin))
 
     def _file(self) -> Path | None:
-        """The file that is asked for; none for folders and for what lies elsewhere."""
+        """The file that is asked for; none for folders and for what is elsewhere."""
         path = (self.server.folder / unquote(urlsplit(self.path).path).lstrip("/")).resolve()
         inside = path.is_relative_to(self.server.folder) and path.is_file()
         return path if inside else None
 
     def _range(self, size: int) -> tuple[int, int]:
-        """The first byte asked for, and the one behind the last."""
+        """The first byte asked for, and the one after the last."""
         match = RANGE.fullmatch(self.headers.get("Range", "bytes=0-"))
         first, last = match.groups() if match else ("0", "")
         if not first:
@@ -93,7 +93,7 @@ class StaticServer:
 
     @property
     def requests(self) -> Counter[str]:
-        """How many came, by method."""
+        """Number of requests, by method."""
         return self._server.requests
 
     def __enter__(self) -> Self:

@@ -46,7 +46,7 @@ EFFECTIVE_BATCH = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What the tests vary."""
+    """Settings that the tests vary."""
 
     folder: str
     out: str
@@ -176,7 +176,7 @@ def train_here(folder: Path, name: str, **options: object) -> list[dict]:
 
 
 def batches(folder: Path, name: str) -> list[list[dict]]:
-    """What each rank has written; the last line may be cut off by a kill."""
+    """Lines of each rank; the last one may be cut off by a kill."""
     diaries = sorted((folder / name).glob("batches_*.jsonl"))
     lines = [diary.read_text().split("\n")[:-1] for diary in diaries]
     return [[json.loads(line) for line in rank] for rank in lines]

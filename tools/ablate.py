@@ -25,7 +25,7 @@ from tools.cli.training_inputs import TrainSections
 
 @dataclass(frozen=True, kw_only=True)
 class Sections(TrainSections):
-    """What `tools.train` uses, and which variants of it there are."""
+    """Config of `tools.train`, and its variants."""
 
     ablation: AblationConfig = field(default_factory=AblationConfig)
 
@@ -57,7 +57,7 @@ def check_run(one: AblationRun, config: str) -> None:
 
 
 def training_words(overrides: Sequence[str]) -> list[str]:
-    """What was given for the training, not for the ablation itself."""
+    """Overrides for the training, not for the ablation itself."""
     return [word for word in overrides if not word.startswith("ablation.")]
 
 

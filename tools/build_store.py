@@ -4,7 +4,7 @@
     python -m tools.build_store source.root=data limit=100 store=data/small
     python -m tools.build_store source.root=data store=data/store --dry-run
     python -m tools.build_store source.root=sounds source.csv=none recipe.slice_s=3
-    python -m tools.build_store source.root=data executor=dask://HOST:8786
+    python -m tools.build_store source.root=data build.executor=dask://HOST:8786
 
 The source has train.csv and train_audio/ as in BirdCLEF, or a folder per label. Killed at any
 moment, it goes on where it was. About 0.2 s of CPU per minute of audio.

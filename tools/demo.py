@@ -6,7 +6,7 @@
     birdsong -> source/ -> build_store -> store/ -> write_shards -> shards/ -> train -> preds/
                            store/ -> query -> sheet.png
 
-Each command is printed before it runs and can be typed as it stands. Run it again at any moment:
+Each command is printed before it runs and can be typed as it is. Run it again at any moment:
 what is there is kept. About two minutes on 2 cores, 150 MB.
 """
 
@@ -35,14 +35,14 @@ SQL = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoConfig(BirdsongConfig):
-    """What the demo synthesises, and where it works."""
+    """Settings of the demo: what it synthesises, and its folder."""
 
     root: str = option("data/demo", "folder of the demo: source, store, shards and results")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sections:
-    """What this command uses."""
+    """Config sections of this command."""
 
     demo: DemoConfig = field(default_factory=DemoConfig)
 
@@ -74,7 +74,7 @@ def main(config: Sections, arguments: Arguments) -> int:
 
 
 def plan_commands(root: Path, config_file: str) -> list[list[str]]:
-    """The commands of the demo in order, each as the words behind `python -m`."""
+    """The commands of the demo in order, each as the words after `python -m`."""
     config = ["--config", config_file]
     store, shards = f"store={root / 'store'}", f"shards={root / 'shards'}"
     sheet = ["--limit", "12", "--png", str(root / "sheet.png")]
@@ -108,7 +108,7 @@ def finished_training(root: Path, config_file: str) -> Path | None:
 
 
 def summary(root: Path, config_file: str, seconds: dict[str, float]) -> str:
-    """The folds of the last experiment, the time of each stage, and where everything lies."""
+    """The folds of the last experiment, the time of each stage, and where everything is."""
     lines = [f"{'stage':<20} {'seconds':>8}"]
     lines += [f"{name:<20} {value:>8.1f}" for name, value in seconds.items()]
     lines += [f"{'all':<20} {sum(seconds.values()):>8.1f}", ""]

@@ -34,7 +34,7 @@ from training.model.metrics import METRICS
 
 @dataclass(frozen=True, kw_only=True)
 class Sections:
-    """What this command uses."""
+    """Config sections of this command."""
 
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
 

@@ -3,7 +3,7 @@
     python -m tools.export_npy store=data/store export_npy.root=data/npy
     python -m tools.export_npy "export_npy.where='rating >= 3'" limit=100 export_npy.root=data/few
 
-Normalised float32, for code that wants such a folder; beside it train.csv. Killed at any moment,
+Normalised float32, for code that wants such a folder; next to it train.csv. Killed at any moment,
 it goes on where it was. Takes about 5 times the space of the store.
 """
 
@@ -20,7 +20,7 @@ from tools.cli.progress_bars import bar
 
 @dataclass(frozen=True, kw_only=True)
 class Sections(LimitSection, StoreSection):
-    """What this command uses."""
+    """Config sections of this command."""
 
     export_npy: NpyExportConfig = field(default_factory=NpyExportConfig)
 

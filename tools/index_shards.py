@@ -25,7 +25,7 @@ from tools.cli.progress_bars import bar
 
 @dataclass(frozen=True, kw_only=True)
 class Sections(ShardsSection):
-    """What this command uses."""
+    """Config sections of this command."""
 
     index_shards: IndexConfig = field(default_factory=IndexConfig)
     recipe: Recipe = field(default_factory=Recipe)

@@ -27,7 +27,7 @@ from datasets.augment.pipeline import AUGMENTATIONS, Augment, AugmentConfig
 from datasets.batch import Batch
 from datasets.loading.rank_share import WRAP
 from datasets.sources.background import BackgroundPlan
-from storage.audio.encoding import to_unit
+from storage.encoding import to_unit
 from storage.errors import ConfigError
 from storage.recipe import Recipe
 from tools.cli.command import Arguments, Command, run
@@ -119,7 +119,7 @@ def _first_batch(config: TrainSections, arguments: Arguments) -> tuple[Batch, li
 def _wanted(
     config: AugmentConfig, each: bool, *, behind: bool
 ) -> Iterator[tuple[str, AugmentConfig]]:
-    """What is drawn, row by row: a name and the augmentations."""
+    """Rows of the drawing: a name and the augmentations of each."""
     yield AS_STORED, AugmentConfig()
     if not each:
         yield "augmented", config

@@ -28,7 +28,7 @@ from tools.cli.progress_bars import bar
 
 @dataclass(frozen=True, kw_only=True)
 class Sections(RemoteSection):
-    """What this command uses."""
+    """Config sections of this command."""
 
     sync: SyncConfig = field(default_factory=SyncConfig)
 

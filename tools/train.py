@@ -53,7 +53,7 @@ def main(config: TrainSections, arguments: Arguments) -> None:
 
 
 def _config_of(name: str, config: TrainSections, arguments: Arguments) -> TrainSections:
-    """The config that an experiment was begun with; `experiment.root` says where it lies."""
+    """The config that an experiment was begun with; `experiment.root` says where it is."""
     others = [word for word in arguments.overrides if not word.startswith("experiment.root=")]
     if others:
         raise ConfigError(f"--resume {name} goes on with its own config: leave out {others[0]}")

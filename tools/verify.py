@@ -1,11 +1,11 @@
-"""Check a store, and its shards, down to the last byte; mend what can be mended.
+"""Check a store, and its shards, down to the last byte; repair what can be repaired.
 
     python -m tools.verify store=data/store
     python -m tools.verify store=data/store shards=data/shards
     python -m tools.verify store=none shards=data/shards
     python -m tools.verify store=data/store source.root=data --repair
 
-Exit code 0: all sound. 1: damage was found (and, with --repair, not all of it could be mended).
+Exit code 0: all valid. 1: damage was found (and, with --repair, not all of it could be repaired).
 About 0.1 ms of CPU per slice. Repairing needs the audio, and gives back the same rows.
 """
 
@@ -24,7 +24,7 @@ from tools.cli.progress_bars import bar
 
 @dataclass(frozen=True, kw_only=True)
 class Sections(StoreSection):
-    """What this command uses."""
+    """Config sections of this command."""
 
     shards: str = option("", "folder of tar shards to compare with the store as well")
     source: SourceConfig = field(default_factory=SourceConfig)

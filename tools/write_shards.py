@@ -25,7 +25,7 @@ from tools.cli.progress_bars import bar
 
 @dataclass(frozen=True, kw_only=True)
 class Sections(LimitSection, ShardsSection, StoreSection):
-    """What this command uses."""
+    """Config sections of this command."""
 
     write_shards: ShardConfig = field(default_factory=ShardConfig)
 

@@ -1,4 +1,4 @@
-"""The root config of a training; each section lies beside the code that it configures."""
+"""The root config of a training; each section is next to the code that it configures."""
 
 from dataclasses import dataclass, field
 

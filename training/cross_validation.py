@@ -71,7 +71,7 @@ def train_folds(
     """Trains the folds of a config, one after the other, as a new numbered experiment.
 
     Or goes on with the unfinished one that `resume` names: folds that are done are not trained
-    again, and the one that was under way goes on behind its last checkpoint, at the very sample.
+    again, and the one that was under way continues after its last checkpoint, at the very sample.
 
     With `config.sources`, `source` is the mix of them. `background` is for `augment.background`.
     An exception cleans up what the experiment has written; raises ConfigError on what cannot

@@ -28,7 +28,7 @@ logger = first_rank_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldData:
-    """What is read for one fold.
+    """Sources and settings of one fold.
 
     `targets` are of all recordings of the source. `eligible` int64 are the rows to learn from, if
     not all; `source_weights` as in `EpochPlanner`; `background` and `transform`, which is for
@@ -124,7 +124,7 @@ class FoldDataModule(pl.LightningDataModule):
         return self._keep(self._data.val_reader(**self._place()), "validation")
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training stands, for the checkpoint."""
+        """Position of the training, for the checkpoint."""
         return {} if self._train_reader is None else self._train_reader.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

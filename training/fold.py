@@ -18,14 +18,14 @@ from torch import Tensor
 
 from datasets.labels import Labels
 from datasets.loading.quarantine import BadSlice, write_report
-from storage.audio.encoding import to_unit
+from storage.encoding import to_unit
 from storage.recipe import Recipe
 from training.data_module import FoldData, FoldDataModule
 from training.experiments.experiment import Experiment
 from training.experiments.report import FoldResult
 from training.model.averaging import NONE, AveragingConfig, WeightAverage
 from training.model.checkpoints import TrainedClassifier, checkpoint_contents, read_checkpoint
-from training.model.metrics import Truth
+from training.model.metrics import METRICS, Truth
 from training.model.models import Classifier, ModelConfig, build_classifier, num_parameters
 from training.model.predict import Predictions, gather_predictions, predict
 from training.module import ModuleConfig, SliceModule
@@ -54,9 +54,12 @@ from training.trainer import (
 logger = first_rank_logger(__name__)
 
 
+BAR_SCORES = {f"val_{key}": metric.bar for key, metric in METRICS.items() if metric.bar}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldRun:
-    """What all folds of an experiment have in common."""
+    """Settings that all folds of an experiment share."""
 
     experiment: Experiment
     machine: Machine
@@ -73,7 +76,7 @@ class FoldRun:
 def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Predictions]:
     """Trains, writes `fold_K.ckpt`, and predicts from that file; the same on all ranks.
 
-    Slices that could not be read are listed in `quarantine_fold_K.parquet` beside the
+    Slices that could not be read are listed in `quarantine_fold_K.parquet` next to the
     predictions. Memory of the model and its optimizer is free again on return.
     """
     start_s = time.monotonic()
@@ -131,7 +134,7 @@ def _fit(
 ) -> tuple[int, Path, list[BadSlice]]:
     """Epochs that were trained, the checkpoint of the best, and what this rank could not read.
 
-    Goes on behind the newest checkpoint that an interrupted run has left.
+    Continues after the newest checkpoint that an interrupted run has left.
     """
     batches_per_step = accumulation(
         run.trainer.effective_batch_size, data.train_loader.batch_size, run.trainer.devices
@@ -140,7 +143,7 @@ def _fit(
     scratch = run.experiment.weights / f".fold_{fold}"
     resume = newest_checkpoint(scratch)
     if resume is not None:
-        logger.info(f"fold {fold}: goes on behind {resume}")
+        logger.info(f"fold {fold}: continues after {resume}")
     loggers = build_loggers(
         run.machine,
         folder=_log_folder(run.experiment.preds / "log", fold),
@@ -177,7 +180,7 @@ def _log_folder(log: Path, fold: int) -> Path:
 def _callbacks(run: FoldRun, data: FoldData, fold: int) -> list[Callback]:
     """The bar, and the averaging of weights."""
     shows_bar = run.trainer.progress and is_first_rank()
-    callbacks: list[Callback] = [FoldBar(fold)] if shows_bar else []
+    callbacks: list[Callback] = [FoldBar(fold, BAR_SCORES)] if shows_bar else []
     if run.averaging.kind != NONE:
         callbacks.append(_weight_average(run, data))
     return callbacks

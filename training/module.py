@@ -17,7 +17,7 @@ from torch import Tensor
 
 from datasets.augment.pipeline import Augment, AugmentConfig
 from datasets.batch import Batch
-from storage.audio.encoding import to_unit
+from storage.encoding import to_unit
 from storage.errors import MelbankError
 from training.model.losses import LossConfig, build_loss
 from training.model.metrics import Scores, Truth
@@ -35,7 +35,7 @@ class NonFiniteLossError(MelbankError, ArithmeticError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleConfig:
-    """What the module does besides the model; the sections of the root config of these names."""
+    """Settings of the module; the sections of the root config of these names."""
 
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -46,7 +46,7 @@ class ModuleConfig:
 
 
 class HeldOut(NamedTuple):
-    """What validation keeps of a batch, and in the end of all of them."""
+    """Predictions and targets that validation keeps of a batch, and finally of all."""
 
     probabilities_BC: Tensor
     losses_B: Tensor

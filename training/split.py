@@ -1,4 +1,4 @@
-"""What is learned from and what is held out: labels, folds and targets of a source, or of a mix.
+"""Split of a source or a mix: labels, folds, targets, and what is held out.
 
     split = split_recordings(source, config)
     data = fold_data(source, split, fold=0, config=config)
@@ -32,7 +32,7 @@ from training.model.metrics import Truth
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Split:
-    """Which recordings are used, what they are, and in which fold; arrays have R lines.
+    """Recordings of a training with their labels and folds; arrays have R rows.
 
     `recordings` are all of the source, so a line number is a batch's `recording_no`.
     """
@@ -92,7 +92,7 @@ def fold_data(
     config: TrainingConfig,
     background: BackgroundPlan | None = None,
 ) -> FoldData:
-    """What one fold reads: this one held out, all else to learn from."""
+    """Data of one fold: this one held out, all others to learn from."""
     images = config.augment.images
     shape = source.recipe.slice_shape
     held_out_R = split.scored_R & (split.fold_R == fold)

@@ -42,7 +42,7 @@ NOISE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainerConfig:
-    """How long to train, in which steps, on what."""
+    """Settings of the trainer: length, steps, devices."""
 
     epochs: int = option(20, "largest number of epochs")
     effective_batch_size: int = option(16, "samples per optimizer step, over batches and ranks")
@@ -79,7 +79,7 @@ class TrainerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What the `auto` values came to."""
+    """Resolved `auto` values."""
 
     accelerator: Choice
     strategy: Choice
@@ -94,7 +94,7 @@ class Machine:
 
 
 def choose_machine(config: TrainerConfig, num_frames: int) -> Machine:
-    """Settles the `auto` values of a config; raises ConfigError on what is not to be had.
+    """Settles the `auto` values of a config; raises ConfigError on what is not available.
 
     `num_frames`: see `choose_precision`.
     """
@@ -136,7 +136,7 @@ def build_trainer(
 
     The best one, or the last: choosing by the held-out fold flatters its scores a little.
 
-    Beside it lies what resuming takes, of the last epoch and of the last `checkpoint_steps`.
+    Next to it is what resuming takes, of the last epoch and of the last `checkpoint_steps`.
     """
     return pl.Trainer(
         accelerator=machine.accelerator.value,
@@ -159,12 +159,12 @@ def build_trainer(
 
 
 def _keep_and_stop(config: TrainerConfig, weights_folder: Path) -> Iterator[Callback]:
-    """What keeps the weights, what resuming takes, and what stops early."""
+    """Callbacks that keep the best weights, save the state to resume from, and stop early."""
     yield ModelCheckpoint(
         dirpath=weights_folder,
         filename=BEST,
         monitor=MONITOR if config.keep == BEST else None,
-        mode="min" if config.keep == BEST else "max",  # Lightning tells callbacks apart by it
+        mode="min" if config.keep == BEST else "max",  # Lightning distinguishes callbacks by it
         save_weights_only=True,
         enable_version_counter=False,
     )
@@ -176,7 +176,7 @@ def _keep_and_stop(config: TrainerConfig, weights_folder: Path) -> Iterator[Call
 
 
 def newest_checkpoint(weights_folder: Path) -> Path | None:
-    """What training resumes from, if there is something."""
+    """Checkpoint that training resumes from, if there is one."""
     found = weights_folder.glob(f"{RESUME}_*.ckpt")
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 

@@ -1,7 +1,7 @@
-"""A batch of samples on its way through the augmentations, and the random numbers of each.
+"""Batch of samples inside the augmentations, and the random numbers of each sample.
 
 Every number drawn is a counter hash of (seed, augmentation, epoch, position of the sample in the
-epoch), so a sample is augmented alike whatever its batch, its rank and the number of workers.
+epoch), so the augmentation of a sample depends neither on its batch nor on ranks or workers.
 
 Shapes: B samples, M mel bands, T frames, C classes.
 """
@@ -15,32 +15,32 @@ import torch
 from torch import Tensor
 
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)  # as signed 64 bits, which is what torch has
-NORMAL_BANK_STEP = 61  # windows of the bank start at its multiples: prime, so rows do not line up
+NORMAL_BANK_STEP = 61  # windows of the bank start at its multiples; prime, so rows do not align
 NORMAL_BANK_WINDOWS = 16_384
 
 
 class Samples(NamedTuple):
-    """A batch on its way through the augmentations."""
+    """Batch of samples inside the augmentations."""
 
     mel_BMT: Tensor  # float, 1 is the slice maximum, 0 is `top_db` below it
     targets_BC: Tensor
     top_db: float
-    background_BMT: Tensor | None = None  # like mel_BMT: what lies behind each sample
+    background_BMT: Tensor | None = None  # like mel_BMT, to be mixed in
 
 
 class Draws(NamedTuple):
-    """The random numbers of one augmentation, one row per sample."""
+    """Random numbers of one augmentation, one row per sample."""
 
     key_B: Tensor
     seed: int
 
     def uniform(self, num: int) -> Tensor:
-        """float32 [B, num], uniform in [0, 1); a larger `num` only adds columns."""
+        """Returns float32 [B, num], uniform in [0, 1); a larger `num` only adds columns."""
         steps = torch.arange(1, num + 1, device=self.key_B.device) * GOLDEN_GAMMA
         return (_mix(self.key_B[:, None] + steps) >> 40 & 0xFFFFFF).float() / 2.0**24
 
     def normal(self, choice_B: Tensor, num: int) -> Tensor:
-        """float32 [B, num], standard normal: window `choice` (in [0, 1)) of a fixed long series.
+        """Returns float32 [B, num], standard normal: window `choice_B` in [0, 1) of a fixed series.
 
         Cells of one sample are independent; two samples may share a stretch of the series.
         """
@@ -50,20 +50,20 @@ class Draws(NamedTuple):
 
 
 def sample_keys(seed: int, name: str, epoch: Tensor, position_B: Tensor) -> Tensor:
-    """int64 [B]: one key per sample of the named stream; equal arguments give equal keys."""
+    """Returns one key per sample of the named stream, int64 [B], a pure function."""
     start = torch.tensor(seed, dtype=torch.int64, device=position_B.device)
     stream = zlib.crc32(name.encode())
     return _mix(_mix(_mix(start + stream * GOLDEN_GAMMA % (1 << 62)) + epoch) + position_B)
 
 
-def partners(place_B: Tensor) -> Tensor:
-    """int64 [B]: another sample for each one, by numbers in [0, 1); never itself if B > 1."""
-    order_B = place_B.argsort()
+def partners(number_B: Tensor) -> Tensor:
+    """Pairs each sample with another by random numbers, int64 [B]; not itself where B > 1."""
+    order_B = number_B.argsort()
     return torch.empty_like(order_B).scatter_(0, order_B, order_B.roll(-1))
 
 
 def _mix(state: Tensor) -> Tensor:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014) on int64 with wrap-around."""
+    """Applies the finaliser of SplitMix64 (Steele, Lea, Flood 2014) to int64 with wrap-around."""
     state = (state ^ _shift_right(state, 30)) * (0xBF58476D1CE4E5B9 - (1 << 64))
     state = (state ^ _shift_right(state, 27)) * (0x94D049BB133111EB - (1 << 64))
     return state ^ _shift_right(state, 31)

@@ -1,12 +1,12 @@
-"""Standard image transforms of albumentations on the host, before the augmentations of the device.
+"""Image transforms of albumentations on the host, before the augmentations of the device.
 
     specs = [{"name": "RandomGamma", "p": 0.3}]
     transforms = ImageTransforms(specs, seed=0, slice_shape=(128, 313))
     transforms(slices, epoch=3, position=position)  # in place
 
-Each transform of a slice draws from a generator of its own, seeded by (seed, epoch, position of the
-sample in the epoch, place in the list): the result depends neither on workers nor on ranks, goes
-on exactly when resumed, and an entry that is added at the end leaves the others as they were.
+Each transform of a slice has a generator seeded by (seed, epoch, position of the sample in the
+epoch, index in the list): the result does not depend on workers, ranks or resuming, and an entry
+added at the end does not change the others.
 
 Costs a core 0.06 ms per slice for a flip, 0.1 to 0.2 ms for most others, 6 ms for an elastic one,
 in the thread that reads. The package is an extra; 2.0.8 was its last release under the MIT licence.
@@ -24,19 +24,19 @@ from typing import Any
 import numpy as np
 
 from datasets.randomness import random_bits
-from storage.audio.encoding import quantise, to_unit
+from storage.encoding import quantise, to_unit
 from storage.errors import ConfigError
 
 Spec = Mapping[str, Any]
-TRIALS = 16  # some transforms turn a slice on its side now and then
+TRIALS = 16  # some transforms swap the axes only now and then
 
 
 class ImageTransforms:
-    """The transforms of a list, one after the other, each with its own probability.
+    """Applies the transforms of a list in order, each with its probability.
 
-    An entry is the name of a transform and its arguments, `p` among them (albumentations' own
-    default is 0.5). Only transforms that leave a one-channel float32 image in [0, 1] what it is
-    are taken; raises ConfigError on any other, and where the package is missing.
+    An entry is the name of a transform and its arguments, `p` among them (0.5 unless given). A
+    transform must keep a one-channel float32 image in [0, 1] and its shape; raises ConfigError on
+    any other, and where the package is missing.
     """
 
     def __init__(self, specs: Sequence[Spec], *, seed: int, slice_shape: tuple[int, int]) -> None:
@@ -44,15 +44,15 @@ class ImageTransforms:
         self._seed = seed
         self._transforms: list[tuple[str, Any]] = []
         library = _load_library()
-        for place, spec in enumerate(specs):
+        for number, spec in enumerate(specs):
             name = spec["name"]
             _check_trials(_build(library, {**spec, "p": 1.0}), name, slice_shape)
-            self._transforms.append((f"images/{place}/{name}", _build(library, spec)))
+            self._transforms.append((f"images/{number}/{name}", _build(library, spec)))
 
     def __call__(self, slices_BMT: np.ndarray, *, epoch: int, position: np.ndarray) -> None:
         """Transforms slices as stored, uint8 or float, in place; `position` int64 [B].
 
-        Bytes are seen as floats from 0 to 1, and rounded again.
+        Transforms see uint8 as float32 in [0, 1]; the result is rounded.
         """
         keys = position.astype(np.uint64)
         bits = [
@@ -66,16 +66,16 @@ class ImageTransforms:
             slice_MT[:] = quantise(image[:, :, 0].clip(0, 1), slice_MT.dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, self._arguments  # another process has to load the library as we do
+        return _rebuild, self._arguments  # another process loads the library by itself
 
 
 def check_specs(specs: Sequence[Spec]) -> None:
     """Raises ConfigError on entries that name no transform; needs no albumentations."""
-    for place, spec in enumerate(specs):
+    for number, spec in enumerate(specs):
         name = spec.get("name")
         if not isinstance(name, str) or not name.isidentifier():
             raise ConfigError(
-                f"augment.images[{place}]: name={name} must be the plain name of a transform of "
+                f"augment.images[{number}]: name={name} must be the plain name of a transform of "
                 "albumentations, as in {name: RandomGamma, p: 0.3}"
             )
 
@@ -85,7 +85,7 @@ def _rebuild(specs: list[Spec], seed: int, slice_shape: tuple[int, int]) -> Imag
 
 
 def _load_library() -> Any:
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else it asks the network for news of itself
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else it looks for updates in the network
     try:
         library = importlib.import_module("albumentations")
     except ImportError as error:
@@ -99,17 +99,17 @@ def _load_library() -> Any:
 
 
 def _build(library: Any, spec: Spec) -> Any:
-    """The transform of an entry; raises ConfigError on unknown names and bad arguments."""
+    """Builds the transform of an entry; raises ConfigError on unknown names and bad arguments."""
     name = spec["name"]
     known = [entry for entry in dir(library) if _is_transform(library, entry)]
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f". Did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"augment.images: {name} is no transform of albumentations{hint}")
+        raise ConfigError(f"augment.images: {name} is not a transform of albumentations{hint}")
     arguments = {key: value for key, value in spec.items() if key != "name"}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # it only warns of arguments that it does not know
+            warnings.simplefilter("error")  # it only warns of unknown arguments
             return getattr(library, name)(**arguments)
     except (ValueError, TypeError, NotImplementedError, Warning) as error:
         raise ConfigError(f"augment.images: {name}: {_one_line(error)}") from error
@@ -121,7 +121,7 @@ def _is_transform(library: Any, name: str) -> bool:
 
 
 def _check_trials(transform: Any, name: str, slice_shape: tuple[int, int]) -> None:
-    """Raises ConfigError unless a transform leaves slices, silent ones too, what they are."""
+    """Raises ConfigError unless a transform keeps shape, type and range of noise and silence."""
     noise = np.random.default_rng(0).random((*slice_shape, 1), dtype=np.float32)
     for image in (noise, np.zeros_like(noise)):
         for seed in range(TRIALS):
@@ -129,7 +129,7 @@ def _check_trials(transform: Any, name: str, slice_shape: tuple[int, int]) -> No
                 with warnings.catch_warnings():
                     warnings.simplefilter("error")
                     found = _apply(transform, image.copy(), seed)
-            except Exception as error:  # whatever it raises, it is not for us
+            except Exception as error:  # any error means that it cannot be used
                 raise ConfigError(
                     f"augment.images: {name} does not take one-channel images: {_one_line(error)}"
                 ) from error
@@ -147,13 +147,13 @@ def _apply(transform: Any, image: np.ndarray, seed: int) -> np.ndarray:
     if tuple(found.shape) != image.shape:
         raise ConfigError(
             f"augment.images: {type(transform).__name__} makes {tuple(found.shape)} of a slice of "
-            f"{image.shape}: only transforms that keep the shape can be taken"
+            f"{image.shape}: only transforms that keep the shape can be used"
         )
     return found
 
 
 def _one_line(error: Exception) -> str:
-    """What the library says, without the links and repetitions below it."""
+    """Shortens a message of the library to its first lines, without links."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("For further information")]
     return " ".join(lines[:3]) or repr(error)

@@ -18,7 +18,7 @@ from storage.options import check_at_least, check_between, check_order, option
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GainConfig:
-    """Louder or softer against the fixed range that a slice shows."""
+    """Random gain; values stay in the fixed range of a slice."""
 
     p: float = option(0.0, "probability per sample")
     max_db: float = option(6.0, "largest change up or down, dB")
@@ -42,7 +42,7 @@ class NoiseConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackgroundMixConfig:
-    """A slice of the background source behind the sample; needs `background.store` or `.shards`."""
+    """Mixes in a slice of the background source; needs `background.store` or `.shards`."""
 
     p: float = option(0.0, "probability per sample")
     min_snr_db: float = option(0.0, "smallest mean power of sample over background, dB")
@@ -55,7 +55,7 @@ class BackgroundMixConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LowPassConfig:
-    """High bands fall off, as they do over a distance or behind leaves."""
+    """Random low-pass, as distance or foliage has it."""
 
     p: float = option(0.0, "probability per sample")
     min_fraction: float = option(0.4, "lowest cutoff, as a fraction of the mel bands")
@@ -68,14 +68,14 @@ class LowPassConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EqualizerConfig:
-    """A smooth curve of gain over the bands: another microphone, another distance, other ground.
+    """Smooth random gain over the bands, as another microphone or distance has it.
 
     The linear type of FilterAugment (Nam, Kim, Park 2022), with bands of equal width.
     """
 
     p: float = option(0.0, "probability per sample")
     max_db: float = option(6.0, "largest gain up or down, dB")
-    points: int = option(4, "points over the mel bands whose gains are drawn; lines join them")
+    points: int = option(4, "points over the mel bands whose gains are drawn; linear between them")
 
     def __post_init__(self) -> None:
         check_between(self, "augment.equalizer", 0, 1, "p")
@@ -101,19 +101,19 @@ def add_noise(samples: Samples, draws: Draws, config: NoiseConfig) -> Samples:
 
 
 def mix_background(samples: Samples, draws: Draws, config: BackgroundMixConfig) -> Samples:
-    """Adds what lies behind, in power, at a ratio in dB uniform in the range; targets stay.
+    """Adds the background in power, at a signal-to-noise ratio (dB) uniform in the range.
 
-    Cells are taken as power relative to the slice's own maximum, so the result is relative to its
-    own again. Where either slice is silent, the sample stays as it is.
+    Cells are power relative to the maximum of the slice, and so is the result. Where either slice
+    is silent, the sample is unchanged. Targets stay.
     """
     if samples.background_BMT is None:
         raise ConfigError("augment.background.p > 0 needs a background source: background.store=")
     chosen, amount = draws.uniform(2).unbind(1)
     snr_db_B = config.min_snr_db + amount * (config.max_snr_db - config.min_snr_db)
     power_BMT = _power(samples.mel_BMT, samples.top_db)
-    behind_BMT = _power(samples.background_BMT, samples.top_db)
-    ratio_B = power_BMT.mean((1, 2)) / behind_BMT.mean((1, 2)) / 10 ** (snr_db_B / 10)
-    mixed_BMT = power_BMT.addcmul_(behind_BMT, ratio_B[:, None, None])
+    noise_BMT = _power(samples.background_BMT, samples.top_db)
+    ratio_B = power_BMT.mean((1, 2)) / noise_BMT.mean((1, 2)) / 10 ** (snr_db_B / 10)
+    mixed_BMT = power_BMT.addcmul_(noise_BMT, ratio_B[:, None, None])
     db_BMT = mixed_BMT.div_(mixed_BMT.amax((1, 2), keepdim=True)).log10_().mul_(10)
     heard_B = (samples.mel_BMT.amax((1, 2)) > 0) & (samples.background_BMT.amax((1, 2)) > 0)
     take_B11 = ((chosen < config.p) & heard_B)[:, None, None]
@@ -124,12 +124,12 @@ def mix_background(samples: Samples, draws: Draws, config: BackgroundMixConfig) 
 def cut_highs(samples: Samples, draws: Draws, config: LowPassConfig) -> Samples:
     """Lowers the bands above a cutoff uniform in [min_fraction, 1], band by band.
 
-    The result is relative to its own maximum again, as a slice of such a recording would be.
+    The result is rescaled to the maximum of the slice before.
     """
-    chosen, place = draws.uniform(2).unbind(1)
+    chosen, cutoff = draws.uniform(2).unbind(1)
     mel_BMT = samples.mel_BMT
     band_M = torch.linspace(0, 1, mel_BMT.shape[1], device=mel_BMT.device)
-    cutoff_B1 = (config.min_fraction + place * (1 - config.min_fraction))[:, None]
+    cutoff_B1 = (config.min_fraction + cutoff * (1 - config.min_fraction))[:, None]
     fall_BM = (band_M - cutoff_B1).clamp(min=0) * 10 * config.slope_db / samples.top_db
     lower_BMT = mel_BMT - fall_BM[:, :, None]
     take_B11 = (chosen < config.p)[:, None, None]
@@ -137,9 +137,9 @@ def cut_highs(samples: Samples, draws: Draws, config: LowPassConfig) -> Samples:
 
 
 def equalize(samples: Samples, draws: Draws, config: EqualizerConfig) -> Samples:
-    """Adds to each band what a line through drawn points says, up to `max_db` up or down.
+    """Adds to each band a gain interpolated between drawn points, up to `max_db` up or down.
 
-    The result is relative to its own maximum again.
+    The result is rescaled to the maximum of the slice before.
     """
     numbers = draws.uniform(1 + config.points)
     mel_BMT = samples.mel_BMT
@@ -154,11 +154,11 @@ def equalize(samples: Samples, draws: Draws, config: EqualizerConfig) -> Samples
 
 
 def _as_loud(changed_BMT: Tensor, mel_BMT: Tensor) -> Tensor:
-    """Changed slices, each with the maximum that it had before; values stay in [0, 1]."""
+    """Rescales changed slices to their maximum before; values stay in [0, 1]."""
     loss_B11 = mel_BMT.amax((1, 2), keepdim=True) - changed_BMT.amax((1, 2), keepdim=True)
     return (changed_BMT + loss_B11).clamp(0, 1)
 
 
 def _power(mel_BMT: Tensor, top_db: float) -> Tensor:
-    """Power relative to the slice maximum."""
+    """Converts cells to power relative to the slice maximum."""
     return (mel_BMT - 1).mul_(top_db / 10 * math.log(10)).exp_()  # a third of the time of 10**x

@@ -1,8 +1,8 @@
 """Augmentations with a partner of the same batch: MixStyle, mixup, cutmix in time, ResizeMix.
 
-Targets are mixed in the shares in which the slices are; a class that is not known (NaN) in one of
-two that are mixed is not known in the mixture. MixStyle takes over how the partner was recorded,
-not what is heard, so targets stay. Shapes: B samples, M mel bands, T frames, C classes.
+Targets are mixed in the same shares as the slices; a class that is unknown (NaN) in one of two is
+unknown in the mixture. MixStyle takes over the partner's recording conditions, not its content, so
+targets stay. Shapes: B samples, M mel bands, T frames, C classes.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from datasets.augment.draws import Draws, Samples, partners
 from storage.options import check_between, check_order, check_positive, option
 
 BETA_TABLE_SIZE = 65_536
-LEAST_SPREAD_DB = 0.8  # of a band over time; below it, stretching would bring up quantisation
+LEAST_SPREAD_DB = 0.8  # of a band over time; below it, stretching would amplify quantisation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixStyleConfig:
-    """Each band's mean and spread over time, mixed with another sample's; targets stay."""
+    """Mixes each band's mean and deviation over time with a partner's; targets stay."""
 
     p: float = option(0.0, "probability per sample")
     alpha: float = option(0.3, "weights follow Beta(alpha, alpha)")
@@ -45,7 +45,7 @@ class MixupConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutMixConfig:
-    """A stretch of time from another sample; targets get the same shares."""
+    """A stretch of time from another sample; targets in the same shares."""
 
     p: float = option(0.0, "probability per sample")
     max_fraction: float = option(0.5, "longest stretch, as a fraction of the slice")
@@ -56,7 +56,7 @@ class CutMixConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResizeMixConfig:
-    """A whole other sample, made smaller and pasted; targets get the share of the area."""
+    """Another sample, shrunk and pasted; targets in the share of its area."""
 
     p: float = option(0.0, "probability per sample")
     min_side: float = option(0.1, "smallest size of each side, as a fraction of the slice")
@@ -70,12 +70,12 @@ class ResizeMixConfig:
 def mix_style(samples: Samples, draws: Draws, config: MixStyleConfig) -> Samples:
     """Brings each band's mean and standard deviation over time towards those of a partner.
 
-    That is another microphone, distance and ground behind the same sound. Sources: MixStyle (Zhou
-    et al., ICLR 2021), by mel band as in Freq-MixStyle (Schmid et al., DCASE 2022), here on the
-    slice itself. Values stay in [0, 1]; where one of the two is silent, the sample stays.
+    This imitates another microphone, distance and background. Sources: MixStyle (Zhou et al., ICLR
+    2021), by mel band as in Freq-MixStyle (Schmid et al., DCASE 2022), here on the slice itself.
+    Values stay in [0, 1]; where one of the two is silent, the sample is unchanged.
     """
-    chosen, amount, place = draws.uniform(3).unbind(1)
-    mel_BMT, partner_B = samples.mel_BMT, partners(place)
+    chosen, amount, pairing = draws.uniform(3).unbind(1)
+    mel_BMT, partner_B = samples.mel_BMT, partners(pairing)
     weight_B11 = _beta_weights(amount, config.alpha)[:, None, None]
     mean_BM1 = mel_BMT.mean(2, keepdim=True)
     # Cells are at most 1, so squares are exact enough, at a tenth of the time of `torch.std`.
@@ -94,10 +94,10 @@ def mix_style(samples: Samples, draws: Draws, config: MixStyleConfig) -> Samples
 def mix_up(samples: Samples, draws: Draws, config: MixupConfig) -> Samples:
     """Mixes a sample with its partner, never with itself; source: Zhang et al., ICLR 2018.
 
-    The larger of the two weights is the sample's own, so it stays the one its row names.
+    The sample gets the larger of the two weights, so its row still names the main content.
     """
-    chosen, amount, place = draws.uniform(3).unbind(1)
-    partner_B = partners(place)
+    chosen, amount, pairing = draws.uniform(3).unbind(1)
+    partner_B = partners(pairing)
     weight_B = _beta_weights(amount, config.alpha)
     weight_B = torch.where(chosen < config.p, torch.maximum(weight_B, 1 - weight_B), 1.0)
     mixed_BMT = samples.mel_BMT[partner_B].lerp_(samples.mel_BMT, weight_B[:, None, None])
@@ -105,36 +105,38 @@ def mix_up(samples: Samples, draws: Draws, config: MixupConfig) -> Samples:
 
 
 def cut_mix(samples: Samples, draws: Draws, config: CutMixConfig) -> Samples:
-    """Replaces a stretch of time by the partner's, at the same place.
+    """Replaces a stretch of time by the partner's, over all mel bands.
 
-    Source: Yun et al., ICCV 2019, over all mel bands: a call is rarely cut in pitch.
+    Source: Yun et al., ICCV 2019; not cut over bands, since calls rarely are cut in pitch.
     """
-    chosen, amount, start, place = draws.uniform(4).unbind(1)
+    chosen, amount, start, pairing = draws.uniform(4).unbind(1)
     num_frames = samples.mel_BMT.shape[2]
     frames_B = (amount * config.max_fraction * num_frames).ceil() * (chosen < config.p)
     first_B = (start * (num_frames - frames_B + 1)).floor()
     frame_T = torch.arange(num_frames, device=chosen.device)
     inside_BT = (frame_T >= first_B[:, None]) & (frame_T < (first_B + frames_B)[:, None])
-    partner_B = partners(place)
+    partner_B = partners(pairing)
     mel_BMT = torch.where(inside_BT[:, None, :], samples.mel_BMT[partner_B], samples.mel_BMT)
     return _shared(samples, mel_BMT, frames_B / num_frames, partner_B)
 
 
 def resize_mix(samples: Samples, draws: Draws, config: ResizeMixConfig) -> Samples:
-    """Pastes the whole partner, made smaller, at a random place.
+    """Pastes the shrunk partner at a random position.
 
-    Each side is uniform in [min_side, max_side] of the slice; cells are taken without blending.
+    Each side is uniform in [min_side, max_side] of the slice; nearest neighbours, no blending.
     Source: Qin et al., ResizeMix, 2020.
     """
-    chosen, height, width, mel, time, place = draws.uniform(6).unbind(1)
+    chosen, height, width, mel, time, pairing = draws.uniform(6).unbind(1)
     _, num_mels, num_frames = samples.mel_BMT.shape
     span = config.max_side - config.min_side
     height_B = ((config.min_side + span * height) * num_mels).ceil() * (chosen < config.p)
     width_B = ((config.min_side + span * width) * num_frames).ceil() * (chosen < config.p)
     mel_BM, inside_BM = _shrink(mel, height_B, num_mels)
     time_BT, inside_BT = _shrink(time, width_B, num_frames)
-    partner_B = partners(place)
-    small_BMT = samples.mel_BMT[partner_B[:, None], mel_BM]  # whole rows: cheaper than `gather`
+    partner_B = partners(pairing)
+    small_BMT = samples.mel_BMT[
+        partner_B[:, None], mel_BM
+    ]  # indexing full rows is cheaper than `gather`
     small_BMT = small_BMT.gather(2, time_BT[:, None, :].expand_as(small_BMT))
     inside_BMT = inside_BM[:, :, None] & inside_BT[:, None, :]
     mel_BMT = torch.where(inside_BMT, small_BMT, samples.mel_BMT)
@@ -142,31 +144,31 @@ def resize_mix(samples: Samples, draws: Draws, config: ResizeMixConfig) -> Sampl
     return _shared(samples, mel_BMT, share_B, partner_B)
 
 
-def _shrink(place_B: Tensor, size_B: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Which cell of the whole axis, int64 [B, length], is shown at each cell, and where it is."""
-    first_B = (place_B * (length - size_B + 1)).floor()
-    offset_BN = torch.arange(length, device=place_B.device) - first_B[:, None]
+def _shrink(start_B: Tensor, size_B: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Returns the source cell of each cell, int64 [B, length], and a mask of the shrunk axis."""
+    first_B = (start_B * (length - size_B + 1)).floor()
+    offset_BN = torch.arange(length, device=start_B.device) - first_B[:, None]
     inside_BN = (offset_BN >= 0) & (offset_BN < size_B[:, None])
     source_BN = ((offset_BN + 0.5) * length / size_B.clamp(min=1)[:, None]).floor()
     return source_BN.clamp(0, length - 1).long(), inside_BN
 
 
 def _shared(samples: Samples, mel_BMT: Tensor, share_B: Tensor, partner_B: Tensor) -> Samples:
-    """The samples with these cells, of which the partner has a share in [0, 1]."""
+    """Replaces the cells, and mixes the targets by the partner's share in [0, 1]."""
     targets_BC, share_B1 = samples.targets_BC, share_B[:, None]
     mixed_BC = targets_BC * (1 - share_B1) + targets_BC[partner_B] * share_B1
-    targets_BC = torch.where(share_B1 > 0, mixed_BC, targets_BC)  # else NaN of nobody's would stay
+    targets_BC = torch.where(share_B1 > 0, mixed_BC, targets_BC)  # a share of 0 must not spread NaN
     return samples._replace(mel_BMT=mel_BMT, targets_BC=targets_BC)
 
 
 def _beta_weights(amount_B: Tensor, alpha: float) -> Tensor:
-    """float32 [B], by numbers in [0, 1): weights that follow Beta(alpha, alpha)."""
+    """Maps numbers in [0, 1) to weights that follow Beta(alpha, alpha), float32 [B]."""
     table = _beta_table(alpha, amount_B.device)
     return table[(amount_B * len(table)).long()]
 
 
 @lru_cache(maxsize=4)
 def _beta_table(alpha: float, device: torch.device) -> Tensor:
-    """float32: draws of Beta(alpha, alpha)."""
+    """Draws BETA_TABLE_SIZE values of Beta(alpha, alpha), float32."""
     draws = np.random.default_rng(0).beta(alpha, alpha, BETA_TABLE_SIZE)
     return torch.from_numpy(draws.astype(np.float32)).to(device)

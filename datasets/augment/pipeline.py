@@ -1,12 +1,12 @@
-"""Batched, seeded augmentation of slices and their targets, on the device they lie on.
+"""Batched, seeded augmentation of slices and their targets, on their device.
 
     augment = Augment(AugmentConfig(), seed=0, top_db=80.0)
     slices, targets = augment(slices, targets, epoch, position, background)
 
 An augmentation is one function `(samples, draws, config) -> samples` and one line in
 AUGMENTATIONS, in the order in which they act. Its name there is its field in AugmentConfig and its
-stream of random numbers, so a new one leaves the numbers of the others as they were. Only the
-partner of a mixing comes from the same batch. With `p=0` an augmentation changes no bit.
+stream of random numbers, so a new one does not change the numbers of the others. Only the partner
+of a mixing comes from the same batch. With `p=0` an augmentation changes no bit.
 
 Shapes: B samples, M mel bands, T frames, C classes.
 """
@@ -53,9 +53,9 @@ from datasets.augment.place import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentConfig:
-    """What is done to training samples; all off unless a probability says otherwise.
+    """Config of the augmentations of training samples; all are off by default.
 
-    `images` is for the reader (`datasets.augment.host_images`), all else for `Augment`.
+    The reader applies `images` (`datasets.augment.host_images`), `Augment` the others.
     """
 
     images: list[dict[str, Any]] = field(
@@ -118,10 +118,10 @@ class Augment:
         position_B: Tensor,
         background_BMT: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Slices float [B, M, T] in [0, 1] and targets [B, C], augmented; inputs stay as given.
+        """Augments slices float [B, M, T] in [0, 1] and targets [B, C]; inputs are unchanged.
 
-        `epoch` int64 [] and `position_B` int64 [B] decide every number drawn. `background_BMT`,
-        like the slices, is for `augment.background` alone.
+        `epoch` int64 [] and `position_B` int64 [B] determine every number drawn. Only
+        `augment.background` uses `background_BMT`, like the slices.
         """
         samples = Samples(mel_BMT, targets_BC, self._top_db, background_BMT)
         for name, augmentation, config in self._active:

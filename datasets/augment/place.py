@@ -1,4 +1,4 @@
-"""Augmentations of the place: time shift, covered bars, patches pasted elsewhere. Targets stay.
+"""Augmentations of the position: time shift, masks, patches pasted elsewhere. Targets stay.
 
 Shapes: B samples, M mel bands, T frames.
 """
@@ -27,7 +27,7 @@ class TimeShiftConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class XYMaskConfig:
-    """Bars over time and bars over mel bands, filled with one value."""
+    """Masks over time and over mel bands, filled with one value."""
 
     p: float = option(0.0, "probability per sample")
     time_masks: int = option(2, "bars over time")
@@ -45,7 +45,7 @@ class XYMaskConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InAugmentConfig:
-    """Patches of a slice, made louder or softer and turned around, pasted into the same slice."""
+    """Patches of a slice, with changed level and direction, pasted into the same slice."""
 
     p: float = option(0.0, "probability per sample")
     patches: int = option(2, "patches that are copied")
@@ -64,7 +64,7 @@ class InAugmentConfig:
 
 
 def shift_time(samples: Samples, draws: Draws, config: TimeShiftConfig) -> Samples:
-    """Rotates a slice along time; what leaves at the end comes in at the start."""
+    """Rotates a slice along time (circular shift)."""
     chosen, amount = draws.uniform(2).unbind(1)
     num_frames = samples.mel_BMT.shape[2]
     frames_B = (amount * int(config.max_fraction * num_frames)).ceil().long()
@@ -75,7 +75,7 @@ def shift_time(samples: Samples, draws: Draws, config: TimeShiftConfig) -> Sampl
 
 
 def mask_xy(samples: Samples, draws: Draws, config: XYMaskConfig) -> Samples:
-    """Covers up to `time_masks` stretches of time and `mel_masks` ranges of bands."""
+    """Masks up to `time_masks` stretches of time and `mel_masks` ranges of bands."""
     mel_BMT = samples.mel_BMT
     num_time, num_mel = config.time_masks, config.mel_masks
     numbers = draws.uniform(1 + 2 * num_time + 2 * num_mel)
@@ -83,7 +83,7 @@ def mask_xy(samples: Samples, draws: Draws, config: XYMaskConfig) -> Samples:
     time, mel = numbers[:, 1 : 1 + 2 * num_time], numbers[:, 1 + 2 * num_time :]
     under_BT = _under_bars(time, mel_BMT.shape[2], config.time_max_fraction)
     under_BM = _under_bars(mel, mel_BMT.shape[1], config.mel_max_fraction)
-    # As floats: a third of the time of a mask over all cells, and a cell times 1 is the same cell.
+    # Factors of 0 and 1 take a third of the time of a boolean mask over all cells.
     free_B1T = (~under_BT | ~chosen_B1)[:, None, :].float()
     free_BM1 = (~under_BM | ~chosen_B1)[:, :, None].float()
     covered_BMT = (mel_BMT * free_B1T).mul_(free_BM1)
@@ -93,10 +93,10 @@ def mask_xy(samples: Samples, draws: Draws, config: XYMaskConfig) -> Samples:
 
 
 def paste_patches(samples: Samples, draws: Draws, config: InAugmentConfig) -> Samples:
-    """Copies patches of the slice over other places of it, one after the other.
+    """Copies patches of the slice to other positions, one after the other.
 
-    Every second patch, by chance, is turned around in time. Source: InAugment (ICCVW 2021). A
-    patch moves only a little over mel bands: there, another place would be another pitch.
+    Half of the patches, by chance, are reversed in time. Source: InAugment (ICCVW 2021). A patch
+    moves only a little over mel bands, since that changes its pitch.
     """
     chosen_B11 = (draws.uniform(1) < config.p)[:, :, None]
     _, num_mels, num_frames = samples.mel_BMT.shape
@@ -120,17 +120,17 @@ def paste_patches(samples: Samples, draws: Draws, config: InAugmentConfig) -> Sa
         origin_BHW = mels.source_BN[:, :, None] * num_frames + time_BN[:, None, :]
         patch_BHW = source_BN.gather(1, origin_BHW.flatten(1)).view_as(origin_BHW)
         gain_B11 = ((2 * level - 1) * config.max_db / samples.top_db)[:, None, None]
-        place_BHW = mels.place_BN[:, :, None] * num_frames + times.place_BN[:, None, :]
-        place_BN = place_BHW.flatten(1)
+        cell_BHW = mels.cell_BN[:, :, None] * num_frames + times.cell_BN[:, None, :]
+        cell_BN = cell_BHW.flatten(1)
         inside_BHW = mels.inside_BN[:, :, None] & times.inside_BN[:, None, :] & chosen_B11
-        there_BHW = mel_BN.gather(1, place_BN).view_as(patch_BHW)
-        pasted_BHW = torch.where(inside_BHW, (patch_BHW + gain_B11).clamp(0, 1), there_BHW)
-        mel_BN.scatter_(1, place_BN, pasted_BHW.flatten(1))
+        kept_BHW = mel_BN.gather(1, cell_BN).view_as(patch_BHW)
+        pasted_BHW = torch.where(inside_BHW, (patch_BHW + gain_B11).clamp(0, 1), kept_BHW)
+        mel_BN.scatter_(1, cell_BN, pasted_BHW.flatten(1))
     return samples._replace(mel_BMT=mel_BN.view_as(samples.mel_BMT))
 
 
 def _under_bars(numbers: Tensor, size: int, max_fraction: float) -> Tensor:
-    """bool [B, size]: cells under bars whose lengths and starts are columns of `numbers`."""
+    """Returns a mask, bool [B, size], of bars with lengths and starts from `numbers`."""
     lengths, starts = numbers.chunk(2, dim=1)
     lengths = lengths * max_fraction * size
     starts = starts * (size - lengths)
@@ -140,25 +140,25 @@ def _under_bars(numbers: Tensor, size: int, max_fraction: float) -> Tensor:
 
 
 class _Stretch(NamedTuple):
-    """N cells of one axis with the place of a patch among them, int64 [B, N]; no cell comes twice.
+    """Window of N distinct cells of one axis that includes a patch, int64 [B, N].
 
-    N is the size of the largest patch, so that all samples have equally many.
+    N is the size of the largest patch, so that it is equal for all samples.
     """
 
-    place_BN: Tensor
-    source_BN: Tensor  # where each cell comes from
-    inside_BN: Tensor  # bool: whether it is pasted over
+    cell_BN: Tensor
+    source_BN: Tensor  # the cell copied to each cell
+    inside_BN: Tensor  # bool, true inside the patch
 
     @classmethod
     def of(
         cls, from_B: Tensor, to_B: Tensor, size_B: Tensor, length: int, max_fraction: float
     ) -> "_Stretch":
-        """The stretch of patches of `size` cells that are moved along an axis of `length`."""
+        """Builds from patches of `size_B` cells moved along an axis of `length`."""
         largest = min(length, math.ceil(max_fraction * length) + 1)
-        place_BN = to_B.clamp(max=length - largest)[:, None] + torch.arange(
+        cell_BN = to_B.clamp(max=length - largest)[:, None] + torch.arange(
             largest, device=to_B.device
         )
-        offset_BN = place_BN - to_B[:, None]
+        offset_BN = cell_BN - to_B[:, None]
         inside_BN = (offset_BN >= 0) & (offset_BN < size_B[:, None])
-        source_BN = torch.where(inside_BN, from_B[:, None] + offset_BN, place_BN)
-        return cls(place_BN, source_BN, inside_BN)
+        source_BN = torch.where(inside_BN, from_B[:, None] + offset_BN, cell_BN)
+        return cls(cell_BN, source_BN, inside_BN)

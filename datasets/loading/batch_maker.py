@@ -1,9 +1,8 @@
-"""Positions of an epoch plan -> a batch in memory: look up, read, put right what is damaged.
+"""Makes batches from positions of an epoch plan: look up, read, replace damaged slices.
 
     positions --requests--> Request (rows, extents) --make--> Batch
 
-Many slices are looked up at once. `datasets.loading.reader` decides which positions, and in which
-thread.
+Many slices are looked up at once. `datasets.loading.reader` chooses positions and thread.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,36 +29,36 @@ class SliceTargets(Protocol):
     """Targets that may differ from slice to slice, such as `datasets.targets.Targets`."""
 
     def of(self, rows: np.ndarray, recording_no: np.ndarray) -> np.ndarray:
-        """float32 [n, C] of slices and their recordings, both int64 [n]."""
+        """Returns float32 [n, C] for slices and their recordings, both int64 [n]."""
 
 
 class Background(Protocol):
-    """What is read beside each sample, to be mixed in."""
+    """Chooses the background slice of each sample, such as `BackgroundPlan`."""
 
     @property
     def source(self) -> SliceSource:
-        """Where it is read from; its recipe is that of the samples."""
+        """Background source; its recipe is that of the samples."""
 
     def rows(self, epoch: int, position: np.ndarray) -> np.ndarray:
-        """The row of `source`, int64 [n], that goes with each position, int64 [n], of an epoch."""
+        """Returns the row of `source`, int64 [n], for each position, int64 [n], of an epoch."""
 
 
 class SliceTransform(Protocol):
-    """What is done to slices as soon as they are read, such as `ImageTransforms`."""
+    """Transform of slices as soon as they are read, such as `ImageTransforms`."""
 
     def __call__(self, slices_BMT: np.ndarray, *, epoch: int, position: np.ndarray) -> None:
         """Changes slices as stored in place; `position` int64 [B] in the epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Beside:
-    """Backgrounds to read: int64 [B] rows of their source, and B extents."""
+class BackgroundRequest:
+    """Backgrounds to read: rows int64 [B] of their source, and B extents."""
 
     rows: np.ndarray
     extents: Extents
 
-    def __getitem__(self, take: slice | np.ndarray) -> "Beside":
-        return Beside(rows=self.rows[take], extents=self.extents[take])
+    def __getitem__(self, take: slice | np.ndarray) -> "BackgroundRequest":
+        return BackgroundRequest(rows=self.rows[take], extents=self.extents[take])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,7 +69,7 @@ class Request:
     rows: np.ndarray
     recording_no: np.ndarray
     extents: Extents
-    beside: Beside | None
+    background: BackgroundRequest | None
 
     def __getitem__(self, take: slice | np.ndarray) -> "Request":
         return Request(
@@ -78,19 +77,19 @@ class Request:
             rows=self.rows[take],
             recording_no=self.recording_no[take],
             extents=self.extents[take],
-            beside=None if self.beside is None else self.beside[take],
+            background=None if self.background is None else self.background[take],
         )
 
     def announce(self, files: CarefulReader) -> "AnnouncedRequest":
-        """Requests what will be read from the object store, or from the kernel."""
+        """Starts prefetching of the request, by the kernel or from the object store."""
         return AnnouncedRequest(
             request=self,
             slices=files.announce(self.extents),
-            beside=None if self.beside is None else files.announce(self.beside.extents),
+            background=None if self.background is None else files.announce(self.background.extents),
         )
 
     def with_slices(self, other: "Request", take: np.ndarray) -> "Request":
-        """The same positions, with slices of another request in their place."""
+        """Returns the same positions with slices of another request."""
         rows, recording_no = other.rows[take], other.recording_no[take]
         return replace(self, rows=rows, recording_no=recording_no, extents=other.extents[take])
 
@@ -101,12 +100,12 @@ class AnnouncedRequest:
 
     request: Request
     slices: AnnouncedRead
-    beside: AnnouncedRead | None
+    background: AnnouncedRead | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Reading:
-    """A pass over a plan: what stays the same from batch to batch."""
+    """Pass over a plan: the state shared by its batches."""
 
     plan: EpochPlan
     epoch: int
@@ -115,7 +114,7 @@ class Reading:
 
 
 class BatchMaker:
-    """Makes the batches of plans. With `full` a batch keeps its size though slices be bad."""
+    """Makes the batches of plans. With `full`, good slices replace bad ones."""
 
     def __init__(
         self,
@@ -144,23 +143,23 @@ class BatchMaker:
 
     @property
     def buffers_per_batch(self) -> int:
-        """How many buffers a batch holds."""
+        """Buffers that a batch holds."""
         return 1 if self._background is None else 2
 
     def requests(self, reading: Reading, bounds: Iterable[tuple[int, int]]) -> Iterator[Request]:
-        """What to read for each batch, given as positions [start, stop) of the plan."""
+        """Yields the request of each batch, given as positions [start, stop) of the plan."""
         remaining = iter(bounds)
-        num_batches = 1  # of the first look-up, which the first batch waits for
+        num_batches = 1  # few in the first look-up, since the first batch waits for it
         while span := list(islice(remaining, num_batches)):
             num_batches = min(2 * num_batches, _SPAN_BATCHES)
-            whole = self._request(reading, np.concatenate([np.arange(*edges) for edges in span]))
+            request = self._request(reading, np.concatenate([np.arange(*edges) for edges in span]))
             end = 0
             for low, high in span:
                 begin, end = end, end + high - low
-                yield whole[begin:end]
+                yield request[begin:end]
 
     def make(self, announced: AnnouncedRequest, reading: Reading) -> Batch:
-        """Reads a batch. Without `full`, bad slices are left out, else good ones stand in.
+        """Reads a batch. With `full`, good slices replace bad ones, else those are left out.
 
         Raises DamageError where too many slices are bad, or all of a plan.
         """
@@ -179,7 +178,7 @@ class BatchMaker:
             recording_no=torch.from_numpy(request.recording_no),
             position=torch.from_numpy(request.position),
             epoch=torch.tensor(reading.epoch),
-            background=_read_beside(announced, reading),
+            background=_read_background(announced, reading),
         )
 
     def _request(self, reading: Reading, position: np.ndarray) -> Request:
@@ -188,43 +187,44 @@ class BatchMaker:
         recording_no = np.searchsorted(self._first_row, rows, side="right") - 1
         if (recording_no < 0).any() or (rows >= self._end_row[recording_no]).any():
             raise ConfigError(f"the plan names rows that {self._source.url} does not have")
-        beside = None
+        background = None
         if self._background is not None:
-            behind = self._background.rows(reading.epoch, position)
-            beside = Beside(rows=behind, extents=look_up(self._background.source, behind))
+            drawn = self._background.rows(reading.epoch, position)
+            extents = look_up(self._background.source, drawn)
+            background = BackgroundRequest(rows=drawn, extents=extents)
         return Request(
             position=position,
             rows=rows,
             recording_no=recording_no,
             extents=look_up(self._source, rows),
-            beside=beside,
+            background=background,
         )
 
     def _read(self, announced: AnnouncedRequest, reading: Reading, cells: np.ndarray) -> Request:
-        """Fills `cells` from its beginning; returns what it was filled with."""
+        """Fills `cells` from its beginning; returns the request of the slices in it."""
         request = announced.request
         good = reading.files.read(announced.slices, request.rows, cells)
         if good.all():
             return request
         if not self._full:
-            (places,) = good.nonzero()
-            cells[: len(places)] = cells[places]
-            return request[places]
-        came = request
+            (kept,) = good.nonzero()
+            cells[: len(kept)] = cells[kept]
+            return request[kept]
+        other = request
         for shift in range(len(good), len(reading.plan), len(good)):
             if good.any():
                 break
-            came = self._request(reading, request.position + shift)
-            good = reading.files.read(came.extents, came.rows, cells)
+            other = self._request(reading, request.position + shift)
+            good = reading.files.read(other.extents, other.rows, cells)
         if not good.any():
             raise DamageError(f"no slice of {self._source.url} that the plan names can be read")
-        take = _stand_ins(good)
+        take = _replacements(good)
         cells[:] = cells[take]
-        return request.with_slices(came, take)
+        return request.with_slices(other, take)
 
 
 class _RecordingTargets:
-    """The same target for all slices of a recording."""
+    """Targets of recordings, the same for all slices of one."""
 
     def __init__(self, targets: np.ndarray, url: str, num_recordings: int) -> None:
         if len(targets) != num_recordings:
@@ -239,21 +239,21 @@ class _RecordingTargets:
         return found
 
 
-def _read_beside(announced: AnnouncedRequest, reading: Reading) -> Tensor | None:
-    """The backgrounds of a batch; a good one stands in for a bad one, silence where none is."""
-    beside = announced.request.beside
-    if beside is None or announced.beside is None:
+def _read_background(announced: AnnouncedRequest, reading: Reading) -> Tensor | None:
+    """Reads the backgrounds of a batch; good ones replace bad ones."""
+    request = announced.request.background
+    if request is None or announced.background is None:
         return None
-    background = reading.buffers.take(len(beside.rows))
-    cells = background.numpy()
-    good = reading.files.read(announced.beside, beside.rows, cells)
+    slices = reading.buffers.take(len(request.rows))
+    cells = slices.numpy()
+    good = reading.files.read(announced.background, request.rows, cells)
     if good.any() and not good.all():
-        cells[:] = cells[_stand_ins(good)]
-    return background
+        cells[:] = cells[_replacements(good)]
+    return slices
 
 
-def _stand_ins(good: np.ndarray) -> np.ndarray:
-    """int64 [n]: each good place itself, for each other one a good one in turn."""
+def _replacements(good: np.ndarray) -> np.ndarray:
+    """Returns each good index itself and, for each bad one, a good one in turn; int64 [n]."""
     take = np.arange(len(good))
     take[~good] = np.resize(take[good], len(good) - int(good.sum()))
     return take

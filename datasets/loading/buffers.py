@@ -1,9 +1,9 @@
-"""Memory for batches that is used again as soon as nobody looks at it any more.
+"""Buffer pool: memory of batches, reused as soon as no reference to it is left.
 
 A fresh buffer costs a page fault per 4 kB, several times what filling it costs. Ordinary memory
-is kept in a pool: a buffer is free again when the last tensor or array on it is gone, so a caller
-may keep a batch for as long as it likes. Where this process uses CUDA, torch's own pool of pinned
-memory does the same, and waits for copies that are still under way.
+is pooled: a buffer is free again when the last tensor or array on it is gone, so a caller may keep
+a batch for as long as it likes. Where this process uses CUDA, torch's own pool of pinned
+memory does the same, and waits for pending copies.
 """
 
 import sys
@@ -15,15 +15,15 @@ from torch import Tensor
 
 
 def _num_references(arrays: list[np.ndarray]) -> list[int]:
-    """How many references to each array there are, those of this function included."""
+    """Counts the references to each array, those of this function included."""
     return [sys.getrefcount(array) for array in arrays]
 
 
-_UNUSED = _num_references([np.empty(0)])[0]  # a list, and the counting itself
+_UNUSED = _num_references([np.empty(0)])[0]  # references of the list and of the counting
 
 
 class BufferPool:
-    """Buffers for up to `shape` cells, of which at most `keep` are kept. For one thread."""
+    """Buffers of up to `shape` cells, of which at most `keep` are pooled. For one thread."""
 
     def __init__(
         self, shape: tuple[int, ...], dtype: np.dtype[Any], *, keep: int, pinned: bool
@@ -35,7 +35,7 @@ class BufferPool:
         self._arrays: list[np.ndarray] = []
 
     def take(self, length: int) -> Tensor:
-        """A tensor [length, ...] with any content; `length` is at most that of the shape."""
+        """Returns an uninitialised tensor [length, ...]; `length` is at most that of the shape."""
         if self.pinned:
             shape = (length, *self._shape[1:])
             dtype = torch.from_numpy(np.empty(0, self._dtype)).dtype

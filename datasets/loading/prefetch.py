@@ -13,9 +13,9 @@ def prefetch(
 ) -> Generator[T, None, None]:
     """Yields the items in order while a thread makes up to `depth` of them ahead.
 
-    An exception of `items` is raised here, in its place. Closing the generator, or dropping it,
-    stops the thread and waits for it, once `interrupt` has ended what `items` itself waits for;
-    nothing runs before the first item is asked for. A depth of 0 uses no thread.
+    An exception of `items` is raised here, after the items before it. Closing or dropping the
+    generator calls `interrupt`, which must end any waiting inside `items`, then stops and joins the
+    thread. Nothing runs before the first item is requested. A depth of 0 uses no thread.
     """
     if depth == 0:
         yield from items
@@ -26,11 +26,11 @@ def prefetch(
         thread.start()
         while (item := queue.get()) is not None:
             yield item[0]
-            del item  # so that a buffer that the consumer has let go is free
+            del item  # a reference would keep the consumer's buffer from reuse
     finally:
         queue.close()
         interrupt()
-        if thread.ident is not None:  # else interrupted before it ran; it ends by itself
+        if thread.ident is not None:  # else interrupted before it started
             thread.join()
 
 
@@ -51,7 +51,7 @@ def _fill(items: Iterator[T], queue: "_Queue[T]") -> None:
 
 
 class _Queue(Generic[T]):
-    """A bounded queue between two threads that either side can end."""
+    """Bounded queue between two threads that either side can end."""
 
     def __init__(self, depth: int) -> None:
         self._depth = depth
@@ -82,13 +82,13 @@ class _Queue(Generic[T]):
             return None
 
     def end(self, error: BaseException | None) -> None:
-        """The producer is done, or failed."""
+        """Ends the queue on the producer's side, with its error if it failed."""
         with self._changed:
             self._ended, self._error = True, error
             self._changed.notify_all()
 
     def close(self) -> None:
-        """The consumer is done."""
+        """Ends the queue on the consumer's side."""
         with self._changed:
             self._closed = True
             self._items.clear()

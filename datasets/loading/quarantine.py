@@ -1,4 +1,4 @@
-"""Reading in spite of damage: a bad slice is read again, then set aside and named."""
+"""Quarantine: retries bad slices, then sets them aside and reports them."""
 
 import logging
 import time
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadSlice:
-    """A slice that could not be read, time and again: where it lies and why."""
+    """Slice that could not be read after retries: its row, object, offset (bytes) and reason."""
 
     row: int
     object: str
@@ -37,10 +37,9 @@ def write_report(bad: Sequence[BadSlice], path: str | Path) -> None:
 
 
 def look_up(source: SliceSource, rows: np.ndarray) -> Extents:
-    """Finds the extents of slices; again after 0, 0.1 and 1 s where the source cannot just now.
+    """Returns the extents of rows; retries after 0, 0.1 and 1 s.
 
-    Raises StoreError where it never can; UnreachableError at once, since requests that ended so
-    were repeated already.
+    Raises StoreError where the last try fails.
     """
     for pause_s in POLICY.reread_after_s:
         try:
@@ -53,9 +52,9 @@ def look_up(source: SliceSource, rows: np.ndarray) -> Extents:
 
 
 class CarefulReader:
-    """A slice reader that goes on past up to `max_bad` different bad slices.
+    """Slice reader that tolerates up to `max_bad` different bad slices.
 
-    It adds them to `bad`, a list that the caller keeps. `mode` as in `SliceReader`.
+    It appends them to `bad`, a list of the caller. `mode` as in `SliceReader`.
     """
 
     def __init__(
@@ -79,24 +78,24 @@ class CarefulReader:
 
     @property
     def wants_more(self) -> bool:
-        """Whether more should be asked for ahead, beyond the next batch."""
+        """True where more should be prefetched, beyond the next batch."""
         return self._extents.wants_more
 
     def interrupt(self) -> None:
-        """Ends, from another thread, a reading that waits for an object store."""
+        """Ends, from another thread, a read that waits for an object store."""
         self._extents.interrupt()
 
     def announce(self, extents: Extents) -> AnnouncedRead:
-        """Requests these slices ahead of reading; returns the handle that `read` takes."""
+        """Prefetches these slices for `read`."""
         return self._extents.announce(extents)
 
     def read(
         self, wanted: Extents | AnnouncedRead, rows: np.ndarray, out: np.ndarray
     ) -> np.ndarray:
-        """Fills `out` [n, ...]; returns whether each slice is good, bool [n].
+        """Fills `out` [n, ...]; returns a mask of the good slices, bool [n].
 
-        What fails is read again from freshly opened files, after 0, 0.1 and 1 s; without waiting
-        where the file has a bad slice already. Raises DamageError when more than `max_bad` slices
+        Retries failures from reopened files after 0, 0.1 and 1 s; without waiting where all their
+        files have a bad slice already. Raises DamageError when more than `max_bad` slices
         have been bad.
         """
         good = np.ones(len(rows), bool)
@@ -106,7 +105,7 @@ class CarefulReader:
             if not bad or (wait_s and self._is_known_to_be_bad(bad)):
                 break
             time.sleep(wait_s)
-            self._extents.release_files()  # one may have been put anew under its name
+            self._extents.release_files()  # one may have been replaced under its name
             bad = self._read_again(extents, bad, out)
         for extent in bad:
             good[extent.position] = False
@@ -116,11 +115,11 @@ class CarefulReader:
     def _read_again(
         self, extents: Extents, bad: list[BadExtent], out: np.ndarray
     ) -> list[BadExtent]:
-        places = np.array([extent.position for extent in bad])
-        cells = np.empty_like(out, shape=(len(places), *out.shape[1:]))
-        still_bad = self._extents.try_read(extents[places], cells)
-        out[places] = cells
-        return [replace(extent, position=int(places[extent.position])) for extent in still_bad]
+        index = np.array([extent.position for extent in bad])
+        cells = np.empty_like(out, shape=(len(index), *out.shape[1:]))
+        still_bad = self._extents.try_read(extents[index], cells)
+        out[index] = cells
+        return [replace(extent, position=int(index[extent.position])) for extent in still_bad]
 
     def _is_known_to_be_bad(self, bad: list[BadExtent]) -> bool:
         known = {slice_.object for slice_ in self._bad}
@@ -135,7 +134,7 @@ class CarefulReader:
         if len(self._bad) > self._max_bad:
             raise DamageError(
                 f"{len(self._bad)} bad slices, more than max_bad={self._max_bad}; the last is "
-                f"{text}. Repair what holds it, or raise max_bad to go on without"
+                f"{text}. Repair that file, or raise max_bad to go on without"
             )
         if is_new:
             _log.warning("left out: %s", text)

@@ -1,8 +1,8 @@
-"""Which positions of an epoch are one rank's, batch by batch.
+"""Positions of an epoch that belong to one rank, batch by batch.
 
 In training the epoch is cut into effective batches of world_size x batch_size x accumulation
-samples; what they hold depends on nothing else, so another number of ranks with the same
-effective batch takes the same optimizer steps. In evaluation nothing is cut or repeated.
+samples; their content depends on nothing else, so another number of ranks with the same effective
+batch takes the same optimizer steps. In evaluation nothing is cut or repeated.
 """
 
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ CUT, WRAP, KEEP = "cut", "wrap", "keep"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankShare:
-    """The batches of one rank out of `num_samples`.
+    """Batches of one rank out of `num_samples`.
 
-    remainder: what happens to the samples beyond the last whole effective batch. `cut` leaves
-    them out, `wrap` fills up with the first ones again; both give every rank full batches. `keep`
-    (evaluation) shares the rest evenly: every sample comes exactly once. All ranks always have
-    equally many batches, so that none waits for another for ever; with `keep`, where there are
-    fewer samples than ranks or batches of one sample, a rank's last batch may be empty.
+    remainder: treatment of the samples after the last full effective batch. `cut` drops them,
+    `wrap` fills up with the first ones again; both give every rank full batches. `keep`
+    (evaluation) shares the rest evenly: every sample comes exactly once. All ranks have equally
+    many batches, so that no collective operation blocks; with `keep`, where there are fewer
+    samples than ranks or batches of one sample, a rank's last batch may be empty.
     """
 
     num_samples: int
@@ -50,7 +50,7 @@ class RankShare:
         return -(-self.num_samples // self.global_batch)
 
     def bounds(self, batch_no: int) -> tuple[int, int]:
-        """The positions [start, stop) of a batch; with `wrap` they may pass `num_samples`."""
+        """Returns the positions [start, stop) of a batch; `wrap` may pass `num_samples`."""
         if self.remainder != KEEP:
             start = batch_no * self.global_batch + self.rank * self.batch_size
             return start, start + self.batch_size
@@ -60,7 +60,7 @@ class RankShare:
         return share, start + size * (self.rank + 1) // self.world_size
 
     def check(self) -> None:
-        """Raises ConfigError unless there is something to do."""
+        """Raises ConfigError where the rank is invalid or the epoch has no batch."""
         if not 0 <= self.rank < self.world_size:
             raise ConfigError(f"rank={self.rank} is not one of {self.world_size}")
         if self.num_batches == 0 and self.remainder == CUT:
@@ -71,7 +71,7 @@ class RankShare:
             )
 
     def _keep_edge(self, batch_no: int) -> int:
-        """Where a global batch begins; the last but one lends to a last one that is too small."""
+        """Returns the start of a global batch; the last but one lends to one that is too small."""
         edge = min(batch_no * self.global_batch, self.num_samples)
         if batch_no == self.num_batches - 1 > 0 and self.batch_size > 1:
             return min(edge, self.num_samples - self.world_size)

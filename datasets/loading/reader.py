@@ -6,9 +6,9 @@
         for batch in reader:
             ...
 
-Plan -> this rank's positions -> rows -> extents -> a reused buffer -> Batch. It works alike on a
-store and on tar shards, in a plain loop and as a Lightning dataloader: it has a length, a state,
-and `sampler.set_epoch`. Nothing is opened and no thread runs before the first batch is asked for;
+Plan -> this rank's positions -> rows -> extents -> a reused buffer -> Batch. It reads stores and
+tar shards, in a plain loop or as a Lightning dataloader: it has a length, a state, and
+`sampler.set_epoch`. Nothing is opened and no thread runs before the first batch is requested;
 leaving the loop, by its end, `break`, an exception or Ctrl-C, ends the thread and closes the files.
 """
 
@@ -45,7 +45,7 @@ from storage.read.cache_policy import ShardUse, choose_mode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderConfig:
-    """How batches are read."""
+    """Config of reading batches."""
 
     batch_size: int = option(16, "samples in one batch of one rank")
     prefetch_batches: int = option(4, "batches read ahead; 0 reads in the caller's thread")
@@ -60,15 +60,15 @@ class LoaderConfig:
 
 
 class BatchReader:
-    """The batches of one rank, epoch after epoch.
+    """Iterates over the batches of one rank, epoch after epoch.
 
     `planner` gives the plan of an epoch: an `EpochPlanner`, or a function of the epoch. `targets`
-    float32 [recordings, C] by position in `source.recordings()`, or an object that knows those of
-    single slices, or None. `background` has what is read beside each sample, `transform` changes
-    slices as soon as they are read. With `train` the epoch is cut or wrapped to whole effective
-    batches (world_size x batch_size x accumulation), else every sample comes exactly once over all
-    ranks; a bad slice is replaced by a good one, else left out. All ranks have equally many
-    batches. A batch is the caller's to keep.
+    float32 [recordings, C] by position in `source.recordings()`, or `SliceTargets`, or None.
+    `background` chooses backgrounds to read with the samples, `transform` changes slices as soon
+    as they are read. With `train` the epoch is cut or wrapped to full effective batches
+    (world_size x batch_size x accumulation) and good slices replace bad ones; else every sample
+    comes exactly once over all ranks and bad slices are left out. All ranks have equally many
+    batches. The caller may keep a batch.
     """
 
     batch_sampler = None  # Lightning looks for one wherever there is a sampler
@@ -94,8 +94,10 @@ class BatchReader:
         self._maker = BatchMaker(
             source, targets=targets, background=background, transform=transform, full=train
         )
-        self._beside = {} if background is None else {"background": background.source.store_id}
-        self._mode: str | None = None  # of reading from object stores; None: `remote.mode`
+        self._background_id = (
+            {} if background is None else {"background": background.source.store_id}
+        )
+        self._mode: str | None = None  # of object stores; None: `remote.mode`
         self._epoch = 0
         self._plan = planner(0)
         self._share = RankShare(
@@ -110,15 +112,15 @@ class BatchReader:
         self._delivered = 0  # batches of this rank in the current epoch
         self._resume_at = 0  # where the next iteration begins
         self._running: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
-        self._spare_pools: list[BufferPool] = []  # of iterations that have ended
+        self._spare_pools: list[BufferPool] = []  # of finished iterations
         self.bad: list[BadSlice] = []
 
     def __len__(self) -> int:
-        """Batches in an epoch, wherever a resumed one begins."""
+        """Number of batches in a full epoch, resumed or not."""
         return self._share.num_batches
 
     def __iter__(self) -> Iterator[Batch]:
-        """The rest of the epoch after `load_state_dict`, else all of it."""
+        """Yields the rest of the epoch after `load_state_dict`, else all of it."""
         start, self._resume_at = self._resume_at, 0
         batches = self.read_batches(range(start, len(self)), ahead=True)
         self._delivered = start
@@ -130,9 +132,9 @@ class BatchReader:
             batches.close()
 
     def read_batches(self, numbers: range, *, ahead: bool) -> Generator[Batch, None, None]:
-        """The batches of these numbers in the current epoch; `ahead` reads them in a thread.
+        """Yields batches of the current epoch by number; `ahead` reads them in a thread.
 
-        Counts for nothing in the state.
+        Does not change the state.
         """
         # torch publishes no type for is_initialized
         device = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
@@ -153,10 +155,10 @@ class BatchReader:
         return batches
 
     def expect_epochs(self, num_epochs: int) -> str:
-        """Says that so many epochs will be read: `remote.mode=auto` decides by that.
+        """Announces the number of epochs, by which `remote.mode=auto` chooses its mode.
 
-        Without it each epoch is taken for the only one. Returns what was decided and why; an empty
-        string where nothing is to decide, or all lies on this machine.
+        Without it each epoch counts as the only one. Returns the choice and its reason; an empty
+        string where there is no choice, or all is local.
         """
         config = self._source.remote
         use = self._source.shard_use(self._plan.rows) if config.mode == AUTO else ShardUse()
@@ -167,11 +169,11 @@ class BatchReader:
         return str(choice)
 
     def prepare(self) -> None:
-        """Looks up one slice, so that what a source makes when first asked is made."""
+        """Looks up one slice, so that the source builds its lazy tables now."""
         self._source.extents(self._plan.rows[:1])
 
     def __getstate__(self) -> dict[str, Any]:
-        """For another process: all but the iterations that are under way, and their memory."""
+        """State for another process: all but running iterations and their memory."""
         left = ("_running", "_spare_pools")
         return {name: value for name, value in self.__dict__.items() if name not in left}
 
@@ -184,15 +186,15 @@ class BatchReader:
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Goes to the beginning of an epoch; the one that it is in keeps its position."""
+        """Moves to the beginning of an epoch; the current epoch keeps its position."""
         if epoch != self._epoch:
             self._epoch = epoch
             self._delivered = self._resume_at = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training stands, in plain values, the same on every rank.
+        """Returns the position in training as plain values, the same on every rank.
 
-        Counts the samples that were handed out, over all ranks, not those read ahead.
+        Counts the samples delivered over all ranks, without those prefetched.
         """
         plan = self._current_plan()
         return {
@@ -201,20 +203,20 @@ class BatchReader:
             "global_batch": self._share.global_batch,
             "effective_batch": self._share.effective_batch,
             "seed": plan.seed,
-            "inputs": {**plan.inputs, **self._beside},
+            "inputs": {**plan.inputs, **self._background_id},
             "digest": plan.digest,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where `state_dict` stood, perhaps on another number of ranks.
+        """Resumes at the position of `state_dict`; the number of ranks may differ.
 
-        Raises ConfigError, naming what differs, where the plan or the effective batch is another.
+        Raises ConfigError, naming the differences, where plan or effective batch differ.
         """
         self._epoch = state["epoch"]
         plan = self._current_plan()
         here = {
             **plan.inputs,
-            **self._beside,
+            **self._background_id,
             "seed": plan.seed,
             "effective_batch": self._share.effective_batch,
         }
@@ -231,13 +233,13 @@ class BatchReader:
             )
         if state["delivered"] % self._share.global_batch:
             raise ConfigError(
-                f"the state stands at sample {state['delivered']}, inside a global batch of "
+                f"the state is at sample {state['delivered']}, inside a global batch of "
                 f"{self._share.global_batch}: resume a checkpoint made at an optimizer step"
             )
         self._delivered = self._resume_at = state["delivered"] // self._share.global_batch
 
     def close(self) -> None:
-        """Ends all iterations that are under way, with their threads, files and memory."""
+        """Ends all running iterations, with their threads, files and memory."""
         for batches in list(self._running):
             batches.close()
         self._spare_pools.clear()
@@ -263,7 +265,7 @@ class BatchReader:
     ) -> Iterator[Batch]:
         """Reads batches by number; runs in the background thread."""
         if device is not None:
-            torch.cuda.set_device(device)  # a thread begins on device 0
+            torch.cuda.set_device(device)  # a new thread is on device 0
         with self._pool(pinned=device is not None) as pool, files:
             reading = Reading(plan=plan, epoch=epoch, files=files, buffers=pool)
             requests = self._maker.requests(reading, map(self._share.bounds, numbers))
@@ -280,7 +282,7 @@ class BatchReader:
 
     @contextmanager
     def _pool(self, *, pinned: bool) -> Iterator[BufferPool]:
-        """Buffers for one iteration, those of an earlier one where there are any."""
+        """Yields the buffers of one iteration, reused from an earlier one where possible."""
         pool = None
         with suppress(IndexError):
             pool = self._spare_pools.pop()
@@ -298,7 +300,7 @@ class BatchReader:
 
 
 def _check_equal(here: dict[str, Any], there: dict[str, Any]) -> None:
-    """Raises ConfigError where a state does not fit, with the differences."""
+    """Raises ConfigError, with the differences, where a state does not match."""
     differences = [
         f"{name}: {there.get(name)} then, {here.get(name)} now"
         for name in sorted({*here, *there})
@@ -307,5 +309,5 @@ def _check_equal(here: dict[str, Any], there: dict[str, Any]) -> None:
     if differences:
         raise ConfigError(
             f"the state belongs to another training ({'; '.join(differences)}): "
-            "resume with the same, or begin anew"
+            "resume with the same, or start again"
         )

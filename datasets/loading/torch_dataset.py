@@ -1,4 +1,4 @@
-"""A reader inside `torch.utils.data.DataLoader`, where a program wants one.
+"""Adapter of the reader to `torch.utils.data.DataLoader`.
 
     dataset = BatchDataset(reader)
     loader = DataLoader(dataset, batch_size=None, num_workers=2, persistent_workers=True)
@@ -8,10 +8,10 @@
             ...
 
 The batches are the reader's, in its order, whatever the number of workers: worker w of N reads
-those of the numbers w, w + N, w + 2N, ..., and DataLoader takes from the workers in turn. Each
-batch crosses from one process to another, so this is several times slower than the reader's own
-thread, and every worker that is spawned holds the index once more. What a worker could not read
-stands in the log, not in `reader.bad`. Object stores need `multiprocessing_context="spawn"`: their
+the numbers w, w + N, w + 2N, ..., and DataLoader takes from the workers in turn. Batches cross
+processes, so this is several times slower than the reader's thread, and every spawned worker holds
+another copy of the index. Slices that a worker could not read are in the log, not in `reader.bad`.
+Object stores need `multiprocessing_context="spawn"`: their
 connections do not survive a fork.
 """
 
@@ -26,7 +26,7 @@ from datasets.loading.reader import BatchReader
 
 
 class BatchDataset(IterableDataset[Batch]):
-    """The batches of a reader, shared out to worker processes; forked or spawned.
+    """Distributes the batches of a reader over worker processes, forked or spawned.
 
     Give it to a DataLoader with `batch_size=None`. Workers see `set_epoch` through shared memory,
     so they may be persistent.
@@ -34,21 +34,21 @@ class BatchDataset(IterableDataset[Batch]):
 
     def __init__(self, reader: BatchReader) -> None:
         super().__init__()
-        reader.prepare()  # what a source makes of Polars frames, a forked process could not make
+        reader.prepare()  # Polars cannot be used in a forked process
         self._reader = reader
         begin = torch.zeros(2, dtype=torch.int64)  # epoch, batch
         self._begin: Tensor = begin.share_memory_()  # type: ignore[no-untyped-call]  # in torch
 
     def __len__(self) -> int:
-        """Batches in an epoch, wherever it begins."""
+        """Number of batches in a full epoch."""
         return len(self._reader)
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
-        """Where the next iterations begin; `first_batch` goes on with an epoch cut short."""
+        """Sets the start of the next iterations; `first_batch` resumes an epoch."""
         self._begin.copy_(torch.tensor([epoch, first_batch]))
 
     def __iter__(self) -> Iterator[Batch]:
-        """This worker's batches; without workers all of them, read ahead in a thread."""
+        """Yields this worker's batches; without workers all, read ahead in a thread."""
         epoch, first_batch = self._begin.tolist()
         self._reader.set_epoch(epoch)
         worker = get_worker_info()

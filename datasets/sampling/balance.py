@@ -1,4 +1,4 @@
-"""How often each recording is drawn: class balance, weights and shares by exact resampling.
+"""Class balance: expected draws of each recording, by weights and systematic resampling.
 
 Class c with mass m_c gets a share of the epoch in proportion to m_c ** (1 - exponent): 0 leaves
 the classes as they are, 0.5 (`sqrt`) lifts the rare ones, 1 (`uniform`) makes all equal.
@@ -24,7 +24,7 @@ Balance = Callable[[pl.DataFrame, np.ndarray], np.ndarray]
 
 
 def find_balance(balance: str) -> Balance | None:
-    """The function behind a name or an exponent, ours or `module:function`; None for `none`."""
+    """Returns the function for a name, an exponent or `module:function`; None for `none`."""
     if is_user_function(balance):
         function = load_function(balance, key="sampling.balance")
         return lambda recordings, mass: _checked(function(recordings, mass), mass, balance)
@@ -37,7 +37,7 @@ def find_balance(balance: str) -> Balance | None:
 
 
 def balance_exponent(balance: str) -> float:
-    """The exponent behind a name or a number; raises ConfigError on anything else."""
+    """Parses a name or a number as an exponent; raises ConfigError on anything else."""
     try:
         exponent = EXPONENTS[balance] if balance in EXPONENTS else float(balance)
     except ValueError:
@@ -51,17 +51,17 @@ def balance_exponent(balance: str) -> float:
 
 
 def text_numbers(texts: pl.Series) -> np.ndarray:
-    """Each text as a number, int64 [n], in alphabetical order; null counts as the empty text."""
+    """Numbers texts in alphabetical order, int64 [n]; null counts as the empty text."""
     filled = texts.fill_null("")
     names = filled.unique().sort()
     return filled.replace_strict(names, range(len(names)), return_dtype=pl.Int64).to_numpy()
 
 
 def expected_draws(mass: np.ndarray, classes: np.ndarray, exponent: float) -> np.ndarray:
-    """How often each recording is drawn on average, float64 [n].
+    """Returns the expected draws of each recording, float64 [n].
 
-    `mass` [n] is how often it would be drawn without balance, weights included; `classes`
-    int [n]. Within a class, recordings keep their proportions; the sum stays that of `mass`.
+    `mass` [n] is the draws without balance, weights included; `classes` int [n]. Within a class,
+    recordings keep their proportions; the sum stays that of `mass`.
     """
     class_mass = np.bincount(classes, weights=mass)
     share = np.zeros_like(class_mass)
@@ -78,10 +78,10 @@ def share_out(
     balance: Balance | None,
     weights: Mapping[str, float],
 ) -> np.ndarray:
-    """Expected draws, float64 [n], where each source gets its weight's share of the epoch.
+    """Returns expected draws, float64 [n]; each source gets its weight's share of the epoch.
 
-    The column `source` says whose a recording is; the balance is taken inside each source. Raises
-    ConfigError where a source that has a weight has nothing to draw.
+    The column `source` names the source of a recording; balance applies inside each source. Raises
+    ConfigError where a source with a weight has nothing to draw.
     """
     sources = recordings["source"]
     expected = np.zeros(len(mass))
@@ -101,7 +101,7 @@ def share_out(
 
 
 def rating_weights(recordings: pl.DataFrame, weights: Mapping[str, float]) -> np.ndarray:
-    """float64 [n]: the weight that each recording's rating has; 1 where none is named."""
+    """Returns the weight of each recording's rating, float64 [n]; 1 where none is named."""
     if not weights:
         return np.ones(len(recordings))
     if "rating" not in recordings.columns:
@@ -123,11 +123,11 @@ def check_rating_weights(weights: Mapping[str, float]) -> None:
 
 
 def resample(expected: np.ndarray, classes: np.ndarray, bits: np.ndarray, total: int) -> np.ndarray:
-    """Whole numbers of draws, int64 [n], with sum `total`, each less than one from `expected`.
+    """Rounds expected draws by systematic resampling: int64 [n] with sum `total`.
 
-    Systematic resampling: the recordings lie on a line in lengths of their expected draws, class
-    by class and in random order within (`bits`, uint64 [n]); a comb of step one, at a random
-    start, counts each. So every class, too, gets its expectation to within one.
+    Each recording is a segment as long as its expected draws, class by class and in random order
+    within (`bits`, uint64 [n]); draws are the points of a unit grid, with a random start, in the
+    segment. So each recording, and each class, is less than one away from its expectation.
     """
     order = sort_bits(bits)
     small = classes.astype(np.min_scalar_type(classes.max()))  # sorted in linear time
@@ -135,15 +135,15 @@ def resample(expected: np.ndarray, classes: np.ndarray, bits: np.ndarray, total:
     edges = np.cumsum(expected[order])
     edges *= total / edges[-1]
     start = random_unit(np.bitwise_xor.reduce(bits))
-    teeth = np.minimum(np.floor(edges + start), total)
-    teeth[-1] = total  # whatever rounding did to the last edge
+    points = np.minimum(np.floor(edges + start), total)
+    points[-1] = total  # the last edge may be rounded
     draws = np.empty(len(expected), np.int64)
-    draws[order] = np.diff(teeth, prepend=0.0)
+    draws[order] = np.diff(points, prepend=0.0)
     return draws
 
 
 def _checked(expected: Any, mass: np.ndarray, name: str) -> np.ndarray:
-    """What a user function has returned, with the sum of `mass`, if it is as it must be."""
+    """Checks the result of a user function, and scales it to the sum of `mass`."""
     result = np.asarray(expected, np.float64)
     if result.shape != mass.shape:
         raise ConfigError(

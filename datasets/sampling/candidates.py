@@ -1,9 +1,9 @@
-"""Which slices an epoch may draw from: `sampling.where`, and rows that are left out.
+"""Candidates of an epoch: the rows that `sampling.where` and the targets leave to draw from.
 
-A condition that names columns of recordings alone chooses recordings. One that also names columns
-of the slice index (`NOT silent AND max_db > -60`) chooses slices; a recording without any falls
-out. The candidates of n recordings then are runs of one array of rows; without such a condition
-they are the recordings' own rows, and nothing is kept for them.
+A condition on columns of recordings alone filters recordings. One that also names columns of the
+slice index (`NOT silent AND max_db > -60`) filters slices; a recording without any is dropped. The
+candidates of n recordings are then runs of one array of rows; without such a condition they are
+all rows of the recordings, and no array is stored.
 """
 
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ from storage.read.sql import check_select
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Candidates:
-    """The slices of n recordings that may be drawn; each recording has at least one.
+    """Slices of n recordings that may be drawn; each recording has at least one.
 
-    begin, count int64 [n]: where a recording's candidates begin, and how many there are: in
-    `rows` (int64, increasing), or, without that, among all rows.
+    begin, count int64 [n]: start and number of a recording's candidates in `rows` (int64,
+    increasing) or, where that is None, among all rows.
     """
 
     recordings: pl.DataFrame
@@ -32,12 +32,12 @@ class Candidates:
     rows: np.ndarray | None = None
 
     def row_of(self, planned_no: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        """The row of the chosen-th candidate of each recording, int64 [n]."""
+        """Returns the row of the chosen-th candidate of each recording, int64 [n]."""
         place = self.begin[planned_no] + chosen
         return np.asarray(place if self.rows is None else self.rows[place])
 
     def lines_of(self, slice_index: pl.DataFrame) -> pl.DataFrame:
-        """The lines of the slice index that are candidates, sorted by row."""
+        """Returns the lines of the slice index that are candidates, sorted by row."""
         index = slice_index if slice_index["row"].is_sorted() else slice_index.sort("row")
         if self.rows is None:
             return index
@@ -50,9 +50,9 @@ def find_candidates(
     slice_index: pl.DataFrame | None,
     eligible: np.ndarray | None,
 ) -> Candidates:
-    """What may be drawn of `recordings`: rows that fulfil `where`, out of `eligible`, if given.
+    """Finds the rows of `recordings` that fulfil `where`, out of `eligible` if given (int64).
 
-    Raises ConfigError where the condition is none, or leaves nothing.
+    Raises ConfigError where the condition is invalid, or leaves nothing.
     """
     rows = eligible
     if where is not None and names_slices(where, recordings):
@@ -82,7 +82,7 @@ def find_candidates(
 
 
 def names_slices(where: str, recordings: pl.DataFrame) -> bool:
-    """Whether a condition names any column that recordings do not have."""
+    """True where a condition names a column that recordings do not have."""
     return not _columns_of(where) <= set(recordings.columns)
 
 
@@ -94,7 +94,7 @@ def _columns_of(where: str) -> set[str]:
 
 
 def _rows_where(recordings: pl.DataFrame, slice_index: pl.DataFrame, where: str) -> np.ndarray:
-    """The rows of these recordings for which a condition on both tables holds, increasing."""
+    """Returns the rows of recordings for which a condition on both tables holds, increasing."""
     names = _columns_of(where)
     of_recordings = sorted(names & set(recordings.columns))
     of_slices = sorted(names - set(of_recordings) - {"row"})
@@ -118,4 +118,6 @@ def _rows_where(recordings: pl.DataFrame, slice_index: pl.DataFrame, where: str)
         return joined.filter(pl.sql_expr(where))["row"].to_numpy()
     except pl.exceptions.PolarsError as error:
         reason = str(error).split(";")[0]
-        raise ConfigError(f"sampling.where={where!r} is no condition ({reason})") from error
+        raise ConfigError(
+            f"sampling.where={where!r} is not a valid condition ({reason})"
+        ) from error

@@ -1,4 +1,4 @@
-"""Which slice of which recording is seen when, as a pure function of its inputs.
+"""Epoch plan: the rows of an epoch in order, as a pure function of (recordings, config, seed).
 
     planner = EpochPlanner(recordings, SamplingConfig(balance="sqrt"), seed=7)
     plan = planner(epoch)  # rows in the order of the whole epoch, over all ranks
@@ -40,7 +40,7 @@ ORDERS = ("global", "block")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingConfig:
-    """What a training epoch holds and in which order."""
+    """Config of the samples of a training epoch and their order."""
 
     where: str | None = option(
         None, "SQL condition on recordings and slices, as in NOT silent; training only"
@@ -76,7 +76,7 @@ class SamplingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EpochPlan:
-    """n samples in the order of the epoch.
+    """Samples in the order of the epoch.
 
     rows int64 [n]; planned_no int32 [n], positions in `recordings`, those that take part.
     `inputs` names, as text, everything that decided the plan.
@@ -94,14 +94,14 @@ class EpochPlan:
 
     @property
     def digest(self) -> str:
-        """32 hex digits that differ wherever two plans differ."""
+        """32 hex digits: blake2b of inputs, seed, epoch and rows."""
         whole = {**self.inputs, "seed": str(self.seed), "epoch": str(self.epoch)}
         hasher = hashlib.blake2b(canonical_json(whole), digest_size=16)
         hasher.update(np.ascontiguousarray(self.rows, "<i8").data)
         return hasher.hexdigest()
 
     def describe(self) -> pl.DataFrame:
-        """One line per (source and) primary label: recordings there are, seen; samples, share."""
+        """Counts recordings, recordings seen, samples and their share by (source and) label."""
         drawn = np.bincount(self.planned_no, minlength=len(self.recordings))
         samples = pl.col("samples")
         keys = [name for name in (SOURCE, "primary_label") if name in self.recordings.columns]
@@ -114,7 +114,7 @@ class EpochPlan:
         )
 
     def write_parquet(self, path: str | Path) -> None:
-        """One line per sample: position, row (in its source), recording_id, source, slice_no.
+        """Writes a line per sample: position, row (in its source), recording_id, source, slice_no.
 
         `source` is null where there is one only; `slice_no` counts from the recording's first row.
         """
@@ -134,11 +134,12 @@ class EpochPlan:
 
 
 class EpochPlanner:
-    """The plans of all epochs of one training. Arrays that do not change are made once.
+    """Makes the plans of all epochs of one training. Arrays that do not change are made once.
 
     `recordings` is `source.recordings()` or some of its lines. `slice_index` is needed where
-    `needs_slice_index` says so. `source_weights` gives each source of the column `source` its
+    `needs_slice_index` is true. `source_weights` gives each source of the column `source` its
     share of the samples. `eligible` int64, increasing, are the rows that may be drawn, if not all.
+    Raises ConfigError where nothing can be drawn.
     """
 
     def __init__(
@@ -169,13 +170,13 @@ class EpochPlanner:
         self._slices, self._activity = self._look_up(slice_index)
         self._expected = self._expected_draws()
         self._strata = self._classes
-        if self._weights:  # each source is one stretch of the line that `resample` counts along
+        if self._weights:  # sources are contiguous in `resample`, so each gets its share
             number = text_numbers(self.recordings[SOURCE])
             self._strata = number * (1 + self._classes.max()) + self._classes
         self._inputs = self._describe_inputs()
 
     def __call__(self, epoch: int) -> EpochPlan:
-        """The plan of one epoch."""
+        """Returns the plan of one epoch."""
         num_draws = self._num_draws(epoch)
         planned_no = np.repeat(np.arange(len(num_draws), dtype=np.int32), num_draws)
         draw_no = _counts(num_draws)
@@ -200,7 +201,7 @@ class EpochPlanner:
     def _look_up(
         self, slice_index: pl.DataFrame | None
     ) -> tuple[KnownSlices | None, Activity | None]:
-        """What the slice choice looks at: the tables, or the levels, or nothing."""
+        """Returns the inputs of the slice choice: tables for a user function, levels for energy."""
         choice = self.config.slice_choice
         by_user, energy = is_user_function(choice), choice == "energy"
         if slice_index is None or not (by_user or energy):
@@ -214,7 +215,7 @@ class EpochPlanner:
         return random_bits(self._keys, seed=self.seed, epoch=epoch, purpose=purpose)
 
     def _expected_draws(self) -> np.ndarray | None:
-        """Draws of each recording on average, float64 [n]; None where they are the usual ones."""
+        """Returns the expected draws of each recording, float64 [n]; None for the usual ones."""
         balance = find_balance(self.config.balance)
         if balance is None and not self.config.rating_weights and not self._weights:
             return None
@@ -234,7 +235,7 @@ class EpochPlanner:
     def _rows(
         self, num_draws: np.ndarray, planned_no: np.ndarray, draw_no: np.ndarray, epoch: int
     ) -> np.ndarray:
-        """The row of each draw, int64 [n]; made for some recordings at a time."""
+        """Returns the row of each draw, int64 [n]; works piece by piece to bound memory."""
         rows = np.empty(len(draw_no), np.int64)
         bits = self._bits(epoch, "slice")
         ends = np.cumsum(num_draws)
@@ -254,7 +255,7 @@ class EpochPlanner:
         return rows
 
     def _order(self, rows: np.ndarray, bits: SampleBits) -> np.ndarray:
-        """The shuffle: int64 [n], which sample comes at which place."""
+        """Returns the shuffle as a permutation of samples, int64 [n]."""
         if self.config.order == "global":
             return global_order(bits)
         return block_order(
@@ -277,7 +278,7 @@ class EpochPlanner:
 
 
 def needs_slice_index(config: SamplingConfig, recordings: pl.DataFrame) -> bool:
-    """Whether an `EpochPlanner` for this config asks for the slice index."""
+    """True where an `EpochPlanner` of this config needs the slice index."""
     if config.slice_choice == "energy" or is_user_function(config.slice_choice):
         return True
     return config.where is not None and names_slices(config.where, recordings)
@@ -291,12 +292,12 @@ def plan_train(
     epoch: int,
     slice_index: pl.DataFrame | None = None,
 ) -> EpochPlan:
-    """The plan of one training epoch; `EpochPlanner` where many epochs follow."""
+    """Returns the plan of one training epoch; use `EpochPlanner` for many epochs."""
     return EpochPlanner(recordings, config, seed=seed, slice_index=slice_index)(epoch)
 
 
 def plan_all(recordings: pl.DataFrame) -> EpochPlan:
-    """Every slice once, recording by recording in the order of the table: for val and test."""
+    """Plans every slice once, in the order of the table: for validation and test."""
     num_slices = recordings["num_slices"].to_numpy().astype(np.int64)
     planned_no = np.repeat(np.arange(len(recordings), dtype=np.int32), num_slices)
     rows = recordings["first_row"].to_numpy()[planned_no] + _counts(num_slices)
@@ -311,7 +312,7 @@ def plan_all(recordings: pl.DataFrame) -> EpochPlan:
 
 
 def _counts(lengths: np.ndarray) -> np.ndarray:
-    """0, 1, ... within each run of the given lengths, int32: (2, 3) -> 0 1 0 1 2."""
+    """Counts 0, 1, ... within each run of the given lengths, int32: (2, 3) -> 0 1 0 1 2."""
     counts: np.ndarray = np.arange(int(lengths.sum()))
     counts -= np.repeat(np.cumsum(lengths) - lengths, lengths)
     return counts.astype(np.int32)

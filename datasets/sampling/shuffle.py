@@ -1,6 +1,6 @@
-"""The order of an epoch: over everything, or block by block, so that nearby rows are read together.
+"""Shuffles an epoch: globally, or in blocks, so that nearby rows are read together.
 
-Both are functions of random bits per sample. Works piece by piece where a temporary array would be
+Both are functions of random bits per sample. They work in pieces where a temporary array would be
 as long as the epoch: 100,000,000 samples in blocks take the result and 2 bytes a sample.
 """
 
@@ -11,13 +11,13 @@ import numpy as np
 
 from datasets.randomness import random_bits, sort_bits
 
-PIECE = 1 << 22  # samples looked at together
-SHORT_PIECE = 1 << 16  # and sorted together, which is quickest in the cache
+PIECE = 1 << 22  # samples in memory at once
+SHORT_PIECE = 1 << 16  # samples sorted at once: fits the cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SampleBits:
-    """Random bits of n samples, made when asked for: of a recording's key and the draw's number.
+    """Random bits of n samples, made on demand from a recording's key and the draw's number.
 
     keys uint64 [recordings]; planned_no and draw_no int [n].
     """
@@ -28,19 +28,19 @@ class SampleBits:
     seed: int
     epoch: int
 
-    def of(self, places: slice | np.ndarray) -> np.ndarray:
-        """uint64: the bits of some of the samples."""
+    def of(self, index: slice | np.ndarray) -> np.ndarray:
+        """Returns the bits of some of the samples, uint64."""
         return random_bits(
-            self.keys[self.planned_no[places]],
+            self.keys[self.planned_no[index]],
             seed=self.seed,
             epoch=self.epoch,
             purpose="order",
-            counter=self.draw_no[places],
+            counter=self.draw_no[index],
         )
 
 
 def global_order(bits: SampleBits) -> np.ndarray:
-    """int64 [n]: which sample comes at which place, over the whole epoch."""
+    """Returns a permutation of all n samples, int64 [n]."""
     found = np.empty(len(bits.draw_no), np.uint64)
     for piece in pieces(len(found)):
         found[piece] = bits.of(piece)
@@ -50,7 +50,10 @@ def global_order(bits: SampleBits) -> np.ndarray:
 def block_order(
     rows: np.ndarray, bits: SampleBits, *, block_rows: int, blocks_together: int
 ) -> np.ndarray:
-    """int64 [n]: blocks of `block_rows` rows at random, `blocks_together` shuffled as one."""
+    """Returns a permutation, int64 [n]: random blocks, `blocks_together` of them shuffled as one.
+
+    A block is `block_rows` consecutive rows.
+    """
     blocks = _blocks(rows, block_rows)
     block_bits = random_bits(
         blocks.astype(np.uint64), seed=bits.seed, epoch=bits.epoch, purpose="block"
@@ -65,20 +68,20 @@ def block_order(
         sizes += np.bincount(group[piece], minlength=num_groups)
     order = np.argsort(group, kind="stable")
     for begin, end in _runs(sizes):
-        places = order[begin:end]
-        places = places[sort_bits(bits.of(places))]
-        order[begin:end] = places[np.argsort(group[places], kind="stable")]
+        index = order[begin:end]
+        index = index[sort_bits(bits.of(index))]
+        order[begin:end] = index[np.argsort(group[index], kind="stable")]
     return order
 
 
 def pieces(length: int) -> Iterator[slice]:
-    """Runs of at most PIECE that make up 0 to `length`."""
+    """Yields runs of at most PIECE that make up 0 to `length`."""
     for begin in range(0, length, PIECE):
         yield slice(begin, min(begin + PIECE, length))
 
 
 def runs_of(sizes: np.ndarray, at_least: int) -> Iterator[tuple[int, int]]:
-    """(first, stop) of neighbouring entries that together have a size of about `at_least`."""
+    """Yields (first, stop) of neighbouring entries that sum to about `at_least`."""
     ends = np.cumsum(sizes)
     first = 0
     while first < len(sizes):
@@ -89,13 +92,13 @@ def runs_of(sizes: np.ndarray, at_least: int) -> Iterator[tuple[int, int]]:
 
 
 def _blocks(rows: np.ndarray, block_rows: int) -> np.ndarray:
-    """The numbers of the blocks that rows are in, increasing."""
+    """Returns the numbers of the blocks of rows, increasing."""
     found = [np.unique(rows[piece] // block_rows) for piece in pieces(len(rows))]
     return np.unique(np.concatenate(found))
 
 
 def _runs(sizes: np.ndarray) -> Iterator[tuple[int, int]]:
-    """(begin, end) of samples in whole groups, many small ones together."""
+    """Yields (begin, end) of samples in complete groups, small ones together."""
     ends = np.cumsum(sizes)
     for first, stop in runs_of(sizes, SHORT_PIECE):
         yield int(ends[first] - sizes[first]), int(ends[stop - 1])

@@ -1,8 +1,8 @@
-"""Which slices of a recording are seen, given how often it is drawn. One function per strategy.
+"""Strategies that choose slices of a recording, given its number of draws.
 
-Ours are systematic: the c draws of a recording stand c equal steps apart, from a random start, so
-they are distinct while there are slices enough, spread over the recording, and beyond that each
-slice comes equally often to within one.
+The built-in ones sample systematically: the c draws of a recording are c equal steps apart, from a
+random start. So they are distinct while there are enough slices, spread over the recording, and
+beyond that each slice comes equally often to within one.
 
 A user function is named `module:function`. It gets `Draws` and returns one whole number per
 draw, from 0 to the number of slices of its recording; all draws of a recording come together.
@@ -23,9 +23,9 @@ from storage.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Activity:
-    """The weights of the slices of n recordings, as one running sum.
+    """Weights of the slices of n recordings, as one cumulative sum.
 
-    cumulative float64 [m + 1] over all m slices; start int64 [n], where each recording begins.
+    cumulative float64 [m + 1] over all m slices; start int64 [n], the first slice of a recording.
     """
 
     cumulative: np.ndarray
@@ -33,7 +33,7 @@ class Activity:
 
     @classmethod
     def of(cls, recordings: pl.DataFrame, slice_index: pl.DataFrame, scale_db: float) -> Self:
-        """Weights that fall by 1/e for each `scale_db` below the recording's loudest slice."""
+        """Computes weights that fall by 1/e per `scale_db` below the recording's loudest slice."""
         if slice_index["max_db"].null_count():
             raise ConfigError(
                 "sampling.slice_choice=energy needs max_db, which slices imported from .npy lack: "
@@ -49,10 +49,10 @@ class Activity:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class KnownSlices:
-    """What a user function may look at: the tables of n recordings and of their slices.
+    """Tables of n recordings and their slices, for a user function.
 
-    `index` has the lines of the slice index, sorted by row; first_line int64 [n] says where those
-    of each recording begin, so `first_line[draws.recording] + chosen` is the line of a slice.
+    `index` has the lines of the slice index, sorted by row; first_line int64 [n] is the first of
+    each recording, so `first_line[draws.recording] + chosen` is the line of a slice.
     """
 
     recordings: pl.DataFrame
@@ -61,18 +61,18 @@ class KnownSlices:
 
     @classmethod
     def of(cls, recordings: pl.DataFrame, slice_index: pl.DataFrame) -> Self:
-        """Of a slice index that is sorted by row."""
+        """Builds from a slice index that is sorted by row."""
         start = np.searchsorted(slice_index["row"].to_numpy(), recordings["first_row"].to_numpy())
         return cls(recordings=recordings, index=slice_index, first_line=start)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Draws:
-    """n draws: the draw_no-th of num_draws from a recording of num_slices, all int64 [n].
+    """Draws: the draw_no-th of num_draws from a recording of num_slices, all int64 [n].
 
     `bits` uint64 [n] are random and the same for all draws of one recording in one epoch;
-    `recording` [n] is its place in `activity` and `slices`. Slices that `where` leaves out do not
-    exist here.
+    `recording` [n] is its index in `activity` and `slices`. Slices that `where` excludes do not
+    count.
     """
 
     recording: np.ndarray
@@ -88,7 +88,7 @@ SliceChoice = Callable[[Draws], np.ndarray]
 
 
 def choose_evenly(draws: Draws) -> np.ndarray:
-    """Every slice with the same probability, int64 [n]; `all` is this with a draw per slice."""
+    """Chooses slices with equal probability, int64 [n]; `all` is this with a draw per slice."""
     circle = draws.num_slices * draws.num_draws
     start = (draws.bits % circle.astype(np.uint64)).astype(np.int64)
     chosen: np.ndarray = (start + draws.draw_no * draws.num_slices) % circle // draws.num_draws
@@ -96,13 +96,13 @@ def choose_evenly(draws: Draws) -> np.ndarray:
 
 
 def choose_first(draws: Draws) -> np.ndarray:
-    """The first slices in order, int64 [n]."""
+    """Chooses the first slices in order, int64 [n]."""
     chosen: np.ndarray = draws.draw_no % draws.num_slices
     return chosen
 
 
 def choose_active(draws: Draws) -> np.ndarray:
-    """Slices in proportion to their activity, int64 [n]."""
+    """Chooses slices in proportion to their activity, int64 [n]."""
     if draws.activity is None:
         raise ConfigError(
             "sampling.slice_choice=energy needs the levels of the slices: give slice_index"
@@ -110,8 +110,8 @@ def choose_active(draws: Draws) -> np.ndarray:
     cumulative = draws.activity.cumulative
     begin = draws.activity.start[draws.recording]
     low, high = cumulative[begin], cumulative[begin + draws.num_slices]
-    place = low + (random_unit(draws.bits) + draws.draw_no / draws.num_draws) % 1.0 * (high - low)
-    chosen = np.searchsorted(cumulative, place, side="right") - 1 - begin
+    point = low + (random_unit(draws.bits) + draws.draw_no / draws.num_draws) % 1.0 * (high - low)
+    chosen = np.searchsorted(cumulative, point, side="right") - 1 - begin
     return np.asarray(np.clip(chosen, 0, draws.num_slices - 1))
 
 
@@ -124,7 +124,7 @@ SLICE_CHOICES: dict[str, SliceChoice] = {
 
 
 def find_slice_choice(name: str) -> SliceChoice:
-    """The strategy of a name, ours or `module:function`; raises ConfigError where there is none."""
+    """Returns the strategy of a name or `module:function`; raises ConfigError if unknown."""
     if name in SLICE_CHOICES:
         return SLICE_CHOICES[name]
     if not is_user_function(name):
@@ -136,7 +136,7 @@ def find_slice_choice(name: str) -> SliceChoice:
 
 
 def _user_choice(function: Callable[[Draws], Any], name: str, draws: Draws) -> np.ndarray:
-    """What a user function returns, if it is what it must be."""
+    """Calls a user function and checks its result."""
     result = np.asarray(function(draws))
     if result.shape != draws.draw_no.shape or result.dtype.kind not in "iu":
         raise ConfigError(

@@ -1,9 +1,9 @@
-"""A user-defined strategy: one pure function, named `module:function` in the config.
+"""User functions: pure functions that a config names as `module:function`.
 
     sampling.slice_choice=my_choices:early
 
-The module is imported as Python finds it, from the folder that the command runs in as well. Equal
-arguments must give equal results: no generator, no clock, no state.
+The module is imported from the Python path or the current folder. Equal arguments must give equal
+results: no generator, no clock, no state.
 """
 
 import importlib
@@ -14,12 +14,12 @@ from storage.errors import ConfigError
 
 
 def is_user_function(name: str) -> bool:
-    """Whether a strategy is named as a user function."""
+    """True where a name is that of a user function."""
     return ":" in name
 
 
 def load_function(name: str, *, key: str) -> Callable[..., Any]:
-    """The function behind `module:function`; raises ConfigError, naming `key`, without one."""
+    """Imports `module:function`; raises ConfigError, naming `key`, where there is none."""
     module_name, _, function_name = name.partition(":")
     try:
         function = getattr(importlib.import_module(module_name), function_name, None)

@@ -1,4 +1,4 @@
-"""What a copy of a shard set consists of, for `storage.objects.sync`: all with its sha256."""
+"""Describes a shard set to `storage.objects.sync`: its objects with their sha256."""
 
 from datasets.shards.encode import UNFINISHED
 from datasets.shards.format import INDEX, LISTING, MANIFEST, RECORDINGS, ShardManifest
@@ -10,14 +10,14 @@ from storage.objects.sync import Item, SetKind, SyncPlan
 
 
 def plan_shards(source: Objects) -> SyncPlan:
-    """All of a shard set; raises StoreError while it is being written."""
+    """Lists the objects of a shard set; raises StoreError while it is being written."""
     manifest = ShardManifest.read(source)
     if source.list(UNFINISHED):
         raise StoreError(
             f"the shards in {source.url} are being written, or that was interrupted: finish it "
             "first, with tools.write_shards"
         )
-    sealed = source.get(MANIFEST)
+    manifest_json = source.get(MANIFEST)
     items = {
         name: Item(name=name, size_bytes=entry.size_bytes, sha256=entry.sha256)
         for name, entry in manifest.files.items()
@@ -26,7 +26,7 @@ def plan_shards(source: Objects) -> SyncPlan:
         identity=identity_of(manifest.store_id, manifest.recipe),
         data=tuple(items[name] for name in manifest.shards),
         tables=(items[RECORDINGS], items[INDEX]),
-        head=Item(name=MANIFEST, size_bytes=len(sealed), sha256=digest(sealed)),
+        head=Item(name=MANIFEST, size_bytes=len(manifest_json), sha256=digest(manifest_json)),
     )
 
 
@@ -47,7 +47,7 @@ def _owns(name: str) -> bool:
 
 
 def _has_checksum(name: str, data: bytes) -> None:
-    """Nothing more to check: each object of a shard set has its sha256."""
+    """Does nothing: each object of a shard set has its sha256."""
     del name, data
 
 

@@ -1,7 +1,7 @@
-"""The work on one shard: its slices as a tar on disk, and a note of where each one lies.
+"""Writes one shard: its slices as a tar, and a record of their offsets.
 
 Light to import, and a job carries all that it needs: workers never open the source. The tar is
-made whole in memory, put under its name at once, and then noted; the note's .json comes last.
+built in memory and put in one step; then its record, of which the .json comes last.
 """
 
 import io
@@ -22,7 +22,7 @@ from datasets.shards.format import (
     label_hash,
     npy_header,
     padded,
-    pax_head,
+    pax_header,
     sample_key,
 )
 from storage.checksums import digest
@@ -40,7 +40,7 @@ _BATCH_SLICES = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardJob:
-    """A shard to write: its recordings, the lines of its slices, and where their cells lie."""
+    """Job to write a shard: its recordings, the lines of its slices, and their extents."""
 
     url: str
     remote: RemoteConfig
@@ -54,23 +54,23 @@ class ShardJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WrittenShard:
-    """A shard that is there: its entry in `shards.json`, and its lines of the side index."""
+    """Written shard: its entry in `shards.json`, and its lines of the side index."""
 
     entry: FileEntry
     index: pl.DataFrame
 
 
-def note_names(shard: str) -> tuple[str, str]:
-    """The files of the note of a written shard: its lines, and its entry, put last."""
+def record_names(shard: str) -> tuple[str, str]:
+    """Returns the file names of a shard's record: its lines, and its entry, put last."""
     return f"{UNFINISHED}/{shard}.parquet", f"{UNFINISHED}/{shard}.json"
 
 
 def write_shard(job: ShardJob, on_slices: OnProgress) -> WrittenShard:
-    """Puts one tar and its note; raises DamageError on a slice that cannot be read."""
+    """Puts one tar and its record; raises DamageError on a slice that cannot be read."""
     data, index = encode_shard(job, on_slices)
     entry = FileEntry(size_bytes=len(data), sha256=digest(data), num_slices=len(index))
     objects = open_objects(job.url, remote=job.remote)
-    lines, last = note_names(job.name)
+    lines, last = record_names(job.name)
     objects.delete(last)  # of an earlier tar of this name
     objects.put(job.name, data)
     objects.put(lines, encode_table(index))
@@ -79,21 +79,21 @@ def write_shard(job: ShardJob, on_slices: OnProgress) -> WrittenShard:
 
 
 def encode_shard(job: ShardJob, on_slices: OnProgress) -> tuple[bytes, pl.DataFrame]:
-    """A whole tar, and its lines of the side index."""
+    """Encodes a shard as the bytes of a tar, and its lines of the side index."""
     recordings = job.recordings.select(ABOUT_RECORDING).to_dicts()
     by_id = {line["recording_id"]: line for line in recordings}
     header = npy_header(job.recipe)
     member_bytes = padded(len(header) + job.recipe.slice_bytes)
     offsets = []
     buffer = io.BytesIO()
-    head = pax_head(job.recipe, job.store_id)
+    head = pax_header(job.recipe, job.store_id)
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, pax_headers=head) as tar:
         for line, cells in _read_slices(job, on_slices):
             recording_id = line["recording_id"]
             key = sample_key(recording_id, line["slice_no"])
             for ending, data in (
                 ("json", describe_sample(by_id[recording_id], line)),
-                ("mel.npy", header + cells),  # the last thing written, hence its offset
+                ("mel.npy", header + cells),  # last, since its offset follows from the end
             ):
                 tar.addfile(_member(f"{key}.{ending}", len(data)), io.BytesIO(data))
             offsets.append(tar.offset - member_bytes + len(header))
@@ -109,7 +109,7 @@ def encode_shard(job: ShardJob, on_slices: OnProgress) -> tuple[bytes, pl.DataFr
 
 
 def _member(name: str, size_bytes: int) -> tarfile.TarInfo:
-    """A member that carries nothing of time or owner."""
+    """Builds a member without time or owner, so that equal tars have equal bytes."""
     info = tarfile.TarInfo(name)
     info.size = size_bytes
     info.mode = 0o444
@@ -118,7 +118,7 @@ def _member(name: str, size_bytes: int) -> tarfile.TarInfo:
 
 
 def _read_slices(job: ShardJob, on_slices: OnProgress) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """The lines of the shard, each with the cells of its slice."""
+    """Yields the lines of the shard, each with the cells of its slice."""
     with SliceReader(job.remote) as reader:
         for start in range(0, len(job.lines), _BATCH_SLICES):
             lines = job.lines[start : start + _BATCH_SLICES]

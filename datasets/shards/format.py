@@ -1,13 +1,13 @@
-"""The files of a shard set, their names, and what stands in `shards.json` and in the tars.
+"""Format of a shard set: its files, `shards.json`, and the members of the tars.
 
-shard-000000.tar ...  KEY.json and KEY.mel.npy for each slice, recordings whole and in order
+shard-000000.tar ...  KEY.json and KEY.mel.npy for each slice, recordings complete and in order
 shards.parquet        one line per slice: shard, offset, length, the slice index, label_hash
 recordings.parquet    the recordings of these slices, as in the store
 shards.json           recipe, sizes and checksums of all of these; written last, the commit
 
-Each tar begins with a global pax header, which no reader shows: the recipe and the store's id.
-So a tar alone says what it holds. The .json members are as of writing; `label_hash` tells which
-of them have other labels than the recordings have now.
+Each tar begins with a global pax header, hidden from readers: the recipe and the store's id. So a
+tar is self-describing. The .json members are as of writing; `label_hash` identifies those whose
+labels have changed since.
 """
 
 import hashlib
@@ -37,9 +37,9 @@ VERSION = 1
 TAR_BLOCK_BYTES = 512
 MEMBERS = ("json", "mel.npy")
 PAX_RECIPE, PAX_STORE_ID, PAX_CHECK = "MELBANK.recipe", "MELBANK.store_id", "MELBANK.check"
-JSON_CHECK = "json_crc32c"  # in a .json member: the crc32c of the others, as `json.dumps` has them
+JSON_CHECK = "json_crc32c"  # in a .json member: the crc32c of its other fields, as JSON
 
-TARS = "tars-"  # a store_id that begins so is that of tars which melbank has not written
+TARS = "tars-"  # prefix of the store_id of tars that other programs have written
 
 PLACE_SCHEMA = {"shard": pl.String, "offset": pl.Int64, "length": pl.Int64}
 LABEL_HASH = "label_hash"
@@ -58,7 +58,7 @@ HELD_SCHEMA = {  # place and checksum of the slices that are in a set
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
-    """One file of the set; `num_slices` is that of a shard, 0 for other files."""
+    """Entry of a file: size, sha256 in hex, and slices of a shard (0 for other files)."""
 
     size_bytes: int
     sha256: str
@@ -67,7 +67,7 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardManifest:
-    """`shards.json`."""
+    """Contents of `shards.json`."""
 
     store_id: str
     recipe: Recipe
@@ -75,11 +75,11 @@ class ShardManifest:
 
     @property
     def shards(self) -> dict[str, FileEntry]:
-        """The tars, in order."""
+        """Entries of the tars, in order."""
         return {name: entry for name, entry in self.files.items() if name.endswith(".tar")}
 
     def encode(self) -> bytes:
-        """The file's bytes."""
+        """Encodes as the bytes of `shards.json`, with a self-checksum."""
         document = {
             "format": FORMAT,
             "version": VERSION,
@@ -93,7 +93,7 @@ class ShardManifest:
 
     @classmethod
     def read(cls, objects: Objects, name: str = MANIFEST) -> Self:
-        """The manifest of a set; raises StoreError where there is none, or it is not whole."""
+        """Reads the manifest of a set; raises StoreError where it is missing or damaged."""
         if not objects.exists(name):
             check_not_half_copied(objects)
             raise StoreError(
@@ -114,57 +114,57 @@ class ShardManifest:
             if not {INDEX, RECORDINGS} <= files.keys():
                 raise KeyError(INDEX, RECORDINGS)
             if document.pop("seal") != digest_json(document):
-                raise ValueError("its seal differs")
+                raise ValueError("its self-checksum differs")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{objects.describe(name)} is damaged ({error!r}): python -m tools.index_shards "
-                f"shards={objects.url} makes it again from the tars"
+                f"shards={objects.url} rebuilds it from the tars"
             ) from error
         return manifest
 
 
 def shard_name(number: int) -> str:
-    """The file name of a shard."""
+    """Returns the file name of a shard."""
     return f"shard-{number:06d}.tar"
 
 
 def shard_number(name: str) -> int:
-    """The number in the name of a shard; -1 where another program has named it."""
+    """Parses the number in the name of a shard; -1 for names of other programs."""
     digits = name.removeprefix("shard-").removesuffix(".tar")
     return int(digits) if name == f"shard-{digits}.tar" and digits.isdecimal() else -1
 
 
 def sample_key(recording_id: str, slice_no: int) -> str:
-    """The key of a slice in a tar: no dot may be in it, since readers cut there."""
+    """Returns the key of a slice in a tar, with dots escaped, since readers cut there."""
     return f"{recording_id.replace('%', '%25').replace('.', '%2E')}_{slice_no:05d}"
 
 
 def npy_header(recipe: Recipe) -> bytes:
-    """What stands before the cells of a slice in its .npy member."""
+    """Returns the header of the .npy member of a slice."""
     buffer = io.BytesIO()
     empty: np.ndarray = np.zeros(recipe.slice_shape, recipe.dtype)
     np.lib.format.write_array(buffer, empty, allow_pickle=False)
     return buffer.getvalue()[: -recipe.slice_bytes]
 
 
-def pax_head(recipe: Recipe, store_id: str) -> dict[str, str]:
-    """The global pax header that each of our tars begins with."""
+def pax_header(recipe: Recipe, store_id: str) -> dict[str, str]:
+    """Builds the global pax header of the tars that we write."""
     text = canonical_json(recipe.to_dict()).decode()
-    return {PAX_RECIPE: text, PAX_STORE_ID: store_id, PAX_CHECK: head_check(text, store_id)}
+    return {PAX_RECIPE: text, PAX_STORE_ID: store_id, PAX_CHECK: header_check(text, store_id)}
 
 
-def head_check(recipe: str, store_id: str) -> str:
-    """16 hex digits that tell whether a head is as it was written."""
+def header_check(recipe: str, store_id: str) -> str:
+    """Computes the checksum of a global pax header, 16 hex digits."""
     return digest(f"{store_id}\n{recipe}".encode())[:16]
 
 
 def padded(size_bytes: int) -> int:
-    """A size rounded up to whole tar blocks."""
+    """Rounds a size up to full tar blocks."""
     return -(-size_bytes // TAR_BLOCK_BYTES) * TAR_BLOCK_BYTES
 
 
 def describe_sample(recording: dict[str, Any], line: dict[str, Any]) -> bytes:
-    """The .json member of a slice, for readers that know nothing of the side index.
+    """Encodes the .json member of a slice, for readers without the side index.
 
     `recording` and `line` are a line of the recordings and of the slice index.
     """
@@ -175,17 +175,17 @@ def describe_sample(recording: dict[str, Any], line: dict[str, Any]) -> bytes:
 
 
 def json_check(fields: dict[str, Any]) -> int:
-    """The checksum of the fields of a .json member."""
+    """Computes the crc32c of the fields of a .json member."""
     return crc32c(canonical_json(fields))
 
 
 def label_hash(labels: dict[str, Any]) -> int:
-    """64 bits that change with the labels of a recording or with its filename."""
+    """Hashes the labels and the filename of a recording to 64 bits."""
     text = json.dumps([labels[name] or None for name in LABELS])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def label_hashes(recordings: pl.DataFrame) -> pl.Series:
-    """The label hash of each recording, uint64 [n]."""
+    """Returns the label hash of each recording, uint64 [n]."""
     lines = recordings.select(LABELS).iter_rows(named=True)
     return pl.Series(LABEL_HASH, [label_hash(line) for line in lines], dtype=pl.UInt64)

@@ -1,4 +1,4 @@
-"""From the samples of tars to recordings: which slices belong together, and what they are."""
+"""Groups the samples of tars into recordings with rows, slice numbers and labels."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from storage.source.table import parse_labels, without_ending
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Collected:
-    """Recordings, sorted by first_row, and the lines of their slices (as sample and as slice)."""
+    """Recordings, sorted by first_row, and the lines of their slices."""
 
     recordings: pl.DataFrame
     lines: pl.DataFrame
@@ -23,7 +23,7 @@ class Collected:
 
 
 def collect_written(samples: pl.DataFrame) -> Collected:
-    """The samples of our own tars as they were written; of each recording the latest.
+    """Collects the recordings of tars written by melbank; the last tar of a recording counts.
 
     Raises DamageError where slices of a recording are missing.
     """
@@ -34,26 +34,23 @@ def collect_written(samples: pl.DataFrame) -> Collected:
     lines = samples.filter(pl.col("shard") == pl.col("shard").max().over("recording_id"))
     lines = lines.sort("row")
     recordings = _group(lines)
-    whole = recordings.filter(
+    complete = recordings.filter(
         (pl.col("num_slices") == pl.col("span")) & (pl.col("first_slice_no") == 0)
     )
     twice = lines.filter(pl.col("row").is_duplicated())
-    if len(whole) < len(recordings) or len(twice):
-        broken = recordings.join(whole, on="recording_id", how="anti")
+    if len(complete) < len(recordings) or len(twice):
+        broken = recordings.join(complete, on="recording_id", how="anti")
         name = broken["recording_id"][0] if len(broken) else twice["recording_id"][0]
         shard = lines.filter(pl.col("recording_id") == name)["shard"][0]
-        raise DamageError(
-            f"{shard}: the slices of {name} are not all there, or not in a row: write it again"
-        )
+        raise DamageError(f"{shard}: slices of {name} are missing or out of order: write it again")
     return Collected(recordings=recordings.drop("span", "first_slice_no"), lines=lines)
 
 
 def collect_foreign(samples: pl.DataFrame, pattern: str | None) -> Collected:
     """Gives the samples of foreign tars recordings, rows and slice numbers.
 
-    The recording is what `pattern` finds in the key, else the .json's recording_id, else each
-    sample is one of its own. Raises StoreError on a key that comes twice, and ConfigError on one
-    without the pattern.
+    The recording id is the match of `pattern` in the key, else the .json's recording_id, else the
+    key. Raises StoreError on a duplicate key, and ConfigError on a key without the pattern.
     """
     twice = samples.filter(pl.col("key").is_duplicated())
     if len(twice):
@@ -61,15 +58,15 @@ def collect_foreign(samples: pl.DataFrame, pattern: str | None) -> Collected:
         shards = twice.filter(pl.col("key") == key)["shard"].to_list()
         raise StoreError(
             f"the key {key} is in {shards[0]} and in {shards[1]}: keys must differ over all tars "
-            "of a set. Take one tar away if it is a copy, or write them anew"
+            "of a set. Remove one tar if it is a copy, or rewrite them"
         )
     if pattern:
         find = _finder(pattern)
         ids = pl.Series("recording_id", [find(key) for key in samples["key"]], pl.String)
     else:
         ids = samples.select(pl.coalesce("recording_id", "key").alias("recording_id")).to_series()
-    lines = samples.with_columns(ids, pl.int_range(pl.len()).alias("place"))
-    lines = lines.sort(pl.col("place").min().over("recording_id"), "slice_no", "place")
+    lines = samples.with_columns(ids, pl.int_range(pl.len()).alias("sample_no"))
+    lines = lines.sort(pl.col("sample_no").min().over("recording_id"), "slice_no", "sample_no")
     lines = lines.with_columns(
         pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
         pl.int_range(pl.len(), dtype=pl.Int32).over("recording_id").alias("slice_no"),
@@ -99,31 +96,31 @@ def check_labels(found: Collected) -> None:
 
 
 def with_labels(found: Collected, path: Path) -> Collected:
-    """The recordings with the columns of a csv or Parquet file; those it lacks are left out.
+    """Joins the recordings with a csv or Parquet file; recordings that it lacks are dropped.
 
-    A file with `first_row` (a recordings.parquet of ours) also says which slices are meant. Raises
-    ConfigError on a file that is no table of recordings, or of none of these.
+    A file with `first_row` (a recordings.parquet of ours) must also match in rows. Raises
+    ConfigError on a file that is no table of recordings, or that has none of these.
     """
     table = _read_recordings(path)
     keys = ["recording_id"]
     if "first_row" in table.columns:
         table = table.filter(pl.col("num_slices") > 0)
         keys = ["recording_id", "first_row", "num_slices"]
-    place = found.recordings.select("recording_id", "first_row", "num_slices")
+    ranges = found.recordings.select("recording_id", "first_row", "num_slices")
     extra = [name for name in ABOUT_RECORDING if name not in table.columns]
-    kept = place.join(found.recordings.select("recording_id", *extra), on="recording_id").join(
+    kept = ranges.join(found.recordings.select("recording_id", *extra), on="recording_id").join(
         table, on=keys, how="inner", maintain_order="left"
     )
     if kept.is_empty():
         raise ConfigError(
-            f"index_shards.recordings={path} names none of the {len(place):,} recordings in the "
-            f"tars: {place['recording_id'][0]!r} is one there, {table['recording_id'][0]!r} here"
+            f"index_shards.recordings={path} names none of the {len(ranges):,} recordings in the "
+            f"tars: {ranges['recording_id'][0]!r} is one there, {table['recording_id'][0]!r} here"
         )
     first = [name for name in table.columns if name in kept.columns]
     kept = kept.select(*_in_order(first, kept.columns))
     notes = list(found.notes)
-    if len(kept) < len(place):
-        notes.append(f"{len(place) - len(kept):,} recordings are not in {path}: left out")
+    if len(kept) < len(ranges):
+        notes.append(f"{len(ranges) - len(kept):,} recordings are not in {path}: left out")
     if len(kept) < len(table):
         notes.append(f"{len(table) - len(kept):,} recordings of {path} are in no tar")
     lines = found.lines.join(kept, on="recording_id", how="semi", maintain_order="left")
@@ -131,7 +128,7 @@ def with_labels(found: Collected, path: Path) -> Collected:
 
 
 def _group(lines: pl.DataFrame) -> pl.DataFrame:
-    """One line per recording, from lines sorted by row."""
+    """Groups lines, sorted by row, to one line per recording."""
     about = [name for name in ABOUT_RECORDING if name != "recording_id"]
     return (
         lines.group_by("recording_id", maintain_order=True)
@@ -162,7 +159,7 @@ def _finder(pattern: str) -> Callable[[str], str]:
 
 
 def _read_recordings(path: Path) -> pl.DataFrame:
-    """A table with recording_id, primary_label, secondary_labels and filename."""
+    """Reads a table with recording_id, primary_label, secondary_labels and filename."""
     try:
         if path.suffix == ".parquet":
             table = pl.read_parquet(path)

@@ -1,4 +1,4 @@
-"""What the .json, .cls and .txt members of a sample say of it. Loose text -> exact values."""
+"""Parses the .json, .cls and .txt members of a sample. Loose text -> exact values."""
 
 import json
 from typing import Any
@@ -19,18 +19,17 @@ _BITS = {pl.Int32: 31, pl.Int64: 63, pl.UInt32: 32}
 
 
 def read_about(texts: dict[str, bytes], where: str, *, by_melbank: bool = False) -> dict[str, Any]:
-    """A value or None for each name of `ABOUT_SCHEMA`, in its order, from members by ending.
+    """Returns a value or None for each name of `ABOUT_SCHEMA`, in order, from members by ending.
 
-    Fields of other types than ours are taken as missing. The label is that of the .json
-    (`primary_label`, else `label`), else the text of the .cls, else of the .txt member. Raises
-    StoreError on members that are no JSON or no UTF-8, and DamageError on one written
-    `by_melbank` that has changed since it was written.
+    Fields of other types count as missing. The label is that of the .json (`primary_label`, else
+    `label`), else the text of the .cls, else of the .txt member. Raises StoreError on members that
+    are no JSON or no UTF-8, and, with `own` (tars of melbank), DamageError on a changed member.
     """
     try:
         fields = json.loads(texts["json"]) if "json" in texts else {}
         words = [texts[ending].decode().strip() for ending in ("cls", "txt") if ending in texts]
     except ValueError as error:
-        raise StoreError(f"{where}: its label cannot be read ({error}): write it anew") from error
+        raise StoreError(f"{where}: its label cannot be read ({error}): rewrite it") from error
     if not isinstance(fields, dict):
         fields = {"label": fields}
     if by_melbank and fields.pop(JSON_CHECK, None) != json_check(fields):
@@ -42,9 +41,9 @@ def read_about(texts: dict[str, bytes], where: str, *, by_melbank: bool = False)
 
 
 def _value(value: Any, kind: Any) -> Any:
-    """A value of a column's type, or None."""
+    """Converts a value to the type of a column; None where it does not fit."""
     if kind in _BITS:
-        return _whole(value, _BITS[kind])
+        return _integer(value, _BITS[kind])
     if kind in (pl.Float32, pl.Float64):
         return _number(value)
     if kind == pl.List(pl.String):
@@ -53,7 +52,7 @@ def _value(value: Any, kind: Any) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    """A label or an id; numbers are names too."""
+    """Converts a label or an id to text; integers are accepted."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     return str(value)
@@ -63,6 +62,6 @@ def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and abs(value) < 1e15 else None
 
 
-def _whole(value: Any, bits: int) -> int | None:
-    whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**bits
-    return value if whole else None
+def _integer(value: Any, bits: int) -> int | None:
+    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**bits
+    return value if fits else None

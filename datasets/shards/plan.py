@@ -1,4 +1,4 @@
-"""Which recordings go into which shard, as pure functions of what is wanted and what is held."""
+"""Assigns recordings to shards: pure functions of the wanted and the held recordings."""
 
 import hashlib
 from collections.abc import Callable
@@ -21,14 +21,14 @@ from storage.errors import StoreError
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Wanted:
-    """The recordings that a set shall hold, and the lines of all their slices, in order."""
+    """Recordings that the set shall hold, and the lines of all their slices, in order."""
 
     recordings: pl.DataFrame
     lines: pl.DataFrame
 
     @classmethod
     def of(cls, recordings: pl.DataFrame, slice_index: pl.DataFrame, url: str) -> "Wanted":
-        """Raises StoreError where the index does not hold the slices of the recordings."""
+        """Builds from tables; raises StoreError where the index lacks slices of recordings."""
         rows = slice_index["row"].to_numpy()
         first, count = recordings["first_row"].to_numpy(), _counts(recordings)
         begins, ends = np.searchsorted(rows, [first, first + count])
@@ -41,55 +41,55 @@ class Wanted:
 
     @property
     def starts(self) -> np.ndarray:
-        """Where the first slice of each recording stands in `lines`."""
+        """Index of each recording's first slice in `lines`, int64."""
         count = _counts(self.recordings)
         starts: np.ndarray = np.cumsum(count) - count
         return starts
 
-    def places(self, numbers: np.ndarray) -> np.ndarray:
-        """Where the slices of these recordings stand in `lines`."""
+    def line_numbers(self, numbers: np.ndarray) -> np.ndarray:
+        """Returns the indices in `lines` of the slices of these recordings, int64."""
         return _ranges(self.starts[numbers], _counts(self.recordings)[numbers])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WritePlan:
-    """What stays where it is, and what is written.
+    """Plan of a run: the lines kept and the shards to write.
 
-    `kept`: the lines of `Held` that stay. `shards`: name -> numbers of the wanted recordings.
+    `kept`: lines of `Held`. `shards`: name -> numbers of the wanted recordings.
     """
 
     kept: pl.DataFrame
     shards: dict[str, np.ndarray]
 
     def digest(self, wanted: Wanted, identity: str) -> str:
-        """32 hex digits of all that the tars depend on, apart from the cells themselves."""
+        """Hashes all that the tars depend on, except the cells: 32 hex digits."""
         hasher = hashlib.blake2b(identity.encode(), digest_size=16)
         about = wanted.recordings.select(*ABOUT_RECORDING, "first_row", "num_slices")
         crc32c = wanted.lines["crc32c"].to_numpy()
         for name, numbers in self.shards.items():
             hasher.update(f"{name}\n{about[numbers].write_ndjson()}".encode())
-            hasher.update(crc32c[wanted.places(numbers)].astype("<u4").tobytes())
+            hasher.update(crc32c[wanted.line_numbers(numbers)].astype("<u4").tobytes())
         return hasher.hexdigest()
 
 
 def plan_writing(
     wanted: Wanted,
     held: Held,
-    is_whole: Callable[[str, FileEntry], bool],
+    is_complete: Callable[[str, FileEntry], bool],
     *,
     slice_bytes: int,
     shard_size_bytes: int,
 ) -> WritePlan:
-    """Recordings that are held as they are now stay; the others fill new shards.
+    """Keeps recordings that are held unchanged; the others fill new shards.
 
-    What a shard held that is no longer whole is written again under its name.
+    The recordings of a missing or truncated shard are written again under its name.
     """
     names = list(held.entries)
     lines = held.lines.sort("row")
-    places, shard_of = _find_held(wanted, lines, names)
-    whole = np.array([is_whole(name, entry) for name, entry in held.entries.items()], bool)
+    found, shard_of = _find_held(wanted, lines, names)
+    complete = np.array([is_complete(name, entry) for name, entry in held.entries.items()], bool)
     stays = shard_of >= 0
-    stays[stays] = whole[shard_of[stays]]
+    stays[stays] = complete[shard_of[stays]]
     shards = {
         names[shard]: np.flatnonzero(shard_of == shard)
         for shard in np.unique(shard_of[(shard_of >= 0) & ~stays]).tolist()
@@ -99,14 +99,14 @@ def plan_writing(
     pieces = cut_into_shards(_counts(wanted.recordings)[new], slice_bytes, shard_size_bytes)
     for number, piece in enumerate(pieces, next_number):
         shards[shard_name(number)] = new[piece]
-    kept = lines[places[wanted.places(np.flatnonzero(stays))]]
+    kept = lines[found[wanted.line_numbers(np.flatnonzero(stays))]]
     return WritePlan(kept=kept, shards=dict(sorted(shards.items())))
 
 
 def cut_into_shards(
     num_slices: np.ndarray, slice_bytes: int, shard_size_bytes: int
 ) -> list[np.ndarray]:
-    """The recordings of each shard, by place: whole, in order, as many as fit, at least one."""
+    """Returns the recordings of each shard, by index: in order, as many as fit, at least one."""
     sample_bytes = padded(slice_bytes) + 4 * TAR_BLOCK_BYTES  # headers, .npy header, .json
     ends = np.cumsum(num_slices.astype(np.int64)) * sample_bytes
     pieces, first, filled = [], 0, 0
@@ -121,10 +121,10 @@ def cut_into_shards(
 def _find_held(
     wanted: Wanted, lines: pl.DataFrame, names: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The place of each wanted slice in `lines`, and the shard of each wanted recording.
+    """Returns the index in `lines` of each wanted slice, and the shard of each wanted recording.
 
-    -1 where no shard holds all its slices, unchanged. Rows are never used again, so a slice is the
-    same where its row and its checksum are.
+    The shard is -1 where none holds all slices unchanged. Rows are never reused, so slices are
+    equal where row and checksum are.
     """
     count = _counts(wanted.recordings)
     if lines.is_empty() or not len(count):
@@ -133,12 +133,12 @@ def _find_held(
     held_in = lines["shard"].replace_strict(numbers, return_dtype=pl.Int32).to_numpy()
     rows, crc32c = (wanted.lines[name].to_numpy() for name in ("row", "crc32c"))
     known = lines["row"].to_numpy()
-    places = np.minimum(np.searchsorted(known, rows), len(known) - 1)
-    same = (known[places] == rows) & (lines["crc32c"].to_numpy()[places] == crc32c)
-    shard = np.where(same, held_in[places], -1)
+    index = np.minimum(np.searchsorted(known, rows), len(known) - 1)
+    same = (known[index] == rows) & (lines["crc32c"].to_numpy()[index] == crc32c)
+    shard = np.where(same, held_in[index], -1)
     edges = (np.minimum, np.maximum)
     lowest, highest = (edge.reduceat(shard, wanted.starts) for edge in edges)
-    return places, np.where(lowest == highest, lowest, -1)
+    return index, np.where(lowest == highest, lowest, -1)
 
 
 def _counts(recordings: pl.DataFrame) -> np.ndarray:
@@ -146,7 +146,7 @@ def _counts(recordings: pl.DataFrame) -> np.ndarray:
 
 
 def _ranges(begins: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """begin, begin + 1, ... for each of the counts, end to end."""
+    """Concatenates the ranges that start at `begins` and have `count` entries, int64."""
     total = int(count.sum())
     ranges: np.ndarray = np.repeat(begins - np.cumsum(count) + count, count) + np.arange(total)
     return ranges

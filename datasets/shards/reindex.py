@@ -1,11 +1,11 @@
-"""Makes the side index of a folder of tars from the tars alone.
+"""Builds the side index of a folder of tars from the tars alone.
 
     report = index_shards("data/shards", Recipe(), IndexConfig())
 
-Our own tars: recipe, rows and labels stand in them; of a recording that lies in several, the last
-tar has the latest. Tars by other programs, such as `webdataset.ShardWriter`: every sample is a
-slice; those of one recording are put together, recordings in the order in which they first come,
-and rows are counted through. The tars are never touched. `shards.json` comes last, as the commit.
+Tars of melbank contain recipe, rows and labels; of a recording in several, the last tar counts. In
+tars of other programs, such as `webdataset.ShardWriter`, every sample is a slice; those of one
+recording are grouped, recordings in order of first appearance, and rows count on. The tars are
+only read. `shards.json` comes last, as the commit.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from datasets.shards.format import (
     SLICE_COLUMNS,
     TARS,
     ShardManifest,
-    head_check,
+    header_check,
 )
 from datasets.shards.grouping import check_labels, collect_foreign, collect_written, with_labels
 from datasets.shards.scan import ScanJob, ScannedTar, scan_tar
@@ -50,7 +50,7 @@ _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexConfig:
-    """How tars are read."""
+    """Config of indexing tars."""
 
     member: str | None = option(None, "ending of the arrays, such as mel.npy; null: the only one")
     recording_pattern: str | None = option(
@@ -73,7 +73,7 @@ class IndexConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexReport:
-    """What the tars hold; `notes` are for a person."""
+    """Result of indexing: contents of the tars; `notes` are remarks for the user."""
 
     url: str
     num_shards: int
@@ -84,7 +84,7 @@ class IndexReport:
     notes: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
-        """A few lines for a person."""
+        """Formats a few lines for the user."""
         head = (
             f"{self.url}: {self.num_slices:,} slices of {self.num_recordings:,} recordings in "
             f"{self.num_shards:,} shards, {self.size_bytes / 1e6:,.1f} MB, {self.kind}"
@@ -99,10 +99,10 @@ def index_shards(
     progress: Progress = silent,
     remote: RemoteConfig = DEFAULT,
 ) -> IndexReport:
-    """Puts shards.parquet, recordings.parquet and shards.json beside the tars of a folder.
+    """Writes shards.parquet, recordings.parquet and shards.json next to the tars of a folder.
 
-    `recipe` is that of tars made elsewhere. Raises StoreError and DamageError, naming the file, on
-    tars that cannot be used, and ConfigError where they and the options do not fit.
+    `recipe` is for tars of other programs. Raises StoreError and DamageError, naming the file, on
+    unusable tars, and ConfigError where the options do not match them.
     """
     objects = open_objects(url, remote=remote)
     check_not_half_copied(objects)
@@ -141,7 +141,7 @@ def index_shards(
 def scan_held(
     objects: Objects, manifest: ShardManifest, workers: int, progress: Progress
 ) -> pl.DataFrame:
-    """Where the slices of a committed set lie (`HELD_SCHEMA`), read from those tars that are there.
+    """Rebuilds the lines of a committed set (`HELD_SCHEMA`) from its existing tars.
 
     For a set whose side index is damaged.
     """
@@ -159,7 +159,7 @@ def _list_tars(objects: Objects) -> list[str]:
         if name.lower().endswith(_COMPRESSED):
             raise StoreError(
                 f"{objects.describe(name)} is compressed, so that no slice can be read on its own: "
-                "decompress it, or take it away"
+                "decompress it, or remove it"
             )
     tars = [name for name in names if name.endswith(".tar")]
     if not tars:
@@ -187,21 +187,23 @@ def _scan(
 
 
 def _check_alike(objects: Objects, tars: list[ScannedTar]) -> bool:
-    """Whether the tars are our own; raises StoreError where they are not of one kind."""
+    """True for tars of melbank; raises StoreError where the tars are not of one kind."""
     first = tars[0]
-    kinds = ("head", "member", "shape", "dtype")
+    kinds = ("header", "member", "shape", "dtype")
     for tar in tars:
         for kind in kinds:
             if getattr(tar, kind) != getattr(first, kind):
                 raise StoreError(
                     f"{objects.describe(tar.name)} differs from {first.name}: {_kind(tar)} there, "
-                    f"{_kind(first)} here. All tars of a set are alike: take away what is foreign"
+                    f"{_kind(first)} here. All tars of a set are alike: remove those that differ"
                 )
-    return PAX_RECIPE in first.head
+    return PAX_RECIPE in first.header
 
 
 def _kind(tar: ScannedTar) -> str:
-    maker = f"store {tar.head.get(PAX_STORE_ID)}" if PAX_RECIPE in tar.head else "made elsewhere"
+    maker = (
+        f"store {tar.header.get(PAX_STORE_ID)}" if PAX_RECIPE in tar.header else "made elsewhere"
+    )
     return f"{maker}, {tar.member} {tar.dtype} {list(tar.shape)}"
 
 
@@ -210,25 +212,25 @@ def _samples(tars: list[ScannedTar]) -> pl.DataFrame:
 
 
 def _recipe_of_tar(objects: Objects, tar: ScannedTar) -> tuple[Recipe, str]:
-    """Recipe and store_id as they stand in a tar; DamageError where its slices are others."""
+    """Reads recipe and store_id of a tar; raises DamageError where its slices differ."""
     try:
-        recipe = Recipe.from_dict(json.loads(tar.head[PAX_RECIPE]))
-        store_id = tar.head[PAX_STORE_ID]
-        if head_check(tar.head[PAX_RECIPE], store_id) != tar.head[PAX_CHECK]:
+        recipe = Recipe.from_dict(json.loads(tar.header[PAX_RECIPE]))
+        store_id = tar.header[PAX_STORE_ID]
+        if header_check(tar.header[PAX_RECIPE], store_id) != tar.header[PAX_CHECK]:
             raise ValueError("its checksum differs")
     except (ValueError, KeyError, TypeError) as error:
         where = objects.describe(tar.name)
-        raise DamageError(f"{where}: its head is damaged ({error!r})") from error
+        raise DamageError(f"{where}: its header is damaged ({error!r})") from error
     if (tar.shape, tar.dtype) != (recipe.slice_shape, recipe.encoding):
         raise DamageError(
             f"{objects.describe(tar.name)} has slices {tar.dtype} {list(tar.shape)} where its "
-            f"recipe says {recipe.encoding} {list(recipe.slice_shape)}: write the shards anew"
+            f"recipe says {recipe.encoding} {list(recipe.slice_shape)}: rewrite the shards"
         )
     return recipe, store_id
 
 
 def _check_checksums(objects: Objects, samples: pl.DataFrame) -> None:
-    """Raises DamageError where cells are not those that our writer noted beside them."""
+    """Raises DamageError where cells differ from the checksum in their .json member."""
     bad = samples.filter(pl.col("crc32c").ne_missing(pl.col("said_crc32c")))
     if len(bad):
         shard, key, row = bad.select("shard", "key", "row").row(0)
@@ -241,7 +243,7 @@ def _check_checksums(objects: Objects, samples: pl.DataFrame) -> None:
 
 
 def _foreign_recipe(recipe: Recipe, tar: ScannedTar) -> Recipe:
-    """The recipe as given, with the mel bands of the slices; ConfigError on other frames."""
+    """Adapts a recipe to the mel bands of the slices; raises ConfigError on other frames."""
     shape = tuple(size for size in tar.shape if size > 1) if len(tar.shape) > 2 else tar.shape
     if len(shape) != 2:
         raise ConfigError(
@@ -260,7 +262,7 @@ def _foreign_recipe(recipe: Recipe, tar: ScannedTar) -> Recipe:
 
 
 def _foreign_id(tars: list[ScannedTar]) -> str:
-    """What stands for a store's id: it changes with any byte of the tars."""
+    """Returns an id in place of the store's: a hash of the bytes of all tars."""
     text = "".join(tar.entry.sha256 for tar in tars)
     return TARS + hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -269,13 +271,13 @@ def _notes(tars: list[ScannedTar], num_dead: int) -> list[str]:
     notes = []
     if num_dead:
         notes.append(f"{num_dead:,} slices in the tars are left out: replaced, or not wanted")
-    passed_over: dict[str, int] = {}
+    ignored: dict[str, int] = {}
     for tar in tars:
-        for ending, count in tar.passed_over.items():
-            passed_over[ending] = passed_over.get(ending, 0) + count
-    if passed_over:
-        words = ", ".join(f"{count:,} {ending}" for ending, count in sorted(passed_over.items()))
-        notes.append(f"other members, passed over: {words}")
+        for ending, count in tar.ignored.items():
+            ignored[ending] = ignored.get(ending, 0) + count
+    if ignored:
+        words = ", ".join(f"{count:,} {ending}" for ending, count in sorted(ignored.items()))
+        notes.append(f"other members, ignored: {words}")
     low, high = min(tar.range[0] for tar in tars), max(tar.range[1] for tar in tars)
     if low < 0 or 1 < high < float("inf"):
         notes.append(

@@ -1,8 +1,8 @@
-"""One tar, read once from its beginning to its end: what it holds, where, and whether it is whole.
+"""Scans a tar sequentially, once: samples, their offsets and checksums, and completeness.
 
-Nothing in a tar is trusted: no pickle is loaded, no member is written anywhere, and whatever a
-reader of byte ranges would get wrong is refused by name. Samples are found as webdataset finds
-them: members side by side whose names are equal up to the first dot of the last component.
+Nothing in a tar is trusted: no pickle is loaded, no member is extracted to disk, and members that
+readers of byte ranges would misread are refused by name. Samples are grouped as in webdataset:
+adjacent members whose names are equal up to the first dot of the last component.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ from datasets.shards.format import (
     sample_key,
 )
 from datasets.shards.members import ABOUT_SCHEMA, read_about
-from storage.audio.encoding import ENCODINGS
 from storage.checksums import crc32c
+from storage.encoding import ENCODINGS
 from storage.errors import DamageError, StoreError
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
@@ -49,13 +49,13 @@ _BUFFER_BYTES = 1 << 20
 _END_BYTES = 1024  # two blocks of zeros end a tar
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _NAME = re.compile(r"^((?:.*/)?[^./]+)\.([^/]+)$", re.DOTALL)  # key, ending
-_META = re.compile(r"__[^/]*__(/|$)")  # members that webdataset passes over
+_META = re.compile(r"__[^/]*__(/|$)")  # members that webdataset ignores
 _NPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanJob:
-    """A tar to look at; `member`: the ending of the .npy members, None where there is but one."""
+    """Job to scan a tar; `member`: ending of the .npy members, None where there is only one."""
 
     url: str
     name: str
@@ -65,21 +65,21 @@ class ScanJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ScannedTar:
-    """What a tar holds: `samples` has `SAMPLE_SCHEMA`, in the order of the tar.
+    """Contents of a tar: `samples` has `SAMPLE_SCHEMA`, in the order of the tar.
 
-    `head`: the global pax header. `range`: least and greatest value of float cells. `passed_over`:
-    how many members of other endings there are.
+    `header`: global pax header. `range`: least and greatest value of float cells. `ignored`: counts
+    of members with other endings.
     """
 
     name: str
     entry: FileEntry
-    head: dict[str, str]
+    header: dict[str, str]
     member: str
     shape: tuple[int, ...]
     dtype: str
     range: tuple[float, float]
     samples: pl.DataFrame
-    passed_over: dict[str, int]
+    ignored: dict[str, int]
 
 
 def scan_tar(job: ScanJob, on_bytes: OnProgress) -> ScannedTar:
@@ -87,7 +87,7 @@ def scan_tar(job: ScanJob, on_bytes: OnProgress) -> ScannedTar:
     objects = open_objects(job.url, remote=job.remote)
     where = objects.describe(job.name)
     if not objects.exists(job.name):
-        raise StoreError(f"{where} is no file: take it away, or put the tar in its place")
+        raise StoreError(f"{where} is not a file: remove it, or replace it by the tar")
     try:
         with objects.as_file(job.name) as path, path.open("rb", buffering=0) as file:
             _check_plain(where, file.read(8))
@@ -95,7 +95,7 @@ def scan_tar(job: ScanJob, on_bytes: OnProgress) -> ScannedTar:
             return _scan(where, _Sequential(file, on_bytes), job)
     except tarfile.TarError as error:
         raise DamageError(
-            f"{where} is truncated, empty or no tar ({error}): get it again, or take it away"
+            f"{where} is truncated, empty or no tar ({error}): get it again, or remove it"
         ) from error
     except OSError as error:
         if isinstance(error, StoreError):
@@ -104,7 +104,7 @@ def scan_tar(job: ScanJob, on_bytes: OnProgress) -> ScannedTar:
 
 
 class _Sequential:
-    """A file that is read once, hashed on the way; knows where its last byte other than 0 is."""
+    """Sequential reader of a file; hashes it and locates its last non-zero byte."""
 
     def __init__(self, file: IO[bytes], on_bytes: OnProgress) -> None:
         self._file = file
@@ -124,7 +124,7 @@ class _Sequential:
         return data
 
     def entry(self, num_slices: int) -> FileEntry:
-        """The file as a whole, once it has been read to its end."""
+        """Reads to the end and returns the entry of the file."""
         while self.read(_BUFFER_BYTES):
             pass
         digest = self._hasher.hexdigest()
@@ -135,7 +135,7 @@ def _scan(where: str, stream: _Sequential, job: ScanJob) -> ScannedTar:
     samples = _Samples(where=where, member=job.member)
     with tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER_BYTES) as tar:  # type: ignore[call-overload]  # read is all that it calls
         samples.by_melbank = PAX_RECIPE in tar.pax_headers
-        head = dict(tar.pax_headers)
+        header = dict(tar.pax_headers)
         for info in _members(tar, where):
             samples.add(tar, info)
         end = tar.offset
@@ -143,45 +143,45 @@ def _scan(where: str, stream: _Sequential, job: ScanJob) -> ScannedTar:
     entry = stream.entry(len(samples.lines))
     if stream.filled_bytes > end or stream.size_bytes < end + _END_BYTES:
         raise DamageError(
-            f"{where} is no whole tar: at byte {end:,} of {stream.size_bytes:,} there should be "
-            "its end or another member. It is truncated or damaged, or there is something behind "
-            "its end: get it again"
+            f"{where} is not a complete tar: at byte {end:,} of {stream.size_bytes:,} it should "
+            "end, or another member begin. It is truncated or damaged, or data follow its end: "
+            "get it again"
         )
     if not samples.lines:
-        raise StoreError(f"{where} holds no samples: take it away, or get it again")
+        raise StoreError(f"{where} holds no samples: remove it, or get it again")
     return ScannedTar(
         name=job.name,
         entry=entry,
-        head=head,
+        header=header,
         member=samples.member or "",
         shape=samples.shape,
         dtype=samples.dtype,
         range=samples.range,
         samples=pl.DataFrame(samples.lines, schema=SAMPLE_SCHEMA, orient="row"),
-        passed_over=dict(samples.passed_over),
+        ignored=dict(samples.ignored),
     )
 
 
 def _members(tar: tarfile.TarFile, where: str) -> Iterator[tarfile.TarInfo]:
-    """The regular members; raises StoreError on what could lead out of the tar."""
+    """Yields the regular members; raises StoreError on paths out of the tar, links and devices."""
     while (info := tar.next()) is not None:
-        tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
-        place = PurePosixPath(info.name)
-        if place.is_absolute() or ".." in place.parts:
-            raise StoreError(f"{where}: the member {info.name} leads out of the tar: write it anew")
+        tar.members.clear()  # type: ignore[attr-defined]  # else it keeps all of them in memory
+        path = PurePosixPath(info.name)
+        if path.is_absolute() or ".." in path.parts:
+            raise StoreError(f"{where}: the member {info.name} leads out of the tar: rewrite it")
         if info.isdir() or _META.match(info.name):
             continue
         if not info.isreg() or info.issparse():
             raise StoreError(
                 f"{where}: the member {info.name} is a link, a device or sparse, not a plain file: "
-                "write the tar anew with the files themselves"
+                "rewrite the tar with the files themselves"
             )
         yield info
 
 
 @dataclass(slots=True, kw_only=True)
 class _Samples:
-    """The samples of one tar, as they come."""
+    """Collects the samples of one tar, member by member."""
 
     where: str
     member: str | None
@@ -190,7 +190,7 @@ class _Samples:
     dtype: str = ""
     range: tuple[float, float] = (math.inf, -math.inf)
     lines: list[tuple[Any, ...]] = field(default_factory=list)
-    passed_over: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
     _header: bytes = b""
     _key: str | None = None
     _keys: set[str] = field(default_factory=set)
@@ -199,18 +199,18 @@ class _Samples:
     _endings: set[str] = field(default_factory=set)
 
     def add(self, tar: tarfile.TarFile, info: tarfile.TarInfo) -> None:
-        """One member; the sample before it is done where it belongs to another."""
+        """Adds a member; finishes the sample before it where the key changes."""
         name = _NAME.match(info.name)
         if name is None:
-            self._pass_over(info.name, "without an ending")
+            self._ignore(info.name, "without an ending")
             return
         key, ending = name[1], name[2].lower()
         if key != self._key:
             self.finish()
             if key in self._keys:
                 raise StoreError(
-                    f"{self.where}: the key {key} comes twice, at the second time with the member "
-                    f"{info.name}: keys must differ, and the members of one lie side by side"
+                    f"{self.where}: the key {key} comes twice, the second time with the member "
+                    f"{info.name}: keys must differ, and members of one must be adjacent"
                 )
             self._key = key
             self._keys.add(key)
@@ -223,10 +223,10 @@ class _Samples:
         elif ending in ("json", "cls", "txt") and not (self.by_melbank and ending != "json"):
             self._texts[ending] = _read(tar, info)
         else:
-            self._pass_over(info.name, f".{ending}")
+            self._ignore(info.name, f".{ending}")
 
     def finish(self) -> None:
-        """The sample that was under way."""
+        """Finishes the current sample."""
         if self._key is None:
             return
         where = f"{self.where}, sample {self._key}"
@@ -250,13 +250,13 @@ class _Samples:
         self._key = None
         self._arrays, self._texts, self._endings = {}, {}, set()
 
-    def _pass_over(self, name: str, ending: str) -> None:
+    def _ignore(self, name: str, ending: str) -> None:
         if self.by_melbank:
             raise StoreError(f"{self.where}: {name} is no member of a melbank shard: damaged?")
-        self.passed_over[ending] += 1
+        self.ignored[ending] += 1
 
     def _read_array(self, tar: tarfile.TarFile, info: tarfile.TarInfo) -> tuple[int, int, int]:
-        """Offset, length and crc32c of the cells in a .npy member."""
+        """Returns offset, length and crc32c of the cells in a .npy member."""
         where = f"{self.where}: {info.name}"
         data = _read(tar, info)
         if not self._header or not data.startswith(self._header):
@@ -273,12 +273,12 @@ class _Samples:
             values = np.frombuffer(cells, self.dtype)
             low, high = float(values.min()), float(values.max())
             if not (math.isfinite(low) and math.isfinite(high)):
-                raise StoreError(f"{where} has values that are NaN or infinite: write it anew")
+                raise StoreError(f"{where} has values that are NaN or infinite: rewrite it")
             self.range = min(low, self.range[0]), max(high, self.range[1])
         return info.offset_data + start, len(cells), crc32c(cells)
 
     def _read_header(self, data: bytes, where: str) -> None:
-        """Takes the kind of the first array; raises StoreError where another one has another."""
+        """Sets shape and dtype from the first array; raises StoreError where another differs."""
         file = io.BytesIO(data)
         try:
             version = npy.read_magic(file)
@@ -286,7 +286,7 @@ class _Samples:
                 raise ValueError(f".npy version {version}")
             shape, fortran, dtype = _NPY_HEADERS[version](file)
         except (ValueError, EOFError) as error:
-            raise DamageError(f"{where} is no .npy array, or a damaged one ({error})") from error
+            raise DamageError(f"{where} is not a valid .npy array ({error})") from error
         if dtype.hasobject:
             raise StoreError(f"{where} holds pickled Python objects, which are never loaded")
         if dtype.str not in DTYPES:

@@ -1,7 +1,7 @@
-"""A set of tar shards, opened: the same questions as to a store, answered from the side index.
+"""Opens a set of tar shards as a slice source, from its side index.
 
 shards = open_shards("data/shards")
-shards.extents(rows)  # each slice's place in its tar, behind the .npy header
+shards.extents(rows)  # of cells in the tars, after their .npy headers
 """
 
 import io
@@ -32,7 +32,7 @@ _WAY_OUT = "run tools.write_shards again, or tools.index_shards if the tars are 
 
 
 class ShardSet:
-    """An open shard set; a `SliceSource`. Immutable, safe to use from threads."""
+    """Shard set; a `SliceSource`. Immutable, safe to use from threads."""
 
     def __init__(self, url: str, remote: RemoteConfig = DEFAULT) -> None:
         objects = open_objects(url, LISTING, remote=remote)
@@ -65,28 +65,28 @@ class ShardSet:
             raise DamageError(f"{objects.describe(INDEX)} has rows twice, or too few: {_WAY_OUT}")
 
     def recordings(self) -> pl.DataFrame:
-        """One line per recording, sorted by `first_row`, as the store had it."""
+        """Returns one line per recording, sorted by `first_row`, as in the store."""
         return self._recordings
 
     def slice_index(self) -> pl.DataFrame:
-        """One line per slice, sorted by row, as the store had it."""
+        """Returns one line per slice, sorted by row, as in the store."""
         return self._index
 
     def extents(self, rows: np.ndarray) -> Extents:
-        """Where the slices of int64 rows [n] lie, in that order; StoreError on an unknown row."""
-        places = find_rows(self._rows, rows, self.url)
+        """Returns the extents of int64 rows [n], in that order; StoreError on an unknown row."""
+        index = find_rows(self._rows, rows, self.url)
         return Extents(
             objects=self._objects,
-            object_no=self._object_no[places],
-            offset=self._offset[places],
+            object_no=self._object_no[index],
+            offset=self._offset[index],
             length=np.full(len(rows), self.recipe.slice_bytes, np.int64),
-            crc32c=self._crc32c[places],
+            crc32c=self._crc32c[index],
             codecs=(RAW,) * len(self._objects),
             remote=is_remote(self.url),
         )
 
     def shard_use(self, rows: np.ndarray) -> ShardUse:
-        """Bytes of the slices of int64 rows [n], and of the tars in an object store."""
+        """Counts bytes of the slices of int64 rows [n], and of their tars in an object store."""
         if not is_remote(self.url):
             return ShardUse()
         used = np.unique(self._object_no[find_rows(self._rows, rows, self.url)])
@@ -99,8 +99,8 @@ class ShardSet:
 def open_shards(url: str, remote: RemoteConfig = DEFAULT) -> ShardSet:
     """Opens a shard set.
 
-    Raises StoreError where there is none, and DamageError, naming the file, where one is missing,
-    or not as long as it was written.
+    Raises StoreError where there is none, and DamageError, naming the file, where one is missing
+    or has another size than in `shards.json`.
     """
     return ShardSet(url, remote)
 

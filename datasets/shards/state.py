@@ -1,7 +1,7 @@
-"""What a folder of shards holds: the committed set, and what an interrupted run has left.
+"""State of a folder of shards: the committed set, and the files of an interrupted run.
 
-unfinished/plan.json                what the run writes; the names of tars that it may leave
-unfinished/shard-000007.tar.json    shard 7 is whole; with its lines in ...tar.parquet
+unfinished/plan.json                digest of the plan, and the tars that the run may leave
+unfinished/shard-000007.tar.json    record of a written shard, with its lines in ...tar.parquet
 unfinished/shards.json              the next `shards.json`, while the tables are being put
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from datasets.shards.encode import UNFINISHED, WrittenShard, note_names
+from datasets.shards.encode import UNFINISHED, WrittenShard, record_names
 from datasets.shards.format import (
     HELD_SCHEMA,
     INDEX,
@@ -37,24 +37,24 @@ NEXT_MANIFEST = f"{UNFINISHED}/{MANIFEST}"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Held:
-    """Shards that there are: their entries, and where each slice lies (`HELD_SCHEMA`)."""
+    """Existing shards: their entries, and the lines of their slices (`HELD_SCHEMA`)."""
 
     entries: dict[str, FileEntry] = field(default_factory=dict)
     lines: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=HELD_SCHEMA))
 
-    def with_notes(self, notes: dict[str, WrittenShard]) -> "Held":
-        """These and the shards of an interrupted run, which replace those of the same name."""
-        rest = self.lines.filter(~pl.col("shard").is_in(list(notes)))
-        noted = [note.index.select(*HELD_SCHEMA) for note in notes.values()]
-        lines = pl.concat([rest, *noted]).unique("row", keep="last", maintain_order=True)
-        entries = {name: note.entry for name, note in notes.items()}
+    def with_records(self, records: dict[str, WrittenShard]) -> "Held":
+        """Adds the shards of an interrupted run, which replace those of the same name."""
+        rest = self.lines.filter(~pl.col("shard").is_in(list(records)))
+        added = [record.index.select(*HELD_SCHEMA) for record in records.values()]
+        lines = pl.concat([rest, *added]).unique("row", keep="last", maintain_order=True)
+        entries = {name: record.entry for name, record in records.items()}
         return Held(entries={**self.entries, **entries}, lines=lines)
 
 
 def check_target(objects: Objects) -> None:
-    """Raises ConfigError on a folder that holds something else than shards of ours.
+    """Raises ConfigError on a folder that holds anything but shards of melbank.
 
-    StoreError on one that can only be read, and on half a copy.
+    Raises StoreError on a read-only folder and on an unfinished copy.
     """
     objects.check_writable()
     check_not_half_copied(objects)
@@ -67,13 +67,13 @@ def check_target(objects: Objects) -> None:
         )
 
 
-def is_whole(objects: Objects, name: str, entry: FileEntry) -> bool:
-    """Whether a file is there, with the size that it was written with."""
+def is_complete(objects: Objects, name: str, entry: FileEntry) -> bool:
+    """True where a file exists with the size that it was written with."""
     return objects.sizes([name]).get(name) == entry.size_bytes
 
 
 def read_manifest(objects: Objects) -> ShardManifest | None:
-    """What is committed; the next manifest where the index on disk is already its own."""
+    """Reads the committed manifest, or the next one where its index is already in place."""
     manifest = ShardManifest.read(objects) if objects.exists(MANIFEST) else None
     if objects.exists(NEXT_MANIFEST) and objects.exists(INDEX):
         later = ShardManifest.read(objects, NEXT_MANIFEST)
@@ -83,32 +83,32 @@ def read_manifest(objects: Objects) -> ShardManifest | None:
 
 
 def read_held_lines(objects: Objects, manifest: ShardManifest) -> pl.DataFrame | None:
-    """The side index, as far as writing needs it; None where it is missing or damaged."""
-    data = _read_whole(objects, INDEX, manifest)
+    """Reads the side index (`HELD_SCHEMA`); None where it is missing or damaged."""
+    data = _read_valid(objects, INDEX, manifest)
     return None if data is None else pl.read_parquet(io.BytesIO(data), columns=[*HELD_SCHEMA])
 
 
 def read_held_ids(objects: Objects, manifest: ShardManifest) -> pl.Series:
-    """The ids of the recordings of a set; none where the table is missing or damaged."""
-    data = _read_whole(objects, RECORDINGS, manifest)
+    """Reads the recording ids of a set; empty where the table is missing or damaged."""
+    data = _read_valid(objects, RECORDINGS, manifest)
     if data is None:
         return pl.Series("recording_id", [], pl.String)
     return pl.read_parquet(io.BytesIO(data), columns=["recording_id"])["recording_id"]
 
 
 def identity_of(store_id: str, recipe: Recipe) -> str:
-    """What tells apart the sources of shards."""
+    """Returns the identity of the source of shards: store and recipe."""
     return f"{store_id} {recipe.digest()}"
 
 
 def put_plan(objects: Objects, identity: str, digest: str, claimed: list[str]) -> None:
-    """Writes down what a run is about to do; `claimed`: the tars that it may leave behind."""
+    """Records the plan of a run; `claimed`: tars that it may leave if interrupted."""
     plan = {"identity": identity, "plan": digest, "claimed": sorted(set(claimed))}
     objects.put(PLAN, json.dumps(plan).encode())
 
 
 def read_plan(objects: Objects) -> dict[str, Any]:
-    """The plan of an interrupted run; empty where there is none, DamageError on a damaged one."""
+    """Reads the plan of an interrupted run; empty without one, DamageError on a damaged one."""
     try:
         plan: dict[str, Any] = json.loads(objects.get(PLAN)) if objects.exists(PLAN) else {}
     except ValueError as error:
@@ -119,20 +119,20 @@ def read_plan(objects: Objects) -> dict[str, Any]:
     return plan
 
 
-def read_notes(objects: Objects) -> dict[str, WrittenShard]:
-    """The whole shards that an interrupted run has written, by name; damaged notes are none."""
-    notes = {}
+def read_records(objects: Objects) -> dict[str, WrittenShard]:
+    """Reads the records of an interrupted run by shard; skips damaged ones."""
+    records = {}
     for path in objects.list(UNFINISHED):
         name = path.removeprefix(f"{UNFINISHED}/").removesuffix(".json")
-        lines, last = note_names(name)
+        lines, last = record_names(name)
         if path != last or not name.endswith(".tar"):
             continue
         with suppress(ValueError, TypeError, StoreError, pl.exceptions.PolarsError):
             entry = FileEntry(**json.loads(objects.get(last)))
             index = pl.read_parquet(io.BytesIO(objects.get(lines)))
-            if is_whole(objects, name, entry):
-                notes[name] = WrittenShard(entry=entry, index=index)
-    return notes
+            if is_complete(objects, name, entry):
+                records[name] = WrittenShard(entry=entry, index=index)
+    return records
 
 
 def commit(
@@ -140,38 +140,39 @@ def commit(
 ) -> ShardManifest:
     """Puts the tables and, last, `shards.json`, as far as they differ from what is there.
 
-    `manifest` has the entries of the tars alone; returns the whole one.
+    `manifest` has the entries of the tars alone; returns the complete one.
     """
     files = dict(manifest.files)
     changed = {}
     for name, table in ((INDEX, index), (RECORDINGS, recordings)):
         data = encode_table(table.rechunk())
         files[name] = FileEntry(size_bytes=len(data), sha256=digest(data))
-        if not is_whole(objects, name, files[name]) or objects.get(name) != data:
+        if not is_complete(objects, name, files[name]) or objects.get(name) != data:
             changed[name] = data
-    whole = ShardManifest(store_id=manifest.store_id, recipe=manifest.recipe, files=files)
-    encoded = whole.encode()
+    complete = ShardManifest(store_id=manifest.store_id, recipe=manifest.recipe, files=files)
+    encoded = complete.encode()
     if changed:
         objects.put(NEXT_MANIFEST, encoded)
     for name, data in changed.items():
         objects.put(name, data)
     if not objects.exists(MANIFEST) or objects.get(MANIFEST) != encoded:
         objects.put(MANIFEST, encoded)
-    clear_notes(objects)
-    return whole
+    clear_records(objects)
+    return complete
 
 
-def forget_notes(objects: Objects, notes: Iterable[str]) -> None:
-    """Deletes the notes of some shards, and the shards."""
-    for name in notes:
-        for file in (note_names(name)[1], note_names(name)[0], name):
+def delete_records(objects: Objects, names: Iterable[str]) -> None:
+    """Deletes the records of shards, then the shards."""
+    for name in names:
+        lines, last = record_names(name)
+        for file in (last, lines, name):
             objects.delete(file)
 
 
-def clear_notes(objects: Objects) -> None:
-    """Deletes what a run notes while it is under way.
+def clear_records(objects: Objects) -> None:
+    """Deletes the plan and the records of a run.
 
-    The plan first: a tar that a plan claims and no note names would be taken for unfinished.
+    The plan first: a tar that a plan claims without a record would count as unfinished.
     """
     for name in sorted(objects.list(UNFINISHED), key=lambda name: name != PLAN):
         objects.delete(name)
@@ -179,9 +180,9 @@ def clear_notes(objects: Objects) -> None:
         objects.drop_folder(folder)
 
 
-def _read_whole(objects: Objects, name: str, manifest: ShardManifest) -> bytes | None:
-    """A table's bytes; None where they are not those in the manifest."""
-    if not is_whole(objects, name, manifest.files[name]):
+def _read_valid(objects: Objects, name: str, manifest: ShardManifest) -> bytes | None:
+    """Reads the bytes of a table; None where they differ from the manifest."""
+    if not is_complete(objects, name, manifest.files[name]):
         return None
     data = objects.get(name)
     return data if digest(data) == manifest.files[name].sha256 else None

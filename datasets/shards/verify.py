@@ -1,4 +1,4 @@
-"""Holds a shard set against its own checksums, and against the store that it was written from."""
+"""Checks the integrity of a shard set by its checksums, and against its store."""
 
 import io
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ _GET_AGAIN = "get it again; if it is right as it is, run tools.index_shards"
 
 @dataclass(slots=True, kw_only=True)
 class ShardVerifyReport:
-    """What was looked at, and what was found."""
+    """Result of a check: counts, damage, and notes on harmless differences."""
 
     url: str
     num_shards: int = 0
@@ -38,7 +38,7 @@ class ShardVerifyReport:
     notes: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
-        """Counts, then each finding on a line."""
+        """Formats counts, then each finding on a line."""
         head = (
             f"{self.url}: {self.num_slices:,} slices in {self.num_shards:,} shards checked: "
             f"{len(self.damage):,} damaged, {len(self.notes):,} notes"
@@ -55,7 +55,7 @@ def verify_shards(
 ) -> ShardVerifyReport:
     """Checks every file and every slice of a shard set; raises StoreError where there is none.
 
-    Without a store, as for tars made elsewhere, the set is held against itself alone.
+    Without a store, as for tars of other programs, only the set's checksums are checked.
     """
     report = ShardVerifyReport(url=url)
     objects = open_objects(url, LISTING, remote=remote)
@@ -89,7 +89,7 @@ def verify_shards(
 def _file_problems(
     objects: Objects, name: str, manifest: ShardManifest, copy: Path | None = None
 ) -> list[str]:
-    """What is wrong with a file as a whole; `copy` is a local one of it, if there is."""
+    """Checks size and sha256 of a file, or of a local `copy` of it; returns the problem."""
     where, entry = objects.describe(name), manifest.files[name]
     try:
         check_file(objects, name, entry)
@@ -108,21 +108,21 @@ def _file_problems(
 def _index_problems(
     objects: Objects, manifest: ShardManifest, index: pl.DataFrame
 ) -> Iterator[str]:
-    """What is wrong with a side index whose bytes are as they were written."""
+    """Yields inconsistencies of a side index with the manifest."""
     path = objects.describe(INDEX)
     if index["row"].is_duplicated().any():
         yield f"{path} has rows twice: run tools.index_shards"
     if (index["length"] != manifest.recipe.slice_bytes).any():
         yield f"{path} has slices of another length than the recipe's: run tools.index_shards"
-    strange = sorted(set(index["shard"].unique()) - manifest.shards.keys())
-    if strange:
-        yield f"{path} names {strange[0]}, which shards.json does not: run tools.index_shards"
+    unknown = sorted(set(index["shard"].unique()) - manifest.shards.keys())
+    if unknown:
+        yield f"{path} names {unknown[0]}, which shards.json does not: run tools.index_shards"
 
 
 def _shard_problems(
     objects: Objects, name: str, manifest: ShardManifest, lines: pl.DataFrame
 ) -> list[str]:
-    """The tar as a file, then each of its slices against the checksum in the side index."""
+    """Checks the tar as a file, then each slice by the checksum in the side index."""
     if not objects.exists(name):
         return _file_problems(objects, name, manifest)
     with objects.as_file(name) as path:
@@ -138,7 +138,7 @@ def _shard_problems(
 
 
 def _bad_slices(path: Path, slice_bytes: int, lines: pl.DataFrame) -> list[tuple[int, str]]:
-    """The slices of a tar that differ from their checksums: row and reason."""
+    """Returns row and reason of slices that differ from their checksums."""
     lines = lines.filter(pl.col("length") == slice_bytes)
     cells = np.empty((BATCH, slice_bytes), np.uint8)
     bad: list[tuple[int, str]] = []
@@ -158,7 +158,7 @@ def _bad_slices(path: Path, slice_bytes: int, lines: pl.DataFrame) -> list[tuple
 
 
 def _notes(objects: Objects, manifest: ShardManifest, index: pl.DataFrame) -> Iterator[str]:
-    """What is left over, and harmless to us, though not to readers of all the tars."""
+    """Yields leftovers: harmless here, but read by programs that take all tars."""
     for name in objects.entries():
         if name.endswith(".tar") and name not in manifest.shards:
             yield f"{objects.describe(name)} is no shard of this set"
@@ -166,13 +166,13 @@ def _notes(objects: Objects, manifest: ShardManifest, index: pl.DataFrame) -> It
         yield "a run of tools.write_shards was interrupted: run it again and it goes on"
     num_dead = sum(entry.num_slices for entry in manifest.shards.values()) - len(index)
     if num_dead > 0 and len(index):
-        yield f"{num_dead:,} slices lie in the tars though no index names them"
+        yield f"{num_dead:,} slices in the tars are not in the index"
 
 
 def _compare(
     store: Store, manifest: ShardManifest, index: pl.DataFrame, report: ShardVerifyReport
 ) -> None:
-    """The set against its store, slice by slice."""
+    """Compares the set with its store, slice by slice."""
     if store.store_id != manifest.store_id:
         report.notes.append(f"not held against {store.url}: they come from elsewhere")
         return
@@ -181,7 +181,7 @@ def _compare(
     differ = both.filter(pl.col("crc32c") != pl.col("crc32c_store"))
     gone = int(both["crc32c_store"].null_count())
     if len(differ):
-        report.damage.append(f"{len(differ)} slices differ from the store's: write them again")
+        report.damage.append(f"{len(differ)} slices differ from the store: write them again")
     if gone or len(both) < len(there):
         report.notes.append(
             f"{gone:,} of its slices have left the store, which has {len(there):,}: write it "

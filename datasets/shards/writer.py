@@ -2,18 +2,17 @@
 
     report = write_shards(open_store("data/store"), "data/shards", ShardConfig())
 
-What a run does with each recording of the source: held unchanged, its shard stays untouched; new
-or changed, it goes into a new shard; gone, its lines leave the side index (its bytes stay in the
-tar); relabelled, `recordings.parquet` is put anew. A shard that is missing or has another size is
-written again under its name.
+A recording that is held unchanged keeps its shard; a new or changed one goes into a new shard; the
+lines of a removed one leave the side index (its bytes stay in the tar); for new labels only
+`recordings.parquet` is rewritten. A shard that is missing or has another size is written again
+under its name.
 
-The order: the plan (`unfinished/plan.json`); then each tar and behind it its note, by worker
-processes; then the next manifest in `unfinished/`, the tables and, as the commit, `shards.json`;
-then `unfinished/` goes. Each file appears whole, and is on the disk before the next step. Killed
-before the tables, a run leaves the set as it was, with tars that no index names; killed among
-them, a set that is refused as stale. Running it again finishes the work, with the bytes of a run
-that was never killed, for any number of workers. Where recordings have changed meanwhile, the
-tars that are noted are kept.
+Order of writing: the plan (`unfinished/plan.json`); each tar and then its record, by worker
+processes; the next manifest in `unfinished/`, the tables and, as the commit, `shards.json`; then
+`unfinished/` is deleted. Each file appears atomically and is durable before the next step. A run
+killed before the tables leaves the set as it was, with tars that are not in the index; killed
+between them, a set that is refused as stale. The next run finishes the work with the bytes of an
+uninterrupted run, for any number of workers. Recorded tars are kept where recordings have changed.
 """
 
 from dataclasses import dataclass, field
@@ -39,17 +38,17 @@ from datasets.shards.reindex import scan_held
 from datasets.shards.state import (
     Held,
     check_target,
-    clear_notes,
+    clear_records,
     commit,
-    forget_notes,
+    delete_records,
     identity_of,
-    is_whole,
+    is_complete,
     put_plan,
     read_held_ids,
     read_held_lines,
     read_manifest,
-    read_notes,
     read_plan,
+    read_records,
 )
 from datasets.slice_source import SliceSource, select_recordings
 from storage.errors import ConfigError, StoreError
@@ -65,7 +64,7 @@ WORK = Work(run=write_shard, module="datasets.shards.encode", option="write_shar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardConfig:
-    """How slices are put into shards."""
+    """Config of writing shards."""
 
     shard_size_bytes: int = option(128_000_000, "size of a shard, about, bytes")
     where: str | None = option(None, "SQL condition on recordings, such as rating >= 3")
@@ -80,10 +79,10 @@ class ShardConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardReport:
-    """What a shard set holds, and what this run did.
+    """Result of a run: contents of the shard set, and changes.
 
-    `num_dropped`: recordings that left the set. `num_dead`: slices in the tars that are in no
-    index any more. `num_relabelled`: recordings whose .json members have older labels.
+    `num_dropped`: recordings that left the set. `num_dead`: slices in the tars that are no longer
+    in the index. `num_relabelled`: recordings whose .json members have older labels.
     """
 
     url: str
@@ -97,7 +96,7 @@ class ShardReport:
     num_relabelled: int
 
     def summary(self) -> str:
-        """A few lines for a person."""
+        """Formats a few lines for the user."""
         lines = [
             f"{self.url}: {self.num_slices:,} slices of {self.num_recordings:,} recordings in "
             f"{self.num_shards:,} shards, {self.size_bytes / 1e6:,.1f} MB; "
@@ -107,7 +106,7 @@ class ShardReport:
             lines.append(f"{self.num_dropped:,} recordings left the index: no longer wanted")
         if self.num_dead:
             lines.append(
-                f"{self.num_dead:,} slices lie in the tars though no index names them; "
+                f"{self.num_dead:,} slices in the tars are not in the index; "
                 "write_shards.fresh=true writes tars without them"
             )
         if self.num_relabelled:
@@ -126,7 +125,7 @@ def write_shards(
     limit: int | None = None,
     progress: Progress = silent,
 ) -> ShardReport:
-    """Writes, finishes, mends or brings up to date the shard set in the folder `target`.
+    """Writes, resumes, repairs or updates the shard set in the folder `target`.
 
     Raises ConfigError where the folder holds anything else, or a set of another store, and
     DamageError where a slice of the source cannot be read.
@@ -138,12 +137,13 @@ def write_shards(
     with builder_lock(objects):
         objects.clear_temporary()
         run = _Run(source=source, objects=objects, config=config, wanted=wanted, progress=progress)
-        return run.run()
+        held, plan = run.begin()
+        return run.finish(held, plan, run.write(plan))
 
 
 @dataclass(slots=True, kw_only=True)
 class _Run:
-    """One run of the writer on one folder."""
+    """Run of the writer on one folder."""
 
     source: SliceSource
     objects: Objects
@@ -151,46 +151,40 @@ class _Run:
     wanted: Wanted
     progress: Progress
     num_dropped: int = 0
-    notes: dict[str, WrittenShard] = field(default_factory=dict)
-
-    def run(self) -> ShardReport:
-        """All of it."""
-        held, plan = self.begin()
-        written = self.write(plan)
-        return self.finish(held, plan, written)
+    records: dict[str, WrittenShard] = field(default_factory=dict)
 
     def begin(self) -> tuple[Held, WritePlan]:
-        """What is there already, and what is to be done; the plan is written down."""
+        """Reads the existing shards, plans the run and records the plan."""
         earlier = read_plan(self.objects)
         manifest = read_manifest(self.objects)
         self._check_identity(earlier, manifest)
         if self.config.fresh:
             earlier, manifest = self._give_up(earlier, manifest)
         held = Held() if manifest is None else self._read_held(manifest)
-        self.notes = read_notes(self.objects)
-        for name in {*earlier.get("claimed", [])} - {*self.notes}:
-            self.objects.delete(name)  # put, but not noted
+        self.records = read_records(self.objects)
+        for name in {*earlier.get("claimed", [])} - {*self.records}:
+            self.objects.delete(name)  # written without a record
         plan, digest = self._plan(held)
-        if self.notes and earlier.get("plan") != digest:  # what is wanted has changed meanwhile
+        if self.records and earlier.get("plan") != digest:  # recordings changed meanwhile
             if self.config.fresh:
-                forget_notes(self.objects, self.notes)
+                delete_records(self.objects, self.records)
             else:
-                held = held.with_notes(self.notes)
-            self.notes = {}
+                held = held.with_records(self.records)
+            self.records = {}
             plan, digest = self._plan(held)
         if plan.shards:
             put_plan(self.objects, self._identity, digest, claimed=[*plan.shards])
         return held, plan
 
     def write(self, plan: WritePlan) -> dict[str, WrittenShard]:
-        """Writes the shards of the plan that are not noted."""
-        left = [name for name in plan.shards if name not in self.notes]
+        """Writes the shards of the plan that have no record."""
+        left = [name for name in plan.shards if name not in self.records]
         jobs = {name: partial(self._job, plan, name) for name in left}
-        written = {name: note for name, note in self.notes.items() if name in plan.shards}
-        total = sum(len(self.wanted.places(numbers)) for numbers in plan.shards.values())
+        written = {name: done for name, done in self.records.items() if name in plan.shards}
+        total = sum(len(self.wanted.line_numbers(numbers)) for numbers in plan.shards.values())
         with self.progress("shards", total, "slices") as step:
-            for note in written.values():
-                step(note.entry.num_slices)
+            for done in written.values():
+                step(done.entry.num_slices)
             written |= dict(map_jobs(WORK, jobs, self._workers, step))
         return written
 
@@ -199,7 +193,7 @@ class _Run:
         return identity_of(self.source.store_id, self.source.recipe)
 
     def _check_identity(self, earlier: dict[str, Any], manifest: ShardManifest | None) -> None:
-        """Raises ConfigError on a set, whole or begun, that this source cannot go on with."""
+        """Raises ConfigError on a set, committed or begun, of another source or recipe."""
         url = self.objects.url
         if manifest is not None and manifest.store_id.startswith(TARS):
             raise ConfigError(
@@ -211,7 +205,7 @@ class _Run:
             difference = self.source.recipe.difference(manifest.recipe)
             raise ConfigError(
                 f"shards={url} has slices of another recipe ({difference}): give a new folder, or "
-                "write_shards.fresh=true to write it anew"
+                "write_shards.fresh=true to rewrite it"
             )
         identity = earlier.get("identity", self._identity)
         if manifest is not None:
@@ -220,24 +214,24 @@ class _Run:
             raise ConfigError(
                 f"shards={url} was written from another store ({identity.split()[0]}) than "
                 f"{self.source.url} ({self.source.store_id}): give a new folder, or "
-                "write_shards.fresh=true to write it anew"
+                "write_shards.fresh=true to rewrite it"
             )
 
     def _give_up(
         self, earlier: dict[str, Any], manifest: ShardManifest | None
     ) -> tuple[dict[str, Any], None]:
-        """For `fresh`: a committed set is none any more; one that is begun may go on."""
+        """Discards a committed set, for `fresh`; an unfinished one is resumed."""
         if manifest is None:
             return earlier, None
         claimed = [*manifest.shards, *earlier.get("claimed", [])]
-        clear_notes(self.objects)
+        clear_records(self.objects)
         put_plan(self.objects, self._identity, "", claimed)
         for name in (MANIFEST, INDEX, RECORDINGS):
             self.objects.delete(name)
         return read_plan(self.objects), None
 
     def _read_held(self, manifest: ShardManifest) -> Held:
-        """The committed shards; raises ConfigError where too many recordings would be dropped."""
+        """Reads the committed shards; raises ConfigError where too many would be dropped."""
         have = read_held_ids(self.objects, manifest)
         wanted = self.wanted.recordings["recording_id"]
         self.num_dropped = int((~have.is_in(wanted.implode())).sum())
@@ -257,7 +251,7 @@ class _Run:
         plan = plan_writing(
             self.wanted,
             held,
-            partial(is_whole, self.objects),
+            partial(is_complete, self.objects),
             slice_bytes=self.source.recipe.slice_bytes,
             shard_size_bytes=self.config.shard_size_bytes,
         )
@@ -265,7 +259,7 @@ class _Run:
 
     def _job(self, plan: WritePlan, name: str) -> ShardJob:
         numbers = plan.shards[name]
-        lines = self.wanted.lines[self.wanted.places(numbers)]
+        lines = self.wanted.lines[self.wanted.line_numbers(numbers)]
         return ShardJob(
             url=self.objects.url,
             remote=self.objects.remote_config,
@@ -282,7 +276,7 @@ class _Run:
         return self.config.workers or num_cores()
 
     def finish(self, held: Held, plan: WritePlan, written: dict[str, WrittenShard]) -> ShardReport:
-        """Commits what is there now, and tells of it."""
+        """Commits the set and reports it."""
         recordings, lines = self.wanted.recordings, self.wanted.lines
         new = [shard.index.select(*HELD_SCHEMA) for shard in written.values()]
         places = pl.concat([plan.kept, *new]).sort("row").drop("crc32c")
@@ -294,7 +288,7 @@ class _Run:
         entries = {
             name: entry
             for name, entry in held.entries.items()
-            if name not in written and is_whole(self.objects, name, entry)
+            if name not in written and is_complete(self.objects, name, entry)
         }
         entries |= {name: shard.entry for name, shard in written.items()}
         manifest = ShardManifest(
@@ -310,7 +304,7 @@ class _Run:
             num_recordings=len(recordings),
             num_slices=len(lines),
             size_bytes=sum(entry.size_bytes for entry in entries.values()),
-            new_shards=len(written.keys() - self.notes.keys()),
+            new_shards=len(written.keys() - self.records.keys()),
             num_dropped=self.num_dropped,
             num_dead=sum(entry.num_slices for entry in entries.values()) - len(lines),
             num_relabelled=int((written_as != label_hashes(recordings)).sum()),

@@ -1,1 +1,5 @@
-"""TODO datasets/sources."""
+"""Combines sources of a training.
+
+`mix` makes one source of several, `background` draws the rows that are mixed into samples,
+`soft_targets` reads the targets that replace labels.
+"""

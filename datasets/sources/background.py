@@ -1,10 +1,10 @@
-"""Which slice of a background source lies behind which sample: for mixing, without labels.
+"""Background slices of samples: rows of a background source, drawn for each position.
 
     plan = BackgroundPlan(open_store("data/noise"), seed=7)
     plan.rows(epoch, position)  # rows of the background source
 
 A pure function of (seed, epoch, position) and of the source's recordings: each recording is equally
-likely, and within it each slice, so one long recording does not drown the others.
+likely, and within it each slice, so one long recording does not dominate.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from storage.options import option
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackgroundConfig:
-    """Where backgrounds come from; `augment.background` says how they are mixed in."""
+    """Config of the background source; `augment.background` configures the mixing."""
 
     store: str = option("", "folder of a store of backgrounds")
     shards: str = option("", "folder of tar shards of backgrounds")
@@ -31,12 +31,12 @@ class BackgroundConfig:
 
     @property
     def given(self) -> bool:
-        """Whether there is a background source at all."""
+        """True where a background source is configured."""
         return bool(self.store or self.shards)
 
 
 class BackgroundPlan:
-    """The background row of each position of each epoch."""
+    """Draws the background row of each position of each epoch."""
 
     def __init__(self, source: SliceSource, *, seed: int, where: str | None = None) -> None:
         recordings = select_recordings(source.recordings(), where=where)
@@ -46,7 +46,7 @@ class BackgroundPlan:
         self._num_slices = recordings["num_slices"].to_numpy().astype(np.uint64)
 
     def rows(self, epoch: int, position: np.ndarray) -> np.ndarray:
-        """The row of `source` that lies behind each position, int64 [n]."""
+        """Returns the row of `source` for each position (int64 [n]), int64 [n]."""
         keys = position.astype(np.uint64)
         bits = [
             random_bits(keys, seed=self._seed, epoch=epoch, purpose="background", counter=number)

@@ -3,7 +3,7 @@
     mix = open_sources({"focal": SourceSpec(store="data/store"),
                         "pool": SourceSpec(shards="data/pool", weight=0.3, train_only=True)})
 
-The rows of the k-th source begin at k * 2**40, so all that comes behind (plan, reader, resume,
+The rows of the k-th source begin at k * 2**40, so all that follows (plan, reader, resume,
 folds) works as with one. `recordings()` has a column `source` with the name; a csv column of that
 name becomes `csv_source`. All sources must be made by one recipe; their containers may differ.
 """
@@ -40,7 +40,7 @@ MISSING_TARGETS = (REFUSE, DROP)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSpec:
-    """One source of a training."""
+    """Config of one source of a training."""
 
     store: str = option("", "folder of a store")
     shards: str = option("", "folder of tar shards; a source has either of the two")
@@ -87,7 +87,7 @@ class SourceMix:
             if part.source.recipe != first.source.recipe:
                 difference = first.source.recipe.difference(part.source.recipe)
                 raise ConfigError(
-                    f"sources {first.name} and {part.name} differ in how they were made: "
+                    f"sources {first.name} and {part.name} have different recipes: "
                     f"{difference} ({first.name} is here, {part.name} there): build both by one "
                     "recipe"
                 )
@@ -99,27 +99,27 @@ class SourceMix:
         self.store_id = hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
 
     def recordings(self) -> pl.DataFrame:
-        """The recordings of all sources, sorted by `first_row`, with the column `source`."""
+        """Returns the recordings of all sources by `first_row`, with the column `source`."""
         return self._recordings
 
     def slice_index(self) -> pl.DataFrame:
-        """The slices of all recordings, sorted by row; made anew at each call."""
+        """Returns the slices of all recordings, sorted by row; computed at each call."""
         recordings = self._recordings
         first_row, end_row = recordings["first_row"].to_numpy(), _end_rows(recordings)
         frames = []
         for number, part in enumerate(self._parts):
             index = part.source.slice_index()
             rows = index["row"].to_numpy() + number * SOURCE_ROWS
-            place = np.searchsorted(first_row, rows, side="right") - 1
-            inside = (place >= 0) & (rows < end_row[place])
-            ids = recordings["recording_id"].gather(place.clip(0))
+            line = np.searchsorted(first_row, rows, side="right") - 1
+            inside = (line >= 0) & (rows < end_row[line])
+            ids = recordings["recording_id"].gather(line.clip(0))
             frames.append(
                 index.with_columns(pl.Series("row", rows), ids.alias("recording_id")).filter(inside)
             )
         return pl.concat(frames, how="diagonal_relaxed")
 
     def extents(self, rows: np.ndarray) -> Extents:
-        """Where the slices of int64 rows [n] lie, in that order; StoreError on an unknown row."""
+        """Returns the extents of int64 rows [n], in that order; StoreError on an unknown row."""
         number = rows // SOURCE_ROWS
         objects: list[str] = []
         codecs: list[str] = []
@@ -151,7 +151,7 @@ class SourceMix:
         )
 
     def shard_use(self, rows: np.ndarray) -> ShardUse:
-        """Bytes of the slices of int64 rows [n], and of the shards in object stores they lie in."""
+        """Counts bytes of int64 rows [n], and of the shards in object stores that hold them."""
         number = rows // SOURCE_ROWS
         uses = [
             part.source.shard_use(rows_in_source(rows[number == source_no]))
@@ -172,12 +172,12 @@ class SourceMix:
 
 
 def open_source(*, store: str, shards: str, remote: RemoteConfig = DEFAULT) -> SliceSource:
-    """The shard set where `shards` names one, else the store."""
+    """Opens the shard set where `shards` names one, else the store."""
     return open_shards(shards, remote) if shards else open_store(store, remote)
 
 
 def open_sources(specs: Mapping[str, SourceSpec], remote: RemoteConfig = DEFAULT) -> SourceMix:
-    """Opens the sources of a config, in its order; ConfigError where they do not fit together."""
+    """Opens the sources of a config, in its order; raises ConfigError where recipes differ."""
     return SourceMix(
         [
             MixedSource(
@@ -192,7 +192,7 @@ def open_sources(specs: Mapping[str, SourceSpec], remote: RemoteConfig = DEFAULT
 
 
 def source_weights(specs: Mapping[str, SourceSpec]) -> dict[str, float]:
-    """The weight of each source, 1 where it has none; empty where none has one."""
+    """Returns the weight of each source, 1 by default; empty where none has one."""
     if all(spec.weight is None for spec in specs.values()):
         return {}
     weights = {name: 1.0 if spec.weight is None else spec.weight for name, spec in specs.items()}
@@ -202,7 +202,7 @@ def source_weights(specs: Mapping[str, SourceSpec]) -> dict[str, float]:
 
 
 def _matching_recordings(part: MixedSource) -> pl.DataFrame:
-    """The recordings of one source that fulfil its condition."""
+    """Returns the recordings of one source that fulfil its condition."""
     recordings = part.source.recordings()
     if part.where is not None:
         recordings = select_recordings(recordings, where=part.where)
@@ -212,7 +212,7 @@ def _matching_recordings(part: MixedSource) -> pl.DataFrame:
 def _without_shared_ids(
     recordings: pl.DataFrame, known: pl.Series, part: MixedSource
 ) -> pl.DataFrame:
-    """Recordings whose ids no earlier source has, by the rule of the source."""
+    """Drops, renames or refuses recordings whose ids an earlier source has."""
     shared = recordings["recording_id"].is_in(known.implode())
     if not shared.any():
         return recordings
@@ -228,7 +228,7 @@ def _without_shared_ids(
     raise ConfigError(
         f"{shared.sum()} of {len(recordings)} recordings of source {part.name} have the id of one "
         f"of an earlier source, such as {first}: set sources.{part.name}.shared_ids=drop where "
-        "they are the same recordings, rename where they are others"
+        "they are the same recordings, rename where they differ"
     )
 
 

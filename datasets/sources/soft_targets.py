@@ -1,4 +1,4 @@
-"""The soft targets of the sources of a training: which file is whose, and what is missing.
+"""Soft targets of the sources of a training: reads their files and checks coverage.
 
     soft = read_soft_sources(mix.recordings(), specs)
     targets = soft.targets(labels.targets(recordings, 0.5), labels)
@@ -23,7 +23,7 @@ from storage.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SoftSources:
-    """The files of all sources, with the slices that their lines are about.
+    """Soft targets of all sources: tables with their slices.
 
     covered_R bool: recordings with a soft target for at least one slice. `eligible` int64: the rows
     to learn from where slices without are dropped, else None.
@@ -35,18 +35,18 @@ class SoftSources:
 
     @property
     def names(self) -> set[str]:
-        """The classes that the files have columns for."""
+        """Classes that the files have columns for."""
         return {name for table, _ in self.files for name in table.names}
 
     def targets(self, hard: np.ndarray, labels: Labels) -> Targets:
-        """The targets of all slices; `hard` float32 [R, C] where no file says otherwise."""
+        """Returns the targets of all slices; `hard` float32 [R, C] where no file has any."""
         return Targets(hard, [(table.values_of(labels), slices) for table, slices in self.files])
 
 
 def read_soft_sources(recordings: pl.DataFrame, specs: Mapping[str, SourceSpec]) -> SoftSources:
     """Reads the files that specs name; `recordings` are all of the mix.
 
-    Raises ConfigError where a file is none, does not fit, or lacks slices against the rule.
+    Raises ConfigError where a file is invalid, does not match, or lacks slices against the rule.
     """
     files: list[tuple[SoftTable, SoftSlices]] = []
     covered_R, dropping_R = np.zeros(len(recordings), bool), np.zeros(len(recordings), bool)
@@ -61,7 +61,7 @@ def read_soft_sources(recordings: pl.DataFrame, specs: Mapping[str, SourceSpec])
         if spec.missing_targets == DROP:
             dropping_R |= inside_R
         else:
-            _check_all_there(inside, counts, name, spec)
+            _check_complete(inside, counts, name, spec)
         covered_R[inside_R] = counts > 0
         files.append((table, slices))
     eligible = None
@@ -71,7 +71,7 @@ def read_soft_sources(recordings: pl.DataFrame, specs: Mapping[str, SourceSpec])
     return SoftSources(files=tuple(files), covered_R=covered_R, eligible=eligible)
 
 
-def _check_all_there(
+def _check_complete(
     recordings: pl.DataFrame, counts: np.ndarray, name: str, spec: SourceSpec
 ) -> None:
     missing = recordings["num_slices"].to_numpy() - counts

@@ -29,7 +29,7 @@ _OPENING = threading.Lock()  # libsndfile keeps why a file did not open in one p
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioHeader:
-    """What a file says of itself, all its streams together, at the rate of the first.
+    """Properties that a file declares, all its streams together, at the rate of the first.
 
     `num_frames` is what the decoder expects: wrong in damaged files, 0 where it is left open.
     """
@@ -46,7 +46,7 @@ class AudioHeader:
 
 
 def read_header(path: Path) -> AudioHeader:
-    """The header of an audio file; raises AudioError with a reason that a person can act on."""
+    """The header of an audio file; raises AudioError with a reason that users can act on."""
     try:
         return _read_header(path, _examine(path, check_crc=False))
     except AudioError:  # the checksums may tell why
@@ -57,7 +57,7 @@ class Decoder:
     """Iterates once over a file's mono blocks at `sample_rate_hz`; then knows what it met.
 
     `header`: what the file said. `duration_s`: what was decoded, s. `problem`: why the recording
-    is partial, in words that a person can act on; None where it is whole. Raises AudioError where
+    is partial, in words that users can act on; None where it is whole. Raises AudioError where
     there is no sound at all.
     """
 
@@ -73,7 +73,7 @@ class Decoder:
 
     @property
     def header(self) -> AudioHeader | None:
-        """What the file says of itself; None before it was opened."""
+        """Declared properties of the file; None before it was opened."""
         return _joined(self._headers) if self._headers else None
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -97,7 +97,7 @@ class Decoder:
         )
 
     def _span_blocks(self, span: Span | None) -> Iterator[np.ndarray]:
-        """One stream, resampled. Those behind the first may be unreadable: that ends it there."""
+        """One stream, resampled. Those after the first may be unreadable: that ends it there."""
         try:
             with _open(self._path, span, self._soundness) as file:
                 header = _header(file)
@@ -155,7 +155,7 @@ def _read_header(path: Path, soundness: Soundness) -> AudioHeader:
 class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
     """A file that is read once, from its beginning to its end.
 
-    The parent asks for the position and sets it around every read, where a file can seek. Behind
+    The parent asks for the position and sets it around every read, where a file can seek. After
     damage and in mp3 that changes what is read next, and it can double the time.
     """
 
@@ -238,7 +238,7 @@ def _examine(path: Path, *, check_crc: bool = True) -> Soundness:
 
 
 def _fine_blocks(file: soundfile.SoundFile, num_known: int) -> Iterator[np.ndarray]:
-    """What lies between sample `num_known` and the error."""
+    """Yields the samples between `num_known` and the error."""
     num_read = 0
     with suppress(soundfile.LibsndfileError):
         while len(block := file.read(FINE_BLOCK_FRAMES, dtype="float32", always_2d=True)):
@@ -296,7 +296,7 @@ def _plain(error: Exception) -> str:
 
 
 def _no_audio(head: bytes, path: Path) -> str | None:
-    """What a file is whose first bytes show that it is no audio; None where it may be some."""
+    """Names the kind of a file whose first bytes are no audio; None where they may be."""
     text = head.strip().lower()
     if not head:
         return "the file is empty (0 bytes): download it again"

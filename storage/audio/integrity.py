@@ -1,22 +1,22 @@
-"""Whether a file holds all the audio that it should, told from its own structure.
+"""Checks from a file's structure that it holds all the audio that it declares.
 
 The decoders take what they can get and say nothing. The rules, for every file that is offered:
 
 Stored whole: everything decodes that the file promises. That includes digital silence (the index
 has a flag), constant values, clipping, 1 kHz to 1 MHz, any number of channels (averaged), a
-recording shorter than a slice, a wrong ending or none, tags or garbage behind the end, streams
+recording shorter than a slice, a wrong ending or none, tags or garbage after the end, streams
 that follow each other in one ogg file (decoded one after the other), and headers that leave the
 length open.
 
 Stored as far as it is sound, marked `partial`, with the reason in the rejects:
 
 * ogg: the end mark is missing (cut short), or a page is damaged, missing or out of order: what
-  lies before it is stored, as the time of what lies behind is not certain; a later stream of a
+  is before it is stored, as the time of what is after is not certain; a later stream of a
   kind that cannot be decoded ends the recording likewise;
 * mp3: cut inside a frame, fewer frames than its first one says, or bytes between the frames that
-  are none: what lies before those is stored (behind them, if only the first frames are broken);
+  are none: what is before those is stored (after them, if only the first frames are broken);
 * wav, aiff, au, w64: more than 64 bytes fewer than the header says; or a header never finished
-  (size 0), where everything behind it is stored;
+  (size 0), where everything after it is stored;
 * flac, and all others: the decoder stopped with an error, or gave 0.1 s less than the header says;
 * samples that are NaN, infinite or beyond 1e10 of full scale: stored as 0.
 
@@ -25,7 +25,7 @@ symbolic link checked out as text, no known format, no sound in the header's pro
 damage before the first sound.
 
 What no sign gives away: an mp3 without a frame count that ends exactly between two frames; changed
-bytes inside of wav or mp3 audio, which carry no checksums; an ogg without the pages right behind
+bytes inside of wav or mp3 audio, which carry no checksums; an ogg without the pages right after
 its headers, as those of live streams are.
 
 Measured: 1-3 % of the time that decoding takes.
@@ -51,7 +51,7 @@ REMEDY = "get the file again, or accept what is there"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """Bytes [`start`, `end`) of a file, behind `head`: a stream that can be decoded on its own."""
+    """Bytes [`start`, `end`) of a file, after `head`: a stream that can be decoded on its own."""
 
     start: int
     end: int
@@ -60,11 +60,11 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Soundness:
-    """What the structure of a file says before it is decoded.
+    """Result of the integrity check, before decoding.
 
     `spans` are to be decoded one after the other; empty: the file as it is. `problem` says what
     is wrong, None where nothing is. `least_s`: what decoding must give, s, where the structure
-    tells better than the decoder's own header.
+    is more reliable than the decoder's own header.
     """
 
     spans: tuple[Span, ...] = ()

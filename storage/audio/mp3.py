@@ -1,6 +1,6 @@
 """The frames of an mp3 file: how many there are, and whether one follows the other.
 
-An mp3 is a row of frames between tags. Its length stands nowhere, or in a note (Xing or Info) in
+An mp3 is a row of frames between tags. Its length is nowhere, or in a note (Xing or Info) in
 the first frame; decoders estimate it from the size otherwise, and silently leave out audio where
 they estimate too little. This walks over the frames without decoding them.
 
@@ -30,7 +30,7 @@ _NOTE_BITRATE = 9  # index of a rate whose frames have room for the note at any 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameHeader:
-    """What the 4 bytes at the start of a layer-3 frame say."""
+    """Header of a layer-3 frame: its first 4 bytes, parsed."""
 
     rate_hz: int
     num_samples: int
@@ -39,12 +39,12 @@ class FrameHeader:
 
 @dataclass(slots=True, kw_only=True)
 class MpegScan:
-    """What a walk over the frames found.
+    """Result of a scan over the frames.
 
     The frames begin at `first_at`; the audio lies in [`start`, `end`), `num_frames` frames without
     the one that holds the note. `noted_frames` is what the note says. `damage_at` is where the
-    first gap begins: `end` and `num_frames` stop there. `lacks_start`: broken frames lie before the
-    first. `is_cut`: the file ends inside a frame. `has_junk`: before or behind the frames lies
+    first gap begins: `end` and `num_frames` stop there. `lacks_start`: broken frames are before the
+    first. `is_cut`: the file ends inside a frame. `has_junk`: before or after the frames is
     something that is no tag. `is_steady`: all frames have one bit rate.
     """
 
@@ -63,14 +63,14 @@ class MpegScan:
 
     @property
     def least_s(self) -> float:
-        """What decoding must give, s: all frames less the encoder's delay and padding."""
+        """Duration that decoding must give, s: all frames less the encoder's delay and padding."""
         frames = max(0, self.num_frames - DECODER_DELAY_FRAMES)
         return frames * self.first.num_samples / self.first.rate_hz
 
     def note(self) -> bytes:
         """A frame of silence that holds the true number of frames, to be put in front."""
         head = bytearray(self.first_bytes[:4])
-        head[1] |= 1  # no checksum behind the header
+        head[1] |= 1  # no checksum after the header
         head[2] = (_NOTE_BITRATE << 4) | (head[2] & 0x0C)
         header = parse_header(bytes(head))
         if header is None:
@@ -102,7 +102,7 @@ def parse_header(data: bytes) -> FrameHeader | None:
 
 
 def scan_mpeg(file: BinaryIO, start: int) -> MpegScan | None:
-    """Walks over the frames behind `start`; None where no row of frames is found."""
+    """Walks over the frames after `start`; None where no row of frames is found."""
     data = os.pread(file.fileno(), PIECE_BYTES, start)
     place = _find_chain(data, 0, None, least=1)
     first = parse_header(data[place : place + 4]) if place >= 0 else None
@@ -164,7 +164,7 @@ def _walk(file: BinaryIO, scan: MpegScan) -> None:
 
 
 def _goes_on(file: BinaryIO, at: int, kind: bytes) -> bool:
-    """Whether frames follow behind something that is none."""
+    """True where frames follow after bytes that are no frame."""
     while len(data := os.pread(file.fileno(), PIECE_BYTES, at)) > 4:
         if _find_chain(data, 0, kind, least=2) >= 0:
             return True
@@ -173,7 +173,7 @@ def _goes_on(file: BinaryIO, at: int, kind: bytes) -> bool:
 
 
 def _find_chain(data: bytes, place: int, kind: bytes | None, *, least: int) -> int:
-    """Where `CHAIN` frames of a kind follow each other, or `least` and the end; -1: nowhere."""
+    """Finds the first `CHAIN` frames of a kind in a row, or `least` and the end; -1: none."""
     while (place := data.find(b"\xff", place)) >= 0:
         wanted = kind or _kind(data[place : place + 3])
         at, count = place, 0
@@ -208,7 +208,7 @@ def _tag_bytes(data: bytes) -> int:
 
 
 def _note_place(head: bytes | bytearray) -> int:
-    """Where the note stands in a frame: behind the header and the side information."""
+    """Offset of the encoder's tag in a frame: after the header and the side information."""
     is_version_1, is_mono = head[1] >> 3 & 3 == 3, head[3] >> 6 == 3
     if is_version_1:
         return 21 if is_mono else 36

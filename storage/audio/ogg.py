@@ -1,6 +1,6 @@
-"""The pages of an ogg file: where they lie, whose they are, and whether they are whole.
+"""The pages of an ogg file: where they are, whose they are, and whether they are whole.
 
-libsndfile says nothing when pages are damaged or missing, and leaves out every stream behind the
+libsndfile says nothing when pages are damaged or missing, and leaves out every stream after the
 first. This reads the file once, in pieces of 256 KiB, and checks each page's CRC-32, the order of
 the pages and the end marks. Format: RFC 3533.
 
@@ -51,7 +51,7 @@ class Junk:
 class OggScan:
     """Streams that follow each other, as byte ranges of whole pages, up to the first damage.
 
-    `num_unended` counts those without an end mark; `damage_at` is the first byte behind which
+    `num_unended` counts those without an end mark; `damage_at` is the first byte after which
     the order of the pages is broken.
     """
 
@@ -127,7 +127,7 @@ def scan_ogg(file: BinaryIO, *, check_crc: bool = True) -> OggScan:
 
 
 def _follows(page: Page, before: Page | None) -> bool:
-    """Whether no page is missing between two; recordings of live streams jump behind headers."""
+    """True where no page is missing between two; recordings of live streams skip after headers."""
     if before is None:
         return False
     return page.sequence == before.sequence + 1 or before.granule == 0
@@ -143,7 +143,7 @@ def _page_bytes(data: bytes, place: int) -> int:
 
 
 def _is_sound(turned: memoryview, place: int, size: int) -> bool:
-    """Whether a page has the CRC-32 that it names; takes the bit-turned bytes of a piece."""
+    """True where a page has the CRC-32 that it names; takes the bit-reversed bytes of a piece."""
     crc = zlib.crc32(turned[place : place + _CRC_AT], 0xFFFFFFFF)
     crc = zlib.crc32(_NO_CRC, crc)
     crc = zlib.crc32(turned[place + _CRC_END : place + size], crc) ^ 0xFFFFFFFF

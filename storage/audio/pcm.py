@@ -1,4 +1,4 @@
-"""How many bytes of audio a wav, aiff, au or w64 file promises, and where they lie.
+"""Declared size and offset of the audio in a wav, aiff, au or w64 file.
 
 libsndfile takes what is there and says nothing. Only the few bytes in front of the audio are
 read. Formats: Microsoft's multimedia data standards (RIFF), EBU Tech 3306 (RF64), Apple's AIFF
@@ -17,7 +17,7 @@ WAVE64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioBytes:
-    """Where the audio begins, and how much of it is promised and there.
+    """Offset of the audio, its declared and its present size, bytes.
 
     `promised` is None where the writer did not know. `outer_end` is where the whole container
     says that it ends, None where it says nothing.
@@ -30,7 +30,7 @@ class AudioBytes:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether a wav was never closed: no size was filled in, but there are bytes."""
+        """True for a wav that was never closed: no size was filled in, but there are bytes."""
         if self.promised or self.outer_end is None:
             return False
         return self.outer_end <= self.start < self.start + self.available - 1
@@ -56,7 +56,7 @@ def find_audio_bytes(file: BinaryIO) -> AudioBytes | None:
 
 
 def is_unknown(size: int) -> bool:
-    """Whether a 32-bit size is what programs write that cannot know the length."""
+    """True for a 32-bit size that programs write when they cannot know the length."""
     return size >= 0xFFFF_0000 or 0x7FFF_F000 <= size <= 0x8000_0000
 
 

@@ -1,6 +1,6 @@
-"""Where slices begin, and how the last one is filled.
+"""Start positions of slices, and the padding of the last one.
 
-The rule: slices start every `slice_step_s`. Behind the last whole slice a rest of `tail_min_s` or
+The rule: slices start every `slice_step_s`. After the last whole slice a rest of `tail_min_s` or
 more gets a slice of its own, filled up by `padding`; a shorter rest is left out. A recording
 shorter than one slice always yields one.
 """
@@ -13,7 +13,7 @@ from storage.recipe import Recipe
 
 
 def num_slices(num_samples: int, recipe: Recipe) -> int:
-    """How many slices a recording of `num_samples`, at the recipe's rate, yields."""
+    """Number of slices of a recording of `num_samples` at the recipe's rate."""
     if num_samples <= 0:
         return 0
     size, step = recipe.slice_samples, recipe.step_samples

@@ -57,7 +57,7 @@ MAX_ROUNDS_IN_VAIN = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildConfig:
-    """How a store is built; nothing here changes its bytes."""
+    """Settings of a build; none of them changes the bytes of the store."""
 
     executor: str = option("local", "local, or dask://HOST:PORT: a Dask cluster that is running")
     workers: int | None = option(None, "local worker processes; null: one per core")
@@ -72,7 +72,7 @@ class BuildConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildReport:
-    """What a build found, and what the store holds of it now."""
+    """Summary of a build: what it found, and what the store now holds of it."""
 
     url: str
     num_found: int
@@ -89,7 +89,7 @@ class BuildReport:
     rejects: pl.DataFrame = field(repr=False)
 
     def summary(self) -> str:
-        """A few lines for a person."""
+        """A few lines for the user."""
         lines = [
             f"{self.url}: {self.num_found:,} recordings found = {self.num_stored:,} stored + "
             f"{self.num_partial:,} partial + {self.num_rejected:,} rejected + "
@@ -225,7 +225,7 @@ class _Build:
         )
 
     def _probe_again(self, pending: pl.DataFrame) -> None:
-        """Looks anew at files that were planned but not committed: they may have changed."""
+        """Looks again at files that were planned but not committed: they may have changed."""
         still = self._pending()
         again = self.wanted.join(still, on=["recording_id", "filename"], how="semi")
         if len(again) and len(still) <= len(pending):
@@ -236,7 +236,7 @@ class _Build:
             self.wanted = pl.concat([rest, probed]).sort("recording_id", "filename")
 
     def _write_plan(self, pending: pl.DataFrame) -> None:
-        """Plans what is pending behind everything that was ever planned, and writes it down."""
+        """Plans what is pending after everything that was ever planned, and writes it down."""
         numbers = table_numbers(self.objects, PLANS)
         earlier = read_tables(self.objects, PLANS, numbers)
         counts = expected_slices(pending, earlier, self.recipe, self.objects.remote_config)

@@ -144,7 +144,7 @@ def _report_of(future: "Future[PartReport]", job: PartJob, executor: str) -> Par
     except killed as error:
         raise StoreError(
             f"part {job.range.part} cost one Dask worker after the other its life, most likely "
-            "for want of memory: start workers with more. What is committed stays"
+            "because memory ran out: start workers with more. What is committed stays"
         ) from error
     except CancelledError as error:
         raise _lost(executor) from error
@@ -189,5 +189,5 @@ def check_shared(job: PartJob) -> None:
     if lacks:
         raise StoreError(
             f"the Dask worker on {socket.gethostname()} does not see {lacks}: store and source "
-            "must lie in folders that all workers share, under the same paths"
+            "must be in folders that all workers share, under the same paths"
         )

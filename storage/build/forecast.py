@@ -1,4 +1,4 @@
-"""What a build would do, without doing it."""
+"""Forecast of a build: pending work, time and size, without writing anything."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ CPU_S_PER_SLICE = 0.0035
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildForecast:
-    """What is pending, and what it will cost."""
+    """Pending work and its cost."""
 
     url: str
     num_found: int
@@ -43,7 +43,7 @@ class BuildForecast:
     minutes: float
 
     def summary(self) -> str:
-        """A few lines for a person."""
+        """A few lines for the user."""
         return "\n".join(
             [
                 f"{self.url}: of {self.num_found:,} recordings {self.num_new:,} would be built, "
@@ -65,7 +65,7 @@ def forecast_build(
     progress: Progress = silent,
     remote: RemoteConfig = DEFAULT,
 ) -> BuildForecast:
-    """What `build_store` would do if called like this now; raises what it would raise."""
+    """Forecasts `build_store` with the same arguments; raises what it would raise."""
     intake = intake_of(recipe, remote)
     source = intake.read_source(source_config)
     objects = open_objects(url, LISTING, remote=remote)

@@ -1,4 +1,4 @@
-"""What a worker is given, and what it tells. Light to import: planning needs no torch."""
+"""Input and result of a build worker. Light to import: planning needs no torch."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ class PartJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartReport:
-    """What became of one part; `conflict` names the object that another build had put there."""
+    """Result of one part; `conflict` names an object that another build had written there."""
 
     part: int
     num_slices: int = 0
@@ -35,7 +35,7 @@ class PartReport:
 
 
 def with_metadata(recordings: pl.DataFrame, metadata: pl.DataFrame) -> pl.DataFrame:
-    """Recordings with the csv's columns, as given: our own columns first, theirs behind."""
+    """Recordings with the csv's columns, as given: our own columns first, theirs after."""
     labels = [name for name in metadata.columns if name in RECORDING_SCHEMA]
     ours = recordings.drop([name for name in labels if name != "recording_id"])
     joined = ours.join(metadata, on="recording_id", how="left", maintain_order="left")

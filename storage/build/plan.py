@@ -1,8 +1,8 @@
-"""Which recordings are built together: the plan of one round of building.
+"""Plan of one round of building: the recordings of each part.
 
 A part is a run of recordings that fills whole zarr shards which no other part touches. A plan is
 written before the work starts, so that a build that was killed goes on with the same parts, and
-ends with the same bytes. Recordings that turn out not to fit are planned again, behind the last
+ends with the same bytes. Recordings that turn out not to fit are planned again, after the last
 part, with slice counts got by decoding.
 """
 
@@ -40,12 +40,12 @@ class PartRange:
 
     @property
     def capacity(self) -> int:
-        """How many slices it can hold."""
+        """Number of slices that it can hold."""
         return self.num_shards * SLICES_PER_ZARR_SHARD
 
 
 def part_slices(total_slices: int) -> int:
-    """How many slices a part should hold: about 64 parts, or well-filled zarr shards.
+    """Number of slices per part: about 64 parts, or well-filled zarr shards.
 
     Small stores get parts of at least 256 slices, so that several workers have something to do;
     large ones whole zarr shards less a spare, at most 64 of them.

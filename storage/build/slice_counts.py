@@ -1,4 +1,4 @@
-"""How many slices a recording will yield, before it is cut: what plans are made of."""
+"""Expected number of slices of a recording, before it is cut: the input of plans."""
 
 import polars as pl
 
@@ -13,7 +13,7 @@ def expected_slices(
 ) -> pl.Series:
     """Slices per pending recording, int64 [n].
 
-    By its header; by decoding it where an earlier plan held it in vain, because the header was
+    By its header; by decoding it where an earlier plan held it without result, as its header was
     wrong. Nothing for duplicates and for what cannot be used.
     """
     tried = set(earlier.select("recording_id", "content_hash").iter_rows())

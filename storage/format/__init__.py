@@ -1,1 +1,5 @@
-"""TODO storage/format."""
+"""Format of a store on disk.
+
+`manifest` identifies the store, `catalog` lists its committed tables, `tables` defines their
+columns, `zarr_metadata` and `zarr_shards` encode the slice array, `state` reads it all.
+"""

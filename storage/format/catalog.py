@@ -40,11 +40,11 @@ class Catalog:
         self.entries.setdefault(name, {})["next_sha256"] = digest(data)
 
     def knows(self, name: str) -> bool:
-        """Whether an object is listed."""
+        """True where an object is listed."""
         return name in self.entries
 
     def matches(self, name: str, data: bytes) -> bool:
-        """Whether a listed object has the bytes it should have."""
+        """True where a listed object has the listed bytes."""
         entry = self.entries[name]
         return digest(data) in (entry.get("sha256"), entry.get("next_sha256"))
 

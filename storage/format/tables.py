@@ -102,7 +102,7 @@ def read_table(objects: Objects, table: str, number: int) -> pl.DataFrame:
 
 
 def decode_table(data: bytes, where: str) -> pl.DataFrame:
-    """A table out of its bytes; `where` they lie, for the DamageError that they are no Parquet."""
+    """A table out of its bytes; `where` they are, for the DamageError that they are no Parquet."""
     try:
         return pl.read_parquet(io.BytesIO(data))
     except pl.exceptions.PolarsError as error:

@@ -34,7 +34,7 @@ def array_metadata(manifest: Manifest, num_shards: int) -> bytes:
 
 
 def num_shards_of(metadata: bytes) -> int:
-    """How many zarr shards a `zarr.json` spans."""
+    """Number of zarr shards that a `zarr.json` spans."""
     try:
         return -(-int(json.loads(metadata)["shape"][0]) // SLICES_PER_ZARR_SHARD)
     except (ValueError, KeyError, IndexError, TypeError) as error:

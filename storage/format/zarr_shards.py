@@ -1,6 +1,6 @@
 """Zarr v3 shards, encoded whole and read by index.
 
-A zarr shard holds 1,024 inner chunks of one slice each: bytes, zstd level 1, crc32c; behind them
+A zarr shard holds 1,024 inner chunks of one slice each: bytes, zstd level 1, crc32c; after them
 an index of (offset, length) pairs, uint64 little endian, with its own crc32c (Zarr v3 sharding
 codec 1.0). zarr-python reads and writes such shards; the tests hold us to that.
 
@@ -75,12 +75,12 @@ def decode_index(tail: bytes, name: str) -> np.ndarray:
 
 
 def chunk_edges(pairs: np.ndarray, name: str) -> np.ndarray:
-    """(offset, length) of chunks that lie end to end as the n + 1 edges between them.
+    """(offset, length) of chunks that are contiguous as the n + 1 edges between them.
 
     uint32 where that is enough: a quarter of the memory. Raises DamageError on chunks with gaps.
     """
     begins, ends = pairs[:, 0], pairs.sum(axis=1)
     if not np.array_equal(begins[1:], ends[:-1]):
-        raise DamageError(f"the chunks of {name} do not lie end to end, as melbank writes them")
+        raise DamageError(f"the chunks of {name} are not contiguous, as melbank writes them")
     edges = np.append(begins, ends[-1])
     return edges.astype(np.uint32) if edges[-1] < 2**32 else edges

@@ -33,14 +33,14 @@ BROKEN_UPLOADS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompactReport:
-    """What went."""
+    """Summary of what was deleted."""
 
     url: str
     num_objects: int
     size_bytes: int
 
     def summary(self) -> str:
-        """One line for a person; another one about what no listing shows."""
+        """One line for the user; another one about what no listing shows."""
         line = f"{self.url}: {self.num_objects:,} objects deleted, {self.size_bytes / 1e6:.1f} MB"
         return f"{line}\n{BROKEN_UPLOADS}" if is_remote(self.url) else line
 

@@ -1,4 +1,4 @@
-"""What a copy of a store consists of, for `storage.objects.sync`.
+"""Contents of a copy of a store, for `storage.objects.sync`.
 
 Zarr shards without a live row are not copied. Tables are those that the catalogue lists, with
 their sha256; the zarr shards are held against the checksums of their own chunks.

@@ -16,8 +16,8 @@ from pathlib import PurePosixPath
 import numpy as np
 import polars as pl
 
-from storage.audio.encoding import to_unit
 from storage.checksums import digest
+from storage.encoding import to_unit
 from storage.errors import ConfigError
 from storage.format.tables import OUR_COLUMNS
 from storage.objects.local import TEMPORARY, LocalObjects
@@ -37,7 +37,7 @@ BLOCK_SLICES = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NpyExportConfig:
-    """Where recordings go, which, and how their folders are named."""
+    """Settings of an export: target folder, selection, names of folders."""
 
     root: str = option("data/npy", f"folder that gets {FOLDER}/ and {CSV}")
     where: str | None = option(None, "SQL condition on recordings, such as rating >= 3")
@@ -49,7 +49,7 @@ class NpyExportConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NpyExportReport:
-    """What the folder holds, and how much of it is new."""
+    """Summary of an export: what the folder holds, and how much of it is new."""
 
     folder: str
     num_recordings: int
@@ -58,7 +58,7 @@ class NpyExportReport:
     csv: str
 
     def summary(self) -> str:
-        """Two lines for a person."""
+        """Two lines for the user."""
         return (
             f"{self.folder}: {self.num_slices:,} slices of {self.num_recordings:,} recordings, "
             f"{self.new_slices:,} newly written\n{self.csv}"
@@ -68,7 +68,7 @@ class NpyExportReport:
 def export_npy(
     store: Store, recordings: pl.DataFrame, config: NpyExportConfig, progress: Progress = silent
 ) -> NpyExportReport:
-    """Writes or mends the folder; `recordings` are lines of `store.recordings()`.
+    """Writes or repairs the folder; `recordings` are lines of `store.recordings()`.
 
     Raises ConfigError where two recordings would share a folder, or the folder holds anything
     else, and DamageError where a slice cannot be read.

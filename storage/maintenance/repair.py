@@ -54,15 +54,15 @@ SCRATCH = f"{TEMPORARY}/repair"
 
 @dataclass(slots=True, kw_only=True)
 class RepairReport:
-    """What was mended, and what could not be."""
+    """Summary of a repair: what was rebuilt, and what could not be."""
 
-    mended: list[str] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
         """A line per object or part."""
-        lines = [f"  mended {name}" for name in self.mended]
-        return "\n".join([*lines, *(f"  NOT mended: {reason}" for reason in self.left)])
+        lines = [f"  repaired {name}" for name in self.repaired]
+        return "\n".join([*lines, *(f"  NOT repaired: {reason}" for reason in self.left)])
 
 
 def repair_store(
@@ -71,7 +71,7 @@ def repair_store(
     progress: Progress = silent,
     remote: RemoteConfig = DEFAULT,
 ) -> RepairReport:
-    """Mends what `verify_store` found damaged."""
+    """Repairs what `verify_store` found damaged."""
     objects = open_objects(report.url, remote=remote)
     check_not_half_copied(objects)
     with builder_lock(objects):
@@ -180,7 +180,7 @@ class _Repair:
     def _replace(self, name: str, data: bytes) -> None:
         if not self.objects.exists(name) or self.objects.get(name) != data:
             self.objects.put(name, data)
-            self.done.mended.append(name)
+            self.done.repaired.append(name)
 
     def _members(self, part: int, parts: list[int], lost: pl.DataFrame) -> pl.DataFrame:
         """The recordings of a damaged part: those its sound tables name, and the unaccounted.
@@ -221,7 +221,7 @@ class _Repair:
         }
 
     def _first_rows(self, part: int) -> pl.DataFrame:
-        """Where the slices of each recording have to begin: recording_id, first_row."""
+        """First row of each recording's slices: recording_id, first_row."""
         tables = self._sound_tables(part)
         if RECORDINGS in tables:
             rows = tables[RECORDINGS].filter(pl.col("num_slices") > 0)
@@ -249,6 +249,6 @@ class _Repair:
         return PartRange(part=part, first_shard=first, num_shards=max(1, end - first))
 
     def _num_shards(self) -> int:
-        """How many zarr shards the array spans: as the catalogue says, else as `zarr.json` does."""
+        """Number of zarr shards of the array: from the catalogue, else from `zarr.json`."""
         noted = self.catalog.entries.get(ARRAY_METADATA, {}).get("num_shards")
         return int(noted) if noted else num_shards_of(self.objects.get(ARRAY_METADATA))

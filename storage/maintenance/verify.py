@@ -1,7 +1,7 @@
 """Holds everything in a store against everything else, and says what does not fit.
 
 Checked: `melbank.json`, `zarr.json` and every table against the catalogue (sha256); the catalogue
-against its own seal; rows against recordings; every inner chunk against its crc32c; every live
+against its self-checksum; rows against recordings; every inner chunk against its crc32c; every live
 slice against the crc32c in the index (which finds swapped files); sizes, missing files, values
 that are not finite. What is merely left over is noted, not called damage.
 """
@@ -63,7 +63,7 @@ class Finding:
 
 @dataclass(slots=True, kw_only=True)
 class VerifyReport:
-    """What was looked at, and what was found."""
+    """Summary of a check: what was examined, and what was found."""
 
     url: str
     findings: list[Finding] = field(default_factory=list)
@@ -267,7 +267,7 @@ def _check_shard(
 
 
 def _chunk_problem(packed: bytes, crc: int | None, cells: np.ndarray) -> str:
-    """What is wrong with one inner chunk; `crc` is that of its live slice, if it has one."""
+    """Describes what is wrong with one inner chunk; `crc` is that of its live slice, if any."""
     if not ends_with_crc32c(packed):
         return "its checksum differs"
     if crc is None:
@@ -305,7 +305,7 @@ def _check_overlaps(sound: dict[int, dict[str, pl.DataFrame]]) -> Iterator[Findi
 
 
 def _notes(objects: Objects, sound: dict[int, dict[str, pl.DataFrame]]) -> Iterator[Finding]:
-    """What is left over, and harmless."""
+    """Lists leftovers that do no harm."""
     for number in table_numbers(objects, PLANS):
         yield Finding(
             object=table_name(PLANS, number),

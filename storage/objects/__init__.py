@@ -1,1 +1,6 @@
-"""TODO storage/objects."""
+"""Objects of folders, buckets and web servers with one interface.
+
+`protocol` defines it, `urls` parses addresses, `open` picks `local` or `bucket`; `client` connects
+to object stores, `failures` explains their errors. `lock` admits one builder at a time, `sync`
+copies sets of objects.
+"""

@@ -39,7 +39,7 @@ _MD5 = re.compile(r'^"?([0-9a-f]{32})"?$')
 
 
 class RemoteObjects:
-    """The objects below a URL. Safe to use from several threads; pickled, it opens anew."""
+    """The objects below a URL. Safe to use from several threads; pickled, it opens again."""
 
     def __init__(
         self, url: str, listing: Listing | None = None, remote: RemoteConfig = DEFAULT
@@ -68,7 +68,7 @@ class RemoteObjects:
         return self.remote.describe(name)
 
     def exists(self, name: str) -> bool:
-        """Whether there is an object of that name; RemoteError where there is no bucket."""
+        """True where there is an object of that name; RemoteError where there is no bucket."""
         try:
             self.size(name)
         except ObjectMissingError:
@@ -106,7 +106,7 @@ class RemoteObjects:
     def get(self, name: str) -> bytes:
         """An object's bytes; raises StoreError where it is missing.
 
-        Read again where they differ from the server's own md5, as far as it tells one.
+        Read again where they differ from the server's own md5, as far as it has one.
         """
         data = b""
 
@@ -258,7 +258,7 @@ class RemoteObjects:
         return hasher.hexdigest(), _tag(answer)
 
     def _head(self, name: str) -> Any:
-        """What the server knows of an object.
+        """Metadata of an object on the server.
 
         The answer to HEAD gives no reason; that to GET says whether the bucket itself is missing.
         """
@@ -274,7 +274,7 @@ class RemoteObjects:
         return head
 
     def _agreed(self, name: str, request: Callable[[str], Any]) -> Any:
-        """What a listing shows; over plain http, which guards nothing, what two in a row show."""
+        """Listing of objects; over plain http, which protects nothing, two equal ones in a row."""
         found = self.remote.call(name, request)
         for _ in range(0 if self.remote.is_guarded else POLICY.reads):
             before, found = found, self.remote.call(name, request)
@@ -338,13 +338,13 @@ def _upload_tag(data: bytes, *, in_pieces: bool) -> str:
 
 
 def _tag(answer: Any) -> str:
-    """The md5 that comes with an object; empty where the server tells none."""
+    """The md5 that comes with an object; empty where the server has none."""
     match = _MD5.match(answer.meta["e_tag"] or "")
     return match[1] if match else ""
 
 
 def _at_once(get: Callable[[str], Any], names: Sequence[str]) -> list[Any]:
-    """What `get` returns for each name, in order; many requests in flight."""
+    """Results of `get` for each name, in order; many requests in flight."""
     if len(names) < 2:
         return [get(name) for name in names]
     with ThreadPoolExecutor(min(_IN_FLIGHT, len(names))) as threads:

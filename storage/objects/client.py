@@ -55,7 +55,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteConfig:
-    """How object stores are reached; never credentials, which the environment has."""
+    """Settings of object stores; never credentials, which are in the environment."""
 
     endpoint_url: str | None = option(
         None, "S3 server other than AWS, such as http://127.0.0.1:9000; null: AWS_ENDPOINT_URL"
@@ -93,7 +93,7 @@ class RemoteConfig:
 
     @property
     def cache_folder(self) -> Path:
-        """Where shards are cached."""
+        """Folder of cached shards."""
         if self.cache_dir is not None:
             return Path(self.cache_dir).expanduser()
         base = os.environ.get("MELBANK_CACHE")
@@ -129,7 +129,7 @@ class Remote:
 
     @property
     def is_guarded(self) -> bool:
-        """Whether TLS would notice a byte that changed on its way."""
+        """True where TLS would notice a byte that changed in transit."""
         return not self.endpoint.startswith("http://")
 
     def describe(self, name: str) -> str:

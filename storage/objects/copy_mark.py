@@ -1,4 +1,4 @@
-"""The mark of a copy under way: while it is there, only `tools.sync` may write beside it.
+"""Marker of a copy under way: while it is there, only `tools.sync` may write next to it.
 
 What is built into half a copy would take the place of objects that are still to come.
 """

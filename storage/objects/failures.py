@@ -1,6 +1,6 @@
-"""What an object store's failure means, in one line: the URL, the cause, what to check.
+"""Failures of object stores, each in one line: the URL, the cause, what to check.
 
-obstore tells of failures in text: a status, the server's XML, the layers of the HTTP client. What
+obstore reports failures as text: a status, the server's XML, the layers of the HTTP client. What
 is recognised here becomes one of our errors. Nothing of that text is passed on but the server's
 code for the error, since the rest may show what was signed, and with which key.
 """
@@ -27,7 +27,7 @@ _WRONG_KEY = ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthenticationFail
 
 
 class Opened(Protocol):
-    """What has to be known of an opened URL."""
+    """Properties of an opened URL that messages need."""
 
     @property
     def scheme(self) -> str:
@@ -46,7 +46,7 @@ class Opened(Protocol):
 
 
 def explain(error: Exception, remote: Opened, name: str) -> StoreError:
-    """The error that a person can act on."""
+    """The error that users can act on."""
     text = str(error)
     url = remote.describe(name)
     if isinstance(error, OSError) and error.errno is not None:  # of this machine
@@ -90,7 +90,7 @@ def explain(error: Exception, remote: Opened, name: str) -> StoreError:
 
 
 def is_wrong_address(error: Exception) -> bool:
-    """Whether no connection came about at all: a wrong address, or a server that is down."""
+    """True where no connection was made at all: a wrong address, or a server that is down."""
     text = str(error)
     return "dns error" in text or "ConnectionRefused" in text
 

@@ -29,7 +29,7 @@ class LocalObjects:
         self.root = local_path(url)
 
     def path(self, name: str) -> Path:
-        """Where an object lies."""
+        """Path of an object."""
         return self.root / name
 
     def describe(self, name: str) -> str:
@@ -37,7 +37,7 @@ class LocalObjects:
         return str(self.path(name))
 
     def exists(self, name: str) -> bool:
-        """Whether there is an object of that name."""
+        """True where there is an object of that name."""
         return self.path(name).is_file()
 
     def size(self, name: str) -> int:

@@ -1,7 +1,7 @@
 """One builder at a time on a local store. The lock ends with its process: it cannot go stale.
 
 On an object store there is none, since it could. Two builds at once are harmless there: what is
-committed is created, never overwritten, and whoever comes second plans its work again behind.
+committed is created, never overwritten, and the second one plans its work again after.
 """
 
 import fcntl

@@ -21,7 +21,7 @@ def open_objects(
 ) -> Objects:
     """Opens a path or a URL; ConfigError on a URL that cannot work as given.
 
-    `listing` names the object that stands in for the listing which a web server cannot give.
+    `listing` names the object that replaces the listing which a web server cannot give.
     """
     check_url(url)
     if is_remote(url):

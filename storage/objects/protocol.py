@@ -22,16 +22,16 @@ class Listing:
 
 
 class Objects(Protocol):
-    """What can be asked of the objects below a folder or a URL, wherever they lie."""
+    """Interface of the objects below a folder or a URL."""
 
     url: str
     remote_config: RemoteConfig
 
     def describe(self, name: str) -> str:
-        """Where an object lies, as messages say it."""
+        """Location of an object, for messages."""
 
     def exists(self, name: str) -> bool:
-        """Whether there is an object of that name."""
+        """True where there is an object of that name."""
 
     def size(self, name: str) -> int:
         """An object's size in bytes; raises ObjectMissingError where it is missing."""

@@ -33,7 +33,7 @@ from storage.progress import Progress, Step, silent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncConfig:
-    """How much is copied at once."""
+    """Settings of a copy."""
 
     in_flight: int = option(4, "objects on their way at once, each in memory")
 
@@ -52,7 +52,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncPlan:
-    """What a copy must hold.
+    """Contents that a copy must have.
 
     `data` are there without being seen; `tables` become visible in this order; the head is last.
     """
@@ -70,9 +70,9 @@ class SyncPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetKind:
-    """What sync has to know of stores, or of shard sets.
+    """Rules of one kind of set, stores or shard sets, for sync.
 
-    `plan` reads a source; `identity` tells whose copy a target is; `owns` says whether a name is
+    `plan` reads a source; `identity` names the source of a copy; `owns` says whether a name is
     one of such a set's; `visible` whether an object counts although no other names it; `check`
     raises DamageError on bytes that are not valid in themselves. `recorded` returns the sha256 of
     the objects of a complete set. `immutable`: data never change. `listing`: for `open_objects`.
@@ -92,7 +92,7 @@ class SetKind:
 
 @dataclass(slots=True, kw_only=True)
 class SyncReport:
-    """What was done, or with `dry_run` would be."""
+    """Summary of what was done, or with `dry_run` would be."""
 
     source: str
     target: str
@@ -105,7 +105,7 @@ class SyncReport:
     left_over: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
-        """A line or two for a person."""
+        """A line or two for the user."""
         would = "would be " if self.dry_run else ""
         lines = [
             f"{self.source} -> {self.target}: {self.num_copied:,} objects {would}copied, "
@@ -234,7 +234,7 @@ class _Run:
             raise StoreError(
                 f"{self.target.describe(replaced[0])} has other bytes than "
                 f"{self.source.describe(replaced[0])}, and such objects never change: one of the "
-                "two is damaged (tools.verify tells which), or the copy was built on. Delete the "
+                "two is damaged (tools.verify shows which), or the copy was built on. Delete the "
                 "wrong one, or give a new folder"
             )
         return differing
@@ -320,9 +320,9 @@ class _Run:
 
 
 def check_apart(source: str, target: str) -> None:
-    """Raises ConfigError where one folder of this machine lies in the other, or is it."""
+    """Raises ConfigError where one folder of this machine is in the other, or is it."""
     if is_remote(source) or is_remote(target):
         return
     paths = [local_path(url).resolve() for url in (source, target)]
     if paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0]):
-        raise ConfigError(f"{source} and {target} lie in each other: give a folder apart")
+        raise ConfigError(f"{source} and {target} contain each other: give a folder apart")

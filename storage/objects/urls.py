@@ -43,7 +43,7 @@ _ONE_SLASH = re.compile(rf"({'|'.join(SCHEMES)}):/(?!/)", re.IGNORECASE)
 
 
 def is_remote(url: str) -> bool:
-    """Whether a URL is not a path of this machine."""
+    """True where a URL is not a path of this machine."""
     return "://" in url and not url.startswith("file://")
 
 
@@ -68,7 +68,7 @@ def check_bare(url: str) -> None:
 def check_url(url: str) -> None:
     """Raises ConfigError on a URL with credentials, of another kind, or of no folder."""
     if _ONE_SLASH.match(url):
-        raise ConfigError(f"{url}: a URL has two slashes behind the colon, as in s3://bucket/store")
+        raise ConfigError(f"{url}: a URL has two slashes after the colon, as in s3://bucket/store")
     if not is_remote(url):
         return
     check_bare(url)
@@ -93,7 +93,7 @@ def check_no_credentials(section: Mapping[Any, Any]) -> None:
 
 
 def local_path(url: str) -> Path:
-    """The path behind a local URL; raises StoreError on a remote one."""
+    """The path of a local URL; raises StoreError on a remote one."""
     if "://" in url and not url.startswith("file://"):
         raise StoreError(f"{url}: this has to be a folder of this machine, not a URL")
     return Path(url.removeprefix("file://"))

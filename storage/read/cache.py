@@ -62,7 +62,7 @@ class ShardCache:
         return file
 
     def holds(self, key: str) -> bool:
-        """Whether a shard is here and whole."""
+        """True where a shard is here and complete."""
         return self._whole(key).exists()
 
     def discard(self, key: str) -> None:
@@ -73,7 +73,7 @@ class ShardCache:
         """The right to write a shard; deletes older ones to make room.
 
         None where it is here already, where another process or thread is at it, and where there
-        is no room beside what is under way.
+        is no room next to what is under way.
         """
         if size_bytes > self.limit_bytes:
             return None
@@ -102,7 +102,7 @@ class ShardCache:
                 os.close(file)
 
     def _make_room(self, mine: Path) -> bool:
-        """Whether everything, with what is under way, is within the limit once old shards went.
+        """Deletes old shards; True where the rest, with running downloads, is within the limit.
 
         Who asks has its own part there already: two who ask at once see each other, and make room
         for both.
@@ -195,7 +195,7 @@ def _lock(path: Path, *, create: bool = True) -> int | None:
 
 
 def _is_at(file: int, path: Path) -> bool:
-    """Whether a name is still that of an open file."""
+    """True where a name still refers to an open file."""
     try:
         return os.path.samestat(os.fstat(file), path.stat())
     except FileNotFoundError:

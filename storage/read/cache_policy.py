@@ -7,9 +7,9 @@ from storage.objects.client import CACHED, RANGED
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardUse:
-    """What an epoch reads of object stores: its slices, and all of the shards they lie in, bytes.
+    """Bytes that an epoch reads from object stores: its slices, and the shards that hold them.
 
-    `shard_bytes` is 0 where all of it lies on this machine.
+    `shard_bytes` is 0 where all of it is on this machine.
     """
 
     needed_bytes: int = 0
@@ -34,7 +34,7 @@ class ModeChoice:
 
 
 def choose_mode(use: ShardUse, *, num_epochs: int, cache_bytes: int) -> ModeChoice:
-    """What costs fewer bytes over the epochs that are left.
+    """Chooses the mode that costs fewer bytes over the remaining epochs.
 
     Ranged requests bring the slices of an epoch, again in each epoch; the cache brings whole
     shards, once. Shards that do not all fit into the cache are never cached: in the random order

@@ -39,7 +39,7 @@ class ShardDownloads:
 
     def __init__(self, cache: ShardCache, config: RemoteConfig) -> None:
         self._cache = cache
-        self._fetcher = Fetcher(config)  # of its own, so that readers never queue behind it
+        self._fetcher = Fetcher(config)  # of its own, so that readers never wait for it
         self._versions: dict[str, _Version] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._not_before_s: dict[str, float] = {}
@@ -47,9 +47,9 @@ class ShardDownloads:
         self._broken = False
 
     async def hold(self, urls: Sequence[str], fetcher: Fetcher) -> list[bool]:
-        """Whether each shard is here; the download of those that are not begins.
+        """Starts the download of missing shards; returns for each whether it is here.
 
-        `fetcher` asks for the versions, so that they come before what is read behind them.
+        `fetcher` asks for the versions, so that they come before what is read after them.
         """
         unknown = [url for url in urls if url not in self._versions]
         found = await asyncio.gather(*(_ask_version(url, fetcher) for url in unknown))
@@ -71,7 +71,7 @@ class ShardDownloads:
         return file
 
     def distrust(self, url: str) -> None:
-        """Deletes a shard whose bytes differ from what they should be; it is fetched anew."""
+        """Deletes a shard whose bytes differ from what they should be; it is fetched again."""
         version = self._versions.pop(url, None)
         if version is not None:
             self._cache.discard(version.key)

@@ -62,7 +62,7 @@ def background_loop() -> BackgroundLoop:
         if _running[0].pid != os.getpid():
             raise StoreError(
                 "object stores cannot be read in a process that was forked from one which has read "
-                "from them: start workers anew, as in "
+                "from them: start workers again, as in "
                 'DataLoader(..., multiprocessing_context="spawn")'
             )
         return _running[0]

@@ -172,7 +172,7 @@ class ExtentReader:
         """Asks the kernel to fetch these extents ahead of their reading; a hint, never an error.
 
         Only where this thread has caused reads from the disk since it was last called: for what
-        lies in the page cache the asking takes a third as long as the reading.
+        is in the page cache the asking takes a third as long as the reading.
         """
         if not hasattr(os, "posix_fadvise"):  # macOS has none
             return

@@ -1,4 +1,4 @@
-"""How much to ask for ahead of reading, from what was measured: how fast, and how far away.
+"""Prefetch window: twice the bandwidth-delay product, as measured.
 
 A reader that takes R bytes/s never waits if what it wants next was asked for longer ago than the
 slowest answer takes. Twice that much is asked for, so the amount grows while it is what limits R,
@@ -14,7 +14,7 @@ _FADING = 0.995  # of the slowest answer, with each faster one
 
 @dataclass(slots=True, kw_only=True)
 class Pace:
-    """What was measured lately: bytes/s that were read, s that the slowest answer took."""
+    """Recent measurements: bytes/s read, s that the slowest answer took."""
 
     highest_bytes: int
     rate_bytes_s: float = 0.0
@@ -34,6 +34,6 @@ class Pace:
 
     @property
     def ahead_bytes(self) -> int:
-        """How many bytes should be asked for ahead of those that are read."""
+        """Size of the prefetch window, bytes."""
         wanted = int(2 * self.rate_bytes_s * self.slowest_s)
         return min(max(wanted, LOWEST_BYTES), self.highest_bytes)

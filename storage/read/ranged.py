@@ -41,7 +41,7 @@ _APART = 1 << 43  # bytes, more than an object has: the ranges of two objects ar
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Arrived:
-    """What came for some extents: the places of those that lie on this machine, of which nothing
+    """Answers for some extents: the positions of those on this machine, for which nothing
     had to come, and of the others, with the answers for them.
     """
 
@@ -71,12 +71,12 @@ class RemoteReader:
 
     @property
     def wants_more(self) -> bool:
-        """Whether more should be announced before the next reading."""
+        """True where more should be announced before the next read."""
         return self._ahead_bytes < self._fetcher.pace.ahead_bytes
 
     @property
     def num_requests(self) -> int:
-        """How many requests were made, repetitions included, but not those of obstore itself."""
+        """Number of requests, retries included, but not those of obstore itself."""
         return self._fetcher.num_requests
 
     def close(self) -> None:
@@ -201,7 +201,7 @@ class RemoteReader:
         return bad
 
     def _read_cached(self, extents: Extents, places: np.ndarray, out: np.ndarray) -> dict[int, str]:
-        """Reads what lies on this machine; what is wrong there, by position."""
+        """Reads what is on this machine; what is wrong there, by position."""
         if len(places) == len(out):
             bad = self._files.try_read(extents, out)
         else:
@@ -216,7 +216,7 @@ class RemoteReader:
         return {int(places[one.position]): one.reason for one in bad}
 
     def _fetch_again(self, extents: Extents, places: np.ndarray, out: np.ndarray) -> dict[int, str]:
-        """Fetches some extents anew, each by itself; what is wrong still, by position."""
+        """Fetches some extents again, each by itself; what is wrong still, by position."""
         some = extents[places]
         cells = np.empty_like(out, shape=(len(places), *out.shape[1:]))
 

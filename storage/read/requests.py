@@ -54,7 +54,7 @@ class Fetcher:
         return await self._answer(remote, key, ask)
 
     async def head(self, url: str) -> Any:
-        """What the server knows of an object: size, e_tag, last_modified."""
+        """Metadata of an object on the server: size, e_tag, last_modified."""
         remote, key = locate(url, self.config)
         return await self._answer(remote, key, lambda: obstore.head_async(remote.store, key))
 
@@ -110,5 +110,5 @@ def locate(url: str, config: RemoteConfig) -> tuple[Remote, str]:
 
 @lru_cache(maxsize=8)
 def _open(root: str, config: RemoteConfig, _: tuple[tuple[str, str], ...]) -> Remote:
-    """One client, with its connections, for all readers of a bucket; anew with other variables."""
+    """One client, with its connections, for all readers of a bucket; again with other variables."""
     return open_remote(root, config)

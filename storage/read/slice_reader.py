@@ -12,7 +12,7 @@ from storage.read.ranged import RemoteReader
 
 
 class SliceReader:
-    """Reads extents wherever they lie: `ExtentReader` for files, `RemoteReader` for URLs.
+    """Reads extents wherever they are: `ExtentReader` for files, `RemoteReader` for URLs.
 
     `mode` is `ranged` or `cached`; None takes `remote.mode`, of which `auto` means ranged to who
     knows no plan. Nothing is opened before it is needed. Safe to use from several threads.
@@ -54,7 +54,7 @@ class SliceReader:
             self._remote.interrupt()
 
     def release_files(self) -> None:
-        """Closes the files, so that they are opened anew; requests go on."""
+        """Closes the files, so that they are opened again; requests go on."""
         self._local.close()
         if self._remote is not None:
             self._remote.release_files()

@@ -13,10 +13,10 @@ from polars.io.plugins import register_io_source
 
 
 def late_join(slices: pl.DataFrame, recordings: pl.DataFrame, position: str) -> pl.LazyFrame:
-    """`slices` without its column `position`, with the columns of `recordings` behind.
+    """`slices` without its column `position`, with the columns of `recordings` after.
 
     `position` says which row of `recordings` belongs to a slice. Columns of `recordings` whose
-    name is taken get `_right` behind it, as in Polars' joins.
+    name is taken get `_right` after it, as in Polars' joins.
     """
     taken = {name: f"{name}_right" for name in recordings.columns if name in slices.columns}
     recordings = recordings.rename(taken)

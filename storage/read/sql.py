@@ -1,4 +1,4 @@
-"""SQL from a person, held to the tables that it was given.
+"""SQL from the user, held to the tables that it was given.
 
 Polars' SQL has table functions that read files (`read_parquet('/...')`). A query is parsed first:
 it must be one SELECT (WITH, UNION and sub-queries included) whose every table is one of ours or

@@ -1,4 +1,4 @@
-"""Where recordings lie: a folder of this machine, or one in a bucket, and the files of either.
+"""Files of recordings, in a folder of this machine or in a bucket.
 
 Those in a bucket are listed by one walk, and fetched into a temporary file for as long as they are
 looked at: once for the first look at all of them, which every build begins with, once more to be
@@ -20,16 +20,16 @@ from storage.objects.urls import is_remote, is_web
 
 
 class SourceFolder(Protocol):
-    """What can be asked of a folder of recordings; names are relative to it."""
+    """Interface of a folder of recordings; names are relative to it."""
 
     def path(self, name: str) -> str:
-        """Where a file lies: a path, or a URL."""
+        """Path or URL of a file."""
 
     def has_file(self, name: str) -> bool:
-        """Whether there is a file of that name."""
+        """True where there is a file of that name."""
 
     def has_folder(self, name: str) -> bool:
-        """Whether there is a folder of that name."""
+        """True where there is a folder of that name."""
 
     def table(self, name: str) -> Path | bytes:
         """A csv, as polars reads it."""
@@ -38,7 +38,7 @@ class SourceFolder(Protocol):
         """The names of all audio files below, sorted folder by folder."""
 
     def audio_paths(self) -> list[str]:
-        """Where these files lie."""
+        """Paths of these files."""
 
     def below(self, name: str) -> "SourceFolder":
         """A folder in it."""
@@ -153,7 +153,7 @@ class RecordingFiles:
 
 
 def open_folder(root: str, remote: RemoteConfig = DEFAULT) -> SourceFolder:
-    """The folder behind source.root; raises ConfigError where there is none."""
+    """The folder of source.root; raises ConfigError where there is none."""
     if is_remote(root):
         return RemoteFolder.open(root, remote)
     if not Path(root).is_dir():

@@ -1,4 +1,4 @@
-"""What recordings come as: audio files, or folders of slices that somebody else has made.
+"""Kinds of recordings: audio files, or folders of slices that another program has made.
 
 The recipe's origin decides. This is all that planning has to know of them, and needs no torch;
 `slice_maker` is its counterpart in the workers.
@@ -21,22 +21,22 @@ from storage.source.table import Source, SourceConfig, read_source
 
 
 class Intake(Protocol):
-    """How one kind of recording is found and looked at."""
+    """Interface of one kind of recording: how it is found and probed."""
 
     def read_source(self, config: SourceConfig) -> Source:
         """Lists a source; raises ConfigError where it is none."""
 
     def open(self, path: str) -> AbstractContextManager[Path]:
-        """A recording on this machine; ObjectMissingError, StoreError where it is not to be had."""
+        """A recording on this machine; ObjectMissingError, StoreError where it is not available."""
 
     def probe(self, path: str) -> Probe:
         """A first look at one recording."""
 
     def content_hash(self, path: Path) -> str:
-        """What tells two contents apart, in hex; raises OSError where it cannot be read."""
+        """Hash of the content, in hex; raises OSError where it cannot be read."""
 
     def count_slices(self, path: str) -> int:
-        """How many slices it yields, whatever its header says; 0 where it cannot be used."""
+        """Number of slices it yields, whatever its header says; 0 where it cannot be used."""
 
 
 class AudioIntake:

@@ -7,7 +7,7 @@ Stored whole: the files 0.npy to n-1.npy are all there, of the recipe's shape, f
 (1e-6 beyond is clipped). Other files than *.npy, and hidden ones, are left alone.
 
 Stored as far as it is sound, marked `partial`, with the reason in the rejects: a number is
-missing, or a file is bad; what lies before it is stored.
+missing, or a file is bad; what is before it is stored.
 
 Rejected: no folder, no slice files, 0.npy missing or bad, a .npy file without a number, two files
 of one number, two recordings with one folder (`source.npy_layout=id`).
@@ -44,7 +44,7 @@ def folder_name(filename: str, recording_id: str, layout: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceFiles:
-    """The files 0.npy, 1.npy, ... of a recording; `problem`: why those behind are left out."""
+    """The files 0.npy, 1.npy, ... of a recording; `problem`: why those after are left out."""
 
     files: list[Path]
     problem: str | None
@@ -68,7 +68,7 @@ def list_slices(folder: Path) -> SliceFiles:
     behind = len(numbered) - end
     return SliceFiles(
         files=[folder / numbered[number] for number in range(end)],
-        problem=f"{end}.npy is missing, {behind} files lie behind it: left out" if behind else None,
+        problem=f"{end}.npy is missing, {behind} files are after it: left out" if behind else None,
     )
 
 

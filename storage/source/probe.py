@@ -30,7 +30,7 @@ SCHEMA = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What one file is: hash and size null where it is missing, header_s 0 where unreadable.
+    """Result of probing a file: hash and size null where missing, header_s 0 where unreadable.
 
     `header_s` bounds what decoding gives, s.
     """
@@ -78,7 +78,7 @@ def check_any_found(wanted: pl.DataFrame) -> None:
         raise ConfigError(
             f"none of {len(named):,} recordings can be read, the first is {named['path'][0]} "
             f"({named['problem'][0]}): "
-            "check source.root, and source.audio_dir, the folder in it that the csv's files lie in"
+            "check source.root, and source.audio_dir, the folder in it that the csv's files are in"
         )
 
 
@@ -99,7 +99,7 @@ def probe_file(path: Path) -> Probe:
 
 
 def _length_s(path: Path, size_bytes: int) -> float:
-    """What the header says; where that is nothing, or too good to be true, what decoding gives."""
+    """Duration from the header, s; from decoding where it gives none or an impossible one."""
     header = read_header(path)
     if 0 < header.duration_s <= size_bytes / MIN_BYTES_PER_S:
         return header.duration_s

@@ -26,7 +26,7 @@ TAXONOMY = "taxonomy.csv"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceConfig:
-    """Where the recordings lie and how they are named."""
+    """Settings of a source: folder of the recordings, and how they are named."""
 
     root: str = option("data", "folder or URL: train.csv and train_audio/, or a folder per label")
     csv: str = option(

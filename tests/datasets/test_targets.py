@@ -141,7 +141,7 @@ def test_a_file_that_is_missing_or_foreign_is_refused_by_name(tmp_path):
 
 def test_a_file_of_another_store_is_refused(tmp_path):
     other = soft_frame().with_columns(pl.col("row") + 1000).drop("slice_no")
-    with pytest.raises(ConfigError, match=r"15 lines name slices .*of another store"):
+    with pytest.raises(ConfigError, match=r"15 lines name slices .*to another store"):
         targets_of(written(other, tmp_path))
     strangers = soft_frame().with_columns(pl.format("x{}", "recording_id").alias("recording_id"))
     with pytest.raises(ConfigError, match="none of its 15 lines"):

@@ -1,4 +1,4 @@
-"""The commands as a person types them: exit codes, one-line errors, files that appear."""
+"""The commands as users type them: exit codes, one-line errors, files that appear."""
 
 import re
 import resource
@@ -216,7 +216,7 @@ def test_verify_repairs_and_compact_finds_nothing(store: Path, source: Path, cal
     assert call(tools.verify, f"store={store}")[0] == 1
     code, out, _ = call(tools.verify, f"store={store}", f"source.root={source}", "--repair")
     assert code == 0
-    assert "mended slices.zarr/c/0/0/0" in out
+    assert "repaired slices.zarr/c/0/0/0" in out
     assert shard.read_bytes() == wanted
     code, out, _ = call(tools.compact, f"store={store}")
     assert code == 0

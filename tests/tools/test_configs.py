@@ -21,7 +21,7 @@ def base():
 
 @pytest.fixture
 def callbacks(base, tmp_path):
-    """What Lightning is given to stop and to keep weights by."""
+    """Callbacks that stop training and keep weights."""
     trainer = build_trainer(
         base.trainer,
         choose_machine(base.trainer, 313),

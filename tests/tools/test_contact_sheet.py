@@ -1,4 +1,4 @@
-"""The contact sheet: frequencies and times lie where the axes say, and any title can be drawn."""
+"""The contact sheet: frequencies and times are where the axes say, and any title can be drawn."""
 
 import librosa
 import numpy as np

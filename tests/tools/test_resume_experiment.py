@@ -97,17 +97,17 @@ def assert_same_predictions(one: Path, other: Path) -> None:
 @pytest.mark.parametrize(
     ("until", "said"),
     [
-        ("weights/exp_001/.fold_0/resume_step.ckpt", "fold 0: goes on behind"),
+        ("weights/exp_001/.fold_0/resume_step.ckpt", "fold 0: continues after"),
         pytest.param(
             "weights/exp_001/.fold_0/resume_epoch.ckpt",
-            "fold 0: goes on behind",
+            "fold 0: continues after",
             marks=pytest.mark.slow,
         ),
         pytest.param(
             "preds/exp_001/.fold_0.result.json", "fold 0: done before", marks=pytest.mark.slow
         ),
     ],
-    ids=["in mid-epoch", "behind an epoch", "between folds"],
+    ids=["in mid-epoch", "after an epoch", "between folds"],
 )
 def test_a_killed_experiment_goes_on_and_ends_as_one_that_never_stopped(
     until: str,

@@ -1,4 +1,4 @@
-"""The lines of the README that predict on soundscapes write what a competition asks for."""
+"""Runs the code of docs/training.md that predicts on soundscapes."""
 
 import re
 import textwrap
@@ -21,13 +21,13 @@ from tests.sounds import RATE_HZ, chirps
 from training.model.checkpoints import KEY, MODEL_PREFIX, checkpoint_contents, read_checkpoint
 from training.model.models import ModelConfig, build_classifier
 
-README = ROOT / "README.md"
+DOCUMENT = ROOT / "docs" / "training.md"
 LABELS = ("owl", "toad", "wren")
 
 
 def example() -> str:
-    """The README's block of code that predicts."""
-    blocks = re.findall(r"(?:^(?: {4}.*)?\n)+", README.read_text(encoding="utf-8"), re.MULTILINE)
+    """Returns the block of code of docs/training.md that predicts."""
+    blocks = re.findall(r"(?:^(?: {4}.*)?\n)+", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
     found = [textwrap.dedent(block) for block in blocks if "read_checkpoint(" in block]
     assert len(found) == 1
     return found[0][found[0].index("import polars") :]

@@ -1,4 +1,4 @@
-"""tools.train as a person calls it, on a store and on shards."""
+"""tools.train as users call it, on a store and on shards."""
 
 import subprocess
 import sys
@@ -194,9 +194,9 @@ def test_limit_trains_on_a_part(places, tmp_path):
         (["sampling.slice_choice=nothing:here"], "No module named 'nothing'"),
         (["sources.a.shard=x"], "sources.a.shard: no such key. Did you mean shards?"),
         (["sources.a.weight=1"], "a source needs either store= or shards="),
-        (["sources.a.store=x", "shards=y"], "shards=y beside sources"),
+        (["sources.a.store=x", "shards=y"], "shards=y together with sources"),
         (["augment.background.p=0.5"], "give background.store="),
-        (["augment.images=[{name: Flop}]"], "augment.images: Flop is no transform of"),
+        (["augment.images=[{name: Flop}]"], "augment.images: Flop is not a transform of"),
         (["augment.images=[{p: 0.5}]"], "augment.images[0]: name=None must be the plain name"),
         (["loss.secondary=mask", "loss.name=ce"], "loss.name=ce all classes share"),
     ],

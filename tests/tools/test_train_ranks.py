@@ -1,4 +1,4 @@
-"""tools.train on two ranks, as a person calls it: the processes that it starts, and their end."""
+"""tools.train on two ranks, as users call it: the processes that it starts, and their end."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def start(store, root, *words):
 
 
 def finish(process):
-    """What it said; that all its processes are gone."""
+    """Output of the command; checks that all its processes are gone."""
     try:
         out, error = process.communicate(timeout=240)
         for _ in range(100):  # a rank may need a moment more
@@ -83,7 +83,7 @@ def test_both_ranks_make_one_experiment(store, tmp_path):
 
 
 def test_an_error_of_any_rank_ends_all_with_its_reason(store, tmp_path):
-    """Which rank meets the bad slices first is for the plan to say."""
+    """The plan decides which rank meets the bad slices first."""
     for shard in (Path(store) / "slices.zarr" / "c").rglob("*"):
         if shard.is_file():
             data = bytearray(shard.read_bytes())

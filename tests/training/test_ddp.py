@@ -54,7 +54,7 @@ def kill(process):
 
 
 def ends(folder, name):
-    """What each rank had in the end."""
+    """Final state of each rank."""
     return [json.loads(path.read_text()) for path in sorted((folder / name).glob("end_*.json"))]
 
 

@@ -14,7 +14,7 @@ from datasets.augment.level import GainConfig
 from datasets.augment.pipeline import AugmentConfig
 from datasets.batch import Batch
 from datasets.labels import Labels
-from storage.audio.encoding import to_unit
+from storage.encoding import to_unit
 from storage.errors import ConfigError, MelbankError
 from training.model.losses import bce
 from training.model.metrics import Truth

@@ -33,7 +33,7 @@ WARM_UP = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentBenchmarkConfig:
-    """How much is measured."""
+    """Size of the measurement."""
 
     rounds: int = option(60, "steps of each kind, in turn; the table has medians")
     p: float = option(0.5, "probability of each augmentation where it is measured alone")
@@ -46,7 +46,7 @@ class AugmentBenchmarkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Sections(TrainSections):
-    """What this command uses."""
+    """Config sections of this command."""
 
     benchmark: AugmentBenchmarkConfig = field(default_factory=AugmentBenchmarkConfig)
 
@@ -56,7 +56,7 @@ COMMAND = Command(doc=__doc__, sections=Sections, config="configs/demo.yaml", fl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """What the steps of one kind took, s, and those without augmentation just before them."""
+    """Times of the steps of one kind, s, and of those without augmentation just before them."""
 
     wall_s: list[float]
     cpu_s: list[float]

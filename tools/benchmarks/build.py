@@ -44,7 +44,7 @@ MEL_SLICES, MEL_ROUNDS = 200, 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildBenchmarkConfig:
-    """Which recordings, and how often."""
+    """Recordings to measure, and repetitions."""
 
     source_root: str = option("data", "folder of recordings, as source.root")
     limit: int | None = option(None, "only the first so many of them")
@@ -68,7 +68,7 @@ class BuildBenchmarkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Sections:
-    """What this command uses."""
+    """Config sections of this command."""
 
     benchmark: BuildBenchmarkConfig = field(default_factory=BuildBenchmarkConfig)
 

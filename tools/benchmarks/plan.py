@@ -26,7 +26,7 @@ TITLES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanBenchmarkConfig:
-    """How many slices, and how often."""
+    """Numbers of slices, and repetitions."""
 
     one_slices: int = option(13_000_000, "slices where one of each recording is drawn")
     block_slices: int = option(100_000_000, "slices where all are taken, in blocks")
@@ -40,7 +40,7 @@ class PlanBenchmarkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Sections:
-    """What this command uses."""
+    """Config sections of this command."""
 
     benchmark: PlanBenchmarkConfig = field(default_factory=PlanBenchmarkConfig)
 

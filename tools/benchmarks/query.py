@@ -37,7 +37,7 @@ FILTERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryBenchmarkConfig:
-    """How many rows, and how often each query runs."""
+    """Numbers of rows, and repetitions of each query."""
 
     num_rows: list[int] = field(
         default_factory=lambda: list(SIZES), metadata={"help": "slices of each index"}
@@ -53,7 +53,7 @@ class QueryBenchmarkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Sections:
-    """What this command uses."""
+    """Config sections of this command."""
 
     benchmark: QueryBenchmarkConfig = field(default_factory=QueryBenchmarkConfig)
 

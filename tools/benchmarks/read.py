@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from storage.audio.encoding import ENCODINGS
+from storage.encoding import ENCODINGS
 from storage.errors import StoreError
 from storage.options import check_at_least, check_choice, check_positive, option
 from tools.benchmarks.harness.page_cache import evict, warm
@@ -52,7 +52,7 @@ FLOAT32_SHARE = 4  # as many bytes in a quarter of the recordings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadBenchmarkConfig:
-    """What is read, by which ways, and how often."""
+    """Slices to read, contenders, and repetitions."""
 
     source_root: str = option("", "real recordings to make slices from; empty: drawn ones")
     num_recordings: int = option(3072, "recordings; a quarter of them in float32")
@@ -92,7 +92,7 @@ class ReadBenchmarkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Sections:
-    """What this command uses."""
+    """Config sections of this command."""
 
     store: str | None = option(None, "folder of a store; null: none, or one made for it")
     shards: str | None = option(None, "folder of tar shards, of the same slices")

@@ -36,7 +36,7 @@ MB = 1e6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteBenchmarkConfig:
-    """What is read, over which line, and how often."""
+    """Slices to read, the line, and repetitions."""
 
     source_root: str = option("", "real recordings to make slices from; empty: drawn ones")
     num_recordings: int = option(512, "recordings")
@@ -66,7 +66,7 @@ class RemoteBenchmarkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Sections:
-    """What this command uses."""
+    """Config sections of this command."""
 
     benchmark: RemoteBenchmarkConfig = field(default_factory=RemoteBenchmarkConfig)
 
@@ -137,7 +137,7 @@ def measure(config: RemoteBenchmarkConfig, material: Material, work: Path) -> Re
 
 @contextmanager
 def noting_failures(found: RemoteMeasurements, way: Way) -> Iterator[None]:
-    """What cannot be had or does not run stands in the report with its reason."""
+    """Records a contender that cannot be installed or run in the report, with the reason."""
     try:
         yield
     except StoreError as error:

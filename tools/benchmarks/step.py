@@ -6,7 +6,7 @@
 
 The same training steps, with the config's augmentation, on batches of the real reader and on one
 batch that is kept on the device: stretches of both kinds in turn in one process. Where there is a
-GPU, a trace of its utilisation is taken beside, and drawn with `--plot` into step.png. About two
+GPU, a trace of its utilisation is taken meanwhile, and drawn with `--plot` into step.png. About two
 minutes with configs/demo.yaml.
 """
 
@@ -34,7 +34,7 @@ PICTURE = "benchmark_step.png"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepBenchmarkConfig:
-    """How much is measured."""
+    """Size of the measurement."""
 
     stretches: int = option(12, "stretches of each kind; the table has medians")
     steps: int = option(40, "steps in a stretch")
@@ -47,7 +47,7 @@ class StepBenchmarkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Sections(TrainSections):
-    """What this command uses."""
+    """Config sections of this command."""
 
     benchmark: StepBenchmarkConfig = field(default_factory=StepBenchmarkConfig)
 
@@ -114,7 +114,7 @@ def report(
     kept, read = stretches[KEPT], stretches[READ]
     intro = (
         f"{bench.about()}. {config.stretches} stretches of {config.steps} steps of each kind, in "
-        f"turn, each behind {config.warm_up} that are not counted; medians of the stretches. CPU "
+        f"turn, each after {config.warm_up} that are not counted; medians of the stretches. CPU "
         "time is that of all threads, the reader's too. `slower`: the median of the quotients of "
         "neighbours."
     )

@@ -33,7 +33,7 @@ CHECKED = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreReadConfig:
-    """How much is read, and how often."""
+    """Slices to read, and repetitions."""
 
     num_slices: int = option(4096, "slices to read among, spread over the store")
     repeats: int = option(30, "random reads of each kind; the table has medians")
@@ -46,7 +46,7 @@ class StoreReadConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Sections(StoreSection):
-    """What this command uses."""
+    """Config sections of this command."""
 
     benchmark: StoreReadConfig = field(default_factory=StoreReadConfig)
 
@@ -164,7 +164,7 @@ def _seconds(read: Callable[[np.ndarray], np.ndarray], wanted: np.ndarray) -> fl
 
 
 def _some_rows(store: Store, limit: int) -> np.ndarray:
-    """Rows in runs of a batch, which lie apart where the store has more than are wanted."""
+    """Rows in runs of a batch, which are apart where the store has more than are wanted."""
     rows = store.slice_index()["row"].to_numpy()
     runs = np.array_split(rows, max(1, len(rows) // BATCH))
     places = np.linspace(0, len(runs) - 1, min(len(runs), max(1, limit // BATCH))).astype(int)

@@ -21,7 +21,7 @@ from training.model.metrics import METRICS, TITLES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AblationConfig:
-    """Which variants and seeds, and where they go."""
+    """Variants, seeds and output folder."""
 
     variants: dict[str, list[str]] = field(
         default_factory=dict,
@@ -49,7 +49,7 @@ class AblationRun:
     words: tuple[str, ...]
 
     def scores_file(self) -> Path | None:
-        """Where its scores lie, once it is done with these very words."""
+        """Path of its scores, once it is done with exactly these overrides."""
         done = self.root / "words.json"
         if not done.is_file() or json.loads(done.read_text("utf-8")) != list(self.words):
             return None

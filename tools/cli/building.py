@@ -12,7 +12,7 @@ from tools.cli.progress_bars import bar
 
 @dataclass(frozen=True, kw_only=True)
 class BuildSections(LimitSection, StoreSection):
-    """What this command uses."""
+    """Config sections of this command."""
 
     source: SourceConfig = field(default_factory=SourceConfig)
     recipe: Recipe = field(default_factory=Recipe)

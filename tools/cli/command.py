@@ -1,4 +1,4 @@
-"""What all commands share: arguments, help, one-line errors, exit codes.
+"""Arguments, help, one-line errors and exit codes, shared by all commands.
 
 0: done. 1: it failed, or found what it was asked to look for (`verify`, `strict`). 2: a wrong
 call. 130: stopped by Ctrl-C; what was committed stays.
@@ -74,7 +74,7 @@ def _print_logged() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells of a wrong call in one line."""
+    """Reports a wrong call in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}; see --help\n")
@@ -105,7 +105,7 @@ def _parser(command: Command[Section]) -> argparse.ArgumentParser:
 
 
 def _called_as() -> str | None:
-    """How this program was started, for `usage`: python -m tools.train."""
+    """Returns the call of this program, for `usage`: python -m tools.train."""
     spec = sys.modules["__main__"].__spec__
     return f"python -m {spec.name}" if spec else None
 

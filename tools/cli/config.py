@@ -1,6 +1,6 @@
 """Configs of the commands: one YAML file with all sections, of which each command uses its own.
 
-A command states its sections as a frozen dataclass; the section classes live beside the code that
+A command states its sections as a frozen dataclass; the section classes live next to the code that
 they configure. The YAML file and `key=value` words from the command line are merged onto it; a key
 that no section has is an error with a hint.
 """

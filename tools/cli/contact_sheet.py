@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from storage.audio.encoding import decibels
+from storage.encoding import decibels
 from storage.errors import ConfigError
 from storage.recipe import Recipe
 
@@ -107,11 +107,11 @@ def _check_sheet(slices_NMT: np.ndarray[Any, Any], recipe: Recipe, titles: Seque
 
 
 def _draw_slice(axes: Axes, slice_MT: np.ndarray[Any, Any], recipe: Recipe) -> AxesImage:
-    """One spectrogram; each cell lies around its own frame time and band centre."""
+    """One spectrogram; each cell is around its own frame time and band centre."""
     frame_s = recipe.hop / recipe.sample_rate_hz
     edges_s = (-0.5 * frame_s, (recipe.num_frames - 0.5) * frame_s)
     image = axes.imshow(
-        decibels(slice_MT, recipe),
+        decibels(slice_MT, recipe.top_db),
         origin="lower",
         aspect="auto",
         extent=(*edges_s, -0.5, recipe.n_mels - 0.5),

@@ -32,7 +32,7 @@ def make_folder(flag: str, folder: Path) -> None:
 
 @contextmanager
 def output_file(target: Path) -> Iterator[Path]:
-    """A path beside the target, which takes its place at the end; nothing is left half written.
+    """A path next to the target, which takes its place at the end; nothing is left half written.
 
     Raises StoreError where the disk refuses.
     """

@@ -52,7 +52,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """What one benchmark has to say; `name` is its place in the Markdown file."""
+    """Section of a report; `name` identifies it in the Markdown file."""
 
     name: str
     title: str
@@ -88,7 +88,7 @@ def write_section(
         pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
         text, count = pattern.subn(lambda _: block, text)
         if not count:
-            raise ConfigError(f"{file} has {begin!r} without {end!r}: mend it by hand")
+            raise ConfigError(f"{file} has {begin!r} without {end!r}: correct it by hand")
     else:
         text = f"{text.rstrip()}\n\n{block}\n"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def write_section(
 
 
 def _command_words(name: str, arguments: Arguments) -> list[str]:
-    """The words behind `python -m tools.benchmark` that give this result again."""
+    """The words after `python -m tools.benchmark` that give this result again."""
     words = [name]
     if arguments.config != DEFAULT_CONFIG:
         words += ["--config", arguments.config]

@@ -12,7 +12,7 @@ from training.config import TrainingConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSections(TrainingConfig, StoreSection):
-    """What this command uses."""
+    """Config sections of this command."""
 
     shards: str = option("", "folder of the tar shards; left out, the store itself is read")
 
@@ -22,7 +22,7 @@ def open_training(config: TrainSections) -> SliceSource:
     if not config.sources:
         return open_source(store=config.store, shards=config.shards, remote=config.remote)
     if config.shards:
-        raise ConfigError(f"shards={config.shards} beside sources: give it as one of them")
+        raise ConfigError(f"shards={config.shards} together with sources: give it as one of them")
     return open_sources(config.sources, config.remote)
 
 

@@ -1,5 +1,5 @@
-"""Servers and faults that tests and benchmarks share."""
+"""Servers and faults that tests and benchmarks share.
 
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]  # of the project: subprocesses start there
+`s3_server` runs OpenStack Swift, `fault_proxy` adds latency and faults, `environments` makes
+separate Python environments.
+"""

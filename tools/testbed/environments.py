@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from storage.errors import StoreError
-from tools.testbed import ROOT
+from tools.cli.checkout import ROOT
 
 READY = "ready.json"
 INSTALL_TIMEOUT_S = 1800

@@ -9,7 +9,7 @@ Requests go through unchanged, the Host header too, which clients sign. Which re
 drawn from the seed in the order of arrival. A fault that needs a body in the answer (truncated,
 flipped) leaves answers without one alone, and is not counted then.
 
-To measure clients rather than the server behind, `keep` lets the proxy answer GETs of some objects
+To measure clients rather than the server, `keep` lets the proxy answer GETs of some objects
 by itself, and `link_bytes_s` bounds what all answers together take, as a network does. What was
 counted so far can be asked for by HTTP, at `counts_url`.
 """

@@ -36,12 +36,12 @@ class S3Server:
 
     @property
     def access(self) -> Access:
-        """Where it answers, and the keys."""
+        """Address and keys."""
         return access_at(f"http://127.0.0.1:{self._port}")
 
     @property
     def is_running(self) -> bool:
-        """Whether it was started and has not ended."""
+        """True where it was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:

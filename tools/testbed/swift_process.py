@@ -2,9 +2,9 @@
 
     PYTHON swift_process.py FOLDER PORT ACCESS_KEY SECRET_KEY REGION
 
-PYTHON is one that has Swift. Objects lie below FOLDER, which another start finds again; port 0
+PYTHON is one that has Swift. Objects are below FOLDER, which another start finds again; port 0
 takes any free one. Prints the port when ready, and ends with its standard input: nobody who is
-killed leaves a server behind. One process imports Swift once and takes some 80 MB.
+killed leaves a server running. One process imports Swift once and takes some 80 MB.
 
 There is no memcached: what Swift would ask it for, on each request, a dictionary answers.
 """
@@ -82,7 +82,7 @@ use = egg:swift#slo
 
 
 class Memory:
-    """What Swift's middleware wants of memcached, in a dictionary; no entry outlives its time."""
+    """Part of memcached that Swift's middleware uses, in a dictionary; entries expire."""
 
     def __init__(self) -> None:
         self.entries: dict[str, tuple[Any, float]] = {}
@@ -202,7 +202,7 @@ def write_configs(conf: Path, **values: str) -> None:
 
 
 def end_with_standard_input() -> None:
-    """Ends this process when whoever started it has gone, however that came about."""
+    """Ends this process when the process that started it has gone, however that came about."""
     threading, system = patcher.original("threading"), patcher.original("os")
 
     def watch() -> None:

@@ -1,1 +1,5 @@
-"""TODO training/experiments."""
+"""Experiments on disk: numbered folders of results.
+
+`experiment` numbers and writes them, `report` and `pictures` describe one, `listing` compares
+several, `blend` averages their predictions.
+"""

@@ -39,7 +39,7 @@ class Blend:
     members: dict[str, Scores]
 
     def table(self) -> str:
-        """The blend fold by fold, all together, per recording; and its members beside it."""
+        """The blend fold by fold, all together, per recording; and its members next to it."""
         lines = [
             (f"fold {fold}", str(len(part)), *score_cells(self._score(part)))
             for (fold,), part in self.slices.sort("fold").group_by("fold", maintain_order=True)

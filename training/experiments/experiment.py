@@ -29,7 +29,7 @@ from storage.objects.urls import is_remote
 from storage.options import option
 from training.runtime.ranks import first_rank_logger, from_first_rank, is_first_rank
 
-SHARED_NAME = "MELBANK_EXPERIMENT"  # by which the first process tells those that it starts
+SHARED_NAME = "MELBANK_EXPERIMENT"  # by which the first process informs those that it starts
 NAME = re.compile(r"^\.?exp_(\d+)(\.yaml)?$")
 SCORES = "scores.json"  # the last file of an experiment: with it, it is finished
 logger = first_rank_logger(__name__)
@@ -39,7 +39,7 @@ PACKAGES = ("torch", "pytorch-lightning", "timm", "numpy", "polars", "zarr")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentConfig:
-    """Where experiments lie."""
+    """Settings of experiments."""
 
     root: str = option(".", "folder with weights/, preds/ and configs/")
 
@@ -96,7 +96,7 @@ def find_experiment(config: ExperimentConfig, name: str) -> Experiment:
         raise ConfigError(f"--resume {name}: it is finished, see {experiment.preds / SCORES}")
     if not experiment.config_file.is_file():
         why = experiment.mark.read_text(encoding="utf-8").strip() or "it has left no config"
-        raise ConfigError(f"--resume {name}: {why}; begin anew")
+        raise ConfigError(f"--resume {name}: {why}; begin again")
     return experiment
 
 
@@ -119,7 +119,7 @@ def share_experiment(config: ExperimentConfig, resume: str = "") -> Experiment:
 
 @contextmanager
 def guard_experiment(experiment: Experiment, *, resumed: bool = False) -> Iterator[None]:
-    """Cleans up behind an exception and says why; what was stopped from outside is kept.
+    """Cleans up after an exception and says why; what was stopped from outside is kept.
 
     So is what a resumed experiment has: the first part of it was good. Only the first of several
     processes does. Raises ConfigError where another process trains this experiment.

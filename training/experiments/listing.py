@@ -1,4 +1,4 @@
-"""What experiments there are and how well they did, read from the files that they left.
+"""Listing of experiments and their scores, from the files that they have written.
 
 table = experiment_table(list_experiments("."))
 compare_experiments(list_experiments("."), ["exp_003", "exp_007"])

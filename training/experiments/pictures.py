@@ -22,7 +22,7 @@ CURVES = {
     "train_loss_epoch": "training loss",
     **{f"val_{key}": metric.curve for key, metric in METRICS.items() if metric.curve},
 }
-MAX_NAMES = 60  # more labels than that cannot be read beside a picture
+MAX_NAMES = 60  # more labels than that cannot be read next to a picture
 
 
 def write_curves(log: Path, target: Path) -> None:
@@ -49,7 +49,7 @@ def write_curves(log: Path, target: Path) -> None:
 
 
 def _read_log(file: Path) -> pl.DataFrame | None:
-    """What a training logged; None where a kill has left nothing that can be used."""
+    """Log of a training; None where a kill has left nothing usable."""
     try:
         table = pl.read_csv(file, infer_schema_length=None)
     except NoDataError:
@@ -58,7 +58,7 @@ def _read_log(file: Path) -> pl.DataFrame | None:
 
 
 def confusion_CC(oof: pl.DataFrame, labels: Labels) -> np.ndarray[Any, Any]:
-    """How many recordings of each primary label (rows) were taken for each (columns), int64."""
+    """Confusion matrix: recordings by primary (rows) and predicted label, int64 [C, C]."""
     predicted_R = oof.select(f"p_{name}" for name in labels.names).to_numpy().argmax(1)
     number = {name: place for place, name in enumerate(labels.names)}
     primary_R = np.array([number[names[0]] for names in oof["target"]], np.int64)

@@ -37,7 +37,7 @@ class FoldResult:
     num_epochs: int
     scores: Scores
     plan_digest: str  # of the first epoch's plan
-    memory: MemoryLeft  # behind the fold, of the first rank
+    memory: MemoryLeft  # after the fold, of the first rank
     duration_s: float
 
 
@@ -49,7 +49,7 @@ def write_result(result: FoldResult, path: Path) -> None:
 
 
 def read_result(path: Path) -> FoldResult:
-    """What `write_result` wrote."""
+    """Reads the result that `write_result` wrote."""
     values = json.loads(path.read_text(encoding="utf-8"))
     return FoldResult(**{**values, "memory": MemoryLeft(**values["memory"])})
 
@@ -69,7 +69,7 @@ class TrainingReport:
     def table(self) -> str:
         """Formats the scores of the folds; of all together; and pooled per recording.
 
-        `MB left`: what the process holds behind each fold, on a GPU after the plus.
+        `MB left`: what the process holds after each fold, on a GPU after the plus.
         """
         lines = [
             (

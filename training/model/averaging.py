@@ -7,11 +7,11 @@ what checkpoints hold; before that all three use the live weights, so that nothi
 weights that were never trained. Training goes on with the live weights and with its own schedule.
 
 * SWA: the plain mean of the weights at the ends of epochs (Izmailov et al., 2018). Batch norm's
-  running statistics belong to no mean of weights, so they are taken anew from training batches.
+  running statistics belong to no mean of weights, so they are taken again from training batches.
 * EMA: mean += (1 - d) * (live - mean), d = min(decay, (1 + n) / (10 + n)) after n updates, running
   statistics alike.
 
-A checkpoint made while the average stands in for the live weights keeps both: training resumes
+A checkpoint made while the average replaces the live weights keeps both: training resumes
 with the live ones.
 """
 
@@ -32,7 +32,7 @@ NONE, SWA, EMA = "none", "swa", "ema"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AveragingConfig:
-    """Which weights are averaged, and from when on."""
+    """Settings of weight averaging."""
 
     kind: str = option(NONE, "none, swa: mean over epochs, or ema: moving mean over steps")
     start: float = option(0.75, "swa: share of trainer.epochs after which averaging begins")
@@ -62,7 +62,7 @@ class WeightAverage(Callback):
         self._start_epoch = int(config.start * total_epochs)
         self._batches = batches
         self._mean: dict[str, Tensor] = {}
-        self._live: dict[str, Tensor] | None = None  # while the mean stands in for them
+        self._live: dict[str, Tensor] | None = None  # while the mean replaces them
         self._step = -1  # the last that was averaged: a step of several batches comes once
         self.num_averaged = 0
 
@@ -75,7 +75,7 @@ class WeightAverage(Callback):
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
-        """EMA: takes in the weights behind each optimizer step."""
+        """EMA: takes in the weights after each optimizer step."""
         if self._config.kind == EMA and trainer.global_step != self._step:
             self._step = trainer.global_step
             n = self.num_averaged
@@ -83,7 +83,7 @@ class WeightAverage(Callback):
 
     @torch.no_grad()
     def on_validation_start(self, trainer: pl.Trainer, module: Any) -> None:
-        """SWA: takes in the weights of the epoch; then the mean stands in for the live weights."""
+        """SWA: takes in the weights of the epoch; then the mean replaces the live weights."""
         if trainer.sanity_checking or self._live is not None:
             return
         model = module.model
@@ -96,7 +96,7 @@ class WeightAverage(Callback):
                 self._refresh_norms(model, module.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """The mean and, where it stands in for them, the live weights."""
+        """The mean and, where it replaces them, the live weights."""
         return {
             "mean": self._mean,
             "live": self._live,

@@ -26,7 +26,7 @@ MODEL_PREFIX = "model."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedClassifier:
-    """What a checkpoint holds. `config` is the whole training config as plain values."""
+    """Contents of a checkpoint. `config` is the complete training config as plain values."""
 
     model: Classifier
     labels: Labels
@@ -40,7 +40,7 @@ class TrainedClassifier:
 def checkpoint_contents(
     labels: Labels, recipe: Recipe, config: dict[str, Any], *, fold: int
 ) -> dict[str, Any]:
-    """What travels beside the weights, under the key `melbank`; `config` as of `asdict`."""
+    """Metadata next to the weights, under the key `melbank`; `config` as of `asdict`."""
     return {
         "format": FORMAT,
         "labels": list(labels.names),

@@ -27,7 +27,7 @@ MASKABLE = ("bce", "focal")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossConfig:
-    """Which loss, and what the targets hold."""
+    """Settings of the loss and of the targets."""
 
     name: str = option("bce", "bce, ce, focal or kl")
     secondary: str = option(

@@ -66,7 +66,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """What the labels of R recordings say, in the forms in which the scores want it."""
+    """Ground truth of R recordings, in the forms that the scores need."""
 
     targets_RC: np.ndarray  # float32, rows of sum one: primary and weighted secondary labels
     positives_RC: np.ndarray  # bool, primary and secondary labels alike

@@ -63,7 +63,7 @@ class ModelConfig:
 
 
 class Prediction(NamedTuple):
-    """What the model says about B slices."""
+    """Predictions of B slices."""
 
     logits: Tensor  # float [B, C]
     embedding: Tensor  # float [B, E], before dropout
@@ -126,7 +126,7 @@ class Classifier(nn.Module):
         """Compiles the backbones in place, so that weights keep their names.
 
         In evaluation, batches smaller than `full_batch` are filled up and cut again: each new
-        batch size would compile anew.
+        batch size would compile again.
         """
         for view in self.views:
             view.compile_backbone(full_batch=full_batch)
@@ -190,7 +190,7 @@ def prepare_images(slices_BMT: Tensor, pool: tuple[int, int], fixed_size: bool) 
 
     A cell is the mean over a `pool` of bands x frames.
 
-    For backbones of one image size, silence is added behind and above up to a multiple of 32.
+    For backbones of one image size, silence is added after and above up to a multiple of 32.
     """
     images = slices_BMT[:, None]
     if max(pool) > 1:
@@ -203,7 +203,7 @@ def prepare_images(slices_BMT: Tensor, pool: tuple[int, int], fixed_size: bool) 
 
 
 def needs_fixed_size(backbone: nn.Module) -> bool:
-    """Whether a backbone is built for one image size, as most transformers are."""
+    """True where a backbone is built for one image size, as most transformers are."""
     return bool(getattr(backbone, "pretrained_cfg", {}).get("fixed_input_size", False))
 
 
@@ -219,7 +219,7 @@ def narrowest_image(config: ModelConfig, slice_shape: tuple[int, int]) -> int:
 
 
 def num_parameters(model: nn.Module) -> int:
-    """How many numbers training changes."""
+    """Number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
@@ -232,7 +232,7 @@ def _build_backbone(config: ModelConfig, img_size: tuple[int, ...] | None) -> nn
     pretrained = config.pretrained or bool(config.weights_file)
     try:
         backbone: nn.Module = timm.create_model(config.backbone, pretrained=pretrained, **options)
-    except (OSError, RuntimeError, AssertionError, TypeError) as error:
+    except (OSError, RuntimeError, AssertionError, TypeError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         source = config.weights_file or ("its hub" if pretrained else "nothing")
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""AdamW, and a learning rate that warms up and then follows a cosine, set anew at each step."""
+"""AdamW, and a learning rate that warms up and then follows a cosine, set again at each step."""
 
 import math
 from dataclasses import dataclass

@@ -14,7 +14,7 @@ import torch
 
 from datasets.batch import Batch
 from datasets.labels import Labels
-from storage.audio.encoding import to_unit
+from storage.encoding import to_unit
 from training.model.models import Classifier, probabilities
 from training.runtime.ranks import gather_ranks
 
@@ -42,7 +42,7 @@ def predict(
     device: torch.device | None = None,
     precision: str = "32-true",
 ) -> Predictions:
-    """What a model says about all slices of a reader; targets are not needed.
+    """Predicts all slices of a reader; targets are not needed.
 
     The model is moved to `device` and left in evaluation mode. Batches may be empty.
     """

@@ -1,1 +1,5 @@
-"""TODO training/runtime."""
+"""Runtime of a training: machine, processes and memory, without models.
+
+`auto` chooses settings for the machine, `ranks` synchronises processes, `memory` bounds the
+memory of the host, `resume` adapts checkpoints to other ranks, `bar` shows progress.
+"""

@@ -1,4 +1,4 @@
-"""What `auto` means on this machine, each with the reason that is printed beside it."""
+"""Values of `auto` on this machine, each with the reason that is printed with it."""
 
 import importlib.util
 import netrc
@@ -50,7 +50,7 @@ def choose_accelerator(asked: str) -> Choice:
 
 
 def choose_strategy(asked: str, accelerator: str, devices: int) -> Choice:
-    """How ranks work together, in Lightning's words; ConfigError where GPUs are too few."""
+    """Chooses Lightning's strategy for several ranks; ConfigError where GPUs are too few."""
     if accelerator == "gpu" and devices > torch.cuda.device_count():
         raise ConfigError(
             f"trainer.devices={devices}: torch sees {torch.cuda.device_count()} GPUs here"
@@ -100,7 +100,7 @@ def choose_compile(asked: str, accelerator: str) -> Choice:
 
 
 def choose_logger(asked: str) -> Choice:
-    """`wandb` beside the csv file that is always written, or that file alone."""
+    """`wandb` next to the csv file that is always written, or that file alone."""
     installed = importlib.util.find_spec("wandb") is not None
     if asked == "wandb" and not installed:
         raise ConfigError(
@@ -117,7 +117,7 @@ def choose_logger(asked: str) -> Choice:
 
 
 def has_wandb_key() -> bool:
-    """Whether W&B would know who we are, by the environment or by ~/.netrc."""
+    """True where W&B finds an API key, in the environment or in ~/.netrc."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,19 +11,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from storage.progress import PlainLines
-from training.model.metrics import METRICS
 
-SHOWN = {f"val_{key}": metric.bar for key, metric in METRICS.items() if metric.bar}
 SMOOTHING = 0.9
 ON_A_TERMINAL = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 IN_A_FILE = "{desc} {percentage:.0f}% {elapsed}<{remaining}{postfix}"
 
 
 class FoldBar(Callback):
-    """Draws the progress of one fold on stderr; without a terminal, a line now and then."""
+    """Draws the progress of one fold on stderr; without a terminal, a line now and then.
 
-    def __init__(self, fold: int) -> None:
+    `shown`: names on the bar of logged values, by their key in the log.
+    """
+
+    def __init__(self, fold: int, shown: Mapping[str, str]) -> None:
         self._fold = fold
+        self._shown = shown
         self._bar: tqdm[Any] | None = None
         self._loss = math.nan
 
@@ -81,7 +84,7 @@ class FoldBar(Callback):
         if self._bar is None:
             return
         shown = {"loss": f"{self._loss:.4f}"}
-        for key, name in SHOWN.items():
+        for key, name in self._shown.items():
             if key in trainer.callback_metrics:
                 shown[name] = f"{_number(trainer.callback_metrics[key]):.3f}"
         self._bar.set_postfix(shown, refresh=False)

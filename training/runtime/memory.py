@@ -16,7 +16,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryLeft:
-    """What a process holds: resident on the host, and in torch's hands on the GPU, bytes."""
+    """Memory of a process: resident on the host, and allocated by torch on the GPU, bytes."""
 
     host_bytes: int
     gpu_bytes: int = 0

@@ -23,12 +23,12 @@ class RankLostError(MelbankError, RuntimeError):
 
 
 def is_joined() -> bool:
-    """Whether this process has been connected to others."""
+    """True where this process is connected to others."""
     return distributed.is_available() and distributed.is_initialized()
 
 
 def num_ranks() -> int:
-    """How many processes are connected."""
+    """Number of connected processes."""
     return distributed.get_world_size() if is_joined() else 1
 
 
@@ -38,7 +38,7 @@ def rank() -> int:
 
 
 def is_first_rank() -> bool:
-    """Whether it is for this process to write files and to talk."""
+    """True on rank 0."""
     return rank() == 0
 
 
@@ -87,7 +87,7 @@ def gather_lists(values: list[T]) -> list[T]:
 
 
 def gather_ranks(tensor: Tensor) -> Tensor:
-    """The tensors [n, ...] of all processes one behind the other; n may differ, and be 0."""
+    """The tensors [n, ...] of all processes one after the other; n may differ, and be 0."""
     if not is_joined():
         return tensor
     length = torch.tensor([len(tensor)], device=tensor.device)

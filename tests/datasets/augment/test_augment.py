@@ -1,4 +1,4 @@
-"""What each augmentation changes, what it never does, and what decides it."""
+"""Augmentations: their effects, their invariants, and the inputs that determine them."""
 
 from dataclasses import fields
 
@@ -52,7 +52,7 @@ def samples(num, *, mels=16, frames=24, classes=5, seed=0):
 
 
 def backgrounds(batch):
-    """Something behind each sample, the same at a position in whatever batch."""
+    """Builds a background for each sample, equal for equal positions in any batch."""
     behind = [
         torch.rand(batch[0].shape[1:], generator=torch.Generator().manual_seed(position))
         for position in batch[3].tolist()

@@ -58,7 +58,7 @@ def test_mix_style_moves_mean_and_spread_of_each_band_to_weighted_means_of_two()
     found = torch.cat([means, spreads], dim=1)[:, :, 0].double()
     seen = set()
     for own, result in zip(style, found, strict=True):
-        towards = style - own  # the partner is the one on whose line the result lies
+        towards = style - own  # the result is on the line to its partner
         share = (towards @ (result - own)) / towards.square().sum(1).clamp(min=1e-12)
         off = (own + share[:, None] * towards - result).abs().amax(1)
         partner = int(off.argmin())

@@ -144,8 +144,11 @@ def test_it_can_be_sent_to_another_process(slices):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"name": "RandomGama"}, "RandomGama is no transform of albumentations. Did you mean Ran"),
-        ({"name": "OneOf"}, "OneOf is no transform"),
+        (
+            {"name": "RandomGama"},
+            "RandomGama is not a transform of albumentations. Did you mean Ran",
+        ),
+        ({"name": "OneOf"}, "OneOf is not a transform"),
         ({"name": "RandomGamma", "p": 2}, "RandomGamma: .*less than or equal to 1"),
         ({"name": "RandomGamma", "gama": 2}, r"RandomGamma: Argument\(s\) 'gama' are not valid"),
         ({"name": "Normalize"}, "Normalize leaves float32 values from -"),

@@ -1,4 +1,4 @@
-"""datasets.loading.batch_maker: targets of single slices, and backgrounds beside the samples."""
+"""datasets.loading.batch_maker: targets of single slices, and backgrounds of the samples."""
 
 from dataclasses import replace
 

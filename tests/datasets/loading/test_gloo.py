@@ -17,7 +17,7 @@ BATCH_SIZES = [1, 2, 4]
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """What each rank has written: by rank, then by `size/batch size`."""
+    """Returns the output of each rank: by rank, then by `size/batch size`."""
     folder = tmp_path_factory.mktemp("gloo")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

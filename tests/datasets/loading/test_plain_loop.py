@@ -1,4 +1,4 @@
-"""The example of a plain PyTorch loop in the README does what it says."""
+"""Runs the plain PyTorch loop of docs/plain-pytorch.md."""
 
 import re
 import textwrap
@@ -14,12 +14,12 @@ from storage.store import open_store
 from tests.paths import ROOT
 from tests.sounds import write_source
 
-README = ROOT / "README.md"
+DOCUMENT = ROOT / "docs" / "plain-pytorch.md"
 
 
 def example():
-    """The README's block of code with a reader."""
-    blocks = re.findall(r"(?:^(?: {4}.*)?\n)+", README.read_text(encoding="utf-8"), re.MULTILINE)
+    """Returns the block of code with a reader."""
+    blocks = re.findall(r"(?:^(?: {4}.*)?\n)+", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
     found = [textwrap.dedent(block) for block in blocks if " BatchReader(" in block]
     assert len(found) == 1
     return found[0]

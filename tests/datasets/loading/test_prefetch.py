@@ -13,7 +13,7 @@ def threads():
 
 
 class Numbers:
-    """Counts up, and tells how far it came and whether it was closed."""
+    """Counts up; records its progress and if it was closed."""
 
     def __init__(self, stop, error=None):
         self.made = 0

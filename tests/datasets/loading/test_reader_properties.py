@@ -180,7 +180,7 @@ def test_a_resumed_training_goes_on_and_then_on(make, lengths, pair, sampling, s
 @settings(max_examples=30)
 @given(lengths=LENGTHS, sampling=CHOICES, seed=SEEDS, taken=st.integers(0, 9))
 def test_an_early_break_costs_nothing_but_the_rest(make, lengths, sampling, seed, taken):
-    """The same epoch begins anew, the next one is whole."""
+    """The same epoch starts again, the next one is complete."""
     source = make(lengths)
     (reader,) = readers(source, (1, 2, 1), sampling, seed)
     (other,) = readers(source, (1, 2, 1), sampling, seed)

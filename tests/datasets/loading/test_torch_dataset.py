@@ -50,7 +50,7 @@ def loader_of(dataset, num_workers, method=None, *, persistent=False):
 
 
 def iterate(loader):
-    with warnings.catch_warnings():  # of forking beside threads
+    with warnings.catch_warnings():  # of forking with threads
         warnings.simplefilter("ignore")
         yield from loader
 

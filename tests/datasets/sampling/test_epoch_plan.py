@@ -91,7 +91,7 @@ def test_the_order_of_the_lines_changes_nothing(lengths, config, seed):
 def test_each_recording_and_each_class_is_less_than_one_from_its_expectation(
     lengths, labels, config, seed, epoch
 ):
-    """The expectation is worked out here anew, class by class."""
+    """The expectation is computed here independently, class by class."""
     table = fake_recordings(lengths, num_labels=labels)
     weights = {float(rating): weight for rating, weight in config.rating_weights.items()}
     usual = lengths if config.slice_choice == "all" else config.slices_per_recording

@@ -1,4 +1,4 @@
-"""A person's own slice choice and balance, named module:function."""
+"""User functions for slice choice and balance, named module:function."""
 
 import pickle
 import sys
@@ -56,7 +56,7 @@ not_callable = 3
 
 @pytest.fixture(autouse=True)
 def own_module(tmp_path, monkeypatch):
-    """A person's module in the folder of the command."""
+    """Writes a user's module to the folder of the command."""
     (tmp_path / "my_choices.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     yield

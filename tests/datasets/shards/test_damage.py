@@ -1,7 +1,7 @@
-"""What can happen to a shard set, and how it ends: a named error or a named row, never wrong data.
+"""Damage to a shard set ends in a named error or a named row, never in wrong data.
 
 Each damage meets `open_shards`, a reader that had opened the set before, `verify_shards`,
-`index_shards` and `write_shards`, which mends most of them.
+`index_shards` and `write_shards`, which repairs most of them.
 """
 
 import io
@@ -57,7 +57,7 @@ def source(written):
 
 @pytest.fixture
 def target(written, tmp_path):
-    """A copy of the set, with the earlier one beside it."""
+    """Copies the set and the earlier one to a folder."""
     for name in ("earlier", "shards"):
         shutil.copytree(written[1] / name, tmp_path / name)
     return tmp_path / "shards"
@@ -173,10 +173,10 @@ def spoil_the_manifest(folder):
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is done, and which file each way of looking must name; None: all is found sound.
+    """Damage, and the file that each check must name; None: no damage is found.
 
-    `bad_rows`: how many rows a reader that is open already sets aside. `mending`: what makes it
-    whole again, see the last test.
+    `bad_rows`: number of rows that an open reader sets aside. `repair`: the step that repairs the
+    set, see the last test.
     """
 
     do: Callable[[Path], None]
@@ -184,15 +184,13 @@ class Case:
     verifying: str | None = ONE
     indexing: str | None = ONE
     bad_rows: int = 0
-    mending: str = "write"
+    repair: str = "write"
 
 
 CASES = {
     "truncated tar": Case(do=truncate, bad_rows=7),
-    "flipped byte": Case(do=flip_a_byte, opening=None, bad_rows=1, mending="delete"),
-    "flipped byte in a tar header": Case(
-        do=flip_a_byte_of_a_header, opening=None, mending="delete"
-    ),
+    "flipped byte": Case(do=flip_a_byte, opening=None, bad_rows=1, repair="delete"),
+    "flipped byte in a tar header": Case(do=flip_a_byte_of_a_header, opening=None, repair="delete"),
     "missing shard": Case(do=remove, indexing=None, bad_rows=8),
     "stale side index": Case(
         do=put_back_an_older_index, opening=INDEX, verifying=INDEX, indexing=None
@@ -203,21 +201,21 @@ CASES = {
     "flipped byte in the recordings": Case(
         do=flip_a_byte_of_the_recordings, opening=RECORDINGS, verifying=RECORDINGS, indexing=None
     ),
-    "foreign member": Case(do=add_a_member, opening=None, mending="delete"),
-    "duplicate key": Case(do=add_a_key_again, opening=None, mending="delete"),
+    "foreign member": Case(do=add_a_member, opening=None, repair="delete"),
+    "duplicate key": Case(do=add_a_key_again, opening=None, repair="delete"),
     "duplicate row": Case(
-        do=name_a_row_twice, opening=INDEX, verifying=INDEX, indexing=None, mending="index"
+        do=name_a_row_twice, opening=INDEX, verifying=INDEX, indexing=None, repair="index"
     ),
-    "wrong dtype": Case(do=write_other_cells, opening=None, bad_rows=8, mending="delete"),
+    "wrong dtype": Case(do=write_other_cells, opening=None, bad_rows=8, repair="delete"),
     "wrong dtype claimed": Case(
-        do=claim_another_dtype, opening=INDEX, verifying=INDEX, indexing=None, mending="index"
+        do=claim_another_dtype, opening=INDEX, verifying=INDEX, indexing=None, repair="index"
     ),
     "empty tar": Case(do=empty, bad_rows=8),
-    "swapped shards": Case(do=swap, opening=None, indexing=None, bad_rows=16, mending="delete"),
-    "folder for a file": Case(do=put_a_folder, bad_rows=8, mending="remove"),
+    "swapped shards": Case(do=swap, opening=None, indexing=None, bad_rows=16, repair="delete"),
+    "folder for a file": Case(do=put_a_folder, bad_rows=8, repair="remove"),
     "pipe for a file": Case(do=put_a_pipe, bad_rows=8),
     "spoilt shards.json": Case(
-        do=spoil_the_manifest, opening=MANIFEST, verifying=MANIFEST, indexing=None, mending="index"
+        do=spoil_the_manifest, opening=MANIFEST, verifying=MANIFEST, indexing=None, repair="index"
     ),
 }
 pytestmark = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -308,17 +306,17 @@ def test_indexing_names_the_file_or_finds_what_is_right(case, source, target):
 def test_what_the_error_says_makes_it_whole_again(case, source, target):
     whole = contents(target)
     case.do(target)
-    if case.mending == "delete":  # sizes are as they should be: only verify reads it all
+    if case.repair == "delete":  # sizes are as they should be: only verify reads it all
         damage = " ".join(verify_shards(str(target), None).damage)
         assert "delete it and run tools.write_shards" in damage
         for name in (ONE, TWO):
             if name in damage:
                 (target / name).unlink()
-    elif case.mending == "remove":
+    elif case.repair == "remove":
         with pytest.raises(StoreError, match=rf"{ONE}"):
             write_shards(source, str(target), CONFIG)
         (target / ONE).rmdir()
-    elif case.mending == "index":
+    elif case.repair == "index":
         index_shards(str(target), Recipe(), IndexConfig(workers=1))
     write_shards(source, str(target), CONFIG)
     assert contents(target) == whole

@@ -205,7 +205,7 @@ def test_an_unfinished_set_of_another_store_is_left_alone(writer, tmp_path):
 
 
 def is_alive(group: int) -> bool:
-    """Whether anybody of a process group is left."""
+    """True while a process group has members."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""datasets.sources.background: what lies behind which sample, and that the reader delivers it."""
+"""datasets.sources.background: the background of each sample, and its delivery by the reader."""
 
 from dataclasses import replace
 

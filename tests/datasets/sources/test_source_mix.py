@@ -257,7 +257,7 @@ def test_shared_ids_are_refused_dropped_or_renamed(focal):
 
 
 def test_sources_of_other_recipes_are_refused_with_both_values(focal, pool):
-    with pytest.raises(ConfigError, match=r"focal and pool differ.*hop: 32 here, 16 there"):
+    with pytest.raises(ConfigError, match=r"focal and pool have different.*hop: 32 here, 16 there"):
         mix_of(focal=focal, pool=replace(pool, recipe=replace(SMALL, hop=16)))
 
 

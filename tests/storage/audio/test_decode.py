@@ -48,7 +48,7 @@ def test_blocks_joined_are_the_samples_of_one_read(kind: str, tmp_path: Path) ->
     blocks = [block.copy() for block in decoder]
     assert len(blocks) > 2
     assert max(len(block) for block in blocks) <= BLOCK_VALUES
-    rounding = 3e-7 if kind == "mp3" else 0  # its decoder rounds otherwise behind a seek
+    rounding = 3e-7 if kind == "mp3" else 0  # its decoder rounds otherwise after a seek
     assert np.abs(np.concatenate(blocks) - decoded(data)[:, 0]).max() <= rounding
 
 
@@ -215,7 +215,7 @@ print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def peak_memory(path: Path) -> tuple[int, float]:
-    """How many slices a file gives, and the most memory that a fresh process holds for it, MB."""
+    """Number of slices of a file, and the peak memory of a fresh process that makes them, MB."""
     command = [sys.executable, "-c", MEMORY, str(path)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     count, peak = map(int, result.stdout.split())

@@ -24,7 +24,7 @@ STORED, PARTIAL, REJECTED = "stored", "partial", "rejected"
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What becomes of a file, with the samples at its own rate, and its length for the plan."""
+    """Outcome of a file, with the samples at its rate, and its length for the plan."""
 
     status: str
     samples: np.ndarray

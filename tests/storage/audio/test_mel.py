@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.audio.decode import Decoder
-from storage.audio.encoding import decibels, encode, to_unit
 from storage.audio.filterbank import mel_filterbank
 from storage.audio.mel import MelTransform, transform_of
 from storage.audio.slicing import cut_slices
 from storage.build.build import BuildConfig, build_store
+from storage.encoding import decibels, encode, to_unit
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from storage.store import open_store
@@ -78,7 +78,7 @@ def test_silence_is_all_zeros(value: float) -> None:
         transform.power(np.full(RECIPE.slice_samples, value, np.float32))
     )
     assert max_db == -100
-    assert not encode(db_MT, RECIPE).any()
+    assert not encode(db_MT, top_db=RECIPE.top_db, dtype=RECIPE.dtype).any()
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_encoding_loses_at_most_its_step(encoding: str, error_db: float) -> None
     recipe = Recipe(encoding=encoding)
     transform = MelTransform(recipe, mel_filterbank(recipe))
     db_MT, _ = transform.decibels(transform.power(chirps(5.0, np.random.default_rng(2))))
-    cells = encode(db_MT, recipe)
+    cells = encode(db_MT, top_db=recipe.top_db, dtype=recipe.dtype)
     assert cells.dtype == encoding
-    assert np.abs(decibels(cells, recipe) - db_MT.numpy()).max() <= error_db
+    assert np.abs(decibels(cells, recipe.top_db) - db_MT.numpy()).max() <= error_db
     assert to_unit(cells).max() == 1
     assert to_unit(cells).min() >= 0
 

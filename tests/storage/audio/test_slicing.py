@@ -1,4 +1,4 @@
-"""Where slices begin, and how the last one is filled."""
+"""Start positions of slices, and the padding of the last one."""
 
 import numpy as np
 import pytest

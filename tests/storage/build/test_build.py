@@ -254,8 +254,8 @@ def test_bad_input_becomes_rejects_with_reasons(own_source: Path, tmp_path: Path
     again = build(own_source, tmp_path / "store")
     assert again.new_slices == 0
     soundfile.write(audio / "spec1" / "XC0001.ogg", chirps(5, np.random.default_rng(0)), 32_000)
-    mended = build(own_source, tmp_path / "store")
-    assert (mended.num_rejected, mended.new_slices) == (2, 1)
+    repaired = build(own_source, tmp_path / "store")
+    assert (repaired.num_rejected, repaired.new_slices) == (2, 1)
 
 
 def test_slices_stay_when_their_file_is_gone(own_source: Path, own_store: Path) -> None:

@@ -152,7 +152,7 @@ def test_made_file_has_its_outcome(made: Built, name: str) -> None:
 def test_made_file_is_stored_as_far_as_it_is_sound(made: Built, name: str) -> None:
     case = CASES[name]
     row = made.recordings.filter(pl.col("filename") == name + case.ending)
-    slack_s = 0.2 if "mp3" in name else 0.06  # delay and padding that no note tells of
+    slack_s = 0.2 if "mp3" in name else 0.06  # delay and padding that no tag records
     assert row["duration_s"][0] == pytest.approx(case.length_s, abs=slack_s)
 
 

@@ -97,7 +97,7 @@ def test_a_zarr_shard_that_cannot_be_put_stops_the_build(
 
 
 def calling_behind_recordings(end_trouble: Callable[[], None]) -> Progress:
-    """A build tells of each recording that it is done with: by then the trouble is over.
+    """A build reports each recording that it is done with: by then the trouble is over.
 
     So a recording that was given up for it would be missed by nothing else.
     """

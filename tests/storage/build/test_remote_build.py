@@ -77,7 +77,7 @@ def assert_equal(url: str, other: str) -> None:
 
 
 def slices(url: str) -> pl.DataFrame:
-    """What a store holds, wherever its rows are."""
+    """Contents of a store, independent of row numbers."""
     with open_store(url) as opened:
         return opened.slice_index().select(SLICE).sort("recording_id", "slice_no")
 

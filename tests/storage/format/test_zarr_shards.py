@@ -96,7 +96,7 @@ def test_edges_are_as_small_as_the_shard_allows() -> None:
     assert chunk_edges(pairs, "it").dtype == np.uint32
     far = chunk_edges(pairs + np.array([2**32, 0]), "it")
     assert (far.dtype, far[0]) == (np.int64, 2**32 + 7)
-    with pytest.raises(DamageError, match="it do not lie end to end"):
+    with pytest.raises(DamageError, match="it are not contiguous"):
         chunk_edges(pairs[[0, 2, 1]], "it")
 
 

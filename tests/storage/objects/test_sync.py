@@ -201,7 +201,7 @@ def test_stopped_anywhere_it_is_what_it_was_or_opens_for_nobody(
 
 
 def visible_state(kind: str, folder: Path, states: list[dict[str, bytes]]) -> str:
-    """What a reader finds: the old copy, the new one, or nothing that opens."""
+    """State as a reader finds it: the old copy, the new one, or nothing that opens."""
     head = folder / KINDS[kind].head
     if not head.exists():
         with pytest.raises(StoreError):
@@ -311,7 +311,7 @@ def test_nothing_is_built_into_half_a_copy(
 
 def test_a_copy_into_its_own_source_is_refused(kind: str, whole: Path) -> None:
     for target in (whole / kind, whole / kind / "copy", whole):
-        with pytest.raises(ConfigError, match="lie in each other"):
+        with pytest.raises(ConfigError, match="contain each other"):
             copy(kind, whole / kind, target)
 
 
@@ -342,7 +342,7 @@ def test_objects_recorded_with_equal_sha256_are_not_read_back(s3: S3, whole: Pat
 def test_killed_and_run_again_it_ends_with_equal_bytes(
     kind: str, num_kills: int, whole: Path, s3: S3
 ) -> None:
-    """SIGKILL at random moments of syncs to the real server, behind a slow line."""
+    """SIGKILL at random moments of syncs to the real server, over a slow line."""
     rng = random.Random(num_kills)
     with FaultProxy(s3.endpoint, Faults(latency_s=0.02), seed=0) as proxy:
         environment = {**os.environ, **s3.environment(proxy.endpoint)}

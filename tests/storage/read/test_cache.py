@@ -29,7 +29,7 @@ def key_of(number: int) -> str:
 
 
 def put(cache: ShardCache, key: str, size_bytes: int = SIZE) -> bool:
-    """Whether a shard was written: as a download does it, piece by piece."""
+    """Writes a shard as a download does, piece by piece; True where it was written."""
     claim = cache.claim(key, size_bytes)
     if claim is None:
         return False

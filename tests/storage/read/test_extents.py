@@ -1,4 +1,4 @@
-"""Extents are read as they lie, given as they were asked for, and bad ones are named."""
+"""Extents are read as they are, given as they were asked for, and bad ones are named."""
 
 import os
 import time
@@ -18,7 +18,7 @@ PER_FILE = 3
 
 
 def write_files(folder: Path, num_files: int) -> tuple[Extents, np.ndarray]:
-    """Raw slices in files of three behind a header, and their extents."""
+    """Raw slices in files of three after a header, and their extents."""
     rng = np.random.default_rng(7)
     cells = rng.integers(256, size=(num_files * PER_FILE, *SHAPE), dtype=np.uint8)
     names = []
@@ -47,7 +47,7 @@ def read(reader: ExtentReader, extents: Extents) -> np.ndarray:
 def num_open(folder: Path) -> int:
     handles = Path("/proc/self/fd")
     if not handles.exists():
-        pytest.skip("only Linux tells which files are open")
+        pytest.skip("only Linux shows which files are open")
     return sum(
         os.path.realpath(handle).startswith(str(folder.resolve())) for handle in handles.iterdir()
     )
@@ -121,7 +121,7 @@ def test_the_kernel_is_asked_only_where_reading_comes_from_the_disk(tmp_path: Pa
     )
 
     def announce() -> list[bool]:
-        """Whether the second slice was fetched, after the first was read and before."""
+        """True where the second slice was fetched, after the first was read and before."""
         fetched = []
         with ExtentReader(check=False) as reader, path.open("rb") as file:
             for _ in range(2):

@@ -1,4 +1,4 @@
-"""What reading from a bucket costs in requests and bytes, as docs/object-storage.md has it."""
+"""Costs of reading from a bucket, requests and bytes, are those of docs/object-storage.md."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

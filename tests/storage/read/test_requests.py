@@ -1,4 +1,4 @@
-"""The quicker of two answers, where an object lies, and requests within bounds."""
+"""The quicker of two answers, where an object is, and requests within bounds."""
 
 import asyncio
 from collections.abc import Awaitable

@@ -37,7 +37,7 @@ def recordings() -> pl.DataFrame:
 
 @pytest.fixture
 def plain(slices: pl.DataFrame, recordings: pl.DataFrame) -> pl.DataFrame:
-    """What Polars' own join makes of the two."""
+    """Join of the two by Polars itself."""
     numbered = recordings.with_row_index("no").cast({"no": pl.Int64})
     return slices.join(numbered, on="no", how="left", maintain_order="left").drop("no")
 

@@ -1,4 +1,4 @@
-"""SQL from a person reaches only the tables that it was given."""
+"""SQL from the user reaches only the tables that it was given."""
 
 from pathlib import Path
 

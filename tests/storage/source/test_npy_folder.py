@@ -17,8 +17,8 @@ from datasets.folds import FoldConfig
 from datasets.loading.reader import LoaderConfig
 from datasets.shards.shard_set import open_shards
 from datasets.shards.writer import ShardConfig, write_shards
-from storage.audio.encoding import to_unit
 from storage.build.build import BuildConfig, BuildReport, build_store
+from storage.encoding import to_unit
 from storage.errors import ConfigError
 from storage.maintenance.npy_export import NpyExportConfig, export_npy
 from storage.maintenance.repair import repair_store
@@ -134,7 +134,7 @@ def test_changed_slices_are_taken_anew(exported: Path, tmp_path: Path) -> None:
     (folder / "3.npy").rename(folder / "6.npy")
     report = import_store(exported, tmp_path / "store")
     assert (report.num_stored, report.num_partial, report.new_slices) == (3, 1, 3)
-    assert "3.npy is missing, 2 files lie behind it" in report.rejects["reason"][0]
+    assert "3.npy is missing, 2 files are after it" in report.rejects["reason"][0]
     (folder / "6.npy").rename(folder / "3.npy")
     report = import_store(exported, tmp_path / "store")
     assert (report.num_stored, report.num_partial, report.new_slices) == (4, 0, 5)

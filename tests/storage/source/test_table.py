@@ -1,4 +1,4 @@
-"""What people bring is listed, and what is wrong with it is said."""
+"""Sources are listed completely, and faults in them are reported."""
 
 from pathlib import Path
 

@@ -219,7 +219,7 @@ def test_a_section_replaces_its_own_and_no_other(tmp_path: Path) -> None:
     assert written.count("| theirs \\1 | 1 |") == 2
     assert "python -m tools.benchmark one 'key=a b'" in written
     file.write_text(written.replace("<!-- end one -->", ""))
-    with pytest.raises(ConfigError, match="mend it by hand"):
+    with pytest.raises(ConfigError, match="correct it by hand"):
         write_section(file, section, ["one"])
 
 

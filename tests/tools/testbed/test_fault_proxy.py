@@ -161,7 +161,7 @@ def test_kept_objects_are_given_as_the_server_gives_them(s3: S3) -> None:
 
 
 def told_counts(proxy: FaultProxy) -> dict[str, dict[str, int]]:
-    """What it tells by HTTP. A client has its last bytes a moment before they are counted."""
+    """Counts by HTTP. A client has its last bytes a moment before they are counted."""
     with urllib.request.urlopen(proxy.counts_url) as answer:
         counts: dict[str, dict[str, int]] = json.loads(answer.read())
     return counts

@@ -49,7 +49,7 @@ def test_objects_outlive_a_kill_and_the_endpoint_stays(s3: S3) -> None:
 
 
 def answers(access: Access) -> bool:
-    """Whether there is a server."""
+    """True where there is a server."""
     try:
         request(access, "GET", "/mine")
     except ConnectionError:

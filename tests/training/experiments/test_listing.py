@@ -1,4 +1,4 @@
-"""What tools.experiments shows is what experiments have left."""
+"""The listing of tools.experiments shows what experiments have written."""
 
 import json
 from pathlib import Path

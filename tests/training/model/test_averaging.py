@@ -184,7 +184,7 @@ def test_the_best_checkpoint_holds_what_was_validated(kind: str, tmp_path: Path)
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory")  # it is the one that we resume from
 @pytest.mark.parametrize("kind", ["swa", "ema"])
-@pytest.mark.parametrize("epochs", [2, 4], ids=["before the start", "behind it"])
+@pytest.mark.parametrize("epochs", [2, 4], ids=["before the start", "after it"])
 def test_resuming_equals_never_having_stopped(kind: str, epochs: int, tmp_path: Path) -> None:
     config = AveragingConfig(kind=kind, start=0.5, decay=0.9)
     _, whole, whole_average = fit(tmp_path / "whole", config)

@@ -1,4 +1,4 @@
-"""A checkpoint of 206 classes predicts in a fresh process, in a folder where nothing else lies."""
+"""A checkpoint of 206 classes predicts in a fresh process, in a folder where nothing else is."""
 
 import json
 import os

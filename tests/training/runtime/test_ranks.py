@@ -94,7 +94,7 @@ def test_one_process_cannot_have_lost_another():
 
 
 def checkpoint_of(batches, *, accumulation, completed):
-    """What Lightning saves `batches` into an epoch, at a batch's end where one is not completed."""
+    """Checkpoint that Lightning saves `batches` into an epoch."""
     counts = {"ready": batches, "started": batches, "processed": batches, "completed": completed}
     return {
         "loops": {

@@ -1,4 +1,4 @@
-"""What the runs of the build benchmark say: medians, ratios, a chart."""
+"""Report of the build benchmark: medians, ratios, a chart."""
 
 import statistics
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ EXPLANATION = (
     "Numeric libraries have one thread per process, but in the first row, where they take what "
     "they like, as in a notebook. Work: from the end of the imports, of the workers too, to the "
     "end. Whole: from starting Python on. Per core: by CPU time, all processes together. Decoding "
-    "alone: libsndfile in blocks, nothing else. The files lie in the page cache; ours are synced "
+    "alone: libsndfile in blocks, nothing else. The files are in the page cache; ours are synced "
     "to disk, the .npy files are not."
 )
 
@@ -101,7 +101,7 @@ def ways_table(results: list[Result], audio_s: float) -> Table:
 
 
 def ratios_table(results: list[Result], mel: dict[str, float]) -> Table:
-    """What the numbers say, for the work and for the whole process."""
+    """Ratios for the work and for the whole process."""
     notebook, held, pool, one, several, floor = results
     count = several.way.workers
 

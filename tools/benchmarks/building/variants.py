@@ -2,7 +2,7 @@
 
     python -m tools.benchmarks.building.variants RESULT STARTED NAME WORKERS SOURCE TARGET
 
-Each way imports what it needs first, in its workers too; the clock starts behind that.
+Each way imports what it needs first, in its workers too; the clock starts after that.
 """
 
 import importlib

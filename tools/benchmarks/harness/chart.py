@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bars:
-    """One panel; `values` lie beside `labels`, NaN where there is none."""
+    """One panel; `values` are next to `labels`, NaN where there is none."""
 
     title: str
     labels: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""How busy a GPU is while something runs, and a picture of it.
+"""GPU utilisation while something runs, and a picture of it.
 
     with GpuTrace(torch.device("cuda")) as trace:
         ...
@@ -66,7 +66,7 @@ class GpuTrace:
 
 
 def write_trace(file: Path, trace: GpuTrace, spans: Mapping[str, Spans]) -> None:
-    """Draws the utilisation over time, s; what ran when is the colour behind it."""
+    """Draws the utilisation over time, s; what ran when is the background colour."""
     figure = Figure(figsize=(10, 2.6), dpi=110)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

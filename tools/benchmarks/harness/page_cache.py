@@ -33,7 +33,7 @@ def evict(target: Path) -> float:
 
 
 def resident_pages(descriptor: int) -> np.ndarray:
-    """Whether each page of an open file is in the page cache, bool [pages]."""
+    """True for each page of an open file that is in the page cache, bool [pages]."""
     size = os.fstat(descriptor).st_size
     if not size:
         return np.zeros(0, bool)

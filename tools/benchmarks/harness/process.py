@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 
 from storage.errors import ConfigError, StoreError
-from tools.testbed import ROOT
+from tools.cli.checkout import ROOT
 
 PROC = Path("/proc")
 WATCH_EVERY_S = 0.1

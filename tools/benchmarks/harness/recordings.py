@@ -35,7 +35,7 @@ class Recordings:
         return sum(self.durations_s)
 
     def summary(self) -> str:
-        """What they are, in words."""
+        """Description for the report."""
         kind = "joined, 32-kHz mono ogg" if self.joined else "as they are"
         median_s = statistics.median(self.durations_s)
         return (

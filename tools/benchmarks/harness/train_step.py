@@ -43,7 +43,7 @@ class Bench:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return torch.device("cuda" if self.machine.accelerator.value == "gpu" else "cpu")
 
     def stepper(self, augment: AugmentConfig) -> Step:

@@ -1,4 +1,4 @@
-"""What `read` measures, and how one of them is run in a process of its own."""
+"""Contenders of `read`, and the run of one of them in a separate process."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from typing import Any
 from storage.errors import StoreError
 from tools.benchmarks.harness.process import ONE_THREAD
 from tools.benchmarks.reading.plans import ALL, ONE
-from tools.testbed import ROOT
+from tools.cli.checkout import ROOT
 
 FOLDER = Path(__file__).parents[1] / "ways"
 CELLS, STORE, SHARDS, COPY = "cells", "store", "shards", "copy"
@@ -141,7 +141,7 @@ def run_way(
         process = subprocess.Popen(
             [str(python), "-I", str(FOLDER / "run_way.py"), str(asked), str(answered)],
             cwd=elsewhere,
-            # some leave locks and caches behind, in these places
+            # some leave locks and caches, in these places
             env={
                 **os.environ,
                 **environment,
@@ -170,7 +170,7 @@ def run_way(
 
 
 def spec_of(way: Way, job: str, **more: Any) -> dict[str, Any]:
-    """What is common to all that a way is asked to do."""
+    """Common part of the task of a contender."""
     project = str(ROOT) if way.module == "melbank" else ""
     module = str(FOLDER / f"{way.module}.py")
     return {"job": job, "module": module, "function": way.function, "project": project, **more}

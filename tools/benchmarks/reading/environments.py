@@ -24,7 +24,7 @@ class Peer:
 
     @property
     def requirements(self) -> list[str]:
-        """What is installed: the library, numpy, and torch in our own version."""
+        """Requirements: the library, numpy, and torch in the version of this environment."""
         torch = importlib.metadata.version("torch").partition("+")[0]
         return [f"{self.package}{self.versions}", f"torch=={torch}", "numpy>=1.26", *self.more]
 

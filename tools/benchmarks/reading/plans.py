@@ -19,6 +19,6 @@ _SAMPLING = {
 
 
 def planner_of(recordings: pl.DataFrame, about: dict[str, Any]) -> EpochPlanner:
-    """What draws the epochs of the task that `about` names."""
+    """Planner of the epochs of the task that `about` names."""
     chosen = select_recordings(recordings, limit=about["num_recordings"])
     return EpochPlanner(chosen, _SAMPLING[about["task"]], seed=about["seed"])

@@ -1,4 +1,4 @@
-"""What `remote` measures: each way's copy in a bucket, and one run of it from nothing on."""
+"""Contenders of `remote`: the copy of each in a bucket, and one run from an empty cache on."""
 
 import mmap
 import shutil
@@ -145,7 +145,7 @@ class Bucket:
         return run_way(python, spec, self.timeout_s, self._environment())
 
     def _environment(self) -> Mapping[str, str]:
-        """What leads clients through the proxy; MosaicML has a name of its own for it."""
+        """Environment that leads clients through the proxy; MosaicML uses another variable."""
         found = self.server.environment(self.proxy.endpoint)
         return {**found, "S3_ENDPOINT_URL": self.proxy.endpoint}
 

@@ -1,4 +1,4 @@
-"""What the runs of `remote` say: medians for each latency, and the targets."""
+"""Report of `remote`: medians for each latency, and the targets."""
 
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +28,7 @@ EXPLANATION = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteKey:
-    """What the runs of one row have in common."""
+    """Key of the runs of one row."""
 
     way: Way
     latency_s: float
@@ -103,7 +103,7 @@ def _epochs(run: dict[str, Any], slice_bytes: int) -> list[Epoch]:
 
 
 def remote_parts(found: RemoteMeasurements) -> Iterator[Table | str]:
-    """What the benchmark has to say."""
+    """Parts of the report."""
     material = found.material
     line = f"{found.link_mb_s:g} MB/s" if found.link_mb_s else "whatever this machine does"
     yield (
@@ -152,7 +152,7 @@ def _cell(epochs: Iterable[str]) -> str:
 
 
 def targets(medians: dict[Way, RemoteMedians]) -> Iterator[str]:
-    """What was to be reached, and whether it is."""
+    """Targets, and whether each is reached."""
     ours = {way.title: one for way, one in medians.items() if not way.peer}
     peers = {way.title: one.epochs[0].slices_per_s for way, one in medians.items() if way.peer}
     if ours and peers:

@@ -1,4 +1,4 @@
-"""What the runs of `read` say: medians, ratios, targets, a chart."""
+"""Report of `read`: medians, ratios, targets, a chart."""
 
 import math
 import statistics
@@ -39,7 +39,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """What the runs of one cell of the tables have in common."""
+    """Key of the runs of one cell of the tables."""
 
     way: Way
     task: str
@@ -106,7 +106,7 @@ def sections_parts(measurements: Measurements, *, plot: bool) -> list[Table | st
 
 
 def copies_table(measurements: Measurements) -> Table:
-    """What each peer's copy takes on the disk."""
+    """Disk space of each peer's copy."""
     rows = []
     plain_bytes = measurements.material.num_slices * measurements.material.slice_bytes
     for module, copy in measurements.copies.items():
@@ -146,7 +146,7 @@ def speeds_table(measurements: Measurements, task: str, state: str) -> Table:
 
 
 def targets_parts(medians: dict[Way, Medians]) -> list[Table | str]:
-    """What was aimed at, and what came out: uint8, warm, one slice of each recording."""
+    """Targets and results: uint8, warm, one slice of each recording."""
     by_title = {way.title: found for way, found in medians.items()}
     ours = by_title.get(OURS)
     if ours is None:

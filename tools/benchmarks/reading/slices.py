@@ -15,8 +15,8 @@ import polars as pl
 from datasets.shards.shard_set import open_shards
 from datasets.shards.writer import ShardConfig, write_shards
 from datasets.slice_source import SliceSource, select_recordings
-from storage.audio.encoding import to_unit
 from storage.build.build import BuildConfig, build_store
+from storage.encoding import to_unit
 from storage.errors import ConfigError
 from storage.read.extents import ExtentReader
 from storage.recipe import Recipe
@@ -57,7 +57,7 @@ class Material:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """How many slices are to be made, of which cells, with which draws."""
+    """Slices to make: number, type of cells, draws."""
 
     dtype: str
     num_recordings: int

@@ -50,7 +50,7 @@ def write(spec: dict[str, Any], _: int) -> dict[str, Any]:
 
 
 def expect(spec: dict[str, Any], _: int) -> dict[str, Any]:
-    """What the first epoch must deliver, and what a whole pass must, from the slices themselves."""
+    """Expected results of the first epoch and of a full pass, from the slices themselves."""
     cells = np.load(spec["cells"], mmap_mode="r")
     wanted = np.load(spec["plans"][0])
     return {"planned": fingerprint(cells, wanted), "everything": fingerprint_all(cells)}
@@ -90,7 +90,7 @@ def epochs(spec: dict[str, Any], _: int) -> dict[str, Any]:
     """Measures the epochs of the plans from nothing on: opening is in the first one.
 
     Two at least, no more than begin within `enough_s`. What the proxy at `counts_url` has counted
-    is taken behind each; what came is checked there.
+    is taken after each; what came is checked there.
     """
     way = getattr(load(spec), spec["function"])
     rows = np.load(spec["rows"]) if spec["rows"] else None
@@ -187,7 +187,7 @@ def versions(packages: list[str]) -> dict[str, str]:
 
 
 def io_bytes() -> dict[str, int]:
-    """What this process has read so far: rchar by system calls, read_bytes from the disk."""
+    """Bytes that this process has read so far: rchar by system calls, read_bytes from the disk."""
     lines = Path("/proc/self/io").read_text().splitlines()
     return {name: int(value) for name, _, value in (line.partition(": ") for line in lines)}
 

@@ -11,21 +11,14 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor  # readers want `to_unit` without torch's seconds of import
 
-    from storage.recipe import Recipe
-
 ENCODINGS = {"uint8": 255, "float16": 1, "float32": 1}  # name -> the cell that stands for 1.0
 
 Cells = TypeVar("Cells", np.ndarray, "Tensor")
 
 
-def encode(db_MT: "Tensor", recipe: "Recipe") -> np.ndarray:
+def encode(db_MT: "Tensor", *, top_db: float, dtype: "np.dtype[Any]") -> np.ndarray:
     """Encodes dB relative to the slice maximum, in [-top_db, 0], as cells [M, T]."""
-    return encode_unit((db_MT * (1 / recipe.top_db)).add_(1), recipe)
-
-
-def encode_unit(unit_MT: "Tensor", recipe: "Recipe") -> np.ndarray:
-    """Encodes normalised values as cells [M, T]; the values are lost."""
-    return quantise(unit_MT.numpy(), recipe.dtype)
+    return quantise((db_MT * (1 / top_db)).add_(1).numpy(), dtype)
 
 
 def quantise(unit: np.ndarray, dtype: "np.dtype[Any]") -> np.ndarray:
@@ -45,6 +38,6 @@ def to_unit(cells: Cells) -> Cells:
     return values if top == 1 else values / top
 
 
-def decibels(cells: np.ndarray, recipe: "Recipe") -> np.ndarray:
+def decibels(cells: np.ndarray, top_db: float) -> np.ndarray:
     """dB relative to the slice maximum, float32, from cells of any encoding."""
-    return to_unit(cells) * np.float32(recipe.top_db) - np.float32(recipe.top_db)
+    return to_unit(cells) * np.float32(top_db) - np.float32(top_db)
