@@ -27,7 +27,7 @@ from tools.benchmarks.building.report import (
     ways_table,
     write_chart,
 )
-from tools.benchmarks.harness.process import Measured, run_measured
+from tools.benchmarks.harness.process import Measured, check_measurable, run_measured
 from tools.benchmarks.harness.recordings import (
     Recordings,
     find_recordings,
@@ -78,6 +78,7 @@ COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN, PLOT))
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Measures all ways, prints the tables, writes what was asked for."""
+    check_measurable()
     section = run_benchmark(config.benchmark, plot=arguments.plot)
     publish(section, "build", arguments)
 

@@ -12,7 +12,7 @@ import statistics
 from dataclasses import dataclass, field
 
 from storage.options import check_at_least, option
-from tools.benchmarks.harness.process import Measured, run_measured
+from tools.benchmarks.harness.process import Measured, check_measurable, run_measured
 from tools.cli.command import Arguments, Command
 from tools.cli.progress_bars import bar
 from tools.cli.tables import MARKDOWN, Section, Table, publish
@@ -50,6 +50,7 @@ COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN,))
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Measures, prints the table, writes it where asked for."""
+    check_measurable()
     section = run_benchmark(config.benchmark)
     publish(section, "plan", arguments)
 

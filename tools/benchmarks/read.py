@@ -20,6 +20,7 @@ from storage.encoding import ENCODINGS
 from storage.errors import StoreError
 from storage.options import check_at_least, check_choice, check_positive, option
 from tools.benchmarks.harness.page_cache import evict, warm
+from tools.benchmarks.harness.process import check_measurable
 from tools.benchmarks.harness.work_folder import work_folder
 from tools.benchmarks.reading.contenders import (
     CELLS,
@@ -103,6 +104,7 @@ COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN, PLOT))
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Measures all ways, prints the tables, writes what was asked for."""
+    check_measurable()
     section = run_benchmark(config, plot=arguments.plot)
     publish(section, "read", arguments)
 

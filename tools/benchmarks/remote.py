@@ -20,6 +20,7 @@ from pathlib import Path
 
 from storage.errors import StoreError
 from storage.options import check_at_least, check_choice, check_positive, option
+from tools.benchmarks.harness.process import check_measurable
 from tools.benchmarks.harness.work_folder import work_folder
 from tools.benchmarks.reading.contenders import Way
 from tools.benchmarks.reading.remote_contenders import REMOTE_PEERS, REMOTE_WAYS, Bucket
@@ -75,6 +76,7 @@ COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN,))
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Measures all ways, prints the tables, writes what was asked for."""
+    check_measurable()
     section = run_benchmark(config.benchmark)
     publish(section, "remote", arguments)
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -247,3 +248,16 @@ def test_time_and_memory_are_those_of_the_whole_session() -> None:
     finally:
         process.communicate(b"\n")
     assert session_cpu_s(process.pid) == 0
+
+
+@ON_LINUX
+def test_a_peak_is_not_that_of_the_process_that_starts_the_measured_one() -> None:
+    module = "tools.benchmarks.harness.process"
+    child = f"import os; from {module} import *; print(session_peak_bytes(os.getsid(0)))"
+    parent = f"""
+        import subprocess, sys
+        large = b"x" * 300_000_000
+        subprocess.run([sys.executable, "-c", {child!r}], check=True, start_new_session=True)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(parent)]
+    assert 0 < int(subprocess.check_output(command, cwd=ROOT, text=True)) < 250e6

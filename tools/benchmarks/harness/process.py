@@ -2,12 +2,12 @@
 
 A measured process leads a session, in which its workers stay: their CPU time and memory are read
 by psutil, by the process itself where its work begins and ends, and from outside meanwhile.
-CPU time comes in ticks of 10 ms.
+CPU time comes in ticks of 10 ms. Peaks are the VmHWM of /proc: psutil has no peak on Linux, and
+the ru_maxrss of a process begins with the peak of the process that started it.
 """
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,9 +21,10 @@ from typing import Any
 
 import psutil
 
-from storage.errors import StoreError
+from storage.errors import ConfigError, StoreError
 from tools.cli.checkout import ROOT
 
+PROC = Path("/proc")
 WATCH_EVERY_S = 0.1
 SETTLE_S = 0.2  # until workers that have ended are accounted for
 # Held to these, no library takes more than one core for itself.
@@ -47,6 +48,12 @@ class Measured:
     peak_bytes: int
     imports_bytes: int
     answer: dict[str, Any]
+
+
+def check_measurable() -> None:
+    """Raises ConfigError on systems without /proc."""
+    if not (PROC / "self" / "status").exists():
+        raise ConfigError("this benchmark reads memory and reads from /proc: run it on Linux")
 
 
 def run_measured(module: str, arguments: Sequence[str], *, one_thread: bool = True) -> Measured:
@@ -88,7 +95,7 @@ def measure(argv: Sequence[str], work: Callable[[], dict[str, Any]]) -> None:
     begin = time.monotonic()
     answer = work()
     end = time.monotonic()
-    peak_bytes = peak_bytes_here()
+    peak_bytes = session_peak_bytes(session)
     time.sleep(SETTLE_S)
     document = {
         "startup_s": begin - started,
@@ -120,15 +127,13 @@ def session_bytes(session: int) -> int:
     return largest
 
 
-def peak_bytes_here() -> int:
-    """Largest resident size that this process or a child that has ended ever had."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return unit * max(resource.getrusage(one).ru_maxrss for one in who)
+def session_peak_bytes(session: int) -> int:
+    """Largest resident size that any running process of a session has had."""
+    return max((_peak_bytes(process.pid) for process in _processes(session)), default=0)
 
 
 class _MemoryWatch(threading.Thread):
-    """Samples the sizes of a session's processes while they run."""
+    """Samples the peak sizes of a session's processes while they run."""
 
     def __init__(self, session: int) -> None:
         super().__init__(name="memory-watch", daemon=True)
@@ -138,7 +143,7 @@ class _MemoryWatch(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.wait(WATCH_EVERY_S):
-            self.peak_bytes = max(self.peak_bytes, session_bytes(self._session))
+            self.peak_bytes = max(self.peak_bytes, session_peak_bytes(self._session))
 
     def __enter__(self) -> "_MemoryWatch":
         self.start()
@@ -154,3 +159,12 @@ def _processes(session: int) -> Iterator[psutil.Process]:
         with suppress(OSError):  # it has just ended
             if os.getsid(process.pid) == session:
                 yield process
+
+
+def _peak_bytes(pid: int) -> int:
+    try:
+        lines = (PROC / str(pid) / "status").read_text().splitlines()
+    except OSError:  # it has just ended
+        return 0
+    sizes = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+    return 1024 * sizes[0] if sizes else 0
