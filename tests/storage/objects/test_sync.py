@@ -19,8 +19,8 @@ from datasets.shards.writer import ShardConfig, write_shards
 from storage.build.build import BuildConfig, build_store
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.maintenance.copy import STORE
-from storage.maintenance.npy_export import MARKER
 from storage.maintenance.verify import verify_store
+from storage.objects.copy_mark import NAME as MARKER
 from storage.objects.local import LocalObjects
 from storage.objects.open import open_objects
 from storage.objects.sync import SetKind, SyncConfig, SyncReport, sync

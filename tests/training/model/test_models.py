@@ -169,7 +169,7 @@ def test_parameters_are_counted():
         ),
         ({"pooling": "mean"}, "model.pooling=mean is none of avg, max"),
         ({"output": "tanh"}, "model.output=tanh is none of softmax, sigmoid"),
-        ({"dropout": 1.0}, "model.dropout=1.0"),
+        ({"dropout": 1.0}, "model.dropout=1 must lie between 0 and below 1"),
         ({"views": [[2, 0]]}, r"model.views=\[\[2, 0\]\] must be a list of pairs"),
         ({"views": []}, r"model.views=\[\] must be a list of pairs"),
         ({"views": [[2]]}, r"model.views=\[\[2\]\] must be a list of pairs"),
