@@ -18,7 +18,7 @@ from typing import Any
 
 from storage.encoding import ENCODINGS
 from storage.errors import StoreError
-from storage.options import check_at_least, check_choice, check_positive, option
+from storage.options import check_choice, check_positive, option
 from tools.benchmarks.harness.page_cache import evict, warm
 from tools.benchmarks.harness.work_folder import work_folder
 from tools.benchmarks.reading.contenders import (
@@ -38,7 +38,7 @@ from tools.benchmarks.reading.report import COLD, WARM, Copy, Measurements, sect
 from tools.benchmarks.reading.results import Result, Results, Turn
 from tools.benchmarks.reading.slices import (
     Material,
-    Wanted,
+    SlicesConfig,
     given_material,
     made_material,
 )
@@ -50,13 +50,11 @@ FLOAT32_SHARE = 4  # as many bytes in a quarter of the recordings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadBenchmarkConfig:
+class ReadBenchmarkConfig(SlicesConfig):
     """Slices to read, contenders, and repetitions."""
 
-    source_root: str = option("", "real recordings to make slices from; empty: drawn ones")
     num_recordings: int = option(3072, "recordings; a quarter of them in float32")
     slices_per_recording: int = option(8, "slices of a recording, on average")
-    batch_size: int = option(64, "slices in a batch")
     dtypes: list[str] = field(
         default_factory=lambda: ["uint8", "float32"],
         metadata={"help": f"cells: {', '.join(ENCODINGS)}; those of a given store are its own"},
@@ -75,14 +73,10 @@ class ReadBenchmarkConfig:
     runs: int = option(3, "runs of each way, in turn; the tables have medians")
     least_s: float = option(1.0, "a warm run takes whole epochs until so much time has passed, s")
     timeout_s: float = option(900.0, "longer than this no run may take, s")
-    env_dir: str = option("", "folder of the peers' environments; empty: ~/.cache/melbank/peers")
-    work_dir: str = option("", "folder for slices and copies; empty: the temporary one")
-    seed: int = option(0, "decides the slices and the draws")
 
     def __post_init__(self) -> None:
-        counts = ("num_recordings", "slices_per_recording", "batch_size", "runs")
-        check_at_least(self, "benchmark", 1, *counts)
-        check_positive(self, "benchmark", "least_s", "timeout_s")
+        SlicesConfig.__post_init__(self)
+        check_positive(self, "benchmark", "least_s")
         check_choice(self, "benchmark", "dtypes", ENCODINGS)
         check_choice(self, "benchmark", "tasks", TASKS)
         check_choice(self, "benchmark", "states", (WARM, COLD))
@@ -240,17 +234,10 @@ class _Run:
 def _material(config: Sections, dtype: str, folder: Path) -> Material:
     """The given slices, or made ones of a cell type."""
     chosen = config.benchmark
-    wanted = Wanted(
-        dtype=dtype,
-        num_recordings=chosen.num_recordings,
-        slices_per_recording=chosen.slices_per_recording,
-        batch_size=chosen.batch_size,
-        seed=chosen.seed,
-    )
     if not dtype:
         store = None if config.store is None else Path(config.store)
         shards = None if config.shards is None else Path(config.shards)
-        return given_material(store, shards, wanted, folder)
+        return given_material(store, shards, chosen, folder)
     if dtype == "float32":
-        wanted = replace(wanted, num_recordings=max(1, wanted.num_recordings // FLOAT32_SHARE))
-    return made_material(wanted, chosen.source_root, folder)
+        chosen = replace(chosen, num_recordings=max(1, chosen.num_recordings // FLOAT32_SHARE))
+    return made_material(chosen, dtype, folder)

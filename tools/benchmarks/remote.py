@@ -16,12 +16,12 @@ on first use.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from storage.options import check_at_least, check_choice, check_positive, option
+from storage.options import check_at_least, check_choice, option
 from tools.benchmarks.harness.work_folder import work_folder
 from tools.benchmarks.reading.remote_contenders import REMOTE_PEERS, REMOTE_WAYS, Bucket
 from tools.benchmarks.reading.remote_report import RemoteMeasurements, remote_parts
 from tools.benchmarks.reading.results import Result, Results, Turn
-from tools.benchmarks.reading.slices import Material, Wanted, made_material
+from tools.benchmarks.reading.slices import Material, SlicesConfig, made_material
 from tools.cli.command import Arguments, Command
 from tools.cli.progress_bars import bar
 from tools.cli.tables import MARKDOWN, Section, publish
@@ -31,13 +31,9 @@ MB = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteBenchmarkConfig:
-    """Slices to read, the line, and repetitions."""
+class RemoteBenchmarkConfig(SlicesConfig):
+    """Slices to read, the network, and repetitions."""
 
-    source_root: str = option("", "real recordings to make slices from; empty: drawn ones")
-    num_recordings: int = option(512, "recordings")
-    slices_per_recording: int = option(13, "slices of a recording, on average")
-    batch_size: int = option(64, "slices in a batch")
     latencies_s: list[float] = field(
         default_factory=lambda: [0.0, 0.03],
         metadata={"help": "added to each request, s; one table each"},
@@ -46,16 +42,9 @@ class RemoteBenchmarkConfig:
     peers: list[str] = field(
         default_factory=lambda: [*REMOTE_PEERS], metadata={"help": "the others to be measured"}
     )
-    runs: int = option(2, "runs of each way, in turn; the tables have medians")
-    timeout_s: float = option(180.0, "longer than this no run may take, s")
-    env_dir: str = option("", "folder of the peers' environments; empty: ~/.cache/melbank/peers")
-    work_dir: str = option("", "folder for slices and copies; empty: the temporary one")
-    seed: int = option(0, "decides the slices and the draws")
 
     def __post_init__(self) -> None:
-        counts = ("num_recordings", "slices_per_recording", "batch_size", "runs")
-        check_at_least(self, "benchmark", 1, *counts)
-        check_positive(self, "benchmark", "timeout_s")
+        SlicesConfig.__post_init__(self)
         check_at_least(self, "benchmark", 0, "link_mb_s", "latencies_s")
         check_choice(self, "benchmark", "peers", REMOTE_PEERS)
 
@@ -79,14 +68,7 @@ def main(config: Sections, arguments: Arguments) -> None:
 def run_benchmark(config: RemoteBenchmarkConfig) -> Section:
     """All ways, as a section of the report."""
     with work_folder(config.work_dir) as work:
-        wanted = Wanted(
-            dtype="uint8",
-            num_recordings=config.num_recordings,
-            slices_per_recording=config.slices_per_recording,
-            batch_size=config.batch_size,
-            seed=config.seed,
-        )
-        material = made_material(wanted, config.source_root, work)
+        material = made_material(config, "uint8", work)
         measurements = measure(config, material, work)
     return Section(
         name="remote", title="Measured: over a line", parts=tuple(remote_parts(measurements))
