@@ -37,12 +37,12 @@ CHECKED = 8
 
 HDF5 = {"h5py, lzf": "lzf", "h5py, gzip": "gzip"}
 WAYS = (
-    Way(title="melbank", module="melbank", function="store_rows", reads=STORE),
-    Way(title="zarr-python, oindex", module="zarr_python", function="oindex", reads=STORE),
-    Way(title="zarr-python, row by row", module="zarr_python", function="row_by_row", reads=STORE),
-    *(Way(title=title, module="hdf5", function="selection") for title in HDF5),
-    Way(title=".npy files", module="npy_files", function="load_each"),
-    Way(title="np.memmap, uncompressed", module="floors", function="take", reads=CELLS),
+    Way("melbank", "melbank", "store_rows", reads=STORE),
+    Way("zarr-python, oindex", "zarr_python", "oindex", reads=STORE),
+    Way("zarr-python, row by row", "zarr_python", "row_by_row", reads=STORE),
+    *(Way(title, "hdf5", "selection") for title in HDF5),
+    Way(".npy files", "npy_files", "load_each"),
+    Way("np.memmap, uncompressed", "floors", "take", reads=CELLS),
 )
 
 Read = Callable[[np.ndarray], Iterator[np.ndarray]]  # yields the batches of these slices
