@@ -18,7 +18,7 @@ from typing import Any
 
 from storage.encoding import ENCODINGS
 from storage.errors import StoreError
-from storage.options import check_at_least, check_choice, check_positive, option
+from storage.options import check_choice, check_positive, option
 from tools.benchmarks.harness.page_cache import evict, warm
 from tools.benchmarks.harness.process import check_measurable
 from tools.benchmarks.harness.work_folder import work_folder
@@ -35,15 +35,15 @@ from tools.benchmarks.reading.contenders import (
 )
 from tools.benchmarks.reading.environments import PEERS, python_of
 from tools.benchmarks.reading.plans import ALL, ONE, TASKS
-from tools.benchmarks.reading.report import COLD, WARM, Copy, Key, Measurements, sections_parts
+from tools.benchmarks.reading.report import COLD, WARM, Copy, Measurements, sections_parts
+from tools.benchmarks.reading.results import Result, Results, Turn
 from tools.benchmarks.reading.slices import (
     Material,
-    Wanted,
+    SlicesConfig,
     given_material,
     made_material,
 )
 from tools.cli.command import Arguments, Command
-from tools.cli.progress_bars import bar
 from tools.cli.tables import MARKDOWN, PLOT, Section, Table, publish
 
 NPY = "npy"
@@ -51,13 +51,11 @@ FLOAT32_SHARE = 4  # as many bytes in a quarter of the recordings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadBenchmarkConfig:
+class ReadBenchmarkConfig(SlicesConfig):
     """Slices to read, contenders, and repetitions."""
 
-    source_root: str = option("", "real recordings to make slices from; empty: drawn ones")
     num_recordings: int = option(3072, "recordings; a quarter of them in float32")
     slices_per_recording: int = option(8, "slices of a recording, on average")
-    batch_size: int = option(64, "slices in a batch")
     dtypes: list[str] = field(
         default_factory=lambda: ["uint8", "float32"],
         metadata={"help": f"cells: {', '.join(ENCODINGS)}; those of a given store are its own"},
@@ -76,14 +74,10 @@ class ReadBenchmarkConfig:
     runs: int = option(3, "runs of each way, in turn; the tables have medians")
     least_s: float = option(1.0, "a warm run takes whole epochs until so much time has passed, s")
     timeout_s: float = option(900.0, "longer than this no run may take, s")
-    env_dir: str = option("", "folder of the peers' environments; empty: ~/.cache/melbank/peers")
-    work_dir: str = option("", "folder for slices and copies; empty: the temporary one")
-    seed: int = option(0, "decides the slices and the draws")
 
     def __post_init__(self) -> None:
-        counts = ("num_recordings", "slices_per_recording", "batch_size", "runs")
-        check_at_least(self, "benchmark", 1, *counts)
-        check_positive(self, "benchmark", "least_s", "timeout_s")
+        SlicesConfig.__post_init__(self)
+        check_positive(self, "benchmark", "least_s")
         check_choice(self, "benchmark", "dtypes", ENCODINGS)
         check_choice(self, "benchmark", "tasks", TASKS)
         check_choice(self, "benchmark", "states", (WARM, COLD))
@@ -132,75 +126,62 @@ class _Run:
         self._config = config
         self._material = material
         self._folder = folder
-        self._ways = [way for way in WAYS if not way.peer or way.peer in config.peers]
+        ways = tuple(way for way in WAYS if not way.peer or way.peer in config.peers)
+        self._results = Results(ways=ways)
         self._copies: dict[str, Copy] = {}
         self._stayed: list[float] = []
         self._pythons: dict[str, Path] = {}
-        self._failures: dict[Way, str] = {}
 
     def measure(self) -> Measurements:
-        """Copies, then runs in turn, so that a change of the machine's mood meets all of them."""
+        """Copies, then measures in turn, so that a slower moment slows all contenders."""
+        config, ways, failures = self._config, self._results.ways, self._results.failures
         self._leave_out_what_is_not_given()
-        for way in self._ways:
-            if way.reads == COPY and way.module not in self._copies and way not in self._failures:
-                self._write_copy(way)
-        expected = {task: self._expect(task) for task in self._config.tasks}
-        results: dict[Key, list[dict[str, Any]]] = {}
+        for way in ways:
+            if way.reads == COPY and way.module not in self._copies and way not in failures:
+                with self._results.failing(*(one for one in ways if one.module == way.module)):
+                    self._write_copy(way)
+        expected = {task: self._expect(task) for task in config.tasks}
         turns = [
-            (run, state, task, way)
-            for run in range(self._config.runs)
-            for state in self._config.states
-            for task in self._config.tasks
-            for way in self._ways
+            (way, (task, state))
+            for state in config.states
+            for task in config.tasks
+            for way in ways
             if task in way.tasks
         ]
-        with bar("measuring", len(turns), "run") as step:
-            for run, state, task, way in turns:
-                if way not in self._failures:
-                    result = self._read(way, task, state, expected[task] if run == 0 else None)
-                    if result:
-                        results.setdefault(Key(way=way, task=task, state=state), []).append(result)
-                step(1)
+        self._results.measure(config.runs * turns, lambda turn: self._read(turn, expected))
         return Measurements(
             material=self._material,
-            results=results,
-            failures=self._failures,
+            results=self._results,
             copies=self._copies,
-            ways=tuple(self._ways),
             stayed=max(self._stayed, default=0.0),
-            tasks=tuple(self._config.tasks),
-            states=tuple(self._config.states),
-            runs=self._config.runs,
+            tasks=tuple(config.tasks),
+            states=tuple(config.states),
+            runs=config.runs,
         )
 
     def _leave_out_what_is_not_given(self) -> None:
-        for way in self._ways:
+        for way in self._results.ways:
             missing = (way.reads == STORE and self._material.store is None) or (
                 way.reads == SHARDS and self._material.shards is None
             )
             if missing:
-                self._failures[way] = f"{way.reads}= was not given"
+                self._results.failures[way] = f"{way.reads}= was not given"
 
     def _write_copy(self, way: Way) -> None:
-        """A copy for the ways of one module; where it cannot be had, all of them fail."""
+        """Writes the copy for the contenders of one module."""
         target = self._folder / way.module
-        try:
-            packages = []
-            if way.peer in PEERS:
-                self._pythons[way.peer] = python_of(PEERS[way.peer], self._config.env_dir)
-                packages = [PEERS[way.peer].package]
-            spec = spec_of(
-                way, "write", cells=str(self._material.cells), target=str(target), packages=packages
-            )
-            answer = run_way(self._python(way), spec, self._config.timeout_s)
-            self._copies[way.module] = Copy(
-                versions=answer["versions"],
-                size_bytes=sum(file.stat().st_size for file in target.rglob("*") if file.is_file()),
-            )
-        except StoreError as error:
-            for other in self._ways:
-                if other.module == way.module:
-                    self._failures[other] = str(error)
+        packages = []
+        if way.peer in PEERS:
+            self._pythons[way.peer] = python_of(PEERS[way.peer], self._config.env_dir)
+            packages = [PEERS[way.peer].package]
+        spec = spec_of(
+            way, "write", cells=str(self._material.cells), target=str(target), packages=packages
+        )
+        answer = run_way(self._python(way), spec, self._config.timeout_s)
+        self._copies[way.module] = Copy(
+            versions=answer["versions"],
+            size_bytes=sum(file.stat().st_size for file in target.rglob("*") if file.is_file()),
+        )
 
     def _expect(self, task: str) -> dict[str, Any]:
         spec = spec_of(
@@ -211,10 +192,10 @@ class _Run:
         )
         return run_way(our_python(), spec, self._config.timeout_s)
 
-    def _read(
-        self, way: Way, task: str, state: str, expected: dict[str, Any] | None
-    ) -> dict[str, Any] | None:
-        """One run of one way; checks what it delivered where that is known."""
+    def _read(self, turn: Turn, expected: dict[str, dict[str, Any]]) -> Result:
+        """Runs one contender; checks what it delivered when it is the first time."""
+        way, (task, state) = turn
+        is_first = not self._results.found.get(turn)
         target = self._target(way)
         if state == WARM:
             warm(target)
@@ -229,20 +210,15 @@ class _Run:
             rows=str(self._material.rows) if way.module == "melbank" else "",
             cold=state == COLD,
             least_s=self._config.least_s,
-            check=expected is not None,
+            check=is_first,
         )
-        try:
-            result = run_way(self._python(way), spec, self._config.timeout_s)
-            if expected is not None:
-                wanted = expected["everything" if task in way.streams else "planned"]
-                if result["delivered"] != wanted:
-                    raise StoreError(
-                        f"{result['delivered'][0]} slices came where {wanted[0]} were asked for, "
-                        "or others than those"
-                    )
-        except StoreError as error:
-            self._failures[way] = str(error)
-            return None
+        result = run_way(self._python(way), spec, self._config.timeout_s)
+        wanted = expected[task]["everything" if task in way.streams else "planned"]
+        if is_first and result["delivered"] != wanted:
+            raise StoreError(
+                f"{result['delivered'][0]} slices came where {wanted[0]} were asked for, "
+                "or others than those"
+            )
         return result
 
     def _target(self, way: Way) -> Path:
@@ -260,17 +236,10 @@ class _Run:
 def _material(config: Sections, dtype: str, folder: Path) -> Material:
     """The given slices, or made ones of a cell type."""
     chosen = config.benchmark
-    wanted = Wanted(
-        dtype=dtype,
-        num_recordings=chosen.num_recordings,
-        slices_per_recording=chosen.slices_per_recording,
-        batch_size=chosen.batch_size,
-        seed=chosen.seed,
-    )
     if not dtype:
         store = None if config.store is None else Path(config.store)
         shards = None if config.shards is None else Path(config.shards)
-        return given_material(store, shards, wanted, folder)
+        return given_material(store, shards, chosen, folder)
     if dtype == "float32":
-        wanted = replace(wanted, num_recordings=max(1, wanted.num_recordings // FLOAT32_SHARE))
-    return made_material(wanted, chosen.source_root, folder)
+        chosen = replace(chosen, num_recordings=max(1, chosen.num_recordings // FLOAT32_SHARE))
+    return made_material(chosen, dtype, folder)

@@ -13,19 +13,16 @@ Each way in a process of its own, on one core. Eight minutes and 2 GB of disk; p
 on first use.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from storage.errors import StoreError
-from storage.options import check_at_least, check_choice, check_positive, option
+from storage.options import check_at_least, check_choice, option
 from tools.benchmarks.harness.process import check_measurable
 from tools.benchmarks.harness.work_folder import work_folder
-from tools.benchmarks.reading.contenders import Way
 from tools.benchmarks.reading.remote_contenders import REMOTE_PEERS, REMOTE_WAYS, Bucket
-from tools.benchmarks.reading.remote_report import RemoteKey, RemoteMeasurements, remote_parts
-from tools.benchmarks.reading.slices import Material, Wanted, made_material
+from tools.benchmarks.reading.remote_report import RemoteMeasurements, remote_parts
+from tools.benchmarks.reading.results import Result, Results, Turn
+from tools.benchmarks.reading.slices import Material, SlicesConfig, made_material
 from tools.cli.command import Arguments, Command
 from tools.cli.progress_bars import bar
 from tools.cli.tables import MARKDOWN, Section, publish
@@ -35,13 +32,9 @@ MB = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteBenchmarkConfig:
-    """Slices to read, the line, and repetitions."""
+class RemoteBenchmarkConfig(SlicesConfig):
+    """Slices to read, the network, and repetitions."""
 
-    source_root: str = option("", "real recordings to make slices from; empty: drawn ones")
-    num_recordings: int = option(512, "recordings")
-    slices_per_recording: int = option(13, "slices of a recording, on average")
-    batch_size: int = option(64, "slices in a batch")
     latencies_s: list[float] = field(
         default_factory=lambda: [0.0, 0.03],
         metadata={"help": "added to each request, s; one table each"},
@@ -50,16 +43,9 @@ class RemoteBenchmarkConfig:
     peers: list[str] = field(
         default_factory=lambda: [*REMOTE_PEERS], metadata={"help": "the others to be measured"}
     )
-    runs: int = option(2, "runs of each way, in turn; the tables have medians")
-    timeout_s: float = option(180.0, "longer than this no run may take, s")
-    env_dir: str = option("", "folder of the peers' environments; empty: ~/.cache/melbank/peers")
-    work_dir: str = option("", "folder for slices and copies; empty: the temporary one")
-    seed: int = option(0, "decides the slices and the draws")
 
     def __post_init__(self) -> None:
-        counts = ("num_recordings", "slices_per_recording", "batch_size", "runs")
-        check_at_least(self, "benchmark", 1, *counts)
-        check_positive(self, "benchmark", "timeout_s")
+        SlicesConfig.__post_init__(self)
         check_at_least(self, "benchmark", 0, "link_mb_s", "latencies_s")
         check_choice(self, "benchmark", "peers", REMOTE_PEERS)
 
@@ -84,14 +70,7 @@ def main(config: Sections, arguments: Arguments) -> None:
 def run_benchmark(config: RemoteBenchmarkConfig) -> Section:
     """All ways, as a section of the report."""
     with work_folder(config.work_dir) as work:
-        wanted = Wanted(
-            dtype="uint8",
-            num_recordings=config.num_recordings,
-            slices_per_recording=config.slices_per_recording,
-            batch_size=config.batch_size,
-            seed=config.seed,
-        )
-        material = made_material(wanted, config.source_root, work)
+        material = made_material(config, "uint8", work)
         measurements = measure(config, material, work)
     return Section(
         name="remote", title="Measured: over a line", parts=tuple(remote_parts(measurements))
@@ -99,46 +78,28 @@ def run_benchmark(config: RemoteBenchmarkConfig) -> Section:
 
 
 def measure(config: RemoteBenchmarkConfig, material: Material, work: Path) -> RemoteMeasurements:
-    """Uploads, then runs in turn, so that a change of the machine's mood meets all of them."""
-    ways = [way for way in REMOTE_WAYS if not way.peer or way.peer in config.peers]
-    found = RemoteMeasurements(
+    """Uploads, then measures contenders in turn, so that a slower moment slows all of them."""
+    ways = tuple(way for way in REMOTE_WAYS if not way.peer or way.peer in config.peers)
+    results = Results(ways=ways)
+    with Bucket.opened(work, timeout_s=config.timeout_s, env_dir=config.env_dir) as bucket:
+
+        def run(turn: Turn) -> Result:
+            way, latency_s = turn
+            faults = Faults(latency_s=latency_s, link_bytes_s=config.link_mb_s * MB)
+            bucket.proxy.faults = faults
+            return bucket.run(way, material)
+
+        with bar("uploading", len(ways), "copies") as step:
+            for way in ways:
+                with results.failing(way):
+                    bucket.add(way, material)
+                step(1)
+        turns = [(way, latency_s) for latency_s in config.latencies_s for way in ways]
+        results.measure(config.runs * turns, run)
+    return RemoteMeasurements(
         material=material,
-        ways=tuple(ways),
+        results=results,
         latencies_s=tuple(config.latencies_s),
         link_mb_s=config.link_mb_s,
         runs=config.runs,
     )
-    opened = Bucket.opened(work, timeout_s=config.timeout_s, env_dir=config.env_dir)
-    with opened as bucket:
-        with bar("uploading", len(ways), "copies") as step:
-            for way in ways:
-                with noting_failures(found, way):
-                    bucket.add(way, material)
-                step(1)
-        turns = [
-            (latency_s, way)
-            for _ in range(config.runs)
-            for latency_s in config.latencies_s
-            for way in ways
-        ]
-        with bar("measuring", len(turns), "run") as step:
-            for latency_s, way in turns:
-                bucket.proxy.faults = Faults(
-                    latency_s=latency_s, link_bytes_s=config.link_mb_s * MB
-                )
-                if way not in found.failures:
-                    with noting_failures(found, way):
-                        result = bucket.run(way, material)
-                        key = RemoteKey(way=way, latency_s=latency_s)
-                        found.results.setdefault(key, []).append(result)
-                step(1)
-    return found
-
-
-@contextmanager
-def noting_failures(found: RemoteMeasurements, way: Way) -> Iterator[None]:
-    """Records a contender that cannot be installed or run in the report, with the reason."""
-    try:
-        yield
-    except StoreError as error:
-        found.failures[way] = str(error)

@@ -8,20 +8,25 @@ same store, and h5py, .npy files and np.memmap on copies. In one thread, from th
 a minute; copies take 100 kB per slice, by default 4,096 of them.
 """
 
+import importlib
+import importlib.util
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from storage.errors import StoreError
+from storage.format.zarr_shards import ARRAY
 from storage.objects.client import DEFAULT, RemoteConfig
+from storage.objects.urls import local_path
 from storage.options import check_at_least, option
 from storage.store import Store, open_store
-from tools.benchmarks.reading.peers import Peer, missing_peers, open_peers
+from tools.benchmarks.reading.contenders import CELLS, COPY, STORE, Way
 from tools.cli.command import Arguments, Command
 from tools.cli.config import StoreSection
 from tools.cli.progress_bars import bar
@@ -29,6 +34,18 @@ from tools.cli.tables import MARKDOWN, Section, Table, publish
 
 BATCH = 64
 CHECKED = 8
+
+HDF5 = {"h5py, lzf": "lzf", "h5py, gzip": "gzip"}
+WAYS = (
+    Way("melbank", "melbank", "store_rows", reads=STORE),
+    Way("zarr-python, oindex", "zarr_python", "oindex", reads=STORE),
+    Way("zarr-python, row by row", "zarr_python", "row_by_row", reads=STORE),
+    *(Way(title, "hdf5", "selection") for title in HDF5),
+    Way(".npy files", "npy_files", "load_each"),
+    Way("np.memmap, uncompressed", "floors", "take", reads=CELLS),
+)
+
+Read = Callable[[np.ndarray], Iterator[np.ndarray]]  # yields the batches of these slices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,112 +71,114 @@ class Sections(StoreSection):
 COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN,))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Speed:
-    """Medians of one peer, in s; the full pass per slice."""
-
-    peer: Peer
-    one_s: float
-    batch_s: float
-    pass_s: float
-
-
 def main(config: Sections, arguments: Arguments) -> None:
-    """Measures all peers, prints the table, writes it where asked for."""
+    """Measures all contenders, prints the table, writes it where asked for."""
     section = run_benchmark(config.store, config.benchmark, config.remote)
     publish(section, "store-read", arguments)
 
 
 def run_benchmark(url: str, config: StoreReadConfig, remote: RemoteConfig = DEFAULT) -> Section:
-    """All peers on the slices of one store, as a section of the report."""
+    """Returns the report's section on all contenders with the slices of one store."""
     with open_store(url, remote) as store, tempfile.TemporaryDirectory(prefix="melbank-") as folder:
+        num_stored = len(store.slice_index())
         rows = _some_rows(store, config.num_slices)
-        peers = open_peers(store, rows, Path(folder))
-        check_equal(peers, len(rows))
-        speeds = _measure(peers, len(rows), config)
+        np.save(Path(folder) / "cells.npy", store.read(rows))
+        readers = {
+            way.title: open_way(way, local_path(url), rows, Path(folder))
+            for way in WAYS
+            if way.module != "hdf5" or importlib.util.find_spec("h5py")
+        }
+        check_equal(readers, len(rows))
+        table = _measure(readers, len(rows), config)
     intro = (
-        f"{len(rows):,} slices of a store of {len(store.slice_index()):,}; one thread, files in "
+        f"{len(rows):,} slices of a store of {num_stored:,}; one thread, files in "
         "the page cache. melbank checks a crc32c of every slice that it reads, zarr-python those "
         "of the compressed bytes; the others check nothing."
     )
-    return Section(
-        name="store-read",
-        title="Reading: slices out of a store",
-        parts=(intro, speeds_table(speeds, missing_peers())),
-    )
+    return Section(name="store-read", title="Reading: slices out of a store", parts=(intro, table))
 
 
-def speeds_table(speeds: list[Speed], missing: dict[str, str]) -> Table:
-    """One row per peer; the ratios are to melbank, which comes first."""
-    ours = speeds[0]
-    rows = [
-        (
-            speed.peer.title,
-            f"{speed.one_s * 1e3:.3f}",
-            f"{speed.batch_s * 1e3:.2f}",
-            f"{speed.batch_s / ours.batch_s:.2g}",
-            f"{1 / speed.pass_s:,.0f}",
-        )
-        for speed in speeds
-    ]
-    rows += [(f"{title}: {why}", "-", "-", "-", "-") for title, why in missing.items()]
-    return Table(
-        columns=(
-            "way",
-            "one random slice, ms",
-            f"{BATCH} random slices, ms",
-            "times melbank's",
-            "full pass, slices/s",
-        ),
-        rows=tuple(rows),
-    )
+def open_way(way: Way, store: Path, rows: np.ndarray, folder: Path) -> Read:
+    """Opens a contender, with a copy of the cells in `folder` where it reads one.
+
+    Its batches are asked for by positions in `rows`, which is increasing.
+    """
+    module = importlib.import_module(f"tools.benchmarks.ways.{way.module}")
+    cells = np.load(folder / "cells.npy", mmap_mode="r")
+    target = {CELLS: folder / "cells.npy", COPY: folder / way.title, STORE: store}[way.reads]
+    if way.reads == COPY:
+        module.write(cells, target, *([HDF5[way.title]] if way.title in HDF5 else []))
+    if way.module == "zarr_python":
+        target = store / ARRAY
+    about: dict[str, Any] = {"shape": cells.shape[1:], "dtype": cells.dtype, "batch_size": BATCH}
+    epoch = getattr(module, way.function)(target, about)
+
+    def read(wanted: np.ndarray) -> Iterator[np.ndarray]:
+        for batch, _ in epoch(rows[wanted] if way.reads == STORE else wanted, 0):
+            yield batch.numpy()
+
+    return read
 
 
-def check_equal(peers: list[Peer], count: int) -> None:
-    """Raises StoreError unless all peers give the same cells."""
-    rng = np.random.default_rng(0)
-    wanted = rng.integers(count, size=CHECKED)
-    neighbours = np.arange(min(CHECKED, count))
-    for peer in peers[1:]:
-        same = np.array_equal(peers[0].batch(wanted), peer.batch(wanted))
-        if not (same and np.array_equal(peers[0].run(neighbours), peer.run(neighbours))):
-            raise StoreError(f"{peer.title} reads other cells than melbank: its time says nothing")
+def check_equal(readers: dict[str, Read], count: int) -> None:
+    """Raises StoreError unless all contenders give the same cells, random ones and neighbours."""
+    wanted = np.random.default_rng(0).integers(count, size=CHECKED)
+    for numbers in (wanted, np.arange(min(BATCH, count))):
+        (expected,) = next(iter(readers.values()))(numbers)
+        for title, read in readers.items():
+            if not np.array_equal(expected, next(read(numbers))):
+                raise StoreError(f"{title} reads other cells than melbank: its time says nothing")
 
 
-def _measure(peers: list[Peer], count: int, config: StoreReadConfig) -> list[Speed]:
-    """Peers in turn at each repeat, so that a change of the machine's mood meets all of them."""
+def _measure(readers: dict[str, Read], count: int, config: StoreReadConfig) -> Table:
+    """Measures contenders in turn at each repeat, so that a slower moment slows all of them."""
     rng = np.random.default_rng(config.seed)
-    taken: dict[str, list[list[float]]] = {peer.title: [[], [], []] for peer in peers}
+    taken_s: dict[str, list[list[float]]] = {title: [[], [], []] for title in readers}
     with bar("measuring", config.repeats + config.runs, "round") as step:
-        for _ in range(config.repeats):
-            one, batch = rng.integers(count, size=1), rng.integers(count, size=BATCH)
-            for peer in peers:
-                taken[peer.title][0].append(_seconds(peer.batch, one))
-                taken[peer.title][1].append(_seconds(peer.batch, batch))
+        for number in range(config.repeats + config.runs):
+            if number < config.repeats:
+                asked = {0: rng.integers(count, size=1), 1: rng.integers(count, size=BATCH)}
+            else:
+                asked = {2: np.arange(count)}
+            for title, read in readers.items():
+                for kind, wanted in asked.items():
+                    taken_s[title][kind].append(_seconds(read, wanted))
             step(1)
-        for _ in range(config.runs):
-            for peer in peers:
-                taken[peer.title][2].append(_pass_seconds(peer, count) / count)
-            step(1)
-    return [
-        Speed(
-            peer=peer,
-            one_s=statistics.median(taken[peer.title][0]),
-            batch_s=statistics.median(taken[peer.title][1]),
-            pass_s=statistics.median(taken[peer.title][2]),
+    return _table(
+        {title: list(map(statistics.median, times)) for title, times in taken_s.items()}, count
+    )
+
+
+def _table(medians_s: dict[str, list[float]], count: int) -> Table:
+    """Returns one row per contender; the ratios are to melbank, which comes first."""
+    rows = []
+    for way in WAYS:
+        if way.title not in medians_s:
+            rows.append((f"{way.title}: h5py is not installed", *"----"))
+            continue
+        one_s, batch_s, pass_s = medians_s[way.title]
+        times = batch_s / medians_s[WAYS[0].title][1]
+        rows.append(
+            (
+                way.title,
+                f"{one_s * 1e3:.3f}",
+                f"{batch_s * 1e3:.2f}",
+                f"{times:.2g}",
+                f"{count / pass_s:,.0f}",
+            )
         )
-        for peer in peers
-    ]
+    columns = (
+        "way", "one random slice, ms", f"{BATCH} random slices, ms", "times melbank's",
+        "full pass, slices/s",
+    )  # fmt: skip
+    return Table(columns=columns, rows=tuple(rows))
 
 
-def _pass_seconds(peer: Peer, count: int) -> float:
-    starts = range(0, count, BATCH)
-    return sum(_seconds(peer.run, np.arange(start, min(start + BATCH, count))) for start in starts)
-
-
-def _seconds(read: Callable[[np.ndarray], np.ndarray], wanted: np.ndarray) -> float:
+def _seconds(read: Read, wanted: np.ndarray) -> float:
+    """Returns the time of reading all batches of the wanted slices, s."""
     began = time.perf_counter()
-    read(wanted)
+    for _ in read(wanted):
+        pass
     return time.perf_counter() - began
 
 

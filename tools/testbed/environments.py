@@ -1,8 +1,7 @@
-"""Environments of their own for what is not ours: other libraries, a server. Each is made once.
+"""Virtual environments for other libraries and for a server, made by uv on first use.
 
-`uv` makes them where it is found, and shares what they have in common by hard links; else pip
-does. Packages come from where the user's own do: an index set in uv's or pip's settings holds here
-too. Several processes may ask at once; one makes it, the others wait.
+Packages come from the user's index, where one is set in uv's settings. Several processes may ask
+at once; one installs, the others wait.
 """
 
 import fcntl
@@ -23,57 +22,44 @@ INSTALL_TIMEOUT_S = 1800
 
 
 def python_with(requirements: Sequence[str], folder: Path) -> Path:
-    """The interpreter of the environment in a folder, which is made if it is not there.
+    """Returns the interpreter of the environment in a folder, which is made if it is missing.
 
-    Raises StoreError where it cannot be; the first requirement stands for all in its message.
+    Raises StoreError where it cannot be made; the message names the first requirement.
     """
-    python = folder / "bin" / "python"
-    wanted = {"requirements": [*requirements]}
+    python, ready = folder / "bin" / "python", folder / READY
+    wanted = json.dumps({"requirements": [*requirements]})
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # ends with this process
-        if (folder / READY).is_file() and json.loads((folder / READY).read_text()) == wanted:
+        if ready.is_file() and ready.read_text() == wanted:
             return python
-        if folder.exists():
-            shutil.rmtree(folder)
         print(f"making an environment for {requirements[0]} in {folder}", file=sys.stderr)
-        for command in _install_commands(folder, python, requirements):
-            _run(command, requirements[0])
-        (folder / READY).write_text(json.dumps(wanted), encoding="utf-8")
+        try:
+            _uv("venv", "--clear", "--python", sys.executable, str(folder))
+            _uv("pip", "install", "--python", str(python), *requirements)
+        except StoreError as error:
+            raise StoreError(f"{requirements[0]} cannot be installed: {error}") from error
+        ready.write_text(wanted, encoding="utf-8")
     return python
 
 
-def _install_commands(folder: Path, python: Path, requirements: Sequence[str]) -> list[list[str]]:
+def _uv(*words: str) -> None:
+    """Runs uv outside the checkout, whose pyproject.toml does not apply here."""
     uv = shutil.which("uv") or shutil.which(str(ROOT / ".uv" / "bin" / "uv"))
-    if uv:
-        return [
-            [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
-            [uv, "pip", "install", "--quiet", "--python", str(python), *requirements],
-        ]
-    return [
-        [sys.executable, "-m", "venv", str(folder)],
-        [str(python), "-m", "pip", "install", "--quiet", *requirements],
-    ]
-
-
-def _run(command: list[str], what: str) -> None:
-    """Runs one step outside the checkout, whose pyproject.toml is not theirs."""
+    if uv is None:
+        raise StoreError("uv is not installed; `make setup` does it")
     env = {"UV_SYSTEM_CERTS": "1", **os.environ}
     for name in ("VIRTUAL_ENV", "PYTHONPATH"):
         env.pop(name, None)
+    command = [uv, "--quiet", *words]
     with tempfile.TemporaryDirectory() as elsewhere:
         try:
-            done = subprocess.run(
-                command,
-                cwd=elsewhere,
-                env=env,
-                capture_output=True,
-                text=True,
-                timeout=INSTALL_TIMEOUT_S,
-                check=False,
-            )
+            subprocess.run(
+                command, cwd=elsewhere, env=env, timeout=INSTALL_TIMEOUT_S, check=True,
+                capture_output=True, text=True,
+            )  # fmt: skip
+        except subprocess.CalledProcessError as error:
+            lines = error.stderr.strip().splitlines() or ["no reason given"]
+            raise StoreError(lines[-1].strip()) from error
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise StoreError(f"{what} cannot be installed: {error}") from error
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        raise StoreError(f"{what} cannot be installed: {lines[-1].strip()}")
+            raise StoreError(str(error)) from error

@@ -22,7 +22,6 @@ from tools import benchmark
 from tools.benchmarks.harness.process import run_measured, session_bytes, session_cpu_s
 from tools.benchmarks.harness.recordings import find_recordings, join_recordings, link_recordings
 from tools.benchmarks.harness.synthetic_index import write_index
-from tools.benchmarks.reading.peers import Peer
 from tools.benchmarks.store_read import check_equal
 from tools.cli.tables import Section, Table, write_section
 
@@ -139,11 +138,12 @@ def test_reading_is_measured_against_all_peers(store: Path, tmp_path: Path) -> N
 
 def test_a_peer_that_reads_other_cells_is_found_out() -> None:
     cells = np.arange(100).reshape(20, 5)
-    ours = Peer(title="ours", batch=lambda rows: cells[rows], run=lambda rows: cells[rows])
-    other = Peer(title="other", batch=lambda rows: cells[rows], run=lambda rows: cells[rows] + 1)
-    check_equal([ours, ours], 20)
-    with pytest.raises(StoreError, match="other reads other cells"):
-        check_equal([ours, other], 20)
+    readers = {"ours": lambda rows: iter([cells[rows]]), "same": lambda rows: iter([cells[rows]])}
+    check_equal(readers, 20)
+    for wrong in (lambda rows: cells[rows] + (len(rows) == 20), lambda rows: cells[rows[::-1]]):
+        readers["other"] = lambda rows, wrong=wrong: iter([wrong(rows)])
+        with pytest.raises(StoreError, match="other reads other cells"):
+            check_equal(readers, 20)
 
 
 def test_queries_are_measured_at_all_sizes(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tools.benchmarks.reading.contenders import FLOOR, OURS, WAYS, Way, our_pyth
 from tools.benchmarks.reading.environments import Peer, python_of
 from tools.benchmarks.reading.plans import ALL, ONE
 from tools.benchmarks.reading.report import Medians, targets_parts
-from tools.benchmarks.reading.slices import Material, Wanted, given_material, made_material
+from tools.benchmarks.reading.slices import Material, SlicesConfig, given_material, made_material
 from tools.benchmarks.ways import floors, hdf5, melbank, npy_files, webdataset_tars, zarr_python
 from tools.benchmarks.ways.run_way import delivered, fingerprint, fingerprint_all
 
@@ -28,12 +28,12 @@ MODULES = {
     for module in (floors, hdf5, melbank, npy_files, webdataset_tars, zarr_python)
 }
 WAYS_HERE = [way for way in WAYS if way.module in MODULES]
-SMALL = Wanted(dtype="uint8", num_recordings=21, slices_per_recording=2, batch_size=8, seed=3)
+SMALL = SlicesConfig(num_recordings=21, slices_per_recording=2, batch_size=8, seed=3)
 
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
-    return made_material(SMALL, "", tmp_path_factory.mktemp("made"))
+    return made_material(SMALL, "uint8", tmp_path_factory.mktemp("made"))
 
 
 def epoch_of(way: Way, material: Material, task: str, copy: Path) -> list[Any]:

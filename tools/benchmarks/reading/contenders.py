@@ -22,11 +22,11 @@ BOTH = (ONE, ALL)
 NOTHING: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Way:
     """One way of reading: a function of a module in `ways`, and its place in the tables.
 
-    `peer` names an environment of `read_environments`, or is empty for ours. `reads` is what it
+    `peer` names an environment of `environments.PEERS`, or is empty for ours. `reads` is what it
     reads: the file of all cells, our store or tars, or its own copy. `streams`: tasks in which it
     cannot take a plan and delivers every slice.
     """
@@ -45,84 +45,40 @@ FLOOR = "floor: pread"
 ARROW = "Hugging Face"
 
 WAYS = (
-    Way(title=OURS, module="melbank", function="tars", reads=SHARDS),
+    Way(OURS, "melbank", "tars", reads=SHARDS),
+    Way("melbank, tars, unchecked", "melbank", "tars_unchecked", reads=SHARDS),
+    Way("melbank, store", "melbank", "store", reads=STORE),
+    Way("melbank, store, unchecked", "melbank", "store_unchecked", reads=STORE),
+    Way(FLOOR, "floors", "pread", reads=CELLS),
+    Way("floor: np.take of a memmap", "floors", "take", reads=CELLS),
+    Way(".npy files", "npy_files", "load_each", "npy"),
+    Way("webdataset", "webdataset_tars", "stock", "webdataset", streams=(ALL,)),
     Way(
-        title="melbank, tars, unchecked", module="melbank", function="tars_unchecked", reads=SHARDS
-    ),
-    Way(title="melbank, store", module="melbank", function="store", reads=STORE),
-    Way(
-        title="melbank, store, unchecked", module="melbank", function="store_unchecked", reads=STORE
-    ),
-    Way(title=FLOOR, module="floors", function="pread", reads=CELLS),
-    Way(title="floor: np.take of a memmap", module="floors", function="take", reads=CELLS),
-    Way(title=".npy files", module="npy_files", function="load_each", peer="npy"),
-    Way(
-        title="webdataset",
-        module="webdataset_tars",
-        function="stock",
-        peer="webdataset",
-        streams=(ALL,),
-    ),
-    Way(
-        title="webdataset, choosing before decoding",
-        module="webdataset_tars",
-        function="choose_first",
-        peer="webdataset",
+        "webdataset, choosing before decoding",
+        "webdataset_tars",
+        "choose_first",
+        "webdataset",
         tasks=(ONE,),
     ),
-    Way(title="MosaicML, by index", module="mosaicml", function="by_index", peer="mosaicml"),
+    Way("MosaicML, by index", "mosaicml", "by_index", "mosaicml"),
+    Way("MosaicML, streamed", "mosaicml", "streamed", "mosaicml", tasks=(ALL,), streams=(ALL,)),
+    Way("LitData, by index", "litdata_chunks", "by_index", "litdata"),
+    Way("LitData, streamed", "litdata_chunks", "streamed", "litdata", tasks=(ALL,), streams=(ALL,)),
+    Way(f"{ARROW}, Array2D, numpy", "hugging_face_array", "numpy_map", "huggingface"),
+    Way(f"{ARROW}, flat, numpy", "hugging_face", "numpy_map", "huggingface"),
+    Way(f"{ARROW}, flat, torch", "hugging_face", "torch_map", "huggingface"),
+    Way(f"{ARROW}, flat, Arrow tables by hand", "hugging_face", "arrow_map", "huggingface"),
     Way(
-        title="MosaicML, streamed",
-        module="mosaicml",
-        function="streamed",
-        peer="mosaicml",
+        f"{ARROW}, flat, iterable",
+        "hugging_face",
+        "iterable",
+        "huggingface",
         tasks=(ALL,),
         streams=(ALL,),
     ),
-    Way(title="LitData, by index", module="litdata_chunks", function="by_index", peer="litdata"),
-    Way(
-        title="LitData, streamed",
-        module="litdata_chunks",
-        function="streamed",
-        peer="litdata",
-        tasks=(ALL,),
-        streams=(ALL,),
-    ),
-    Way(
-        title=f"{ARROW}, Array2D, numpy",
-        module="hugging_face_array",
-        function="numpy_map",
-        peer="huggingface",
-    ),
-    Way(
-        title=f"{ARROW}, flat, numpy",
-        module="hugging_face",
-        function="numpy_map",
-        peer="huggingface",
-    ),
-    Way(
-        title=f"{ARROW}, flat, torch",
-        module="hugging_face",
-        function="torch_map",
-        peer="huggingface",
-    ),
-    Way(
-        title=f"{ARROW}, flat, Arrow tables by hand",
-        module="hugging_face",
-        function="arrow_map",
-        peer="huggingface",
-    ),
-    Way(
-        title=f"{ARROW}, flat, iterable",
-        module="hugging_face",
-        function="iterable",
-        peer="huggingface",
-        tasks=(ALL,),
-        streams=(ALL,),
-    ),
-    Way(title="Lance, take", module="lance_table", function="take", peer="lance"),
-    Way(title="HDF5, h5py", module="hdf5", function="row_by_row", peer="hdf5"),
-    Way(title="zarr-python", module="zarr_python", function="row_by_row", peer="zarr"),
+    Way("Lance, take", "lance_table", "take", "lance"),
+    Way("HDF5, h5py", "hdf5", "row_by_row", "hdf5"),
+    Way("zarr-python", "zarr_python", "row_by_row", "zarr"),
 )
 
 

@@ -38,24 +38,14 @@ REMOTE_PEERS = {
 }
 
 REMOTE_WAYS = (
-    Way(title=RANGED, module="melbank", function="remote_ranged", reads=SHARDS),
-    Way(title="melbank, tars, cached", module="melbank", function="remote_cached", reads=SHARDS),
-    Way(title="melbank, store, ranged", module="melbank", function="remote_store", reads=STORE),
-    Way(
-        title="webdataset, pipe:curl",
-        module="webdataset_tars",
-        function="piped",
-        peer="webdataset",
-    ),
-    Way(
-        title="webdataset, pipe:curl, its cache",
-        module="webdataset_tars",
-        function="piped_and_kept",
-        peer="webdataset",
-    ),
-    Way(title="webdataset, s3fs", module="webdataset_tars", function="opened", peer="webdataset"),
-    Way(title="MosaicML, by index", module="mosaicml", function="remote", peer="mosaicml"),
-    Way(title="LitData, by index", module="litdata_chunks", function="remote", peer="litdata"),
+    Way(RANGED, "melbank", "remote_ranged", reads=SHARDS),
+    Way("melbank, tars, cached", "melbank", "remote_cached", reads=SHARDS),
+    Way("melbank, store, ranged", "melbank", "remote_store", reads=STORE),
+    Way("webdataset, pipe:curl", "webdataset_tars", "piped", "webdataset"),
+    Way("webdataset, pipe:curl, its cache", "webdataset_tars", "piped_and_kept", "webdataset"),
+    Way("webdataset, s3fs", "webdataset_tars", "opened", "webdataset"),
+    Way("MosaicML, by index", "mosaicml", "remote", "mosaicml"),
+    Way("LitData, by index", "litdata_chunks", "remote", "litdata"),
 )
 
 

@@ -2,11 +2,12 @@
 
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from tools.benchmarks.reading.contenders import Way
 from tools.benchmarks.reading.remote_contenders import RANGED
+from tools.benchmarks.reading.results import Results
 from tools.benchmarks.reading.slices import Material
 from tools.cli.tables import Table
 
@@ -27,14 +28,6 @@ EXPLANATION = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteKey:
-    """Key of the runs of one row."""
-
-    way: Way
-    latency_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
     """One epoch: slices in a second, requests per slice, bytes over those of the slices."""
 
@@ -51,26 +44,20 @@ class RemoteMedians:
     epochs: tuple[Epoch, ...]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteMeasurements:
-    """All runs, and why some have not been."""
+    """All runs, by latency, and the network that they were made on."""
 
     material: Material
-    ways: tuple[Way, ...]
+    results: Results
     latencies_s: tuple[float, ...]
     link_mb_s: float
     runs: int
-    results: dict[RemoteKey, list[dict[str, Any]]] = field(default_factory=dict)
-    failures: dict[Way, str] = field(default_factory=dict)
 
     def medians(self, latency_s: float) -> dict[Way, RemoteMedians]:
-        """The ways that were measured at a latency."""
-        found = {}
-        for way in self.ways:
-            runs = self.results.get(RemoteKey(way=way, latency_s=latency_s))
-            if runs and way not in self.failures:
-                found[way] = _medians(runs, self.material.slice_bytes)
-        return found
+        """Returns the medians of the contenders that were measured at a latency."""
+        found = self.results.at(latency_s).items()
+        return {way: _medians(runs, self.material.slice_bytes) for way, runs in found}
 
 
 def _medians(runs: list[dict[str, Any]], slice_bytes: int) -> RemoteMedians:
@@ -117,7 +104,7 @@ def remote_parts(found: RemoteMeasurements) -> Iterator[Table | str]:
         yield _table(medians)
         if latency_s == TARGET_LATENCY_S and medians:
             yield from targets(medians)
-    for way, reason in found.failures.items():
+    for way, reason in found.results.failures.items():
         yield f"Not measured: {way.title}: {reason}"
     yield EXPLANATION
 

@@ -9,6 +9,7 @@ from typing import Any
 from tools.benchmarks.harness.chart import Bars, write_bars
 from tools.benchmarks.reading.contenders import ARROW, FLOOR, OURS, Way
 from tools.benchmarks.reading.plans import ONE, TASKS
+from tools.benchmarks.reading.results import Results
 from tools.benchmarks.reading.slices import Material
 from tools.cli.tables import Table
 
@@ -38,15 +39,6 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
-    """Key of the runs of one cell of the tables."""
-
-    way: Way
-    task: str
-    state: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Medians:
     """Medians over runs, per slice; of memory the most."""
 
@@ -62,23 +54,16 @@ class Measurements:
     """All runs on the slices of one cell type; `stayed`: the share that a cold cache held."""
 
     material: Material
-    results: dict[Key, list[dict[str, Any]]]
-    failures: dict[Way, str]
+    results: Results
     copies: dict[str, Copy]
-    ways: tuple[Way, ...]
     stayed: float
     tasks: tuple[str, ...]
     states: tuple[str, ...]
     runs: int
 
     def medians(self, task: str, state: str) -> dict[Way, Medians]:
-        """The ways that were measured at a task in a state."""
-        found = {}
-        for way in self.ways:
-            runs = self.results.get(Key(way=way, task=task, state=state))
-            if runs and way not in self.failures:
-                found[way] = _medians(runs)
-        return found
+        """Returns the medians of the contenders that were measured at a task in a state."""
+        return {way: _medians(runs) for way, runs in self.results.at((task, state)).items()}
 
 
 def sections_parts(measurements: Measurements, *, plot: bool) -> list[Table | str]:
@@ -122,7 +107,7 @@ def speeds_table(measurements: Measurements, task: str, state: str) -> Table:
     ours = next((found for way, found in medians.items() if way.title == OURS), None)
     floor = next((found for way, found in medians.items() if way.title == FLOOR), None)
     rows = []
-    for way in measurements.ways:
+    for way in measurements.results.ways:
         found = medians.get(way)
         if found is not None:
             cells = (
@@ -137,7 +122,8 @@ def speeds_table(measurements: Measurements, task: str, state: str) -> Table:
             )
             rows.append((way.title, *cells))
         elif task in way.tasks:
-            rows.append((f"{way.title}: {measurements.failures.get(way, 'no run')}", *"--------"))
+            reason = measurements.results.failures.get(way, "no run")
+            rows.append((f"{way.title}: {reason}", *"--------"))
     columns = (
         "way", "slices/s", "slices per CPU s", "CPU us/slice", "times melbank's CPU",
         "of the pread floor", "asked kB/slice", "from disk kB/slice", "peak MB above torch",
@@ -177,7 +163,7 @@ def write_chart(measurements: Measurements, dtype: str) -> str:
     """Writes the chart of CPU per slice, warm; returns the Markdown that shows it."""
     file = Path("docs") / f"benchmark_read_{dtype}.png"
     found = {task: measurements.medians(task, WARM) for task in measurements.tasks}
-    ways = [way for way in measurements.ways if any(way in one for one in found.values())]
+    ways = [way for way in measurements.results.ways if any(way in one for one in found.values())]
     panels = [
         Bars(
             title=f"CPU us per slice: {TASKS[task]}",

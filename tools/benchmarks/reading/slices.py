@@ -18,6 +18,7 @@ from datasets.slice_source import SliceSource, select_recordings
 from storage.build.build import BuildConfig, build_store
 from storage.encoding import to_unit
 from storage.errors import ConfigError
+from storage.options import check_at_least, check_positive, option
 from storage.read.extents import ExtentReader
 from storage.recipe import Recipe
 from storage.source.npy_folder import foreign_recipe
@@ -56,33 +57,42 @@ class Material:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """Slices to make: number, type of cells, draws."""
+class SlicesConfig:
+    """Options of the benchmarks that make slices and measure contenders in turn."""
 
-    dtype: str
-    num_recordings: int
-    slices_per_recording: int
-    batch_size: int
-    seed: int
+    source_root: str = option("", "real recordings to make slices from; empty: drawn ones")
+    num_recordings: int = option(512, "recordings")
+    slices_per_recording: int = option(13, "slices of a recording, on average")
+    batch_size: int = option(64, "slices in a batch")
+    runs: int = option(2, "runs of each way, in turn; the tables have medians")
+    timeout_s: float = option(180.0, "longer than this no run may take, s")
+    env_dir: str = option("", "folder of the peers' environments; empty: ~/.cache/melbank/peers")
+    work_dir: str = option("", "folder for slices and copies; empty: the temporary one")
+    seed: int = option(0, "decides the slices and the draws")
+
+    def __post_init__(self) -> None:
+        counts = ("num_recordings", "slices_per_recording", "batch_size", "runs")
+        check_at_least(self, "benchmark", 1, *counts)
+        check_positive(self, "benchmark", "timeout_s")
 
 
-def made_material(wanted: Wanted, source_root: str, folder: Path) -> Material:
+def made_material(config: SlicesConfig, dtype: str, folder: Path) -> Material:
     """A store and tars of slices made for the purpose."""
-    pool_nMT = _pool(source_root, folder / "pool", wanted.seed)
+    pool_nMT = _pool(config.source_root, folder / "pool", config.seed)
     root = folder / "source"
-    _write_folders(wanted, pool_nMT, root)
+    _write_folders(config, pool_nMT, root)
     source = SourceConfig(root=str(root))
-    recipe = replace(foreign_recipe(source, Recipe()), encoding=wanted.dtype)
+    recipe = replace(foreign_recipe(source, Recipe()), encoding=dtype)
     store, shards = folder / "store", folder / "shards"
     build_store(source, recipe, str(store), BuildConfig(), progress=bar)
     shutil.rmtree(root)
     with open_store(str(store)) as opened:
         write_shards(opened, str(shards), ShardConfig(), progress=bar)
-    return given_material(store, shards, wanted, folder)
+    return given_material(store, shards, config, folder)
 
 
 def given_material(
-    store: Path | None, shards: Path | None, wanted: Wanted, folder: Path
+    store: Path | None, shards: Path | None, config: SlicesConfig, folder: Path
 ) -> Material:
     """The slices of a store, of tars, or of both, which then must have the same rows."""
     sources: list[SliceSource] = []
@@ -91,7 +101,7 @@ def given_material(
     if shards is not None:
         sources.append(open_shards(str(shards)))
     tables = [
-        select_recordings(source.recordings(), limit=wanted.num_recordings) for source in sources
+        select_recordings(source.recordings(), limit=config.num_recordings) for source in sources
     ]
     names = ("recording_id", "first_row", "num_slices")
     if not all(table.select(names).equals(tables[0].select(names)) for table in tables):
@@ -103,9 +113,9 @@ def given_material(
     about = {
         "shape": list(source.recipe.slice_shape),
         "dtype": source.recipe.encoding,
-        "batch_size": wanted.batch_size,
-        "seed": wanted.seed,
-        "num_recordings": wanted.num_recordings,
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+        "num_recordings": config.num_recordings,
     }
     material = Material(
         cells=folder / "slices.npy",
@@ -154,11 +164,11 @@ def _copy_cells(source: SliceSource, rows: np.ndarray, file: Path) -> None:
     cells.flush()
 
 
-def _write_folders(wanted: Wanted, pool_nMT: np.ndarray, root: Path) -> None:
+def _write_folders(config: SlicesConfig, pool_nMT: np.ndarray, root: Path) -> None:
     """Recordings as folders of .npy slices: those of the pool, each time shifted otherwise."""
-    rng = np.random.default_rng(wanted.seed)
-    mean = wanted.slices_per_recording
-    counts = rng.integers(max(1, mean // 2), mean + mean // 2 + 1, wanted.num_recordings)
+    rng = np.random.default_rng(config.seed)
+    mean = config.slices_per_recording
+    counts = rng.integers(max(1, mean // 2), mean + mean // 2 + 1, config.num_recordings)
     names = [f"species{number % NUM_LABELS:02d}/rec{number:07d}" for number in range(len(counts))]
     labels = [name.partition("/")[0] for name in names]
     root.mkdir(parents=True)

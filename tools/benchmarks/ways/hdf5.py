@@ -1,4 +1,4 @@
-"""HDF5 by h5py: one dataset, a chunk per slice, not compressed."""
+"""HDF5 by h5py: one dataset, a chunk per slice, not compressed unless a codec is given."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,11 +11,12 @@ import torch
 Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
 
 
-def write(cells: np.ndarray, target: Path) -> None:
+def write(cells: np.ndarray, target: Path, codec: str | None = None) -> None:
     """One file."""
     target.mkdir()
+    layout: dict[str, Any] = {"chunks": (1, *cells.shape[1:]), "compression": codec}
     with h5py.File(target / "slices.h5", "w") as file:
-        data = file.create_dataset("slices", cells.shape, cells.dtype, chunks=(1, *cells.shape[1:]))
+        data = file.create_dataset("slices", cells.shape, cells.dtype, **layout)
         for number, slice_MT in enumerate(cells):
             data[number] = slice_MT
 
@@ -31,6 +32,24 @@ def row_by_row(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int
             batch = np.empty((len(numbers), *data.shape[1:]), data.dtype)
             for place, number in enumerate(numbers.tolist()):
                 batch[place] = data[number]
+            yield torch.from_numpy(batch), numbers
+
+    return epoch
+
+
+def selection(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+    """Neighbours as one range; others as a list of rows, which h5py wants increasing and unique."""
+    data: Any = h5py.File(target / "slices.h5", "r")["slices"]
+    batch_size = about["batch_size"]
+
+    def epoch(wanted: np.ndarray, _: int) -> Batches:
+        for start in range(0, len(wanted), batch_size):
+            numbers = wanted[start : start + batch_size]
+            if np.all(np.diff(numbers) == 1):
+                batch = data[numbers[0] : numbers[-1] + 1]
+            else:
+                increasing, back = np.unique(numbers, return_inverse=True)
+                batch = data[increasing][back]
             yield torch.from_numpy(batch), numbers
 
     return epoch

@@ -39,3 +39,21 @@ def row_by_row(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int
             yield torch.from_numpy(batch), numbers
 
     return epoch
+
+
+def oindex(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+    """`array.oindex` for random rows; where most are neighbours, a range for each run of them."""
+    array: Any = zarr.open_array(str(target), mode="r")
+    batch_size = about["batch_size"]
+
+    def epoch(wanted: np.ndarray, _: int) -> Batches:
+        for start in range(0, len(wanted), batch_size):
+            numbers = wanted[start : start + batch_size]
+            runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
+            if 2 * len(runs) > len(numbers):
+                batch = array.oindex[numbers]
+            else:
+                batch = np.concatenate([array[int(run[0]) : int(run[-1]) + 1] for run in runs])
+            yield torch.from_numpy(batch), numbers
+
+    return epoch
