@@ -126,7 +126,10 @@ def _check_code(client: Any, executor: str) -> None:
     def lacking() -> bool:  # not a global, so Dask sends it whole to where melbank may not be
         from importlib.util import find_spec
 
-        return find_spec("storage") is None or find_spec("storage.build.part") is None
+        try:
+            return find_spec("storage.build.part") is None
+        except ModuleNotFoundError:  # not even its parent
+            return True
 
     found = {"the scheduler": client.run_on_scheduler(lacking), **client.run(lacking)}
     strangers = [name for name, lacks in found.items() if lacks]

@@ -199,7 +199,7 @@ class FaultProxy:
     async def _refuse(self, request: web.BaseRequest, fault: str) -> web.Response:
         """Answers with an error instead of the server."""
         self.counts.faults[fault] += 1
-        await request.read()
+        await request.content.read()  # `request.read` has a limit of 1 MiB
         reason, code = REFUSALS[fault]
         wait = {"Retry-After": str(self.faults.retry_after_s)} if fault == BUSY else {}
         return web.Response(
@@ -230,7 +230,7 @@ class FaultProxy:
 
     async def _forward(self, request: web.BaseRequest, fault: str) -> web.StreamResponse:
         """Passes a request to the server, and its answer back with the fault in it."""
-        kind, body = _kind(request), await request.read() if request.can_read_body else None
+        kind, body = _kind(request), await request.content.read() if request.can_read_body else None
         async with self._client.request(
             request.method,
             URL(f"{self._upstream}{request.raw_path}", encoded=True),
