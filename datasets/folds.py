@@ -6,6 +6,8 @@ Rules beyond theirs:
   share of the rare ones; where even that is too small, it joins the commonest label.
 * `stratified_group` without any group of two or more is `stratified`.
 * The values of `cv=column` are kept as given; other folds count from 0.
+* Recordings of the same bytes are one group, and in one fold, for every `cv` but `column`.
+* Cells that are missing (empty, NaN, NA ...) join no group.
 """
 
 from dataclasses import dataclass
@@ -16,7 +18,9 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 
 from storage.errors import ConfigError
 from storage.options import check_at_least, check_choice, option
+from storage.source.cells import given
 
+COPIES = "content_hash"  # column whose equal values are recordings of the same bytes
 CV = ("stratified_group", "stratified", "group", "kfold", "column")
 
 
@@ -37,12 +41,21 @@ class FoldConfig:
 
 
 def assign_folds(recordings: pl.DataFrame, config: FoldConfig, seed: int) -> np.ndarray:
-    """Returns the fold of each recording, int64 [n].
+    """Returns the fold of each recording, int64 [n]; copies of one content are in one fold.
 
     Raises ConfigError where a column is missing or there are too few recordings or groups.
     """
     if config.cv == "column":
         return _column_folds(recordings, config.column)
+    folds = _drawn_folds(recordings, config, seed)
+    if COPIES in recordings.columns:
+        indices, contents = _members(recordings, [COPIES])
+        _, first = np.unique(contents, return_index=True)
+        folds[indices] = folds[indices[first]][contents - 1]
+    return folds
+
+
+def _drawn_folds(recordings: pl.DataFrame, config: FoldConfig, seed: int) -> np.ndarray:
     _check_enough(len(recordings), config.num_folds, "recordings")
     strata = _strata(recordings, config.num_folds)
     state = seed % 2**32
@@ -67,8 +80,8 @@ def group_numbers(recordings: pl.DataFrame, group_by: str) -> np.ndarray:
     """Returns the group of each recording, int64 [n], counted from 0 in order of appearance.
 
     `auto` groups recordings with the same url, and those of one author, latitude, longitude and
-    label, as far as these are given; a recording without any is a group by itself. Raises
-    ConfigError where `group_by` is no column.
+    label, as far as these are given; a recording without any is a group by itself. Copies, of one
+    `content_hash`, are always one group. Raises ConfigError where `group_by` is no column.
     """
     if group_by == "auto":
         columns = set(recordings.columns)
@@ -81,6 +94,8 @@ def group_numbers(recordings: pl.DataFrame, group_by: str) -> np.ndarray:
             f"folds.group_by={group_by} is neither auto nor a column; "
             f"there are {', '.join(recordings.columns)}"
         )
+    if COPIES in recordings.columns:
+        keys.append([COPIES])
     groups = np.arange(len(recordings))
     members = [_members(recordings, names) for names in keys]
     while True:  # until no group shares a value with another: few rounds, one per link of a chain
@@ -94,10 +109,10 @@ def group_numbers(recordings: pl.DataFrame, group_by: str) -> np.ndarray:
 
 def _members(recordings: pl.DataFrame, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Returns indices of the recordings with values in all columns, and a number for each value."""
-    texts = [pl.col(name).cast(pl.String).str.strip_chars() for name in names]
-    given = pl.all_horizontal(text.is_not_null() & (text != "") for text in texts)
+    texts = [given(pl.lit(recordings[name])) for name in names]
+    is_given = pl.all_horizontal(text.is_not_null() for text in texts)
     values = (
-        recordings.select(pl.concat_str(texts, separator="\n").alias("value"), given=given)
+        recordings.select(pl.concat_str(texts, separator="\n").alias("value"), given=is_given)
         .with_row_index("index")
         .filter("given")
     )

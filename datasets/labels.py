@@ -1,14 +1,39 @@
-"""Class names and target vectors."""
+"""Class names and target vectors.
+
+The classes of a model are the primary labels of its recordings, or those that `labels.classes`
+lists, in that order: names, files, or `taxonomy`, which adds the classes of taxonomy.csv that have
+no recording.
+"""
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 import polars as pl
 
 from storage.errors import ConfigError
+from storage.source.cells import tidy_label
+from storage.source.csv_text import read_csv
+
+TAXONOMY = "taxonomy"
+FILES = (".csv", ".txt")
+PRIMARY, ROW_ID = "primary_label", "row_id"
+MAX_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelConfig:
+    """Config of the classes of a model."""
+
+    classes: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "names, files (.csv, .txt), or taxonomy: all of its classes; []: the recorded"
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +58,41 @@ class Labels:
         """Builds from the primary labels of recordings and extra names, sorted."""
         primary = recordings["primary_label"].drop_nulls().unique().to_list()
         return cls(tuple(sorted({*primary, *extra})))
+
+    @classmethod
+    def chosen(
+        cls,
+        config: LabelConfig,
+        recordings: pl.DataFrame,
+        *,
+        taxonomy: Iterable[str] = (),
+        extra: Iterable[str] = (),
+    ) -> Self:
+        """Builds by `config`; `extra` are names that soft targets have, `taxonomy` all classes.
+
+        Raises ConfigError on a file without classes, or an unknown taxonomy.
+        """
+        if not config.classes:
+            return cls.of(recordings, extra)
+        taxonomy = list(taxonomy)
+        if config.classes == [TAXONOMY]:
+            return cls.of(recordings, [*extra, *taxonomy])
+        names: dict[str, None] = {}
+        for entry in config.classes:
+            is_file = Path(entry).suffix.lower() in FILES
+            names |= dict.fromkeys(read_class_names(Path(entry)) if is_file else [entry])
+        return cls(tuple(names))
+
+    def note(self, taxonomy: Iterable[str]) -> str:
+        """Returns a sentence on classes of the taxonomy that are none here; empty without any."""
+        left = [name for name in taxonomy if name not in self.names]
+        if not left:
+            return ""
+        more = f" and {len(left) - MAX_SHOWN} more" if len(left) > MAX_SHOWN else ""
+        return (
+            f"{len(left)} classes of taxonomy.csv have no recording and are not predicted: "
+            f"{', '.join(left[:MAX_SHOWN])}{more}; labels.classes=taxonomy adds them"
+        )
 
     def targets(self, recordings: pl.DataFrame, secondary_weight: float | None) -> np.ndarray:
         """Returns float32 [n, C]: 1 for the primary label, `secondary_weight` for secondary ones.
@@ -69,3 +129,28 @@ class Labels:
         """Converts a column of names to class numbers, null where the name is no class."""
         numbers = {name: number for number, name in enumerate(self.names)}
         return pl.col(column).replace_strict(numbers, default=None, return_dtype=pl.Int64)
+
+
+def read_class_names(path: Path) -> list[str]:
+    """Reads classes: the column primary_label, the columns of a submission, or one name a line.
+
+    Raises ConfigError where there are none.
+    """
+    try:
+        table = read_csv(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ConfigError(f"labels.classes: {path} cannot be read: {error.strerror}") from error
+    columns = list(table.columns)
+    if PRIMARY in columns:
+        cells = table.columns[PRIMARY]
+    elif ROW_ID in columns:
+        cells = [name for name in columns if name != ROW_ID]
+    elif len(columns) == 1:
+        cells = [columns[0], *table.columns[columns[0]]]
+    else:
+        raise ConfigError(
+            f"labels.classes: {path} has neither primary_label nor row_id among its columns "
+            f"{', '.join(columns[:MAX_SHOWN])}, nor one name a line"
+        )
+    names = (tidy_label(cell) for cell in cells)
+    return list(dict.fromkeys(name for name in names if name is not None))

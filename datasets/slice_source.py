@@ -5,13 +5,13 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from datasets.randomness import recording_keys
 from storage.errors import ConfigError
 from storage.objects.client import RemoteConfig
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import Extents
 from storage.read.sql import check_select
 from storage.recipe import Recipe
+from storage.source.subset import limited
 
 SOURCE = "source"  # column of the recordings of a mix: the name of the source
 ID_IN_SOURCE = "own_recording_id"  # column of those: the id before a mix renamed it
@@ -64,6 +64,11 @@ class SliceSource(Protocol):
         """Counts bytes of int64 rows [n], and of the shards in object stores that hold them."""
 
 
+def source_classes(source: SliceSource) -> tuple[str, ...]:
+    """Returns the classes of a source's taxonomy.csv; none where it does not know of any."""
+    return tuple(getattr(source, "classes", ()))  # no part of the protocol: few sources have them
+
+
 def rows_in_source(rows: np.ndarray) -> np.ndarray:
     """Converts rows of a mix to rows of the source itself, int64 [n]."""
     return np.asarray(rows % SOURCE_ROWS)
@@ -72,7 +77,7 @@ def rows_in_source(rows: np.ndarray) -> np.ndarray:
 def select_recordings(
     recordings: pl.DataFrame, *, where: str | None = None, limit: int | None = None
 ) -> pl.DataFrame:
-    """Filters recordings by an SQL condition and takes a random subset of `limit`, in order.
+    """Filters recordings by an SQL condition and takes `limit` of them, spread over classes.
 
     The subset is that of a store built with the same limit. Raises ConfigError where the condition
     is invalid or nothing is left.
@@ -87,9 +92,8 @@ def select_recordings(
                 f"where={where!r} is not a valid condition ({str(error).split(';')[0]}); "
                 f"their columns are {', '.join(recordings.columns)}"
             ) from error
-    if limit is not None and limit < len(chosen):
-        order = np.argsort(recording_keys(chosen).byteswap())
-        chosen = chosen[np.sort(order[: max(0, limit)])]
+    if limit is not None and len(chosen):
+        chosen = chosen[limited(chosen, limit)]
     if chosen.is_empty():
         raise ConfigError(
             f"none of {len(recordings)} recordings is left by where={where!r}, limit={limit}"

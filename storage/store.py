@@ -18,9 +18,10 @@ import polars as pl
 
 from storage.errors import ConfigError, DamageError, RemoteError, StoreError
 from storage.format.catalog import LISTING
+from storage.format.classes import read_classes
 from storage.format.manifest import Manifest
 from storage.format.state import StoreState, read_state
-from storage.format.tables import DUPLICATE, INDEX, read_tables
+from storage.format.tables import DUPLICATE, INDEX, PART, RECORDING_NO, read_tables
 from storage.format.zarr_shards import (
     INDEX_BYTES,
     SLICES_PER_ZARR_SHARD,
@@ -41,8 +42,6 @@ from storage.read.sql import select
 from storage.recipe import Recipe
 
 _INDEXES_AT_ONCE = 32  # of zarr shards in an object store
-
-RECORDING_NO = "#recording_no"  # no column of a csv is called that
 
 
 @dataclass(slots=True)
@@ -111,13 +110,18 @@ class Store:
         """One row per recording that has slices, sorted by first_row, the csv's columns too."""
         return self._recordings
 
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of taxonomy.csv, where the source had no recording of some; else none."""
+        return read_classes(self.objects)
+
     def rejects(self) -> pl.DataFrame:
         """Every recording that gave nothing, or only a part, with the reason."""
-        return self._state.rejects.drop("part")
+        return self._state.rejects.drop(PART)
 
     def duplicates(self) -> pl.DataFrame:
         """The recordings whose slices are kept under another's id, `duplicate_of`."""
-        live = self._state.live_recordings().drop("part")
+        live = self._state.live_recordings().drop(PART)
         return live.filter(pl.col("status") == DUPLICATE)
 
     def slice_index(self) -> pl.DataFrame:
@@ -197,12 +201,12 @@ class Store:
     @cached_property
     def _recordings(self) -> pl.DataFrame:
         live = self._state.live_recordings()
-        return live.filter(pl.col("num_slices") > 0).sort("first_row").drop("part")
+        return live.filter(pl.col("num_slices") > 0).sort("first_row").drop(PART)
 
     @cached_property
     def _numbered_index(self) -> pl.DataFrame:
         """The rows of live recordings, each with its recording's position in `recordings()`."""
-        index = read_tables(self.objects, INDEX, self._state.parts).drop("part")
+        index = read_tables(self.objects, INDEX, self._state.parts).drop(PART)
         index = index.rechunk() if index["row"].is_sorted() else index.sort("row")
         first, count = (self._recordings[name].to_numpy() for name in ("first_row", "num_slices"))
         begins, ends = np.searchsorted(index["row"].to_numpy(), [first, first + count])

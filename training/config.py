@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from datasets.augment.pipeline import AugmentConfig
 from datasets.folds import FoldConfig
+from datasets.labels import LabelConfig
 from datasets.loading.reader import LoaderConfig
 from datasets.sampling.epoch_plan import SamplingConfig
 from datasets.sources.background import BackgroundConfig
@@ -28,6 +29,7 @@ class TrainingConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     folds: FoldConfig = field(default_factory=FoldConfig)
+    labels: LabelConfig = field(default_factory=LabelConfig)
     train_loader: LoaderConfig = field(default_factory=LoaderConfig)
     val_loader: LoaderConfig = field(default_factory=LoaderConfig)
     sources: dict[str, SourceSpec] = field(

@@ -19,15 +19,19 @@ import polars as pl
 from datasets.augment.host_images import ImageTransforms
 from datasets.folds import assign_folds
 from datasets.labels import Labels
-from datasets.slice_source import SOURCE, SliceSource
+from datasets.slice_source import SOURCE, SliceSource, source_classes
 from datasets.sources.background import BackgroundPlan
 from datasets.sources.mix import SourceSpec, source_weights
 from datasets.sources.soft_targets import read_soft_sources
 from datasets.targets import Targets
 from storage.errors import ConfigError
+from storage.source.subset import limited
 from training.config import TrainingConfig
 from training.data_module import FoldData
 from training.model.metrics import Truth
+from training.runtime.ranks import first_rank_logger
+
+logger = first_rank_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,14 +65,18 @@ def split_recordings(source: SliceSource, config: TrainingConfig) -> Split:
     _check_sources(recordings, config.sources)
     soft = read_soft_sources(recordings, config.sources)
     labelled_R = recordings["primary_label"].is_not_null().to_numpy()
-    used_R = _spread(labelled_R | soft.covered_R, config.limit)
+    used_R = _limited(recordings, labelled_R | soft.covered_R, config.limit)
     scored_R = used_R & labelled_R & ~_train_only(recordings, config.sources)
     scored = recordings.filter(scored_R)
     if scored.is_empty():
         raise ConfigError("no recording can be held out: none has a label and may be scored")
     fold_R = np.zeros(len(recordings), np.int64)
     fold_R[scored_R] = assign_folds(scored, config.folds, config.seed)
-    labels = Labels.of(recordings.filter(used_R), extra=soft.names)
+    taxonomy = source_classes(source)
+    used = recordings.filter(used_R)
+    labels = Labels.chosen(config.labels, used, taxonomy=taxonomy, extra=soft.names)
+    if note := labels.note(taxonomy):
+        logger.info(note)
     labelled = recordings.with_columns(
         primary_label=pl.when(pl.Series(used_R)).then("primary_label")
     )
@@ -132,13 +140,11 @@ def _train_only(recordings: pl.DataFrame, specs: Mapping[str, SourceSpec]) -> np
     return recordings[SOURCE].is_in(names).to_numpy()
 
 
-def _spread(usable_R: np.ndarray, limit: int | None) -> np.ndarray:
-    """bool [R]: at most `limit` of the usable recordings, evenly spread."""
-    chosen = np.flatnonzero(usable_R)
-    if limit is not None and limit < len(chosen):
-        chosen = chosen[np.linspace(0, len(chosen) - 1, limit).round().astype(np.int64)]
+def _limited(recordings: pl.DataFrame, usable_R: np.ndarray, limit: int | None) -> np.ndarray:
+    """bool [R]: at most `limit` of the usable recordings, spread over the classes."""
+    usable = np.flatnonzero(usable_R)
     used = np.zeros(len(usable_R), bool)
-    used[chosen] = True
+    used[usable[limited(recordings[usable], limit)]] = True
     return used
 
 
@@ -152,4 +158,4 @@ def _chosen_folds(fold_U: np.ndarray, config: TrainingConfig) -> tuple[int, ...]
             f"train_folds={config.train_folds}: there is no fold {strange[0]}; "
             f"folds.cv={config.folds.cv} gives {', '.join(map(str, there))}"
         )
-    return tuple(config.train_folds or there)
+    return tuple(config.train_folds or [fold for fold in there if fold >= 0])

@@ -5,6 +5,7 @@ from datasets.shards.format import INDEX, LISTING, MANIFEST, RECORDINGS, ShardMa
 from datasets.shards.state import identity_of
 from storage.checksums import digest
 from storage.errors import StoreError
+from storage.format.classes import NAME as CLASSES
 from storage.objects.protocol import Objects
 from storage.objects.sync import Item, SetKind, SyncPlan
 
@@ -22,10 +23,12 @@ def plan_shards(source: Objects) -> SyncPlan:
         name: Item(name=name, size_bytes=entry.size_bytes, sha256=entry.sha256)
         for name, entry in manifest.files.items()
     }
+    hints = [source.get(CLASSES)] if source.exists(CLASSES) else []
+    classes = [Item(name=CLASSES, size_bytes=len(data), sha256=digest(data)) for data in hints]
     return SyncPlan(
         identity=identity_of(manifest.store_id, manifest.recipe),
         data=tuple(items[name] for name in manifest.shards),
-        tables=(items[RECORDINGS], items[INDEX]),
+        tables=(*classes, items[RECORDINGS], items[INDEX]),
         head=Item(name=MANIFEST, size_bytes=len(manifest_json), sha256=digest(manifest_json)),
     )
 
@@ -42,7 +45,9 @@ def _recorded(objects: Objects) -> dict[str, str]:
 
 
 def _owns(name: str) -> bool:
-    is_metadata = name in (MANIFEST, INDEX, RECORDINGS) or name.startswith(f"{UNFINISHED}/")
+    is_metadata = name in (MANIFEST, INDEX, RECORDINGS, CLASSES) or name.startswith(
+        f"{UNFINISHED}/"
+    )
     return is_metadata or ("/" not in name and name.endswith(".tar"))
 
 

@@ -9,8 +9,11 @@ import polars as pl
 
 from datasets.shards.format import ABOUT_RECORDING
 from storage.errors import ConfigError, DamageError, StoreError
-from storage.format.tables import LABEL_COLUMNS, OUR_COLUMNS
-from storage.source.table import parse_labels, without_ending
+from storage.format.tables import LABEL_COLUMNS, given_names
+from storage.source.cells import tidy_label, typed_column
+from storage.source.csv_text import TextTable, read_csv
+from storage.source.label_lists import parse_labels
+from storage.source.recordings import without_ending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -164,11 +167,7 @@ def _read_recordings(path: Path) -> pl.DataFrame:
         if path.suffix == ".parquet":
             table = pl.read_parquet(path)
         else:
-            names = pl.read_csv(path, n_rows=0).columns
-            text = {name: pl.String for name in (*LABEL_COLUMNS, "recording_id") if name in names}
-            table = pl.read_csv(path, schema_overrides=text, infer_schema_length=None)
-            others = [name for name in OUR_COLUMNS if name in names and name != "recording_id"]
-            table = table.rename({name: f"csv_{name}" for name in others})
+            table = _frame(read_csv(path.read_bytes(), str(path)))
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"index_shards.recordings={path} cannot be read: {reason}") from error
@@ -184,12 +183,26 @@ def _read_recordings(path: Path) -> pl.DataFrame:
     if "secondary_labels" not in table.columns:
         table = table.with_columns(pl.lit([], pl.List(pl.String)).alias("secondary_labels"))
     elif table.schema["secondary_labels"] == pl.String:
-        second = [parse_labels(text) for text in table["secondary_labels"]]
+        known = set(table["primary_label"].drop_nulls())
+        second = [parse_labels(text, known) for text in table["secondary_labels"]]
         table = table.with_columns(pl.Series("secondary_labels", second, pl.List(pl.String)))
     if table["recording_id"].is_duplicated().any():
         name = table.filter(pl.col("recording_id").is_duplicated())["recording_id"][0]
         raise ConfigError(f"index_shards.recordings={path} names {name} twice")
     return table
+
+
+def _frame(csv: TextTable) -> pl.DataFrame:
+    """A csv as a frame: labels and names as text, the others typed by their cells."""
+    text = {*LABEL_COLUMNS, "recording_id"} & set(csv.columns)
+    names = given_names(name for name in csv.columns if name not in text)
+    columns = []
+    for name, cells in csv.columns.items():
+        if name in text:
+            columns.append(pl.Series(name, [tidy_label(cell) for cell in cells], pl.String))
+        else:
+            columns.append(typed_column(names[name], cells, decimal_comma=csv.decimal_comma))
+    return pl.DataFrame(columns)
 
 
 def _in_order(first: list[str], names: list[str]) -> list[str]:

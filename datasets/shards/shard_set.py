@@ -5,6 +5,7 @@ shards.extents(rows)  # of cells in the tars, after their .npy headers
 """
 
 import io
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,7 @@ from datasets.shards.format import (
 )
 from storage.checksums import digest
 from storage.errors import DamageError, RemoteError, StoreError
+from storage.format.classes import read_classes
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
@@ -63,6 +65,11 @@ class ShardSet:
         self._crc32c = self._index["crc32c"].to_numpy()
         if (np.diff(self._rows) < 1).any() or self._recordings["num_slices"].sum() != len(index):
             raise DamageError(f"{objects.describe(INDEX)} has rows twice, or too few: {_WAY_OUT}")
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Returns the classes of taxonomy.csv, where some have no recording; else none."""
+        return read_classes(open_objects(self.url, remote=self.remote))
 
     def recordings(self) -> pl.DataFrame:
         """Returns one line per recording, sorted by `first_row`, as in the store."""

@@ -50,8 +50,9 @@ from datasets.shards.state import (
     read_plan,
     read_records,
 )
-from datasets.slice_source import SliceSource, select_recordings
+from datasets.slice_source import SliceSource, select_recordings, source_classes
 from storage.errors import ConfigError, StoreError
+from storage.format.classes import put_classes
 from storage.objects.lock import builder_lock
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
@@ -296,6 +297,7 @@ class _Run:
             recipe=self.source.recipe,
             files=dict(sorted(entries.items())),
         )
+        put_classes(self.objects, source_classes(self.source))
         commit(self.objects, manifest, index, recordings)
         written_as = places[LABEL_HASH][self.wanted.starts]
         return ShardReport(

@@ -24,6 +24,7 @@ from datasets.slice_source import (
     SliceSource,
     rows_in_source,
     select_recordings,
+    source_classes,
 )
 from storage.errors import ConfigError, StoreError
 from storage.objects.client import DEFAULT, RemoteConfig
@@ -97,6 +98,12 @@ class SourceMix:
         self.url = ", ".join(f"{part.name}={part.source.url}" for part in parts)
         identity = "\n".join(f"{part.name}={part.source.store_id}" for part in parts)
         self.store_id = hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Returns the classes of the sources' taxonomies, each once."""
+        names = (name for part in self._parts for name in source_classes(part.source))
+        return tuple(dict.fromkeys(names))
 
     def recordings(self) -> pl.DataFrame:
         """Returns the recordings of all sources by `first_row`, with the column `source`."""
@@ -206,7 +213,8 @@ def _matching_recordings(part: MixedSource) -> pl.DataFrame:
     recordings = part.source.recordings()
     if part.where is not None:
         recordings = select_recordings(recordings, where=part.where)
-    return recordings.rename({SOURCE: f"csv_{SOURCE}"}, strict=False)
+    ours = (SOURCE, ID_IN_SOURCE)  # of stores that were built before these were reserved
+    return recordings.rename({name: f"csv_{name}" for name in ours}, strict=False)
 
 
 def _without_shared_ids(

@@ -1,8 +1,9 @@
 """Audio file -> mono float32 blocks at the recipe's rate.
 
-Channels are averaged, soxr HQ resamples. Files are decoded in sequence and in blocks, so memory
-does not grow with their length. Samples stay float: ordinary ogg files peak at up to 1.45 of full
-scale, which integers would clip. What is stored, stored in part or rejected: see soundness.py.
+Channels are averaged, or one is taken; soxr HQ resamples. Files are decoded in sequence and in
+blocks, so memory does not grow with their length. Samples stay float: ordinary ogg files peak at up
+to 1.45 of full scale, which integers would clip. What is stored, stored in part or rejected: see
+integrity.py.
 
 Measured: decoding ogg takes about 1.5 ms per 5-s slice and core.
 """
@@ -18,7 +19,9 @@ import numpy as np
 import soundfile
 import soxr
 
+from storage.audio.channels import LOUDEST, MEAN, ChannelLevels, channel_number
 from storage.audio.integrity import MAX_ABS, Soundness, Span, examine, verdict
+from storage.audio.kinds import CONVERT, other_kind
 from storage.errors import AudioError
 
 BLOCK_VALUES = 1 << 20  # 4 MB, 33 s: decoding and cutting disturb each other in the caches
@@ -56,14 +59,16 @@ def read_header(path: Path) -> AudioHeader:
 class Decoder:
     """Iterates once over a file's mono blocks at `sample_rate_hz`; then knows what it met.
 
-    `header`: what the file said. `duration_s`: what was decoded, s. `problem`: why the recording
-    is partial, in words that users can act on; None where it is whole. Raises AudioError where
-    there is no sound at all.
+    `channel`: mean, left, right, loudest or a number. `header`: what the file said. `duration_s`:
+    what was decoded, s. `problem`: why the recording is partial, in words that users can act on;
+    None where it is whole. Raises AudioError where there is no sound at all.
     """
 
-    def __init__(self, path: Path, sample_rate_hz: int) -> None:
+    def __init__(self, path: Path, sample_rate_hz: int, channel: str = MEAN) -> None:
         self._path = path
         self._target_hz = sample_rate_hz
+        self._channel = channel
+        self._levels = ChannelLevels()
         self._soundness = Soundness()
         self._headers: list[AudioHeader] = []
         self._num_unusable = 0
@@ -78,6 +83,8 @@ class Decoder:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         self._soundness = _examine(self._path)
+        if self._channel == LOUDEST:
+            self._channel = self._loudest()
         num_samples = 0
         for span in self._soundness.spans or (None,):
             for block in self._span_blocks(span):
@@ -95,6 +102,17 @@ class Decoder:
             num_unusable=self._num_unusable,
             stopped_by=self._stopped_by,
         )
+        if cancelling := self._levels.problem():
+            self.problem = "; ".join(filter(None, (self.problem, cancelling)))
+
+    def _loudest(self) -> str:
+        """The number of the loudest channel, by decoding all of them once before."""
+        if read_header(self._path).num_channels == 1:
+            return MEAN
+        first = Decoder(self._path, self._target_hz)
+        for _ in first:
+            pass
+        return str(first._levels.loudest())
 
     def _span_blocks(self, span: Span | None) -> Iterator[np.ndarray]:
         """One stream, resampled. Those after the first may be unreadable: that ends it there."""
@@ -131,7 +149,10 @@ class Decoder:
         for block in blocks:
             num_frames += len(block)
             self.duration_s = before_s + num_frames / rate_hz
-            mono = _mono(block)
+            channel = channel_number(self._channel, block.shape[1])
+            if channel is None and block.shape[1] > 1:
+                self._levels.add(block)
+            mono = _mono(block) if channel is None else block[:, channel]
             if not -MAX_ABS <= mono.min() <= mono.max() <= MAX_ABS:  # so for NaN
                 usable = np.abs(mono) <= MAX_ABS
                 self._num_unusable += int(len(mono) - usable.sum())
@@ -306,6 +327,9 @@ def _no_audio(head: bytes, path: Path) -> str | None:
         return "a web page, not a recording: download it again"
     if head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"\0\0\1\0")):
         return "an image, not a recording: download it again"
+    if kind := other_kind(head):
+        command = CONVERT.format(ending=path.suffix)
+        return f"{kind} is not decoded here: convert it, as with: {command}"
     if not head.isascii() or b"\0" in head:
         return None
     if b"\n" not in text and Path(text.decode()).suffix == path.suffix.lower():

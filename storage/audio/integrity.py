@@ -209,11 +209,16 @@ class AudioFormat:
 
 FORMATS = (
     AudioFormat(endings=(".ogg", ".oga", ".opus"), magic=(CAPTURE,), check=_check_ogg),
-    AudioFormat(endings=(".mp3",), magic=(), check=_check_mpeg),  # no magic: files without another
+    AudioFormat(endings=(".mp3", ".mp2"), magic=(), check=_check_mpeg),  # for all others
     AudioFormat(endings=(".flac",), magic=(b"fLaC",), check=_trust_decoder),
-    AudioFormat(endings=(".wav",), magic=(b"RIFF", b"RIFX", b"RF64", b"BW64"), check=_check_pcm),
-    AudioFormat(endings=(".aif", ".aiff"), magic=(b"FORM",), check=_check_pcm),
-    AudioFormat(endings=(".au",), magic=(b".snd", b"dns."), check=_check_pcm),
+    AudioFormat(
+        endings=(".wav", ".rf64"), magic=(b"RIFF", b"RIFX", b"RF64", b"BW64"), check=_check_pcm
+    ),
+    AudioFormat(endings=(".aif", ".aiff", ".aifc"), magic=(b"FORM",), check=_check_pcm),
+    AudioFormat(endings=(".au", ".snd"), magic=(b".snd", b"dns."), check=_check_pcm),
     AudioFormat(endings=(".w64",), magic=(b"riff",), check=_check_pcm),
+    AudioFormat(endings=(".caf",), magic=(b"caff",), check=_trust_decoder),
+    AudioFormat(endings=(".voc",), magic=(b"Crea",), check=_trust_decoder),
+    AudioFormat(endings=(".sph", ".nist"), magic=(b"NIST",), check=_trust_decoder),
 )
 AUDIO_ENDINGS = tuple(ending for kind in FORMATS for ending in kind.endings)

@@ -21,6 +21,7 @@ from storage.build.slice_counts import expected_slices
 from storage.build.workers import build_parts, check_executor
 from storage.errors import ConfigError, DamageError, ObjectExistsError, StoreError
 from storage.format.catalog import Catalog, check_indexes
+from storage.format.classes import put_classes
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
 from storage.format.state import StoreState, pending_recordings, read_parts
@@ -47,12 +48,14 @@ from storage.options import check_at_least, check_between, option
 from storage.processes import num_cores
 from storage.progress import Progress, silent
 from storage.recipe import Recipe
+from storage.source.copies import with_shared_labels
 from storage.source.kinds import intake_of
 from storage.source.probe import check_any_found, probe_recordings, probe_wanted
 from storage.source.table import Source, SourceConfig
 
 # A first round may fail on wrong headers; the next one counts slices by decoding.
 MAX_ROUNDS_IN_VAIN = 2
+MAX_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,13 @@ class BuildReport:
     audio_s: float
     wall_s: float
     rejects: pl.DataFrame = field(repr=False)
+    notes: tuple[str, ...] = ()
+    disputed: tuple[str, ...] = ()
+
+    @property
+    def holds_nothing(self) -> bool:
+        """True where not one recording could be stored."""
+        return not self.num_stored + self.num_partial + self.num_duplicates
 
     def summary(self) -> str:
         """A few lines for the user."""
@@ -101,11 +111,15 @@ class BuildReport:
             lines.append(f"{self.num_dropped:,} recordings left the store: the source lacks them")
         if self.num_unlisted:
             lines.append(f"{self.num_unlisted:,} recordings are not named in the csv: left out")
-        shown = self.rejects.head(10)
+        shown = self.rejects.head(MAX_SHOWN)
         for name, partial, reason in shown.select("filename", "partial", "reason").iter_rows():
             lines.append(f"  {'partial' if partial else 'rejected'} {name}: {reason}")
         if len(self.rejects) > len(shown):
             lines.append(f"  ... and {len(self.rejects) - len(shown):,} more: see rejects/")
+        lines += [f"  labels joined: {sentence}" for sentence in self.disputed[:MAX_SHOWN]]
+        if len(self.disputed) > MAX_SHOWN:
+            lines.append(f"  ... and {len(self.disputed) - MAX_SHOWN:,} more of these")
+        lines += [f"note: {sentence}" for sentence in self.notes]
         return "\n".join(lines)
 
 
@@ -128,6 +142,8 @@ def build_store(
     wanted = probe_wanted(source, intake.probe, limit, progress)
     if not objects.exists(MANIFEST):
         check_any_found(wanted)
+    if not source_config.keep_duplicates:
+        source = with_shared_labels(source, wanted)
     with builder_lock(objects):
         objects.clear_temporary()
         build = _Build(
@@ -137,6 +153,7 @@ def build_store(
             workers=config.workers or num_cores(),
             executor=config.executor,
             twice=source_config.keep_duplicates,
+            channel=source_config.channel,
             wanted=wanted,
             progress=progress,
             state=read_parts(objects, []),
@@ -158,6 +175,7 @@ class _Build:
     workers: int
     executor: str
     twice: bool
+    channel: str
     wanted: pl.DataFrame
     progress: Progress
     state: StoreState
@@ -194,8 +212,15 @@ class _Build:
         self._meet_others()
         for number in table_numbers(self.objects, PLANS):  # all done: nothing is left to go on with
             self.objects.delete(table_name(PLANS, number))
+        self._put_classes()
         self._put_catalog()
         return new_slices
+
+    def _put_classes(self) -> None:
+        """Writes the classes of taxonomy.csv down, where some of them have no recording."""
+        classes = self.source.classes
+        recorded = set(self.source.recordings["primary_label"].drop_nulls())
+        put_classes(self.objects, () if set(classes) <= recorded else classes)
 
     def _meet_others(self) -> None:
         """Makes heads and catalogue cover what other builds have done meanwhile.
@@ -310,18 +335,22 @@ class _Build:
             maintain_order="left",
         )
         filterbank_MF = mel_filterbank(self.recipe)
-        return [
-            PartJob(
-                url=self.objects.url,
-                remote=self.objects.remote_config,
-                range=part,
-                recipe=self.recipe,
-                filterbank_MF=filterbank_MF,
-                recordings=planned.filter(pl.col("part") == part.part),
-                metadata_columns=self.source.metadata_columns,
+        jobs = []
+        for part in ranges:
+            members = planned.filter(pl.col("part") == part.part)
+            jobs.append(
+                PartJob(
+                    url=self.objects.url,
+                    remote=self.objects.remote_config,
+                    range=part,
+                    recipe=self.recipe,
+                    filterbank_MF=filterbank_MF,
+                    recordings=members,
+                    metadata=self.source.metadata_of(members),
+                    channel=self.channel,
+                )
             )
-            for part in ranges
-        ]
+        return jobs
 
     def _grow_array(self, num_shards: int) -> None:
         """Sets the array's shape before anybody writes to it."""
@@ -396,4 +425,19 @@ def _report(build: _Build, *, num_dropped: int, new_slices: int) -> BuildReport:
         audio_s=float(kept["duration_s"].sum()),
         wall_s=0.0,
         rejects=rejects,
+        notes=(*build.source.notes, *_empty_classes(build.wanted, kept)),
+        disputed=build.source.disputed,
     )
+
+
+def _empty_classes(wanted: pl.DataFrame, kept: pl.DataFrame) -> list[str]:
+    """Sentence on the classes of the source of which no recording is stored."""
+    classes = set(wanted["primary_label"].drop_nulls())
+    empty = sorted(classes - set(kept["primary_label"].drop_nulls()))
+    if not empty:
+        return []
+    more = f" and {len(empty) - MAX_SHOWN:,} more" if len(empty) > MAX_SHOWN else ""
+    return [
+        f"of {len(empty):,} of {len(classes):,} classes no recording is stored: "
+        f"{', '.join(empty[:MAX_SHOWN])}{more}"
+    ]

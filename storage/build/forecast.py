@@ -41,6 +41,7 @@ class BuildForecast:
     audio_s: float
     size_bytes: int
     minutes: float
+    notes: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """A few lines for the user."""
@@ -51,6 +52,7 @@ class BuildForecast:
                 f"{self.num_unusable:,} rejected, {self.num_dropped:,} others dropped",
                 f"{self.audio_s / 3600:.2f} h of audio, about {self.num_slices:,} slices, "
                 f"{self.size_bytes / 1e6:,.0f} MB, {self.minutes:.1f} min; nothing was written",
+                *(f"note: {sentence}" for sentence in self.notes),
             ]
         )
 
@@ -95,4 +97,5 @@ def forecast_build(
         audio_s=float(usable["header_s"].sum()),
         size_bytes=round(num_slices * recipe.slice_bytes * ZSTD_SHARE),
         minutes=num_slices * CPU_S_PER_SLICE / workers / 60,
+        notes=source.notes,
     )

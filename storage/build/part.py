@@ -117,8 +117,7 @@ def build_part(job: PartJob, on_slices: Callable[[int], None] = lambda _: None) 
         for recording in job.recordings.iter_rows(named=True):
             builder.add(recording)
         builder.writer.flush()
-        metadata = job.recordings.select(job.metadata_columns)
-        builder.tables.commit(objects, job.range.part, metadata)
+        builder.tables.commit(objects, job.range.part, job.metadata)
     except ObjectExistsError as error:
         return PartReport(part=job.range.part, conflict=str(error))
     return PartReport(
@@ -135,7 +134,7 @@ class _PartBuilder:
         self._job = job
         self._on_slices = on_slices
         self._intake = intake_of(job.recipe, job.remote)
-        self._maker = slice_maker(job.recipe, job.filterbank_MF)
+        self._maker = slice_maker(job.recipe, job.filterbank_MF, job.channel)
         self.writer = ShardWriter(objects=objects, range=job.range, recipe=job.recipe)
         self.tables = PartTables()
 

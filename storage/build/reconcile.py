@@ -13,6 +13,7 @@ from storage.format.catalog import Catalog
 from storage.format.state import StoreState
 from storage.format.tables import (
     INDEX,
+    PART,
     RECORDING_SCHEMA,
     RECORDINGS,
     REJECTS,
@@ -47,10 +48,7 @@ def settle(
     Here the files themselves are read once more: what is compared is their bytes.
     """
     live = state.live_recordings()
-    metadata = source.recordings.select(source.metadata_columns).filter(
-        pl.col("recording_id").is_in(live["recording_id"].implode())
-    )
-    metadata = metadata.unique("recording_id", keep="first", maintain_order=True)
+    metadata = source.metadata
     rejects = _live_rejects(state.rejects, source, probed)
     listed = {name for table in TABLES for name in objects.list(table)}
     settled: dict[str, list[pl.DataFrame]] = {RECORDINGS: [], REJECTS: []}
@@ -58,21 +56,21 @@ def settle(
         names = [table_name(table, part) for table in TABLES]
         present = [name for name in names if name in listed]
         current = dict(zip(present, objects.get_many(present), strict=True))
-        kept = live.filter(pl.col("part") == part).select(list(RECORDING_SCHEMA))
+        kept = live.filter(pl.col(PART) == part).select(list(RECORDING_SCHEMA))
         kept = kept.filter(pl.col("recording_id").is_in(metadata["recording_id"].implode()))
         index = table_name(INDEX, part)
         old_rows = decode_table(current[index], objects.describe(index))
         tables = {
             RECORDINGS: with_metadata(kept, metadata),
             INDEX: old_rows.join(kept, on="recording_id", how="semi", maintain_order="left"),
-            REJECTS: rejects.filter(pl.col("part") == part).drop("part"),
+            REJECTS: rejects.filter(pl.col(PART) == part).drop(PART),
         }
         encoded = {table_name(table, part): encode_table(frame) for table, frame in tables.items()}
         changed = {name: data for name, data in encoded.items() if current.get(name) != data}
         if changed:
             _put_changed(objects, catalog, part, changed)
         for table, frames in settled.items():
-            frames.append(tables[table].with_columns(pl.lit(part, pl.Int32).alias("part")))
+            frames.append(tables[table].with_columns(pl.lit(part, pl.Int32).alias(PART)))
     return StoreState(
         parts=state.parts,
         recordings=join_parts(RECORDINGS, settled[RECORDINGS]),
@@ -101,5 +99,5 @@ def _live_rejects(rejects: pl.DataFrame, source: Source, probed: pl.DataFrame) -
     )
     same = pl.col("content_hash").eq_missing(pl.col("hash_now"))
     alive = joined.filter(pl.col("probed").is_null() | same).drop("hash_now", "probed")
-    newest = alive.group_by(keys).agg(pl.col("part").max())
-    return alive.join(newest, on=[*keys, "part"], how="semi", maintain_order="left")
+    newest = alive.group_by(keys).agg(pl.col(PART).max())
+    return alive.join(newest, on=[*keys, PART], how="semi", maintain_order="left")

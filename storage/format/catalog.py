@@ -13,6 +13,7 @@ import polars as pl
 
 from storage.checksums import digest, digest_json
 from storage.errors import DamageError
+from storage.format.classes import NAME as CLASSES
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.tables import INDEX, TABLES, table_name
 from storage.format.zarr_metadata import num_shards_of
@@ -56,8 +57,9 @@ class Catalog:
             self.add(name, data, **(_row_range(data) if table == INDEX else {}))
 
     def note_heads(self, objects: Objects) -> None:
-        """Notes `melbank.json` and `zarr.json`, the latter with its number of zarr shards."""
-        for name in (MANIFEST, ARRAY_METADATA):
+        """Notes `melbank.json`, `zarr.json` with its number of zarr shards, `classes.json`."""
+        self.entries.pop(CLASSES, None)
+        for name in (MANIFEST, ARRAY_METADATA, CLASSES):
             if objects.exists(name):
                 data = objects.get(name)
                 more = {"num_shards": num_shards_of(data)} if name == ARRAY_METADATA else {}

@@ -4,13 +4,21 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from storage.format.tables import DUPLICATE, INDEX, RECORDINGS, REJECTS, read_tables, table_numbers
+from storage.format.tables import (
+    DUPLICATE,
+    INDEX,
+    PART,
+    RECORDINGS,
+    REJECTS,
+    read_tables,
+    table_numbers,
+)
 from storage.objects.protocol import Objects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreState:
-    """The committed parts with their recordings and rejects, each row with its `part`."""
+    """The committed parts with their recordings and rejects, each row with its `PART`."""
 
     parts: list[int]
     recordings: pl.DataFrame
@@ -18,7 +26,7 @@ class StoreState:
 
     def live_recordings(self) -> pl.DataFrame:
         """One row per recording: the newest part's, where a replacement has just come."""
-        return self.recordings.sort("part").unique("recording_id", keep="last", maintain_order=True)
+        return self.recordings.sort(PART).unique("recording_id", keep="last", maintain_order=True)
 
     def updated(self, objects: Objects) -> "StoreState":
         """Returns the state with what was committed since; reads the tables of new parts only."""
@@ -82,8 +90,8 @@ def pending_recordings(wanted: pl.DataFrame, state: StoreState, *, twice: bool) 
 
 
 def _joined(known: pl.DataFrame, new: pl.DataFrame, parts: list[int]) -> pl.DataFrame:
-    there = known.filter(pl.col("part").is_in(parts))
-    return pl.concat([there, new], how="diagonal_relaxed").sort("part", maintain_order=True)
+    there = known.filter(pl.col(PART).is_in(parts))
+    return pl.concat([there, new], how="diagonal_relaxed").sort(PART, maintain_order=True)
 
 
 def _keepers(wanted: pl.DataFrame, live: pl.DataFrame) -> pl.DataFrame:

@@ -74,7 +74,33 @@ LABEL_COLUMNS = ("primary_label", "secondary_labels", "filename")
 OUR_COLUMNS = (  # of the index and of the recordings; a csv cannot give them
     *(name for name in INDEX_SCHEMA | RECORDING_SCHEMA if name not in LABEL_COLUMNS),
 )
+PART = "#part"  # column of the tables of several parts: the number of the part of a row
+RECORDING_NO = "#recording_no"  # column of an index: position of a row's recording
+RESERVED = (  # names that no column of a csv keeps; the last two are a mix's of several sources
+    *OUR_COLUMNS,
+    PART,
+    RECORDING_NO,
+    "source",
+    "own_recording_id",
+)
 _NAME = re.compile(r"^(index|recordings|rejects|plans)/(?:part|plan)-(\d{5,})\.parquet$")
+
+
+def given_names(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """The name in a store of each column of a csv: with `csv_` before it where it is reserved.
+
+    Once more, until no other column has it; `taken` are names that are given already.
+    """
+    names = list(names)
+    known = {*names, *taken, *RESERVED}
+    found = {}
+    for name in names:
+        free = name
+        while free in RESERVED or (free != name and free in known):
+            free = f"csv_{free}"
+        known.add(free)
+        found[name] = free
+    return found
 
 
 def table_name(table: str, number: int) -> str:
@@ -111,12 +137,12 @@ def decode_table(data: bytes, where: str) -> pl.DataFrame:
 
 
 def read_tables(objects: Objects, table: str, numbers: Iterable[int]) -> pl.DataFrame:
-    """The tables of several parts as one, in the order of the parts, with a column `part`."""
+    """The tables of several parts as one, in the order of the parts, with the column `PART`."""
     numbers = list(numbers)
     names = [table_name(table, number) for number in numbers]
     frames = [
         decode_table(data, objects.describe(name)).with_columns(
-            pl.lit(number, pl.Int32).alias("part")
+            pl.lit(number, pl.Int32).alias(PART)
         )
         for number, name, data in zip(numbers, names, objects.get_many(names), strict=True)
     ]
@@ -124,7 +150,7 @@ def read_tables(objects: Objects, table: str, numbers: Iterable[int]) -> pl.Data
 
 
 def join_parts(table: str, frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Joins the tables of several parts, each with its column `part`; without any: an empty one."""
+    """Joins the tables of several parts, each with its column `PART`; without any: an empty one."""
     if not frames:
-        return pl.DataFrame(schema={**SCHEMAS[table], "part": pl.Int32})
+        return pl.DataFrame(schema={**SCHEMAS[table], PART: pl.Int32})
     return pl.concat(frames, how="diagonal_relaxed")

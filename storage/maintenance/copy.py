@@ -10,6 +10,7 @@ from storage.checksums import digest, ends_with_crc32c
 from storage.errors import DamageError, ObjectMissingError, StoreError
 from storage.format.catalog import LISTING, Catalog
 from storage.format.catalog import NAME as CATALOG
+from storage.format.classes import NAME as CLASSES
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
 from storage.format.tables import (
@@ -32,7 +33,7 @@ from storage.format.zarr_shards import (
 from storage.objects.protocol import Objects
 from storage.objects.sync import Item, SetKind, SyncPlan
 
-_ORDER = (ARRAY_METADATA, f"{RECORDINGS}/", f"{REJECTS}/", f"{INDEX}/")
+_ORDER = (ARRAY_METADATA, CLASSES, f"{RECORDINGS}/", f"{REJECTS}/", f"{INDEX}/")
 
 
 def plan_store(source: Objects) -> SyncPlan:
@@ -93,7 +94,9 @@ def _recorded(objects: Objects) -> dict[str, str]:
 
 def _owns(name: str) -> bool:
     folders = (ARRAY, INDEX, RECORDINGS, REJECTS, PLANS)
-    return name in (MANIFEST, CATALOG) or name.startswith(tuple(f"{one}/" for one in folders))
+    return name in (MANIFEST, CATALOG, CLASSES) or name.startswith(
+        tuple(f"{one}/" for one in folders)
+    )
 
 
 def check_zarr_shard(name: str, data: bytes) -> None:

@@ -20,6 +20,7 @@ from storage.build.workers import build_parts
 from storage.errors import DamageError, StoreError
 from storage.format.catalog import NAME as CATALOG
 from storage.format.catalog import Catalog
+from storage.format.classes import NAME as CLASSES
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest, read_manifest
 from storage.format.state import pending_recordings, read_parts
@@ -45,6 +46,7 @@ from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
 from storage.objects.urls import is_remote
 from storage.progress import Progress, silent
+from storage.source.copies import with_shared_labels
 from storage.source.kinds import intake_of
 from storage.source.probe import probe_wanted
 from storage.source.table import Source, SourceConfig
@@ -118,6 +120,9 @@ class _Repair:
         """Lists everything as it is now, once nothing else is damaged."""
         if self.done.left:
             return
+        if CLASSES in self.damaged and self.objects.exists(CLASSES):
+            self.objects.delete(CLASSES)  # a hint: the next build writes it
+            self.done.repaired.append(CLASSES)
         catalog = Catalog()
         for part in table_numbers(self.objects, INDEX):
             catalog.note_part(self.objects, part)
@@ -130,6 +135,8 @@ class _Repair:
         """Rebuilds parts aside and puts what differs in place."""
         probe = intake_of(self.manifest.recipe, self.objects.remote_config).probe
         wanted = probe_wanted(source, probe, None, progress)
+        if not config.keep_duplicates:
+            source = with_shared_labels(source, wanted)
         sound = [part for part in table_numbers(self.objects, INDEX) if part not in parts]
         state = read_parts(self.objects, sound)
         lost = pending_recordings(wanted, state, twice=config.keep_duplicates)
@@ -142,10 +149,10 @@ class _Repair:
         lost = lost.with_columns(counts)
         with progress("rebuilding", len(parts), "part") as step:
             for part in parts:
-                self._mend_part(part, self._members(part, parts, lost), source)
+                self._mend_part(part, self._members(part, parts, lost), source, config.channel)
                 step(1)
 
-    def _mend_part(self, part: int, members: pl.DataFrame, source: Source) -> None:
+    def _mend_part(self, part: int, members: pl.DataFrame, source: Source, channel: str) -> None:
         placed = self._first_rows(part)
         usable = members.filter(pl.col("reason").is_null())
         missing = placed.join(usable, on="recording_id", how="anti")
@@ -164,7 +171,8 @@ class _Repair:
                 recipe=self.manifest.recipe,
                 filterbank_MF=mel_filterbank(self.manifest.recipe),
                 recordings=recordings,
-                metadata_columns=source.metadata_columns,
+                metadata=source.metadata_of(recordings),
+                channel=channel,
             )
             list(build_parts([job], 1, lambda _: None))
             self._adopt(open_objects(scratch), part)

@@ -18,6 +18,7 @@ from storage.checksums import crc32c, ends_with_crc32c
 from storage.errors import DamageError, StoreError
 from storage.format.catalog import LISTING, Catalog
 from storage.format.catalog import NAME as CATALOG
+from storage.format.classes import NAME as CLASSES
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest, read_manifest
 from storage.format.tables import (
@@ -129,7 +130,8 @@ def _read_catalog(objects: Objects, report: VerifyReport) -> Catalog | None:
 
 
 def _check_heads(objects: Objects, catalog: Catalog | None) -> Iterator[Finding]:
-    for name in (MANIFEST, ARRAY_METADATA):
+    listed = [CLASSES] if catalog and catalog.knows(CLASSES) else []
+    for name in (MANIFEST, ARRAY_METADATA, *listed):
         problem = _object_problem(objects, catalog, name)
         if problem:
             yield Finding(object=name, problem=problem)

@@ -7,16 +7,16 @@ cut. A temporary file per thread or worker is all the disk it takes.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
 
-from storage.audio.integrity import AUDIO_ENDINGS
 from storage.errors import ConfigError
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
 from storage.objects.urls import is_remote, is_web
+from storage.source.listing import Listing, list_folder, list_names
 
 
 class SourceFolder(Protocol):
@@ -31,14 +31,11 @@ class SourceFolder(Protocol):
     def has_folder(self, name: str) -> bool:
         """True where there is a folder of that name."""
 
-    def table(self, name: str) -> Path | bytes:
-        """A csv, as polars reads it."""
+    def table(self, name: str) -> bytes:
+        """The bytes of a csv."""
 
-    def audio_files(self) -> list[str]:
-        """The names of all audio files below, sorted folder by folder."""
-
-    def audio_paths(self) -> list[str]:
-        """Paths of these files."""
+    def listing(self) -> Listing:
+        """The files below, sorted by kind; an empty listing where they cannot be listed."""
 
     def below(self, name: str) -> "SourceFolder":
         """A folder in it."""
@@ -59,20 +56,14 @@ class LocalFolder:
     def has_folder(self, name: str) -> bool:
         return (self._root / name).is_dir()
 
-    def table(self, name: str) -> Path:
-        return self._root / name
+    def table(self, name: str) -> bytes:
+        return (self._root / name).read_bytes()
 
-    def audio_files(self) -> list[str]:
-        return [path.relative_to(self._root).as_posix() for path in self._found()]
-
-    def audio_paths(self) -> list[str]:
-        return [str(path) for path in self._found()]
+    def listing(self) -> Listing:
+        return list_folder(self._root)
 
     def below(self, name: str) -> "LocalFolder":
         return LocalFolder(self._root / name)
-
-    def _found(self) -> list[Path]:
-        return sorted(path for path in self._root.rglob("*") if _is_audio(path))
 
 
 class RemoteFolder:
@@ -109,15 +100,10 @@ class RemoteFolder:
     def table(self, name: str) -> bytes:
         return self._objects.get(self._name(name))
 
-    def audio_files(self) -> list[str]:
-        paths = (PurePosixPath(name) for name in self._names or ())
-        inside = (path for path in paths if path.is_relative_to(self._inside))
-        return [
-            path.relative_to(self._inside).as_posix() for path in sorted(filter(_is_audio, inside))
-        ]
-
-    def audio_paths(self) -> list[str]:
-        return [self.path(name) for name in self.audio_files()]
+    def listing(self) -> Listing:
+        start = f"{self._name('')}/".lstrip("/")
+        inside = (name for name in self._names or () if name.startswith(start))
+        return list_names(name.removeprefix(start) for name in inside)
 
     def below(self, name: str) -> "RemoteFolder":
         return RemoteFolder(self._objects, self._names, self._name(name))
@@ -165,7 +151,3 @@ def open_folder(root: str, remote: RemoteConfig = DEFAULT) -> SourceFolder:
 def file_name(path: str) -> str:
     """The name of the file at a path or URL, for messages."""
     return PurePosixPath(unquote(path) if is_remote(path) else path).name
-
-
-def _is_audio(path: PurePath) -> bool:
-    return path.suffix.lower() in AUDIO_ENDINGS and not path.name.startswith("._")

@@ -31,7 +31,8 @@ from storage.errors import AudioError, ConfigError
 from storage.objects.urls import is_remote
 from storage.recipe import FOREIGN, Recipe
 from storage.source.probe import Probe
-from storage.source.table import Source, SourceConfig, read_source, without_ending
+from storage.source.recordings import without_ending
+from storage.source.table import Source, SourceConfig, read_source
 
 TOLERANCE = 1e-6
 NUM_LOOKED_AT = 64
@@ -199,7 +200,7 @@ def read_npy_source(config: SourceConfig) -> Source:
     count = pl.len().over("path")
     remedy = pl.format("{} recordings share its folder: use source.npy_layout=id", count)
     table = table.with_columns(pl.coalesce("reason", pl.when(count > 1).then(remedy)))
-    return Source(recordings=table, num_unlisted=len(_folders(root) - set(paths)))
+    return replace(source, recordings=table, num_unlisted=len(_folders(root) - set(paths)))
 
 
 def foreign_recipe(config: SourceConfig, recipe: Recipe) -> Recipe:

@@ -3,10 +3,10 @@
 Reads each file once, in threads; about 1 GB/s from the page cache.
 """
 
-import hashlib
+import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +16,7 @@ from storage.checksums import digest_file
 from storage.errors import AudioError, ConfigError
 from storage.processes import num_cores
 from storage.progress import Progress
+from storage.source.subset import limited
 from storage.source.table import Source
 
 MIN_BYTES_PER_S = 100  # of a header that is believed; even silence in ogg has about as many
@@ -47,26 +48,26 @@ Look = Callable[[str], Probe]
 def probe_recordings(
     recordings: pl.DataFrame, look: Look, on_file: Callable[[], None] = lambda: None
 ) -> pl.DataFrame:
-    """Adds content_hash, size_bytes, header_s and problem to rows with `path` and `reason`."""
+    """Adds content_hash, size_bytes, header_s and problem to the recordings of a source."""
 
-    def probe(row: tuple[str, str | None]) -> Probe:
-        path, reason = row
+    def probe(row: tuple[str, str | None, str | None]) -> Probe:
+        path, reason, nearest = row
         result = Probe(problem=reason) if reason else look(path)
+        if nearest and result.problem and result.content_hash is None:
+            result = replace(result, problem=f"{result.problem}; the nearest name is {nearest}")
         on_file()
         return result
 
+    rows = recordings.select("path", "reason", "nearest").iter_rows()
     with ThreadPoolExecutor(max_workers=min(8, 2 * num_cores())) as threads:
-        probes = list(threads.map(probe, recordings.select("path", "reason").iter_rows()))
+        probes = list(threads.map(probe, rows))
     columns = {name: [getattr(probe, name) for probe in probes] for name in SCHEMA}
     return recordings.with_columns(pl.DataFrame(columns, schema=SCHEMA))
 
 
 def probe_wanted(source: Source, look: Look, limit: int | None, progress: Progress) -> pl.DataFrame:
-    """The recordings to build, probed; `limit` takes that many, spread over all.
-
-    A larger limit includes a smaller one's recordings.
-    """
-    wanted = _limited(source.recordings, limit)
+    """The recordings to build, probed; `limit` takes that many, spread over the classes."""
+    wanted = source.recordings[limited(source.recordings, limit)]
     with progress("looking at files", len(wanted), "file") as step:
         return probe_recordings(wanted, look, lambda: step(1))
 
@@ -85,7 +86,10 @@ def check_any_found(wanted: pl.DataFrame) -> None:
 def probe_file(path: Path) -> Probe:
     """Hashes one file and reads its header."""
     try:
-        size = path.stat().st_size
+        found = path.stat()
+        if stat.S_ISFIFO(found.st_mode):  # opened, it would wait for a writer
+            return Probe(problem="it is not a regular file")
+        size = found.st_size
         content_hash = digest_file(path)
     except FileNotFoundError:
         return Probe(problem=f"there is no such file: {path.name}")
@@ -107,16 +111,3 @@ def _length_s(path: Path, size_bytes: int) -> float:
     for _ in decoder:
         pass
     return decoder.duration_s
-
-
-def _limited(recordings: pl.DataFrame, limit: int | None) -> pl.DataFrame:
-    if limit is None or limit >= len(recordings):
-        return recordings
-    if limit < 1:
-        raise ConfigError(f"limit={limit} must be at least 1")
-    keys = [
-        hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
-        for name in recordings["recording_id"]
-    ]
-    order = pl.Series("order", keys).arg_sort()[:limit].sort()
-    return recordings[order]

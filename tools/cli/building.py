@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from storage.build.build import BuildConfig, build_store
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
+from tools.cli.command import NOTHING_STORED
 from tools.cli.config import LimitSection, StoreSection
 from tools.cli.progress_bars import bar
 
@@ -20,7 +21,7 @@ class BuildSections(LimitSection, StoreSection):
 
 
 def build(config: BuildSections, recipe: Recipe) -> int:
-    """Builds slices of a recipe, prints a summary; 1 where `build.strict` found something."""
+    """Builds slices of a recipe, prints a summary; returns the exit code."""
     report = build_store(
         config.source,
         recipe,
@@ -31,7 +32,11 @@ def build(config: BuildSections, recipe: Recipe) -> int:
         remote=config.remote,
     )
     print(report.summary())
-    if config.build.strict and len(report.rejects):
-        print(f"error: build.strict and {len(report.rejects)} problems", file=sys.stderr)
+    if report.holds_nothing:
+        print("error: not one recording could be stored: see the reasons above", file=sys.stderr)
+        return NOTHING_STORED
+    problems = len(report.rejects) + len(report.disputed)
+    if config.build.strict and problems:
+        print(f"error: build.strict and {problems} problems", file=sys.stderr)
         return 1
     return 0

@@ -1,7 +1,8 @@
 """Arguments, help, one-line errors and exit codes, shared by all commands.
 
 0: done. 1: it failed, or found what it was asked to look for (`verify`, `strict`). 2: a wrong
-call. 130: stopped by Ctrl-C; what was committed stays.
+call. 3: a build in which nothing at all could be stored. 130: stopped by Ctrl-C; what was
+committed stays.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from typing import Any, Generic, NoReturn
 from storage.errors import ConfigError, MelbankError
 from tools.cli.config import DEFAULT_CONFIG, Section, config_keys, load_config
 
+NOTHING_STORED = 3
 LAYERS = ("storage", "datasets", "training")
 Arguments = argparse.Namespace
 Flag = tuple[str, dict[str, Any]]  # a name, and what argparse is told of it

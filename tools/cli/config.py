@@ -37,6 +37,7 @@ SECTIONS = (
     "index_shards",
     "sampling",
     "folds",
+    "labels",
     "train_folds",
     "train_loader",
     "val_loader",
@@ -139,8 +140,8 @@ def load_config(sections: type[Section], file: str, overrides: Sequence[str] = (
     used = {entry.name for entry in fields(sections)}  # type: ignore[arg-type]  # a dataclass
     for word in overrides:
         _check_secrets(word.partition("=")[2])
-    given = _read_yaml(file)
-    given.merge_with(_read_words(overrides, used))
+    given = _read_yaml(file, sections)
+    given.merge_with(_read_words(overrides, used, sections))
     _check_secrets(OmegaConf.to_container(given))
     check_no_credentials(given.get("remote") or {})
     unknown = [str(name) for name in given if name not in (*SECTIONS, *used)]
@@ -173,34 +174,85 @@ def _check_secrets(value: Any) -> None:
         check_bare(value)
 
 
-def _read_yaml(file: str) -> DictConfig:
+def _read_yaml(file: str, sections: type[Any]) -> DictConfig:
     path = Path(file)
     if not path.is_file():
         raise ConfigError(f"--config {file}: there is no such file; run from the project's folder")
     try:
         loaded = OmegaConf.load(path)
+        raw = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {file} is not readable YAML: {_one_line(error)}") from error
     if not isinstance(loaded, DictConfig):
         raise ConfigError(f"--config {file} is not a mapping of sections")
+    _keep_texts(loaded, raw, sections)
     return loaded
 
 
-def _read_words(overrides: Sequence[str], used: set[str]) -> DictConfig:
-    words = []
+def _read_words(overrides: Sequence[str], used: set[str], sections: type[Any]) -> DictConfig:
+    """The words of a command line; text keys take theirs as typed, such as store=0106."""
+    words, texts = [], {}
     for word in overrides:
         key, equals, value = word.partition("=")
         if not equals or not all(key.split(".")):
             raise ConfigError(f"{word!r} is not key=value, as in store=data/store; see --help")
         key = SHORT_KEYS.get(key, key)
-        words.append(f"{key}={value}")
+        kind = _text_kind(sections, key) if value else None
+        if kind is None:
+            words.append(f"{key}={value}")
+        else:
+            texts[key] = as_typed(value, kind)
         section = key.split(".")[0]
         if section in SECTIONS and section not in used:
             raise ConfigError(f"{key}: this command does not use the section {section}; see --help")
     try:
-        return OmegaConf.from_dotlist(words)
+        read = OmegaConf.from_dotlist(words)
+        for key, text in texts.items():
+            OmegaConf.update(read, key, text, force_add=True)
+        return read
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"{' '.join(overrides)}: {_one_line(error)}") from error
+
+
+def _text_kind(sections: type[Any], key: str) -> Any:
+    """The type of a key that takes text: str, str | None or list[str]; None for all others."""
+    kind: Any = sections
+    for name in key.split("."):
+        if typing.get_origin(kind) is dict:
+            kind = typing.get_args(kind)[1]
+        elif isinstance(kind, type) and is_dataclass(kind):
+            kind = typing.get_type_hints(kind).get(name)
+        else:
+            return None
+    return kind if kind in (str, str | None, list[str]) else None
+
+
+def as_typed(value: str, kind: Any = str) -> Any:
+    """A value of a text key: as it is typed, less quotes around it; numbers and `no` are text."""
+    if kind == str | None and value in ("null", "~"):
+        return None
+    if kind == list[str]:
+        entries = yaml.load(value, yaml.BaseLoader) if value.startswith("[") else [value]
+        return entries if isinstance(entries, list) else [value]
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        unquoted = yaml.safe_load(value)
+        return unquoted if isinstance(unquoted, str) else value
+    return value
+
+
+def _keep_texts(loaded: DictConfig, raw: Any, sections: type[Any], prefix: str = "") -> None:
+    """Gives text keys of a YAML file what is written there, where YAML reads 0106 or no."""
+    if not isinstance(raw, dict):
+        return
+    for name, value in raw.items():
+        key = f"{prefix}{name}"
+        read = OmegaConf.select(loaded, key)
+        if isinstance(value, dict):
+            _keep_texts(loaded, value, sections, f"{key}.")
+            continue
+        is_changed = isinstance(value, str) and read is not None and not isinstance(read, str)
+        if is_changed and _text_kind(sections, key) in (str, str | None):
+            OmegaConf.update(loaded, key, value)
 
 
 def _check_sections(given: DictConfig, sections: type[Any]) -> None:

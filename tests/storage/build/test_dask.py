@@ -226,7 +226,7 @@ def test_a_worker_that_sees_other_folders_stops(source: Path, tmp_path: Path) ->
         recipe=recipe,
         filterbank_MF=np.zeros((recipe.n_mels, 1 + recipe.n_fft // 2)),
         recordings=pl.DataFrame(names).with_columns(reason=nothing, duplicate_of=nothing),
-        metadata_columns=[],
+        metadata=pl.DataFrame(),
     )
     with pytest.raises(StoreError, match=f"does not see {tmp_path}:"):
         check_shared(job)
