@@ -28,7 +28,13 @@ COMMAND = Command(
         ("--limit", {"type": int, "metavar": "N", "help": "at most N rows"}),
         ("--png", {"metavar": "FILE", "help": "contact sheet of the slices found"}),
         ("--parquet", {"metavar": "FILE", "help": "the table as Parquet"}),
-        ("--csv", {"metavar": "FILE", "help": "the table as csv, lists joined by spaces"}),
+        (
+            "--csv",
+            {
+                "metavar": "FILE",
+                "help": "the table as csv, lists joined by spaces, or by ; for names with spaces",
+            },
+        ),
         ("--npy", {"metavar": "FILE", "help": "the slices found as one array, [n, mels, frames]"}),
     ),
 )
@@ -75,10 +81,14 @@ def _write_parquet(_: Store, table: pl.DataFrame, target: Path) -> None:
 
 
 def _write_csv(_: Store, table: pl.DataFrame, target: Path) -> None:
-    lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List)]
-    text = table.with_columns(pl.col(lists).cast(pl.List(pl.String)).list.join(" "))
+    texts = {column.name: column for column in table.get_columns()}
+    for name, column in texts.items():
+        if isinstance(column.dtype, pl.List):
+            entries = column.cast(pl.List(pl.String))
+            has_blanks = entries.explode().str.contains(" ").any()
+            texts[name] = entries.list.join(";" if has_blanks else " ")
     with output_file(target) as file:
-        text.write_csv(file)
+        pl.DataFrame(texts).write_csv(file)
 
 
 def _write_npy(store: Store, table: pl.DataFrame, target: Path) -> None:

@@ -4,10 +4,11 @@ Reads each file once, in threads; about 1 GB/s from the page cache.
 """
 
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
@@ -46,19 +47,26 @@ Look = Callable[[str], Probe]
 
 
 def probe_recordings(
-    recordings: pl.DataFrame, look: Look, on_file: Callable[[], None] = lambda: None
+    recordings: pl.DataFrame,
+    look: Look,
+    on_file: Callable[[], None] = lambda: None,
+    nearest: Mapping[str, str] = MappingProxyType({}),
 ) -> pl.DataFrame:
-    """Adds content_hash, size_bytes, header_s and problem to the recordings of a source."""
+    """Adds content_hash, size_bytes, header_s and problem to the recordings of a source.
 
-    def probe(row: tuple[str, str | None, str | None]) -> Probe:
-        path, reason, nearest = row
+    `nearest` has, by filename, a file to name where there is none.
+    """
+
+    def probe(row: tuple[str, str, str | None]) -> Probe:
+        path, name, reason = row
         result = Probe(problem=reason) if reason else look(path)
-        if nearest and result.problem and result.content_hash is None:
-            result = replace(result, problem=f"{result.problem}; the nearest name is {nearest}")
+        if result.problem and result.content_hash is None and name in nearest:
+            problem = f"{result.problem}; the nearest name is {nearest[name]}"
+            result = replace(result, problem=problem)
         on_file()
         return result
 
-    rows = recordings.select("path", "reason", "nearest").iter_rows()
+    rows = recordings.select("path", "filename", "reason").iter_rows()
     with ThreadPoolExecutor(max_workers=min(8, 2 * num_cores())) as threads:
         probes = list(threads.map(probe, rows))
     columns = {name: [getattr(probe, name) for probe in probes] for name in SCHEMA}
@@ -69,7 +77,7 @@ def probe_wanted(source: Source, look: Look, limit: int | None, progress: Progre
     """The recordings to build, probed; `limit` takes that many, spread over the classes."""
     wanted = source.recordings[limited(source.recordings, limit)]
     with progress("looking at files", len(wanted), "file") as step:
-        return probe_recordings(wanted, look, lambda: step(1))
+        return probe_recordings(wanted, look, lambda: step(1), source.nearest)
 
 
 def check_any_found(wanted: pl.DataFrame) -> None:

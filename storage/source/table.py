@@ -10,7 +10,7 @@ Three layouts are understood:
 The rules for cells, labels, names and files are in docs/tables.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -78,17 +78,18 @@ def check_layout(layout: str) -> None:
 class Source:
     """One row per recording, sorted by recording_id.
 
-    `recordings`: recording_id, primary_label, secondary_labels, filename, path, reason (null, or
-    why it cannot be used) and nearest (a file named much like one that is missing). `metadata`:
-    what is stored of them as given, each recording_id once: the first four, then the columns of the
-    csv and of taxonomy.csv. `classes` are those of taxonomy.csv. `num_unlisted` counts audio files
-    that the csv does not name. `notes` and `disputed`: see `Found`.
+    `recordings`: recording_id, primary_label, secondary_labels, filename, path and reason (null, or
+    why it cannot be used). `metadata`: what is stored of them as given, each recording_id once: the
+    first four, then the columns of the csv and of taxonomy.csv. `classes` are those of the latter.
+    `num_unlisted` counts audio files that the csv does not name. `nearest` has, by filename, a file
+    with a name much like one that is missing. `notes` and `disputed`: see `Found`.
     """
 
     recordings: pl.DataFrame
     metadata: pl.DataFrame
     classes: tuple[str, ...] = ()
     num_unlisted: int = 0
+    nearest: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     disputed: tuple[str, ...] = ()
 
@@ -167,7 +168,6 @@ def _source(
     texts = {
         "path": [audio.path(one.file) for one in recordings],
         "reason": [one.reason for one in recordings],
-        "nearest": [one.nearest for one in recordings],
     }
     labels = pl.DataFrame(
         {
@@ -189,6 +189,7 @@ def _source(
         metadata=metadata.filter(metadata["recording_id"].is_first_distinct()),
         classes=classes,
         num_unlisted=num_unlisted,
+        nearest={one.filename: one.nearest for one in recordings if one.nearest},
         notes=tuple(found.notes),
         disputed=tuple(found.disputed),
     )

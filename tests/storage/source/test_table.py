@@ -20,8 +20,9 @@ from storage.format.tables import (
     RECORDING_SCHEMA,
     RESERVED,
 )
+from storage.progress import silent
 from storage.source.cells import tidy
-from storage.source.probe import probe_file, probe_recordings
+from storage.source.probe import probe_file, probe_wanted
 from storage.source.table import Source, SourceConfig, read_source
 
 LAYERS = ("storage", "datasets", "training")
@@ -247,10 +248,8 @@ def test_names_written_otherwise_are_matched_and_missing_ones_get_the_nearest(
     )
     source = source_of(tmp_path, text, ("robin/XC1.ogg", "wren/XC2.ogg", "tit/XC30.ogg"))
     rows = {
-        name: (Path(path).is_file(), nearest)
-        for name, path, nearest in source.recordings.select(
-            "filename", "path", "nearest"
-        ).iter_rows()
+        name: (Path(path).is_file(), source.nearest.get(name))
+        for name, path in source.recordings.select("filename", "path").iter_rows()
     }
     assert rows == {
         "robin/XC1.ogg": (True, None),
@@ -259,7 +258,7 @@ def test_names_written_otherwise_are_matched_and_missing_ones_get_the_nearest(
     }
     assert "2 filenames of the csv are not written like the files" in "; ".join(source.notes)
     assert source.num_unlisted == 1
-    probed = probe_recordings(source.recordings, lambda path: probe_file(Path(path)))
+    probed = probe_wanted(source, lambda path: probe_file(Path(path)), None, silent)
     assert "the nearest name is tit/XC30.ogg" in "; ".join(probed["problem"].drop_nulls())
 
 
