@@ -19,9 +19,9 @@ _FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 def recording_keys(recordings: pl.DataFrame) -> np.ndarray:
     """Returns the key of each recording, uint64 [n]: 64-bit blake2b of its id, little endian.
 
-    Taken from the column `recording_key` where there is one.
+    Taken from the column `recording_key` where there is one of uint64.
     """
-    if KEY in recordings.columns:
+    if recordings.schema.get(KEY) == pl.UInt64:  # no column of a csv is of that type
         return recordings[KEY].to_numpy()
     blake2b = hashlib.blake2b
     ids = recordings["recording_id"]

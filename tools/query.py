@@ -28,13 +28,7 @@ COMMAND = Command(
         ("--limit", {"type": int, "metavar": "N", "help": "at most N rows"}),
         ("--png", {"metavar": "FILE", "help": "contact sheet of the slices found"}),
         ("--parquet", {"metavar": "FILE", "help": "the table as Parquet"}),
-        (
-            "--csv",
-            {
-                "metavar": "FILE",
-                "help": "the table as csv, lists joined by spaces, or by ; for names with spaces",
-            },
-        ),
+        ("--csv", {"metavar": "FILE", "help": "the table as csv, lists joined by spaces or ;"}),
         ("--npy", {"metavar": "FILE", "help": "the slices found as one array, [n, mels, frames]"}),
     ),
 )

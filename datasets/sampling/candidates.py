@@ -113,7 +113,7 @@ def _rows_where(recordings: pl.DataFrame, slice_index: pl.DataFrame, where: str)
     lines = table["line"].to_numpy()[number[inside]]
     joined = index.filter(inside)
     if of_recordings:
-        joined = joined.hstack(recordings.select(of_recordings)[lines])
+        joined = joined.hstack(recordings[of_recordings][lines])
     try:
         return joined.filter(pl.sql_expr(where))["row"].to_numpy()
     except pl.exceptions.PolarsError as error:

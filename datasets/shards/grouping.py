@@ -120,7 +120,7 @@ def with_labels(found: Collected, path: Path) -> Collected:
             f"tars: {ranges['recording_id'][0]!r} is one there, {table['recording_id'][0]!r} here"
         )
     first = [name for name in table.columns if name in kept.columns]
-    kept = kept.select(*_in_order(first, kept.columns))
+    kept = kept[_in_order(first, kept.columns)]
     notes = list(found.notes)
     if len(kept) < len(ranges):
         notes.append(f"{len(ranges) - len(kept):,} recordings are not in {path}: left out")

@@ -36,6 +36,6 @@ def late_join(slices: pl.DataFrame, recordings: pl.DataFrame, position: str) -> 
         if limit is not None:
             frame = frame.head(limit)
         names = list(schema) if columns is None else columns
-        yield with_columns(frame, names).select(names)
+        yield with_columns(frame, names)[names]  # names, whatever they mean to expressions
 
     return register_io_source(read, schema=schema)
