@@ -35,6 +35,7 @@ from storage.errors import DamageError, StoreError
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
 from storage.processes import OnProgress
+from storage.source.listing import shown_name
 
 DTYPES = {np.dtype(name).str: name for name in ENCODINGS}
 SAMPLE_SCHEMA: dict[str, Any] = {
@@ -166,6 +167,10 @@ def _members(tar: tarfile.TarFile, where: str) -> Iterator[tarfile.TarInfo]:
     """Yields the regular members; raises StoreError on paths out of the tar, links and devices."""
     while (info := tar.next()) is not None:
         tar.members.clear()  # type: ignore[attr-defined]  # else it keeps all of them in memory
+        if not info.name.isprintable() and shown_name(info.name) != info.name:
+            raise StoreError(
+                f"{where}: the name of the member {shown_name(info.name)} is not UTF-8: rewrite it"
+            )
         path = PurePosixPath(info.name)
         if path.is_absolute() or ".." in path.parts:
             raise StoreError(f"{where}: the member {info.name} leads out of the tar: rewrite it")

@@ -119,6 +119,7 @@ class Decoder:
         try:
             with _open(self._path, span, self._soundness) as file:
                 header = _header(file)
+                channel_number(self._channel, header.num_channels)  # or AudioError, at once
                 self._headers.append(header)
                 blocks = self._mono_blocks(self._read(file, span), header.sample_rate_hz)
                 yield from _resample(blocks, header.sample_rate_hz, self._target_hz)

@@ -40,6 +40,10 @@ class Listing:
         """All files that are not hidden."""
         return [*self.audio, *self.others]
 
+    def unread(self) -> list[str]:
+        """Audio of kinds that are not decoded here."""
+        return [name for name in self.others if _ending(name) in OTHER_AUDIO_ENDINGS]
+
     def notes(self, used: Iterable[str] = ()) -> list[str]:
         """Sentences for the user on what was passed over; `used` files were not."""
         used = set(used)

@@ -99,6 +99,13 @@ def recordings_of_folders(files: Listing, *, unlabelled: bool) -> Found:
             f"{len(flat):,} recordings are in no folder that gives their label, such as "
             f"{shown_name(flat[0])}: left out"
         )
+    unread = {name.split("/")[0] for name in files.unread() if "/" in name}
+    if lost := sorted(unread - {name.split("/")[0] for name in inside}):
+        more = ", ..." if len(lost) > MAX_SHOWN else ""
+        found.notes.append(
+            f"{len(lost):,} folders have only recordings that are not decoded here: "
+            f"{', '.join(map(shown_name, lost[:MAX_SHOWN]))}{more}"
+        )
     if not inside and unlabelled and flat:
         found.notes.append("the recordings are in no folders of labels: stored without labels")
     for file in inside or (flat if unlabelled else []):

@@ -162,3 +162,28 @@ def test_the_folds_of_esc10_keep_takes_together(real_data):
     straddling = table.with_columns(fold=ours).group_by("url").agg(pl.col("fold").n_unique())
     assert straddling["fold"].max() == 1
     assert np.bincount(ours).min() >= 72
+
+
+@pytest.mark.parametrize("cv", [cv for cv in CV if cv != "column"])
+@pytest.mark.parametrize("group_by", ["auto", "url"])
+def test_copies_are_always_in_one_fold(cv, group_by):
+    hashes = [f"hash {min(number, 59 - number)}" for number in range(60)]  # of pairs of copies
+    table = recordings(60, content_hash=hashes)
+    folds = assign_folds(table, FoldConfig(cv=cv, num_folds=3, group_by=group_by), seed=2)
+    assert folds.tolist() == folds[::-1].tolist()
+    assert np.unique(folds).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("missing", [None, "", "NaN", "NA", "N/A", "null", "None", "-", " nan "])
+def test_places_that_are_not_given_join_nothing(missing):
+    table = recordings(6).with_columns(
+        url=pl.lit(missing, pl.String),
+        author=pl.lit("a. nonymous"),
+        latitude=pl.lit(missing, pl.String),
+        longitude=pl.lit(missing, pl.String),
+        primary_label=pl.lit("robin"),
+    )
+    assert group_numbers(table, "auto").tolist() == [0, 1, 2, 3, 4, 5]
+    numbers = table.with_columns(latitude=pl.lit(float("nan")), longitude=pl.lit(float("nan")))
+    assert group_numbers(numbers, "auto").tolist() == [0, 1, 2, 3, 4, 5]
+    assert group_numbers(table, "latitude").tolist() == [0, 1, 2, 3, 4, 5]

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from datasets.labels import Labels
+from datasets.labels import LabelConfig, Labels
 from storage.errors import ConfigError
 
 
@@ -64,3 +64,40 @@ def test_names_must_be_some_and_differ(names):
 def test_a_secondary_weight_lies_between_0_and_1(weight):
     with pytest.raises(ConfigError, match="secondary_weight"):
         Labels.of(RECORDINGS).targets(RECORDINGS, weight)
+
+
+def test_classes_may_be_listed_in_any_order_and_without_recordings():
+    chosen = Labels.chosen(LabelConfig(classes=["wren", "owl", "tit", "emu"]), RECORDINGS)
+    assert chosen.names == ("wren", "owl", "tit", "emu")
+    assert chosen.targets(RECORDINGS, 0)[:, 3].sum() == 0
+    assert Labels.chosen(LabelConfig(), RECORDINGS, taxonomy=["emu"]) == Labels.of(RECORDINGS)
+    taxonomy = Labels.chosen(LabelConfig(classes=["taxonomy"]), RECORDINGS, taxonomy=["emu", "owl"])
+    assert taxonomy.names == ("emu", "owl", "tit", "wren")
+
+
+def test_classes_of_a_taxonomy_that_are_left_out_are_named():
+    labels = Labels.of(RECORDINGS)
+    assert "2 classes of taxonomy.csv have no recording" in labels.note(["owl", "emu", "gnu"])
+    assert "emu, gnu" in labels.note(["owl", "emu", "gnu"])
+    assert labels.note(["owl"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("taxonomy.csv", "primary_label;class_name\nwren;Aves\n owl ;Aves\n1139490.0;Insecta\n"),
+        ("sample_submission.csv", "row_id,wren,owl,1139490\nsoundscape_5,0.1,0.2,0.3\n"),
+        ("classes.txt", "wren\nowl\n\n1139490\n"),
+    ],
+)
+def test_classes_come_from_files(name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    config = LabelConfig(classes=[str(tmp_path / name)])
+    assert Labels.chosen(config, RECORDINGS).names == ("wren", "owl", "1139490")
+
+
+def test_a_file_without_classes_is_named(tmp_path):
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+    for name in ("x.csv", "none.csv"):
+        with pytest.raises(ConfigError, match=name):
+            Labels.chosen(LabelConfig(classes=[str(tmp_path / name)]), RECORDINGS)
