@@ -69,9 +69,11 @@ class ChannelLevels:
         if len(self._sum_C) < 2 or not self._num:
             return None
         covariance_CC = self._covariance_CC()
+        if not np.isfinite(covariance_CC).all():
+            return None
         power_C = np.diag(covariance_CC)
         loudest = float(power_C.max())
-        if not loudest > 0 or not np.isfinite(covariance_CC).all():
+        if not loudest > 0:
             return None
         scale_C = np.sqrt(power_C.clip(min=loudest * 1e-12))
         correlation = float((covariance_CC / np.outer(scale_C, scale_C)).min())
@@ -85,6 +87,8 @@ class ChannelLevels:
         )
 
     def _covariance_CC(self) -> np.ndarray:
+        """Covariance of the channels; not finite where samples are not."""
         mean_C = self._sum_C / max(1, self._num)
-        covariance: np.ndarray = self._products_CC / max(1, self._num) - np.outer(mean_C, mean_C)
-        return covariance
+        with np.errstate(invalid="ignore", over="ignore"):
+            squares_CC: np.ndarray = np.outer(mean_C, mean_C)
+            return np.asarray(self._products_CC / max(1, self._num) - squares_CC)
