@@ -5,7 +5,8 @@ Rules beyond theirs:
 * Labels with fewer recordings than folds are one stratum together, so that each fold gets its
   share of the rare ones; where even that is too small, it joins the commonest label.
 * `stratified_group` without any group of two or more is `stratified`.
-* The values of `cv=column` are kept as given; other folds count from 0.
+* The values of `cv=column` are kept as given, and training holds out those from 0 on only, unless
+  told to; other folds count from 0.
 * Recordings of the same bytes are one group, and in one fold, for every `cv` but `column`.
 * Cells that are missing (empty, NaN, NA ...) join no group.
 """
@@ -30,7 +31,7 @@ class FoldConfig:
 
     cv: str = option("stratified_group", "stratified_group, stratified, group, kfold or column")
     num_folds: int = option(5, "number of folds; cv=column takes what the column has")
-    column: str = option("fold", "cv=column: the csv column with the fold numbers")
+    column: str = option("fold", "cv=column: csv column of fold numbers; below 0: never held out")
     group_by: str = option(
         "auto", "column whose values stay together, or auto: same url, or author, place and label"
     )

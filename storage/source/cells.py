@@ -27,10 +27,13 @@ _DECIMAL_COMMA = r"^[-+]?\d+,\d+$"
 
 def tidy(text: str) -> str:
     """Trims white space, invisible marks too, and composes letters (Unicode NFC)."""
+    text = text.strip()
+    if text.isascii():
+        return text
     before = None
     while text != before:
         before, text = text, text.strip().strip(_INVISIBLE)
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", text)
 
 
 def is_missing(text: str) -> bool:

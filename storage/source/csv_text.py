@@ -9,6 +9,7 @@ with too many or too few cells, quotes that do not close, files that are no text
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ SEPARATORS = (",", ";", "\t", "|")
 MAX_COLUMNS = 4096
 MAX_NAME = 1000  # letters of a column's name
 MAX_SHOWN = 3
+# A letter of UTF-8, each of its two bytes read as one of latin-1 or cp1252.
+_SECOND = bytes(range(0x80, 0xC0)).decode("cp1252", "ignore")
+_GARBLED = re.compile(f"[\u00c2-\u00c5][\u0080-\u00bf{_SECOND}]")
 _BOMS = (  # UTF-32 first: its mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -115,12 +119,11 @@ def _other_encoding(data: bytes, path: str, encoding: str, at: int) -> str:
         return f"{path} begins as {encoding} but is not so from byte {at:,} on: write it again"
     line = data.count(b"\n", 0, at) + 1
     around = data[max(0, at - 8) : at + 8].decode("ascii", "replace").strip()
-    is_cp1252 = any(0x80 <= byte < 0xA0 for byte in data)
-    likely = "cp1252, as of Windows" if is_cp1252 else "latin-1 or cp1252, as of Windows and R"
-    name = "CP1252" if is_cp1252 else "LATIN1"
+    name = "CP1252" if any(0x80 <= byte < 0xA0 for byte in data) else "LATIN1"
     return (
-        f"{path} is not UTF-8: line {line} has the byte 0x{data[at]:02x} in {around!r}. It may be "
-        f"{likely}: save it as `CSV UTF-8`, or convert it: iconv -f {name} -t UTF-8 OLD > NEW"
+        f"{path} is not UTF-8: line {line} has the byte 0x{data[at]:02x} in {around!r}. In Europe "
+        f"and America that is mostly {name}, of Windows, Excel or R: save it as `CSV UTF-8`, or "
+        f"convert it: iconv -f {name} -t UTF-8 OLD > NEW"
     )
 
 
@@ -215,6 +218,12 @@ def _names(header: list[str], path: str) -> list[str]:
 def _notes(text: str, lines: _Lines, path: str) -> Iterator[str]:
     if lines.num_comments:
         yield f"{path}: {lines.num_comments:,} lines that begin with # are taken as comments"
+    if garbled := _GARBLED.search(text):
+        line = text[: garbled.start()].count("\n") + 1
+        yield (
+            f"{path}, line {line}: {garbled[0]!r} looks like UTF-8 that was read as latin-1, so "
+            "export the table again"
+        )
     if "\N{REPLACEMENT CHARACTER}" in text:
         line = text[: text.index("\N{REPLACEMENT CHARACTER}")].count("\n") + 1
         yield (

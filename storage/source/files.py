@@ -16,7 +16,7 @@ from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
 from storage.objects.urls import is_remote, is_web
-from storage.source.listing import Listing, list_folder, list_names
+from storage.source.listing import Listing, list_folder, list_names, shown_name
 
 
 class SourceFolder(Protocol):
@@ -142,6 +142,8 @@ def open_folder(root: str, remote: RemoteConfig = DEFAULT) -> SourceFolder:
     """The folder of source.root; raises ConfigError where there is none."""
     if is_remote(root):
         return RemoteFolder.open(root, remote)
+    if shown_name(root) != root:
+        raise ConfigError(f"source.root={shown_name(root)}: its name is not UTF-8: rename it")
     if not Path(root).is_dir():
         what = "is a file; give its folder" if Path(root).is_file() else "there is no such folder"
         raise ConfigError(f"source.root={root}: {what}")

@@ -98,9 +98,11 @@ def _quoted(text: str, at: int) -> tuple[str, int] | None:
 
 def _cut(text: str, known: Collection[str], separators: tuple[str, ...] = SEPARATORS) -> list[str]:
     """Bare text, cut at `;`, then `|`, then `,`, unless a piece is a class as it is."""
+    if not text or text.isspace():
+        return []
     text = tidy(_BREAKS.sub(separators[0] if separators else " ", text))
-    if tidy_label(text) in (None, *known):
-        return [text] if text else []
+    if tidy_label(text) in known:
+        return [text]
     if separators:
         first, rest = separators[0], separators[1:]
         return [label for piece in text.split(first) for label in _cut(piece, known, rest)]

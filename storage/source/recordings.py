@@ -63,14 +63,17 @@ def recordings_of_csv(table: TextTable, files: Listing, classes: Collection[str]
     for row, name in enumerate(names):
         match = matches.get(name)
         file = match.file if match and match.file else name
+        shown = shown_name(file)
         recording = Recording(
             row=row,
-            filename=tidy(shown_name(file)) if file != name else name,
-            file=file,
+            filename=tidy(shown) if file != name else name,
+            file=shown,
             primary=labels.primary[row],
-            reason=None if match and match.file else _name_problem(name),
-            nearest=match.nearest if match else None,
+            reason=_not_utf8(shown) if shown != file else None,
+            nearest=shown_name(match.nearest) if match and match.nearest else None,
         )
+        if file == name:
+            recording.reason = _name_problem(name)
         try:
             recording.secondary = labels.secondary(row)
         except ConfigError as error:
@@ -117,7 +120,7 @@ def recordings_of_folders(files: Listing, *, unlabelled: bool) -> Found:
                 filename=filename,
                 file=shown,
                 primary=tidy(PurePosixPath(shown).parts[0]) if inside else None,
-                reason=None if shown == file else f"its name is not UTF-8 ({shown}): rename it",
+                reason=_not_utf8(shown) if shown != file else None,
             )
         )
     once = {recording.filename: recording for recording in reversed(found.recordings)}
@@ -159,6 +162,7 @@ class _Labels:
     second: list[str]  # cells of secondary labels
     known: frozenset[str]
     taxonomy: Collection[str]
+    parsed: dict[str, list[str]] = field(default_factory=dict)  # cells of secondary labels
 
     @classmethod
     def of(cls, table: TextTable, taxonomy: Collection[str]) -> "_Labels":
@@ -178,7 +182,10 @@ class _Labels:
 
     def secondary(self, row: int) -> list[str]:
         """The secondary labels of a row; ConfigError where its cell is too long."""
-        return [*self.others[row], *parse_labels(self.second[row], self.known)]
+        cell = self.second[row]
+        if cell not in self.parsed:
+            self.parsed[cell] = parse_labels(cell, self.known)
+        return [*self.others[row], *self.parsed[cell]]
 
     def notes(self, recordings: Sequence[Recording]) -> Iterator[str]:
         """Sentences on labels that are no class, or not quite those of others."""
@@ -290,6 +297,10 @@ def _named(counts: Counter[str]) -> str:
     shown = ", ".join(f"{name} ({count:,})" for name, count in counts.most_common(MAX_SHOWN))
     more = f" and {len(counts) - MAX_SHOWN:,} more" if len(counts) > MAX_SHOWN else ""
     return f"{len(counts):,}, {shown}{more}"
+
+
+def _not_utf8(shown: str) -> str:
+    return f"its name is not UTF-8 ({shown}): rename it"
 
 
 def _name_problem(name: str) -> str | None:

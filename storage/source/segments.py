@@ -4,52 +4,48 @@ They cannot be used yet: the labels of a row would be taken for those of the who
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from storage.errors import ConfigError
 from storage.source.cells import is_missing, tidy
 
 MAX_SEGMENT_S = 60.0  # of tables with one row per file: a longer time is that of the recording
-_BOUNDS = (
-    ("start", "end"),
-    ("start_s", "end_s"),
-    ("start_sec", "end_sec"),
-    ("start_seconds", "end_seconds"),
-    ("start_time", "end_time"),
-    ("start_time_s", "end_time_s"),
-    ("start time (s)", "end time (s)"),
-    ("begin time (s)", "end time (s)"),
-    ("start (s)", "end (s)"),
-    ("begin", "end"),
-    ("begin_time", "end_time"),
-    ("onset", "offset"),
-    ("t_start", "t_end"),
-    ("t_min", "t_max"),
-)
+_UNIT = r"(?:time|pos|position|seconds?|secs?|s|ms|samples?|frames?){0,2}"
+_START = re.compile(rf"(?:(?:segment|t|time)?(?:start|begin|onset)|tmin){_UNIT}")
+_END = re.compile(rf"(?:(?:segment|t|time)?(?:end|stop|offset)|tmax){_UNIT}")
+_LENGTH = re.compile(rf"(?:segment|clip)?(?:duration|length){_UNIT}")
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:[.,]\d+)?)")
 
 
 def check_no_segments(columns: Mapping[str, Sequence[str]], path: str, audio_dir: str) -> None:
     """Raises ConfigError on a table that labels segments, and says what can be done with it."""
-    by_name = {name.lower(): name for name in columns}
-    bounds = next((pair for pair in _BOUNDS if by_name.keys() >= set(pair)), None)
-    if bounds is None:
+    start, end = _column(columns, _START), _column(columns, _END) or _column(columns, _LENGTH)
+    if start is None or end is None:
         return
-    names = [by_name[bound] for bound in bounds]
-    starts, ends = ([_seconds(cell) for cell in columns[name]] for name in names)
+    starts, ends = ([_seconds(cell) for cell in columns[name]] for name in (start, end))
     known = [(a, b) for a, b in zip(starts, ends, strict=True) if a is not None and b is not None]
-    if not known or len(known) < sum(not is_missing(cell) for cell in columns[names[0]]):
+    if not known or len(known) < sum(not is_missing(cell) for cell in columns[start]):
         return  # dates, words: no times in the recording
     files = [tidy(name) for name in columns["filename"]]
     repeated = len(set(files)) < len(set(zip(files, starts, ends, strict=True)))
-    if repeated or all(0 < end - start <= MAX_SEGMENT_S for start, end in known):
+    short = all(0 < b - a <= MAX_SEGMENT_S for a, b in known) and _is(end, _END)
+    if repeated or short:
         raise ConfigError(
-            f"{path} labels segments ({names[0]} to {names[1]}), which is not supported yet: its "
+            f"{path} labels segments ({start} to {end}), which is not supported yet: its "
             "labels would be taken for those of whole recordings. Instead: build the recordings "
             f"without labels (source.csv=none source.root=FOLDER, here {audio_dir}), and give the "
             "labels of their slices as soft targets (sources.NAME.targets, see docs/training.md); "
-            f"or make a csv with one row per file, without {names[0]} and {names[1]}"
+            f"or make a csv with one row per file, without {start} and {end}"
         )
+
+
+def _column(columns: Iterable[str], pattern: re.Pattern[str]) -> str | None:
+    """The first column whose name, without marks, fits a pattern."""
+    return next((name for name in columns if _is(name, pattern)), None)
+
+
+def _is(name: str, pattern: re.Pattern[str]) -> bool:
+    return bool(pattern.fullmatch(re.sub(r"[^a-z]", "", name.lower())))
 
 
 def _seconds(cell: str) -> float | None:

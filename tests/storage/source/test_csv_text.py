@@ -113,3 +113,14 @@ def test_columns_of_one_name_are_all_kept(names: list[str]) -> None:
 def test_no_bytes_end_in_another_error(data: bytes) -> None:
     with suppress(ConfigError):
         read_csv(data, "train.csv")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
+@given(letter=st.sampled_from("äöüéèñçøåßœ€"))
+def test_letters_that_were_read_wrongly_before_are_named(encoding: str, letter: str) -> None:
+    text = f"filename,author\na.ogg,J{letter}n\n"
+    assert not read_csv(text.encode(), "train.csv").notes
+    with suppress(UnicodeDecodeError):
+        garbled = text.encode().decode(encoding)
+        notes = read_csv(garbled.encode(), "train.csv").notes
+        assert letter in "œ€" or "line 2: " in notes[0]

@@ -292,3 +292,17 @@ def test_a_column_is_renamed_until_its_name_is_free(tmp_path: Path) -> None:
     source = source_of(tmp_path, "filename,primary_label,status,csv_status\na.ogg,b,1,2\n")
     assert source.metadata["csv_status"].to_list() == [2]
     assert source.metadata["csv_csv_status"].to_list() == [1]
+
+
+def test_a_file_whose_name_is_no_utf8_is_a_reject_in_a_csv_too(tmp_path: Path) -> None:
+    place = os.fsencode(tmp_path / "train_audio")
+    os.makedirs(place + b"/Gr\xfcn")
+    Path(os.fsdecode(place + b"/Gr\xfcn/a.ogg")).touch()
+    Path(os.fsdecode(place + b"/Gr\xfcn/b1234.ogg")).touch()
+    text = "filename,primary_label\na.ogg,robin\nb1235.ogg,robin\n"
+    source = source_of(tmp_path, text)
+    reasons = dict(source.recordings.select("filename", "reason").iter_rows())
+    assert "not UTF-8" in reasons["Gr\\xfcn/a.ogg"]
+    assert source.nearest["b1235.ogg"] == "Gr\\xfcn/b1234.ogg"
+    with pytest.raises(ConfigError, match="its name is not UTF-8"):
+        read_source(SourceConfig(root=os.fsdecode(place + b"/Gr\xfcn")))
