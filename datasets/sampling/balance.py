@@ -134,7 +134,8 @@ def resample(expected: np.ndarray, classes: np.ndarray, bits: np.ndarray, total:
     order = order[np.argsort(small[order], kind="stable")]
     edges = np.cumsum(expected[order])
     edges *= total / edges[-1]
-    start = random_unit(np.bitwise_xor.reduce(bits))
+    xor: np.ufunc = np.bitwise_xor  # its own type in the stubs of numpy 2.5 lacks this reduce
+    start = random_unit(xor.reduce(bits))
     points = np.minimum(np.floor(edges + start), total)
     points[-1] = total  # the last edge may be rounded
     draws = np.empty(len(expected), np.int64)
@@ -152,7 +153,7 @@ def _checked(expected: Any, mass: np.ndarray, name: str) -> np.ndarray:
         )
     if not (np.isfinite(result).all() and (result >= 0).all() and result.sum() > 0):
         raise ConfigError(f"sampling.balance={name} must return numbers of at least 0, not all 0")
-    return np.asarray(result * (mass.sum() / result.sum()))
+    return np.asarray(result * (float(mass.sum()) / float(result.sum())))
 
 
 def _is_number(text: str) -> bool:

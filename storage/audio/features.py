@@ -55,7 +55,7 @@ def slice_features(
     if not silent:
         features["active_share"] = _active_share(power_MT, recipe)
         features["centroid_hz"] = float(band_power_M @ band_centres_hz) / total
-        features["peak_hz"] = float(band_centres_hz[band_power_M.argmax()])
+        features["peak_hz"] = float(band_centres_hz[np.argmax(band_power_M)])
     return features
 
 
