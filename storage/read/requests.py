@@ -74,7 +74,7 @@ class Fetcher:
                 except TimeoutError:
                     raise problem from None
                 except (BaseError, OSError) as error:
-                    problem = explain(error, remote, key)
+                    problem = explain(error, remote.describe(key), remote.endpoint)
                     pause_s = attempts.pause_s(problem)
                 await asyncio.sleep(pause_s)
 
