@@ -80,15 +80,14 @@ class RemoteObjects(Objects):
         return tag == _upload_tag(data, in_pieces="-" in tag) or self.get(name) == data
 
     def sizes(self, names: Iterable[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
 
-        def size(name: str) -> int | None:
+        def ask(name: str) -> None:
             with suppress(ObjectMissingError):
-                return self.size(name)
-            return None
+                found[name] = self.size(name)
 
-        wanted = list(names)
-        found = zip(wanted, _at_once(size, wanted), strict=True)
-        return {name: size for name, size in found if size is not None}
+        _at_once(ask, list(names))
+        return found
 
     def get(self, name: str) -> bytes:
         """Reads an object; again where it differs from the server's own md5, as far as it has one.
@@ -232,13 +231,13 @@ class RemoteObjects(Objects):
     def _create(self, name: str, data: bytes) -> None:
         """Puts an object unless there is one; servers that cannot are told from others once."""
 
-        def create(key: str) -> None:
-            obstore.put(self._writer.store, key, data, mode="create")
-
+        store = self._writer.store
         if self._creates:
             try:
                 with suppress(AlreadyExistsError):
-                    self._writer.call(name, create)
+                    self._writer.call(
+                        name, lambda key: obstore.put(store, key, data, mode="create")
+                    )
             except UnsupportedError:
                 self._creates = False
         if not self._creates:

@@ -68,8 +68,7 @@ class RemoteConfig:
     connect_timeout_s: float = option(5.0, "retry a connection that takes longer, s")
     read_timeout_s: float = option(10.0, "retry a request that receives nothing for this long, s")
     mode: str = option(
-        AUTO,
-        "slices by ranged requests, from shards cached whole, or auto: by what the plan needs",
+        AUTO, "slices by ranged requests, from shards cached whole, or auto: by what the plan needs"
     )
     in_flight: int = option(64, "concurrent requests of one reader")
     prefetch_bytes: int = option(64 * 2**20, "largest prefetch window, bytes")

@@ -7,12 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from storage.checksums import digest_file
-from storage.errors import (
-    ConfigError,
-    MelbankError,
-    ObjectMissingError,
-    StoreError,
-)
+from storage.errors import ConfigError, MelbankError, ObjectMissingError, StoreError
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.protocol import Objects
 from storage.objects.urls import local_path
