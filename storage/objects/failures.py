@@ -16,7 +16,7 @@ from storage.errors import (
     UnreachableError,
     UnsupportedError,
 )
-from storage.objects.urls import SCHEMES
+from storage.objects.urls import SCHEMES, is_web
 
 _STATUS = re.compile(r"status code: (\d{3})|status: (\d{3}),")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
@@ -100,7 +100,7 @@ def _no_answer(text: str, url: str, server: str) -> StoreError:
 def _refusal(code: str, shown: str, url: str, server: str) -> str:
     """Says why access was refused, and what to check."""
     scheme, bucket = SCHEMES[urlsplit(url).scheme], urlsplit(url).netloc
-    if scheme.is_web:
+    if is_web(url):
         return f"{server} does not show it to the public ({shown})"
     if code in _EXPIRED:
         return (
