@@ -164,9 +164,9 @@ class BatchReader:
         use = self._source.shard_use(self._plan.rows) if config.mode == AUTO else ShardUse()
         if not use.shard_bytes:
             return ""
-        choice = choose_mode(use, num_epochs=num_epochs, cache_bytes=config.cache_bytes)
-        self._mode = choice.mode
-        return str(choice)
+        size = config.cache_bytes
+        self._mode, reason = choose_mode(use, num_epochs=num_epochs, cache_bytes=size)
+        return f"{self._mode} ({reason})"
 
     def prepare(self) -> None:
         """Looks up one slice, so that the source builds its lazy tables now."""
