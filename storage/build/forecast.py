@@ -4,21 +4,17 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from storage.build.build import BuildConfig, check_target
+from storage.build.build import BuildConfig, open_build
+from storage.build.plan import expected_slices
 from storage.build.reconcile import check_drop
-from storage.build.slice_counts import expected_slices
-from storage.format.catalog import LISTING
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
 from storage.format.state import pending_recordings, read_state
 from storage.format.tables import PLANS, read_tables, table_numbers
 from storage.objects.client import DEFAULT, RemoteConfig
-from storage.objects.open import open_objects
 from storage.processes import num_cores
 from storage.progress import Progress, silent
 from storage.recipe import Recipe
-from storage.source.kinds import intake_of
-from storage.source.probe import check_any_found, probe_wanted
 from storage.source.table import SourceConfig
 
 # Measured on real recordings, one core, with: python -m tools.benchmark build
@@ -66,19 +62,13 @@ def forecast_build(
     remote: RemoteConfig = DEFAULT,
 ) -> BuildForecast:
     """Forecasts `build_store` with the same arguments; raises what it would raise."""
-    intake = intake_of(recipe, remote)
-    source = intake.read_source(source_config)
-    objects = open_objects(url, LISTING, remote=remote)
-    check_target(objects)
-    wanted = probe_wanted(source, intake.probe, limit, progress)
+    source, objects, wanted = open_build(source_config, recipe, url, limit, progress, remote)
     if objects.exists(MANIFEST):
         Manifest.read(objects).check_recipe(recipe, url)
-    else:
-        check_any_found(wanted)
     state = read_state(objects)
     pending = pending_recordings(wanted, state, twice=source_config.keep_duplicates)
     earlier = read_tables(objects, PLANS, table_numbers(objects, PLANS))
-    counts = expected_slices(pending, earlier, recipe, remote)
+    counts = expected_slices(pending, recipe, remote, earlier)
     usable = pending.filter(pl.col("reason").is_null() & pl.col("duplicate_of").is_null())
     changed = usable["recording_id"].is_in(state.live_recordings()["recording_id"].implode())
     num_slices = int(counts.sum())

@@ -7,7 +7,6 @@ reader, who joins the two, at once sees what is left.
 
 import polars as pl
 
-from storage.build.jobs import with_metadata
 from storage.errors import ConfigError
 from storage.format.catalog import Catalog
 from storage.format.state import StoreState
@@ -78,6 +77,14 @@ def settle(
         recordings=join_parts(RECORDINGS, settled[RECORDINGS]),
         rejects=join_parts(REJECTS, settled[REJECTS]),
     )
+
+
+def with_metadata(recordings: pl.DataFrame, metadata: pl.DataFrame) -> pl.DataFrame:
+    """Recordings with the csv's columns, as given: our own columns first, theirs after."""
+    labels = [name for name in metadata.columns if name in RECORDING_SCHEMA]
+    ours = recordings.drop([name for name in labels if name != "recording_id"])
+    joined = ours.join(metadata, on="recording_id", how="left", maintain_order="left")
+    return joined.select(*RECORDING_SCHEMA, pl.exclude(*RECORDING_SCHEMA))
 
 
 def _put_changed(objects: Objects, catalog: Catalog, part: int, changed: dict[str, bytes]) -> None:

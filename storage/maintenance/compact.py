@@ -5,20 +5,11 @@ Rows are never renumbered, so a zarr shard goes only when all of its slices have
 
 from dataclasses import dataclass
 
-from storage.errors import StoreError
 from storage.format.catalog import Catalog, check_indexes
 from storage.format.manifest import Manifest
-from storage.format.tables import (
-    INDEX,
-    PLANS,
-    RECORDINGS,
-    REJECTS,
-    read_tables,
-    table_name,
-    table_numbers,
-)
-from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD, shard_name
-from storage.maintenance.verify import shard_numbers
+from storage.format.tables import INDEX, RECORDINGS, REJECTS, read_tables, table_name, table_numbers
+from storage.format.zarr_shards import shard_name
+from storage.maintenance.verify import check_built, live_shards, shard_numbers
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.lock import builder_lock
@@ -51,13 +42,11 @@ def compact_store(url: str, remote: RemoteConfig = DEFAULT) -> CompactReport:
     Manifest.read(objects)
     check_not_half_copied(objects)
     with builder_lock(objects):
-        if table_numbers(objects, PLANS):
-            raise StoreError(f"a build of {url} was interrupted: finish it, then compact")
+        check_built(objects, then="compact")
         objects.clear_temporary()
         check_indexes(objects, Catalog.read(objects))
         parts = table_numbers(objects, INDEX)
-        rows = read_tables(objects, INDEX, parts)["row"]
-        live = set((rows // SLICES_PER_ZARR_SHARD).unique().to_list())
+        live = set(live_shards(read_tables(objects, INDEX, parts)))
         names = [shard_name(number) for number in shard_numbers(objects) if number not in live]
         for table in (RECORDINGS, REJECTS):
             left = set(table_numbers(objects, table)) - set(parts)

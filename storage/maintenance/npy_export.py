@@ -132,21 +132,16 @@ def _export_recording(
         rows = first_row + np.arange(start, min(start + BLOCK_SLICES, num_slices))
         for slice_no, values_MT in enumerate(to_unit(store.read(rows)), start):
             name = f"{folder}/{slice_no}.npy"
-            data = _npy(values_MT)
-            if not (objects.exists(name) and objects.get(name) == data):
-                objects.put(name, data)
+            file = io.BytesIO()
+            np.save(file, values_MT, allow_pickle=False)
+            if not (objects.exists(name) and objects.get(name) == file.getvalue()):
+                objects.put(name, file.getvalue())
                 num_new += 1
             wanted.add(name)
     for name in objects.list(folder):  # of an earlier export, when the recording was longer
         if name.endswith(".npy") and name not in wanted:
             objects.delete(name)
     return num_slices, num_new
-
-
-def _npy(values_MT: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.save(file, values_MT, allow_pickle=False)
-    return file.getvalue()
 
 
 def _folders(recordings: pl.DataFrame, config: NpyExportConfig) -> list[str]:

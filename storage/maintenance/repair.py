@@ -13,11 +13,9 @@ from tempfile import TemporaryDirectory
 import polars as pl
 
 from storage.audio.filterbank import mel_filterbank
-from storage.build.jobs import PartJob
-from storage.build.plan import PartRange
-from storage.build.slice_counts import expected_slices
+from storage.build.plan import PartJob, PartRange, expected_slices
 from storage.build.workers import build_parts
-from storage.errors import DamageError, StoreError
+from storage.errors import DamageError
 from storage.format.catalog import NAME as CATALOG
 from storage.format.catalog import Catalog
 from storage.format.manifest import NAME as MANIFEST
@@ -25,8 +23,6 @@ from storage.format.manifest import Manifest, read_manifest
 from storage.format.state import pending_recordings, read_parts
 from storage.format.tables import (
     INDEX,
-    PLAN_SCHEMA,
-    PLANS,
     RECORDINGS,
     REJECTS,
     TABLES,
@@ -36,7 +32,7 @@ from storage.format.tables import (
 )
 from storage.format.zarr_metadata import array_metadata, num_shards_of
 from storage.format.zarr_shards import ARRAY_METADATA, SLICES_PER_ZARR_SHARD, shard_name
-from storage.maintenance.verify import VerifyReport, shard_numbers
+from storage.maintenance.verify import VerifyReport, check_built, shard_numbers
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.local import TEMPORARY
@@ -75,8 +71,7 @@ def repair_store(
     objects = open_objects(report.url, remote=remote)
     check_not_half_copied(objects)
     with builder_lock(objects):
-        if table_numbers(objects, PLANS):
-            raise StoreError(f"a build of {report.url} was interrupted: finish it, then repair")
+        check_built(objects, then="repair")
         objects.clear_temporary()
         repair = _Repair(objects, report)
         repair.mend_heads()
@@ -133,13 +128,8 @@ class _Repair:
         sound = [part for part in table_numbers(self.objects, INDEX) if part not in parts]
         state = read_parts(self.objects, sound)
         lost = pending_recordings(wanted, state, twice=config.keep_duplicates)
-        counts = expected_slices(
-            lost,
-            pl.DataFrame(schema=PLAN_SCHEMA),
-            self.manifest.recipe,
-            self.objects.remote_config,
-        )
-        lost = lost.with_columns(counts)
+        recipe, remote = self.manifest.recipe, self.objects.remote_config
+        lost = lost.with_columns(expected_slices(lost, recipe, remote))
         with progress("rebuilding", len(parts), "part") as step:
             for part in parts:
                 self._mend_part(part, self._members(part, parts, lost), source)

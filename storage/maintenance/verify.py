@@ -130,8 +130,7 @@ def _read_catalog(objects: Objects, report: VerifyReport) -> Catalog | None:
 
 def _check_heads(objects: Objects, catalog: Catalog | None) -> Iterator[Finding]:
     for name in (MANIFEST, ARRAY_METADATA):
-        problem = _object_problem(objects, catalog, name)
-        if problem:
+        if problem := _object_problem(objects, catalog, name):
             yield Finding(object=name, problem=problem)
     try:
         manifest = Manifest.read(objects)
@@ -249,15 +248,11 @@ def _check_shard(
     problems = []
     if int(pairs[:, 1].sum()) + INDEX_BYTES != len(data):
         problems.append(f"it has {len(data):,} bytes, its index accounts for others")
-    view = memoryview(data)
-    live = dict(
-        zip((rows["row"] % SLICES_PER_ZARR_SHARD).to_list(), rows["crc32c"].to_list(), strict=True)
-    )
+    live = dict(rows.select(pl.col("row") % SLICES_PER_ZARR_SHARD, "crc32c").iter_rows())
     bad = []
     cells = np.empty(recipe.slice_shape, recipe.dtype)
     for place, (offset, length) in enumerate(pairs.tolist()):
-        problem = _chunk_problem(bytes(view[offset : offset + length]), live.get(place), cells)
-        if problem:
+        if problem := _chunk_problem(data[offset : offset + length], live.get(place), cells):
             bad.append((place, problem))
     if bad:
         place, problem = bad[0]
@@ -285,18 +280,12 @@ def _chunk_problem(packed: bytes, crc: int | None, cells: np.ndarray) -> str:
 
 def _check_overlaps(sound: dict[int, dict[str, pl.DataFrame]]) -> Iterator[Finding]:
     """No row and no recording in two parts."""
-    rows: dict[str, list[pl.DataFrame]] = {"row": [], "recording_id": []}
-    for part, tables in sound.items():
-        label = pl.lit(part).alias("part")
-        rows["row"].append(tables[INDEX].select("row", label))
-        rows["recording_id"].append(tables[RECORDINGS].select("recording_id", label))
-    for key, frames in rows.items():
-        if not frames:
-            continue
-        twice = pl.concat(frames).filter(pl.col(key).is_duplicated()).sort(key, "part")
+    for key, table in (("row", INDEX), ("recording_id", RECORDINGS)) if sound else ():
+        parts = [tables[table].select(key, part=pl.lit(part)) for part, tables in sound.items()]
+        twice = pl.concat(parts).filter(pl.col(key).is_duplicated()).sort(key, "part")
         if len(twice):
             yield Finding(
-                object=table_name(INDEX if key == "row" else RECORDINGS, twice["part"][1]),
+                object=table_name(table, twice["part"][1]),
                 problem=f"{key} {twice[key][0]} is in part {twice['part'][0]} too: a replacement "
                 "was interrupted, build again",
                 part=int(twice["part"][1]),
@@ -317,11 +306,7 @@ def _notes(objects: Objects, sound: dict[int, dict[str, pl.DataFrame]]) -> Itera
         for part in set(table_numbers(objects, table)) - committed:
             name = table_name(table, part)
             yield Finding(object=name, problem="left by an interrupted build", damage=False)
-    live = {
-        row // SLICES_PER_ZARR_SHARD
-        for tables in sound.values()
-        for row in tables[INDEX]["row"].unique().to_list()
-    }
+    live = {number for tables in sound.values() for number in live_shards(tables[INDEX])}
     idle = [number for number in shard_numbers(objects) if number not in live]
     if idle and len(sound) == len(committed):
         yield Finding(
@@ -337,3 +322,17 @@ def shard_numbers(objects: Objects) -> list[int]:
     """The zarr shards that there are."""
     matches = (_SHARD_NAME.match(name) for name in objects.walk(f"{ARRAY}/c"))
     return sorted(int(match[1]) for match in matches if match)
+
+
+def live_shards(index: pl.DataFrame) -> list[int]:
+    """The zarr shards that rows of an index are in, in order."""
+    numbers: list[int] = (index["row"] // SLICES_PER_ZARR_SHARD).unique().sort().to_list()
+    return numbers
+
+
+def check_built(objects: Objects, then: str) -> None:
+    """Raises StoreError while a build of a store is open: `then` what was asked may be done."""
+    if table_numbers(objects, PLANS):
+        raise StoreError(
+            f"a build of {objects.url} is unfinished: end it, by tools.build_store, then {then}"
+        )

@@ -41,12 +41,7 @@ REAL_FILES = [  # name, outcome, slices, a word of the reason
     ("18_long_334s.mp3", "stored", 133, ""),
     ("19_one_hour_mono_16k.ogg", "stored", 1439, ""),
     ("20 Tränings data \u2013 鳥の声 (2).ogg", "stored", 1, ""),
-    (
-        "21 Cinciallegra_28_5_2012_Riserva Naturale Torbiere del Sebino.mp3",
-        "stored",
-        8,
-        "",
-    ),
+    ("21 Cinciallegra_28_5_2012_Riserva Naturale Torbiere del Sebino.mp3", "stored", 8, ""),
     ("22_wav_inside.mp3", "stored", 2, ""),
     ("23_vorbis_inside.wav", "stored", 1, ""),
     ("24_chained.ogg", "stored", 3, ""),
