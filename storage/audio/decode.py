@@ -37,7 +37,6 @@ class AudioHeader:
     sample_rate_hz: int
     num_channels: int
     num_frames: int
-    format: str
 
     @property
     def duration_s(self) -> float:
@@ -271,7 +270,6 @@ def _header(file: soundfile.SoundFile) -> AudioHeader:
         sample_rate_hz=file.samplerate,
         num_channels=file.channels,
         num_frames=file.frames if 0 < file.frames < MAX_FRAMES else 0,
-        format=f"{file.format}/{file.subtype}",
     )
 
 

@@ -188,8 +188,7 @@ def _check_pcm(opened: AudioFile) -> Soundness:
 class AudioFormat:
     """An audio format: endings of its files, their first 4 bytes, and the check of a file.
 
-    Decoding and the first look at a header are libsndfile's, for all formats; damage of a flac file
-    is reported by the decoder itself.
+    Decoding and the first look at a header are libsndfile's, for all formats.
     """
 
     endings: tuple[str, ...]

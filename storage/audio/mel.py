@@ -13,13 +13,11 @@ numbers 3 times as fast as torch, and takes logarithms 4 times as fast.
 """
 
 import math
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from storage.audio.filterbank import mel_filterbank
 from storage.recipe import Recipe
 
 NUM_BANDS = 8
@@ -90,9 +88,3 @@ def _split_bands(filterbank_MF: np.ndarray) -> list[tuple[slice, slice, Tensor]]
         weights_MF = torch.from_numpy(np.ascontiguousarray(block[:, bins]))
         bands.append((slice(int(mels[0]), int(mels[-1]) + 1), bins, weights_MF))
     return bands
-
-
-@lru_cache(maxsize=4)
-def transform_of(recipe: Recipe) -> MelTransform:
-    """The transform of a recipe, made once per process; imports librosa."""
-    return MelTransform(recipe, mel_filterbank(recipe))

@@ -80,8 +80,10 @@ def read_pages(file: BinaryIO, *, check_crc: bool = True) -> Iterator[Page]:
             if place + size > len(data) or not (turned is None or _is_sound(turned, place, size)):
                 place += 1
                 continue
-            yield _page(data, place, at, size)
-            place += size
+            _, flags, granule, serial, sequence, _ = _HEADER.unpack_from(data, place)
+            is_first, is_last = bool(flags & _FIRST), bool(flags & _LAST)
+            start, place = at + place, place + size
+            yield Page(start, start + size, serial, sequence, granule, is_first, is_last)
         if is_end:
             break
         at += place if place > 0 else len(data) - len(CAPTURE) + 1
@@ -134,10 +136,3 @@ def _is_sound(turned: memoryview, place: int, size: int) -> bool:
     crc = zlib.crc32(_NO_CRC, crc)
     crc = zlib.crc32(turned[place + _CRC_END : place + size], crc) ^ 0xFFFFFFFF
     return crc == int.from_bytes(turned[place + _CRC_AT : place + _CRC_END], "big")
-
-
-def _page(data: bytes, place: int, at: int, size: int) -> Page:
-    _, flags, granule, serial, sequence, _ = _HEADER.unpack_from(data, place)
-    start = at + place
-    is_first, is_last = bool(flags & _FIRST), bool(flags & _LAST)
-    return Page(start, start + size, serial, sequence, granule, is_first, is_last)

@@ -15,14 +15,7 @@ import polars as pl
 
 from storage.audio.filterbank import mel_filterbank
 from storage.build.dask import check_executor
-from storage.build.plan import (
-    PartJob,
-    PartRange,
-    expected_slices,
-    part_ranges,
-    part_slices,
-    plan_parts,
-)
+from storage.build.plan import PartJob, expected_slices, part_ranges, part_slices, plan_parts
 from storage.build.reconcile import check_drop, settle
 from storage.build.workers import build_parts
 from storage.errors import ConfigError, DamageError, ObjectExistsError, StoreError
@@ -127,57 +120,20 @@ def build_store(
 ) -> BuildReport:
     """Builds or updates the store at `url`; `limit` takes a spread of that many recordings."""
     began = time.monotonic()
-    source, objects, wanted = open_build(source_config, recipe, url, limit, progress, remote)
-    with builder_lock(objects):
-        objects.clear_temporary()
-        build = _Build(
-            source=source,
-            objects=objects,
-            recipe=recipe,
-            config=config,
-            twice=source_config.keep_duplicates,
-            wanted=wanted,
-            progress=progress,
-            state=read_parts(objects, []),
-        )
+    build = open_build(
+        source_config, recipe, url, config, limit=limit, progress=progress, remote=remote
+    )
+    with builder_lock(build.objects):
+        build.objects.clear_temporary()
         num_dropped = build.begin()
         new_slices = build.run()
-        objects.clear_temporary()  # of workers that were killed meanwhile
+        build.objects.clear_temporary()  # of workers that were killed meanwhile
     return _report(build, num_dropped, new_slices, wall_s=time.monotonic() - began)
 
 
-def open_build(
-    source_config: SourceConfig,
-    recipe: Recipe,
-    url: str,
-    limit: int | None,
-    progress: Progress,
-    remote: RemoteConfig,
-) -> tuple[Source, Objects, pl.DataFrame]:
-    """The source, the store, and the recordings of the one that the other is to hold, probed.
-
-    Raises ConfigError on a folder that holds something else and on a source of no use, StoreError
-    on a store that can only be read, and on half a copy.
-    """
-    intake = intake_of(recipe, remote)
-    source = intake.read_source(source_config)
-    objects = open_objects(url, remote=remote)
-    objects.check_writable()
-    check_not_half_copied(objects)
-    is_new = not objects.exists(MANIFEST)
-    if is_new and (foreign := objects.entries()):
-        raise ConfigError(
-            f"store={url} is not empty and not a store (it holds {foreign[0]}): give a new folder"
-        )
-    wanted = probe_wanted(source, intake.probe, limit, progress)
-    if is_new:
-        check_any_found(wanted)
-    return source, objects, wanted
-
-
 @dataclass(slots=True, kw_only=True)
-class _Build:
-    """One run of the builder on one store."""
+class Build:
+    """One run of the builder on one store; `wanted` are the probed recordings it is to hold."""
 
     source: Source
     objects: Objects
@@ -193,18 +149,22 @@ class _Build:
         """Checks an existing store, and drops what the source no longer names."""
         if not self.objects.exists(MANIFEST):
             return 0
-        Manifest.read(self.objects).check_recipe(self.recipe, self.objects.url)
         self.catalog = _known_catalog(self.objects)
-        self.state = self.state.updated(self.objects)
-        num_dropped = check_drop(self.state, self.source, self.config.max_drop_share)
+        num_dropped = self.check_store()
         self._settle()
         return num_dropped
+
+    def check_store(self) -> int:
+        """Checks that a store may be built on; returns how many recordings would leave it."""
+        Manifest.read(self.objects).check_recipe(self.recipe, self.objects.url)
+        self.state = self.state.updated(self.objects)
+        return check_drop(self.state, self.source, self.config.max_drop_share)
 
     def run(self) -> int:
         """Rounds of building until nothing is pending; returns the number of new slices."""
         new_slices = self._finish_open_plan()
         left, in_vain = -1, 0
-        while len(pending := self._pending()):
+        while len(pending := self.pending()):
             in_vain = in_vain + 1 if len(pending) == left else 0
             left = len(pending)
             if in_vain == MAX_ROUNDS_IN_VAIN:
@@ -236,7 +196,8 @@ class _Build:
             for part in table_numbers(self.objects, INDEX):
                 self.catalog.note_part(self.objects, part)
 
-    def _pending(self) -> pl.DataFrame:
+    def pending(self) -> pl.DataFrame:
+        """The wanted recordings that are not in the store as they are now."""
         self.state = self.state.updated(self.objects)
         return pending_recordings(self.wanted, self.state, twice=self.twice)
 
@@ -247,7 +208,7 @@ class _Build:
 
     def _probe_again(self, pending: pl.DataFrame) -> None:
         """Looks again at files that were planned but not committed: they may have changed."""
-        still = self._pending()
+        still = self.pending()
         again = self.wanted.join(still, on=["recording_id", "filename"], how="semi")
         if len(again) and len(still) <= len(pending):
             as_given = again.select(self.source.recordings.columns)
@@ -266,7 +227,7 @@ class _Build:
             target = Manifest.read(self.objects).part_slices
         else:
             target = self._create(pending)
-        first_part, first_shard = self._next_free(part_ranges(earlier))
+        first_part, first_shard = self._next_free(earlier)
         plan = plan_parts(pending, target, first_part=first_part, first_shard=first_shard)
         name = table_name(PLANS, max(numbers, default=-1) + 1)
         try:
@@ -276,8 +237,9 @@ class _Build:
                 f"another build has just planned work on {self.objects.url}: run this again"
             ) from error
 
-    def _next_free(self, planned: list[PartRange]) -> tuple[int, int]:
+    def _next_free(self, plans: pl.DataFrame) -> tuple[int, int]:
         """The first part number and zarr shard that nobody has ever been given."""
+        planned = part_ranges(plans)
         parts = [part for table in TABLES for part in table_numbers(self.objects, table)]
         parts += [part.part for part in planned]
         shards = [self._num_shards(), *(part.end_shard for part in planned)]
@@ -302,12 +264,11 @@ class _Build:
         if not numbers or not self.objects.exists(MANIFEST):
             return 0
         plan = read_table(self.objects, PLANS, numbers[-1])
-        committed = set(table_numbers(self.objects, INDEX))
-        ranges = [r for r in part_ranges(plan) if r.part not in committed]
-        if not ranges:
+        plan = plan.filter(~pl.col("part").is_in(table_numbers(self.objects, INDEX)))
+        if plan.is_empty():
             return 0
-        self._grow_array(max(r.end_shard for r in part_ranges(plan)))
-        jobs = self._jobs(plan, ranges)
+        self._grow_array(max(part.end_shard for part in part_ranges(plan)))
+        jobs = self._jobs(plan)
         total = sum(int(job.recordings["expected_slices"].sum()) for job in jobs)
         new_slices = 0
         workers = self.config.workers or num_cores()
@@ -319,7 +280,7 @@ class _Build:
                     self._put_catalog()
         return new_slices
 
-    def _jobs(self, plan: pl.DataFrame, ranges: list[PartRange]) -> list[PartJob]:
+    def _jobs(self, plan: pl.DataFrame) -> list[PartJob]:
         """The work of each part: the planned recordings that are still what they were."""
         keys = ["recording_id", "filename", "content_hash"]
         columns = [name for name in self.wanted.columns if name not in plan.columns]
@@ -336,7 +297,7 @@ class _Build:
                 recordings=planned.filter(pl.col("part") == part.part),
                 metadata_columns=self.source.metadata_columns,
             )
-            for part in ranges
+            for part in part_ranges(plan)
         ]
 
     def _grow_array(self, num_shards: int) -> None:
@@ -352,6 +313,46 @@ class _Build:
     def _put_catalog(self) -> None:
         self.catalog.note_heads(self.objects)
         self.catalog.put(self.objects)
+
+
+def open_build(
+    source_config: SourceConfig,
+    recipe: Recipe,
+    url: str,
+    config: BuildConfig,
+    *,
+    limit: int | None = None,
+    progress: Progress = silent,
+    remote: RemoteConfig = DEFAULT,
+) -> Build:
+    """Reads and probes the source of a build, see `build_store`; writes nothing.
+
+    Raises ConfigError on a folder that holds something else and on a source of no use, StoreError
+    on a store that can only be read, and on half a copy.
+    """
+    intake = intake_of(recipe, remote)
+    source = intake.read_source(source_config)
+    objects = open_objects(url, remote=remote)
+    objects.check_writable()
+    check_not_half_copied(objects)
+    is_new = not objects.exists(MANIFEST)
+    if is_new and (foreign := objects.entries()):
+        raise ConfigError(
+            f"store={url} is not empty and not a store (it holds {foreign[0]}): give a new folder"
+        )
+    wanted = probe_wanted(source, intake.probe, limit, progress)
+    if is_new:
+        check_any_found(wanted)
+    return Build(
+        source=source,
+        objects=objects,
+        recipe=recipe,
+        config=config,
+        twice=source_config.keep_duplicates,
+        wanted=wanted,
+        progress=progress,
+        state=read_parts(objects, []),
+    )
 
 
 def _known_catalog(objects: Objects) -> Catalog:
@@ -373,7 +374,7 @@ def _known_catalog(objects: Objects) -> Catalog:
     return catalog
 
 
-def _report(build: _Build, num_dropped: int, new_slices: int, wall_s: float) -> BuildReport:
+def _report(build: Build, num_dropped: int, new_slices: int, wall_s: float) -> BuildReport:
     state = build.state
     keys = ["recording_id", "filename"]
     live = state.live_recordings().join(build.wanted, on=keys, how="semi")

@@ -154,12 +154,9 @@ def _lost(executor: str) -> StoreError:
 
 def _absolute(job: PartJob) -> PartJob:
     """The same job for a process in another folder."""
-    paths = [_absolute_path(path) for path in job.recordings["path"]]
-    return replace(
-        job,
-        url=_absolute_path(job.url),
-        recordings=job.recordings.with_columns(pl.Series("path", paths, pl.String)),
-    )
+    paths = pl.Series("path", map(_absolute_path, job.recordings["path"]), pl.String)
+    recordings = job.recordings.with_columns(paths)
+    return replace(job, url=_absolute_path(job.url), recordings=recordings)
 
 
 def _absolute_path(path: str) -> str:

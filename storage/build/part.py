@@ -109,6 +109,7 @@ class _PartBuilder:
         self._maker = slice_maker(job.recipe, job.filterbank_MF)
         self._objects = open_objects(job.url, remote=job.remote)
         self._writer = ShardWriter(objects=self._objects, range=job.range, recipe=job.recipe)
+        # in the order in which they are put
         self.rows: dict[str, list[Row]] = {RECORDINGS: [], REJECTS: [], INDEX: []}
 
     def commit(self) -> None:
@@ -187,9 +188,8 @@ class _PartBuilder:
         ]
 
     def _record(self, recording: Row, **values: Any) -> None:
-        row: Row = dict.fromkeys(RECORDING_SCHEMA)
-        row.update({name: recording[name] for name in row if name in recording})
-        row.update({"first_row": None, "num_slices": 0, "duplicate_of": None, **values})
+        row = {name: recording.get(name) for name in RECORDING_SCHEMA}
+        row |= {"first_row": None, "num_slices": 0, "duplicate_of": None, **values}
         self.rows[RECORDINGS].append(row)
 
     def _reject(self, recording: Row, reason: str, *, partial: bool = False) -> None:

@@ -21,7 +21,6 @@ from storage.source.npy_folder import NpyReader
 
 GROUP_SLICES = 32
 
-
 # One slice: its cells [M, T] as stored, and the features of its index row.
 MadeSlice = tuple[np.ndarray, Features]
 # What a recording is read by, which has met all of it once its slices have been taken. Taking them

@@ -9,10 +9,8 @@ from storage.format.catalog import Catalog, check_indexes
 from storage.format.manifest import Manifest
 from storage.format.tables import INDEX, RECORDINGS, REJECTS, read_tables, table_name, table_numbers
 from storage.format.zarr_shards import shard_name
-from storage.maintenance.verify import check_built, live_shards, shard_numbers
+from storage.maintenance.verify import live_shards, maintained, shard_numbers
 from storage.objects.client import DEFAULT, RemoteConfig
-from storage.objects.copy_mark import check_not_half_copied
-from storage.objects.lock import builder_lock
 from storage.objects.open import open_objects
 from storage.objects.urls import is_remote
 
@@ -38,12 +36,8 @@ class CompactReport:
 
 def compact_store(url: str, remote: RemoteConfig = DEFAULT) -> CompactReport:
     """Deletes what no committed row needs; raises StoreError while a build is unfinished."""
-    objects = open_objects(url, remote=remote)
-    Manifest.read(objects)
-    check_not_half_copied(objects)
-    with builder_lock(objects):
-        check_built(objects, then="compact")
-        objects.clear_temporary()
+    Manifest.read(open_objects(url, remote=remote))  # before a lock is put where no store is
+    with maintained(url, "compact", remote) as objects:
         check_indexes(objects, Catalog.read(objects))
         parts = table_numbers(objects, INDEX)
         live = set(live_shards(read_tables(objects, INDEX, parts)))

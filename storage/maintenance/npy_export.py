@@ -105,9 +105,7 @@ def _export(
     progress: Progress,
 ) -> int:
     """Puts the slices of all recordings, in threads: most of the time is waiting for the disk."""
-    lines = zip(
-        folders, recordings["first_row"].to_list(), recordings["num_slices"].to_list(), strict=True
-    )
+    lines = zip(folders, recordings["first_row"], recordings["num_slices"], strict=True)
     threads = ThreadPoolExecutor(NUM_THREADS)
     new_slices = 0
     with progress("exporting", int(recordings["num_slices"].sum()), "slice") as step:

@@ -9,6 +9,7 @@ that are not finite. What is merely left over is noted, not called damage.
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,7 +41,9 @@ from storage.format.zarr_shards import (
     shard_name,
 )
 from storage.objects.client import DEFAULT, RemoteConfig
+from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.local import TEMPORARY
+from storage.objects.lock import builder_lock
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
 from storage.processes import num_cores
@@ -123,7 +126,7 @@ def _read_catalog(objects: Objects, report: VerifyReport) -> Catalog | None:
         if not objects.exists(CATALOG):
             raise DamageError(f"{CATALOG} is missing")
         return Catalog.read(objects)
-    except (DamageError, UnicodeDecodeError) as error:
+    except DamageError as error:
         report.findings.append(Finding(object=CATALOG, problem=str(error)))
         return None
 
@@ -178,30 +181,22 @@ def _read_part(
 
 def _check_rows(part: int, tables: dict[str, pl.DataFrame]) -> Iterator[Finding]:
     """Each recording has its slices, in order and without gaps; no slice is without one."""
-    slices = (
-        tables[INDEX]
-        .group_by("recording_id")
-        .agg(
-            pl.len().alias("have"),
-            pl.col("row").min().alias("first"),
-            (pl.col("row") - pl.col("slice_no")).n_unique().alias("runs"),
-            pl.col("slice_no").n_unique().alias("distinct"),
-        )
+    slices = tables[INDEX].group_by("recording_id")
+    found = slices.agg(
+        have=pl.len(),
+        first=pl.col("row").min(),
+        runs=(pl.col("row") - pl.col("slice_no")).n_unique(),
+        distinct=pl.col("slice_no").n_unique(),
     )
-    both = (
-        tables[RECORDINGS]
-        .filter(pl.col("num_slices") > 0)
-        .join(slices, on="recording_id", how="full", coalesce=True)
+    told = tables[RECORDINGS].filter(pl.col("num_slices") > 0)
+    both = told.join(found, on="recording_id", how="full", coalesce=True)
+    is_right = (
+        (pl.col("have") == pl.col("num_slices"))
+        & (pl.col("first") == pl.col("first_row"))
+        & (pl.col("runs") == 1)
+        & (pl.col("distinct") == pl.col("have"))
     )
-    wrong = both.filter(
-        ~(
-            (pl.col("have") == pl.col("num_slices"))
-            & (pl.col("first") == pl.col("first_row"))
-            & (pl.col("runs") == 1)
-            & (pl.col("distinct") == pl.col("have"))
-        ).fill_null(False)
-    )
-    for recording_id in wrong["recording_id"].head(5):
+    for recording_id in both.filter(~is_right.fill_null(False))["recording_id"].head(5):
         yield Finding(
             object=table_name(INDEX, part),
             problem=f"its rows of {recording_id} are not those of {table_name(RECORDINGS, part)}",
@@ -229,8 +224,7 @@ def _check_shards(
         progress("checking", len(work), "zarr shard") as step,
         ThreadPoolExecutor(num_cores()) as threads,
     ):
-        checks = threads.map(lambda job: _check_shard(objects, recipe, *job), work)
-        for found in checks:
+        for found in threads.map(lambda job: _check_shard(objects, recipe, *job), work):
             findings += found
             step(1)
     return findings
@@ -330,8 +324,19 @@ def live_shards(index: pl.DataFrame) -> list[int]:
     return numbers
 
 
+@contextmanager
+def maintained(url: str, then: str, remote: RemoteConfig) -> Iterator[Objects]:
+    """The objects of a finished store that nobody else builds meanwhile, see `check_built`."""
+    objects = open_objects(url, remote=remote)
+    check_not_half_copied(objects)
+    with builder_lock(objects):
+        check_built(objects, then)
+        objects.clear_temporary()
+        yield objects
+
+
 def check_built(objects: Objects, then: str) -> None:
-    """Raises StoreError while a build of a store is open: `then` what was asked may be done."""
+    """Raises StoreError while a build of a store is unfinished; `then` is what has to wait."""
     if table_numbers(objects, PLANS):
         raise StoreError(
             f"a build of {objects.url} is unfinished: end it, by tools.build_store, then {then}"
