@@ -46,12 +46,9 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 
     def of(data: bytes) -> Outcome:
         path.write_bytes(data)
-        try:
-            header_s = read_header(path).duration_s
-        except AudioError:
-            header_s = 0.0
         decoder = Decoder(path, RATE_HZ)
         try:
+            header_s = read_header(path).duration_s
             samples = np.concatenate([block.copy() for block in decoder])
         except AudioError as error:
             return Outcome(status=REJECTED, samples=np.zeros(0, np.float32), reason=str(error))
@@ -145,13 +142,6 @@ def test_the_checksum_of_ogg_is_that_of_its_definition(data: bytes) -> None:
             carry = remainder & 0x8000_0000
             remainder = (remainder << 1 & 0xFFFF_FFFF) ^ (0x04C1_1DB7 if carry else 0)
     assert ogg_crc32(data) == remainder
-
-
-@pytest.mark.parametrize("kind", ["vorbis", "opus"])
-def test_pages_of_real_encoders_carry_that_checksum(kind: str) -> None:
-    for page in ogg_pages(encoded(kind)):
-        named = int.from_bytes(page[22:26], "little")
-        assert ogg_crc32(page[:22] + bytes(4) + page[26:]) == named
 
 
 def test_pages_are_found_between_junk_whatever_the_size_of_the_pieces(tmp_path: Path) -> None:

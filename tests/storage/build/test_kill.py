@@ -89,11 +89,6 @@ class Builder:
             process.wait()
 
 
-def wait_for_a_shard(store: Path, process: "subprocess.Popen[str]") -> None:
-    while process.poll() is None and not identities(store, "slices.zarr/c"):
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("num_kills", [2, pytest.param(MANY_KILLS, marks=pytest.mark.slow)])
 def test_killed_builds_finish_with_equal_bytes(
     num_kills: int, source: Path, tmp_path: Path
@@ -111,7 +106,8 @@ def test_killed_builds_finish_with_equal_bytes(
         if number % 2:  # any moment; every other kill falls where parts are under way
             time.sleep(rng.uniform(0.1, 1.0) * seconds)
         else:
-            wait_for_a_shard(store, process)
+            while process.poll() is None and not identities(store, "slices.zarr/c"):
+                time.sleep(0.01)
             time.sleep(rng.uniform(0, 0.1) * seconds)
         builder.kill(process)
         shards = identities(store, "slices.zarr/c")
