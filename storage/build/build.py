@@ -9,16 +9,15 @@ processes, each committed by its index file. A killed build goes on with the pla
 import hashlib
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import polars as pl
 
 from storage.audio.filterbank import mel_filterbank
-from storage.build.jobs import PartJob
-from storage.build.plan import PartRange, part_ranges, part_slices, plan_parts
+from storage.build.dask import check_executor
+from storage.build.plan import PartJob, expected_slices, part_ranges, part_slices, plan_parts
 from storage.build.reconcile import check_drop, settle
-from storage.build.slice_counts import expected_slices
-from storage.build.workers import build_parts, check_executor
+from storage.build.workers import build_parts
 from storage.errors import ConfigError, DamageError, ObjectExistsError, StoreError
 from storage.format.catalog import Catalog, check_indexes
 from storage.format.manifest import NAME as MANIFEST
@@ -121,64 +120,51 @@ def build_store(
 ) -> BuildReport:
     """Builds or updates the store at `url`; `limit` takes a spread of that many recordings."""
     began = time.monotonic()
-    intake = intake_of(recipe, remote)
-    source = intake.read_source(source_config)
-    objects = open_objects(url, remote=remote)
-    check_target(objects)
-    wanted = probe_wanted(source, intake.probe, limit, progress)
-    if not objects.exists(MANIFEST):
-        check_any_found(wanted)
-    with builder_lock(objects):
-        objects.clear_temporary()
-        build = _Build(
-            source=source,
-            objects=objects,
-            recipe=recipe,
-            workers=config.workers or num_cores(),
-            executor=config.executor,
-            twice=source_config.keep_duplicates,
-            wanted=wanted,
-            progress=progress,
-            state=read_parts(objects, []),
-        )
-        num_dropped = build.begin(config)
+    build = open_build(
+        source_config, recipe, url, config, limit=limit, progress=progress, remote=remote
+    )
+    with builder_lock(build.objects):
+        build.objects.clear_temporary()
+        num_dropped = build.begin()
         new_slices = build.run()
-        objects.clear_temporary()  # of workers that were killed meanwhile
-    report = _report(build, num_dropped=num_dropped, new_slices=new_slices)
-    return replace(report, wall_s=time.monotonic() - began)
+        build.objects.clear_temporary()  # of workers that were killed meanwhile
+    return _report(build, num_dropped, new_slices, wall_s=time.monotonic() - began)
 
 
 @dataclass(slots=True, kw_only=True)
-class _Build:
-    """One run of the builder on one store."""
+class Build:
+    """One run of the builder on one store; `wanted` are the probed recordings it is to hold."""
 
     source: Source
     objects: Objects
     recipe: Recipe
-    workers: int
-    executor: str
+    config: BuildConfig
     twice: bool
     wanted: pl.DataFrame
     progress: Progress
     state: StoreState
     catalog: Catalog = field(default_factory=Catalog)
 
-    def begin(self, config: BuildConfig) -> int:
+    def begin(self) -> int:
         """Checks an existing store, and drops what the source no longer names."""
         if not self.objects.exists(MANIFEST):
             return 0
-        Manifest.read(self.objects).check_recipe(self.recipe, self.objects.url)
         self.catalog = _known_catalog(self.objects)
-        self.state = self.state.updated(self.objects)
-        num_dropped = check_drop(self.state, self.source, config.max_drop_share)
+        num_dropped = self.check_store()
         self._settle()
         return num_dropped
+
+    def check_store(self) -> int:
+        """Checks that a store may be built on; returns how many recordings would leave it."""
+        Manifest.read(self.objects).check_recipe(self.recipe, self.objects.url)
+        self.state = self.state.updated(self.objects)
+        return check_drop(self.state, self.source, self.config.max_drop_share)
 
     def run(self) -> int:
         """Rounds of building until nothing is pending; returns the number of new slices."""
         new_slices = self._finish_open_plan()
         left, in_vain = -1, 0
-        while len(pending := self._pending()):
+        while len(pending := self.pending()):
             in_vain = in_vain + 1 if len(pending) == left else 0
             left = len(pending)
             if in_vain == MAX_ROUNDS_IN_VAIN:
@@ -210,28 +196,24 @@ class _Build:
             for part in table_numbers(self.objects, INDEX):
                 self.catalog.note_part(self.objects, part)
 
-    def _pending(self) -> pl.DataFrame:
+    def pending(self) -> pl.DataFrame:
+        """The wanted recordings that are not in the store as they are now."""
         self.state = self.state.updated(self.objects)
         return pending_recordings(self.wanted, self.state, twice=self.twice)
 
     def _settle(self) -> None:
         """Drops what the source no longer names or has replaced; metadata follow the csv."""
-        self.state = settle(
-            self.objects,
-            self.state.updated(self.objects),
-            self.source,
-            self.wanted,
-            self.catalog,
-        )
+        state = self.state.updated(self.objects)
+        self.state = settle(self.objects, state, self.source, self.wanted, self.catalog)
 
     def _probe_again(self, pending: pl.DataFrame) -> None:
         """Looks again at files that were planned but not committed: they may have changed."""
-        still = self._pending()
+        still = self.pending()
         again = self.wanted.join(still, on=["recording_id", "filename"], how="semi")
         if len(again) and len(still) <= len(pending):
-            again_as_given = again.select(self.source.recordings.columns)
+            as_given = again.select(self.source.recordings.columns)
             intake = intake_of(self.recipe, self.objects.remote_config)
-            probed = probe_recordings(again_as_given, intake.probe)
+            probed = probe_recordings(as_given, intake.probe)
             rest = self.wanted.join(again, on=["recording_id", "filename"], how="anti")
             self.wanted = pl.concat([rest, probed]).sort("recording_id", "filename")
 
@@ -239,13 +221,13 @@ class _Build:
         """Plans what is pending after everything that was ever planned, and writes it down."""
         numbers = table_numbers(self.objects, PLANS)
         earlier = read_tables(self.objects, PLANS, numbers)
-        counts = expected_slices(pending, earlier, self.recipe, self.objects.remote_config)
-        pending = pending.with_columns(counts)
+        remote = self.objects.remote_config
+        pending = pending.with_columns(expected_slices(pending, self.recipe, remote, earlier))
         if self.objects.exists(MANIFEST):
             target = Manifest.read(self.objects).part_slices
         else:
             target = self._create(pending)
-        first_part, first_shard = self._next_free(part_ranges(earlier))
+        first_part, first_shard = self._next_free(earlier)
         plan = plan_parts(pending, target, first_part=first_part, first_shard=first_shard)
         name = table_name(PLANS, max(numbers, default=-1) + 1)
         try:
@@ -255,14 +237,13 @@ class _Build:
                 f"another build has just planned work on {self.objects.url}: run this again"
             ) from error
 
-    def _next_free(self, planned: list[PartRange]) -> tuple[int, int]:
+    def _next_free(self, plans: pl.DataFrame) -> tuple[int, int]:
         """The first part number and zarr shard that nobody has ever been given."""
+        planned = part_ranges(plans)
         parts = [part for table in TABLES for part in table_numbers(self.objects, table)]
         parts += [part.part for part in planned]
-        shards = [part.end_shard for part in planned]
-        if self.objects.exists(ARRAY_METADATA):
-            shards.append(num_shards_of(self.objects.get(ARRAY_METADATA)))
-        return max(parts, default=-1) + 1, max(shards, default=0)
+        shards = [self._num_shards(), *(part.end_shard for part in planned)]
+        return max(parts, default=-1) + 1, max(shards)
 
     def _create(self, pending: pl.DataFrame) -> int:
         """Writes the manifest of a new store; returns its slices per part."""
@@ -283,32 +264,28 @@ class _Build:
         if not numbers or not self.objects.exists(MANIFEST):
             return 0
         plan = read_table(self.objects, PLANS, numbers[-1])
-        committed = set(table_numbers(self.objects, INDEX))
-        ranges = [r for r in part_ranges(plan) if r.part not in committed]
-        if not ranges:
+        plan = plan.filter(~pl.col("part").is_in(table_numbers(self.objects, INDEX)))
+        if plan.is_empty():
             return 0
-        self._grow_array(max(r.end_shard for r in part_ranges(plan)))
-        jobs = self._jobs(plan, ranges)
+        self._grow_array(max(part.end_shard for part in part_ranges(plan)))
+        jobs = self._jobs(plan)
         total = sum(int(job.recordings["expected_slices"].sum()) for job in jobs)
         new_slices = 0
+        workers = self.config.workers or num_cores()
         with self.progress("building", total, "slice") as step:
-            for report in build_parts(jobs, self.workers, step, self.executor):
+            for report in build_parts(jobs, workers, step, self.config.executor):
                 if not report.conflict:
                     new_slices += report.num_slices
-                    self._note_commit(report.part)
+                    self.catalog.note_part(self.objects, report.part)
+                    self._put_catalog()
         return new_slices
 
-    def _jobs(self, plan: pl.DataFrame, ranges: list[PartRange]) -> list[PartJob]:
+    def _jobs(self, plan: pl.DataFrame) -> list[PartJob]:
         """The work of each part: the planned recordings that are still what they were."""
         keys = ["recording_id", "filename", "content_hash"]
         columns = [name for name in self.wanted.columns if name not in plan.columns]
-        planned = plan.join(
-            self.wanted.select(*keys, *columns),
-            on=keys,
-            how="inner",
-            nulls_equal=True,
-            maintain_order="left",
-        )
+        wanted = self.wanted.select(*keys, *columns)
+        planned = plan.join(wanted, on=keys, nulls_equal=True, maintain_order="left")
         filterbank_MF = mel_filterbank(self.recipe)
         return [
             PartJob(
@@ -320,39 +297,62 @@ class _Build:
                 recordings=planned.filter(pl.col("part") == part.part),
                 metadata_columns=self.source.metadata_columns,
             )
-            for part in ranges
+            for part in part_ranges(plan)
         ]
 
     def _grow_array(self, num_shards: int) -> None:
         """Sets the array's shape before anybody writes to it."""
-        have = 0
-        if self.objects.exists(ARRAY_METADATA):
-            have = num_shards_of(self.objects.get(ARRAY_METADATA))
-        if have < num_shards:
+        if self._num_shards() < num_shards:
             manifest = Manifest.read(self.objects)
             self.objects.put(ARRAY_METADATA, array_metadata(manifest, num_shards))
 
-    def _note_commit(self, part: int) -> None:
-        self.catalog.note_part(self.objects, part)
-        self._put_catalog()
+    def _num_shards(self) -> int:
+        exists = self.objects.exists(ARRAY_METADATA)
+        return num_shards_of(self.objects.get(ARRAY_METADATA)) if exists else 0
 
     def _put_catalog(self) -> None:
         self.catalog.note_heads(self.objects)
         self.catalog.put(self.objects)
 
 
-def check_target(objects: Objects) -> None:
-    """Raises ConfigError on a folder that holds something else.
+def open_build(
+    source_config: SourceConfig,
+    recipe: Recipe,
+    url: str,
+    config: BuildConfig,
+    *,
+    limit: int | None = None,
+    progress: Progress = silent,
+    remote: RemoteConfig = DEFAULT,
+) -> Build:
+    """Reads and probes the source of a build, see `build_store`; writes nothing.
 
-    StoreError on one that can only be read, and on half a copy.
+    Raises ConfigError on a folder that holds something else and on a source of no use, StoreError
+    on a store that can only be read, and on half a copy.
     """
+    intake = intake_of(recipe, remote)
+    source = intake.read_source(source_config)
+    objects = open_objects(url, remote=remote)
     objects.check_writable()
     check_not_half_copied(objects)
-    if not objects.exists(MANIFEST) and (foreign := objects.entries()):
+    is_new = not objects.exists(MANIFEST)
+    if is_new and (foreign := objects.entries()):
         raise ConfigError(
-            f"store={objects.url} is not empty and not a store (it holds {foreign[0]}): "
-            "give a new folder"
+            f"store={url} is not empty and not a store (it holds {foreign[0]}): give a new folder"
         )
+    wanted = probe_wanted(source, intake.probe, limit, progress)
+    if is_new:
+        check_any_found(wanted)
+    return Build(
+        source=source,
+        objects=objects,
+        recipe=recipe,
+        config=config,
+        twice=source_config.keep_duplicates,
+        wanted=wanted,
+        progress=progress,
+        state=read_parts(objects, []),
+    )
 
 
 def _known_catalog(objects: Objects) -> Catalog:
@@ -374,7 +374,7 @@ def _known_catalog(objects: Objects) -> Catalog:
     return catalog
 
 
-def _report(build: _Build, *, num_dropped: int, new_slices: int) -> BuildReport:
+def _report(build: Build, num_dropped: int, new_slices: int, wall_s: float) -> BuildReport:
     state = build.state
     keys = ["recording_id", "filename"]
     live = state.live_recordings().join(build.wanted, on=keys, how="semi")
@@ -394,6 +394,6 @@ def _report(build: _Build, *, num_dropped: int, new_slices: int) -> BuildReport:
         num_slices=int(kept["num_slices"].sum()),
         new_slices=new_slices,
         audio_s=float(kept["duration_s"].sum()),
-        wall_s=0.0,
+        wall_s=wall_s,
         rejects=rejects,
     )
