@@ -12,75 +12,51 @@ from torch import Tensor
 from torch.nn import functional
 
 from datasets.augment.draws import Draws, Samples
+from datasets.augment.ranges import UNIT, AugmentationConfig, ranged
 from storage.errors import ConfigError
-from storage.options import check_at_least, check_between, check_order, option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GainConfig:
+class GainConfig(AugmentationConfig):
     """Random gain; values stay in the fixed range of a slice."""
 
-    p: float = option(0.0, "probability per sample")
-    max_db: float = option(6.0, "largest change up or down, dB")
-
-    def __post_init__(self) -> None:
-        check_between(self, "augment.gain", 0, 1, "p")
-        check_at_least(self, "augment.gain", 0, "max_db")
+    max_db: float = ranged(6.0, "largest change up or down, dB", 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoiseConfig:
+class NoiseConfig(AugmentationConfig):
     """Independent normal noise on every cell."""
 
-    p: float = option(0.0, "probability per sample")
-    max_db: float = option(6.0, "largest standard deviation, dB")
-
-    def __post_init__(self) -> None:
-        check_between(self, "augment.noise", 0, 1, "p")
-        check_at_least(self, "augment.noise", 0, "max_db")
+    max_db: float = ranged(6.0, "largest standard deviation, dB", 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackgroundMixConfig:
+class BackgroundMixConfig(AugmentationConfig):
     """Mixes in a slice of the background source; needs `background.store` or `.shards`."""
 
-    p: float = option(0.0, "probability per sample")
-    min_snr_db: float = option(0.0, "smallest mean power of sample over background, dB")
-    max_snr_db: float = option(20.0, "largest mean power of sample over background, dB")
-
-    def __post_init__(self) -> None:
-        check_between(self, "augment.background", 0, 1, "p")
-        check_order(self, "augment.background", "min_snr_db", "max_snr_db")
+    min_snr_db: float = ranged(0.0, "smallest mean power of sample over background, dB", None)
+    max_snr_db: float = ranged(20.0, "largest mean power of sample over background, dB", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LowPassConfig:
+class LowPassConfig(AugmentationConfig):
     """Random low-pass, as distance or foliage has it."""
 
-    p: float = option(0.0, "probability per sample")
-    min_fraction: float = option(0.4, "lowest cutoff, as a fraction of the mel bands")
-    slope_db: float = option(12.0, "fall per tenth of the mel bands above the cutoff, dB")
-
-    def __post_init__(self) -> None:
-        check_between(self, "augment.low_pass", 0, 1, "p", "min_fraction")
-        check_at_least(self, "augment.low_pass", 0, "slope_db")
+    min_fraction: float = ranged(0.4, "lowest cutoff, as a fraction of the mel bands", UNIT)
+    slope_db: float = ranged(12.0, "fall per tenth of the mel bands above the cutoff, dB", 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EqualizerConfig:
+class EqualizerConfig(AugmentationConfig):
     """Smooth random gain over the bands, as another microphone or distance has it.
 
     The linear type of FilterAugment (Nam, Kim, Park 2022), with bands of equal width.
     """
 
-    p: float = option(0.0, "probability per sample")
-    max_db: float = option(6.0, "largest gain up or down, dB")
-    points: int = option(4, "points over the mel bands whose gains are drawn; linear between them")
-
-    def __post_init__(self) -> None:
-        check_between(self, "augment.equalizer", 0, 1, "p")
-        check_at_least(self, "augment.equalizer", 0, "max_db")
-        check_at_least(self, "augment.equalizer", 2, "points")
+    max_db: float = ranged(6.0, "largest gain up or down, dB", 0)
+    points: int = ranged(
+        4, "points over the mel bands whose gains are drawn; linear between them", 2
+    )
 
 
 def change_gain(samples: Samples, draws: Draws, config: GainConfig) -> Samples:

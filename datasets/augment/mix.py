@@ -13,58 +13,39 @@ import torch
 from torch import Tensor
 
 from datasets.augment.draws import Draws, Samples, partners
-from storage.options import check_between, check_order, check_positive, option
+from datasets.augment.ranges import POSITIVE, UNIT, AugmentationConfig, ranged
 
 BETA_TABLE_SIZE = 65_536
 LEAST_SPREAD_DB = 0.8  # of a band over time; below it, stretching would amplify quantisation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MixStyleConfig:
+class MixStyleConfig(AugmentationConfig):
     """Mixes each band's mean and deviation over time with a partner's; targets stay."""
 
-    p: float = option(0.0, "probability per sample")
-    alpha: float = option(0.3, "weights follow Beta(alpha, alpha)")
-
-    def __post_init__(self) -> None:
-        check_between(self, "augment.mix_style", 0, 1, "p")
-        check_positive(self, "augment.mix_style", "alpha")
+    alpha: float = ranged(0.3, "weights follow Beta(alpha, alpha)", POSITIVE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MixupConfig:
+class MixupConfig(AugmentationConfig):
     """Weighted mean with another sample of the batch; targets get the same weights."""
 
-    p: float = option(0.0, "probability per sample")
-    alpha: float = option(0.4, "weights follow Beta(alpha, alpha)")
-
-    def __post_init__(self) -> None:
-        check_between(self, "augment.mixup", 0, 1, "p")
-        check_positive(self, "augment.mixup", "alpha")
+    alpha: float = ranged(0.4, "weights follow Beta(alpha, alpha)", POSITIVE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CutMixConfig:
+class CutMixConfig(AugmentationConfig):
     """A stretch of time from another sample; targets in the same shares."""
 
-    p: float = option(0.0, "probability per sample")
-    max_fraction: float = option(0.5, "longest stretch, as a fraction of the slice")
-
-    def __post_init__(self) -> None:
-        check_between(self, "augment.cutmix", 0, 1, "p", "max_fraction")
+    max_fraction: float = ranged(0.5, "longest stretch, as a fraction of the slice", UNIT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResizeMixConfig:
+class ResizeMixConfig(AugmentationConfig):
     """Another sample, shrunk and pasted; targets in the share of its area."""
 
-    p: float = option(0.0, "probability per sample")
-    min_side: float = option(0.1, "smallest size of each side, as a fraction of the slice")
-    max_side: float = option(0.8, "largest size of each side, as a fraction of the slice")
-
-    def __post_init__(self) -> None:
-        check_between(self, "augment.resize_mix", 0, 1, "p", "min_side", "max_side")
-        check_order(self, "augment.resize_mix", "min_side", "max_side")
+    min_side: float = ranged(0.1, "smallest size of each side, as a fraction of the slice", UNIT)
+    max_side: float = ranged(0.8, "largest size of each side, as a fraction of the slice", UNIT)
 
 
 def mix_style(samples: Samples, draws: Draws, config: MixStyleConfig) -> Samples:

@@ -17,38 +17,10 @@ from typing import Any
 
 from torch import Tensor
 
+from datasets.augment import level, mix, place
 from datasets.augment.draws import Draws, Samples, sample_keys
 from datasets.augment.host_images import check_specs
-from datasets.augment.level import (
-    BackgroundMixConfig,
-    EqualizerConfig,
-    GainConfig,
-    LowPassConfig,
-    NoiseConfig,
-    add_noise,
-    change_gain,
-    cut_highs,
-    equalize,
-    mix_background,
-)
-from datasets.augment.mix import (
-    CutMixConfig,
-    MixStyleConfig,
-    MixupConfig,
-    ResizeMixConfig,
-    cut_mix,
-    mix_style,
-    mix_up,
-    resize_mix,
-)
-from datasets.augment.place import (
-    InAugmentConfig,
-    TimeShiftConfig,
-    XYMaskConfig,
-    mask_xy,
-    paste_patches,
-    shift_time,
-)
+from datasets.augment.ranges import check_ranges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,36 +34,38 @@ class AugmentConfig:
         default_factory=list,
         metadata={"help": "albumentations on the host, in order: [{name: RandomGamma, p: 0.3}]"},
     )
-    time_shift: TimeShiftConfig = field(default_factory=TimeShiftConfig)
-    background: BackgroundMixConfig = field(default_factory=BackgroundMixConfig)
-    low_pass: LowPassConfig = field(default_factory=LowPassConfig)
-    equalizer: EqualizerConfig = field(default_factory=EqualizerConfig)
-    mix_style: MixStyleConfig = field(default_factory=MixStyleConfig)
-    gain: GainConfig = field(default_factory=GainConfig)
-    noise: NoiseConfig = field(default_factory=NoiseConfig)
-    in_augment: InAugmentConfig = field(default_factory=InAugmentConfig)
-    cutmix: CutMixConfig = field(default_factory=CutMixConfig)
-    resize_mix: ResizeMixConfig = field(default_factory=ResizeMixConfig)
-    mixup: MixupConfig = field(default_factory=MixupConfig)
-    xy_mask: XYMaskConfig = field(default_factory=XYMaskConfig)
+    time_shift: place.TimeShiftConfig = field(default_factory=place.TimeShiftConfig)
+    background: level.BackgroundMixConfig = field(default_factory=level.BackgroundMixConfig)
+    low_pass: level.LowPassConfig = field(default_factory=level.LowPassConfig)
+    equalizer: level.EqualizerConfig = field(default_factory=level.EqualizerConfig)
+    mix_style: mix.MixStyleConfig = field(default_factory=mix.MixStyleConfig)
+    gain: level.GainConfig = field(default_factory=level.GainConfig)
+    noise: level.NoiseConfig = field(default_factory=level.NoiseConfig)
+    in_augment: place.InAugmentConfig = field(default_factory=place.InAugmentConfig)
+    cutmix: mix.CutMixConfig = field(default_factory=mix.CutMixConfig)
+    resize_mix: mix.ResizeMixConfig = field(default_factory=mix.ResizeMixConfig)
+    mixup: mix.MixupConfig = field(default_factory=mix.MixupConfig)
+    xy_mask: place.XYMaskConfig = field(default_factory=place.XYMaskConfig)
 
     def __post_init__(self) -> None:
         check_specs(self.images)
+        for name in AUGMENTATIONS:
+            check_ranges(getattr(self, name), f"augment.{name}")
 
 
 AUGMENTATIONS: dict[str, Callable[[Samples, Draws, Any], Samples]] = {
-    "time_shift": shift_time,
-    "background": mix_background,
-    "low_pass": cut_highs,
-    "equalizer": equalize,
-    "mix_style": mix_style,
-    "gain": change_gain,
-    "noise": add_noise,
-    "in_augment": paste_patches,
-    "cutmix": cut_mix,
-    "resize_mix": resize_mix,
-    "mixup": mix_up,
-    "xy_mask": mask_xy,
+    "time_shift": place.shift_time,
+    "background": level.mix_background,
+    "low_pass": level.cut_highs,
+    "equalizer": level.equalize,
+    "mix_style": mix.mix_style,
+    "gain": level.change_gain,
+    "noise": level.add_noise,
+    "in_augment": place.paste_patches,
+    "cutmix": mix.cut_mix,
+    "resize_mix": mix.resize_mix,
+    "mixup": mix.mix_up,
+    "xy_mask": place.mask_xy,
 }
 
 

@@ -11,56 +11,38 @@ import torch
 from torch import Tensor
 
 from datasets.augment.draws import Draws, Samples
-from storage.options import check_at_least, check_between, check_order, option
+from datasets.augment.ranges import UNIT, AugmentationConfig, ranged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimeShiftConfig:
+class TimeShiftConfig(AugmentationConfig):
     """Circular shift along time."""
 
-    p: float = option(0.0, "probability per sample")
-    max_fraction: float = option(1.0, "largest shift, as a fraction of the slice")
-
-    def __post_init__(self) -> None:
-        check_between(self, "augment.time_shift", 0, 1, "p", "max_fraction")
+    max_fraction: float = ranged(1.0, "largest shift, as a fraction of the slice", UNIT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class XYMaskConfig:
+class XYMaskConfig(AugmentationConfig):
     """Masks over time and over mel bands, filled with one value."""
 
-    p: float = option(0.0, "probability per sample")
-    time_masks: int = option(2, "bars over time")
-    time_max_fraction: float = option(0.1, "longest bar, as a fraction of the slice")
-    mel_masks: int = option(2, "bars over mel bands")
-    mel_max_fraction: float = option(0.1, "widest bar, as a fraction of the bands")
-    fill: float = option(0.0, "value under the bars; 0 is silence, 1 the slice maximum")
-
-    def __post_init__(self) -> None:
-        check_between(
-            self, "augment.xy_mask", 0, 1, "p", "time_max_fraction", "mel_max_fraction", "fill"
-        )
-        check_at_least(self, "augment.xy_mask", 0, "time_masks", "mel_masks")
+    time_masks: int = ranged(2, "bars over time", 0)
+    time_max_fraction: float = ranged(0.1, "longest bar, as a fraction of the slice", UNIT)
+    mel_masks: int = ranged(2, "bars over mel bands", 0)
+    mel_max_fraction: float = ranged(0.1, "widest bar, as a fraction of the bands", UNIT)
+    fill: float = ranged(0.0, "value under the bars; 0 is silence, 1 the slice maximum", UNIT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InAugmentConfig:
+class InAugmentConfig(AugmentationConfig):
     """Patches of a slice, with changed level and direction, pasted into the same slice."""
 
-    p: float = option(0.0, "probability per sample")
-    patches: int = option(2, "patches that are copied")
-    min_fraction: float = option(0.1, "smallest side of a patch, as a fraction of the slice")
-    max_fraction: float = option(0.4, "largest side, as a fraction of the slice")
-    max_db: float = option(6.0, "largest change of a patch's level, dB")
-    max_mel_shift: float = option(0.1, "furthest move over bands, fraction; over time it is free")
-
-    def __post_init__(self) -> None:
-        check_between(
-            self, "augment.in_augment", 0, 1, "p", "min_fraction", "max_fraction", "max_mel_shift"
-        )
-        check_at_least(self, "augment.in_augment", 0, "max_db")
-        check_at_least(self, "augment.in_augment", 1, "patches")
-        check_order(self, "augment.in_augment", "min_fraction", "max_fraction")
+    patches: int = ranged(2, "patches that are copied", 1)
+    min_fraction: float = ranged(0.1, "smallest side of a patch, as a fraction of the slice", UNIT)
+    max_fraction: float = ranged(0.4, "largest side, as a fraction of the slice", UNIT)
+    max_db: float = ranged(6.0, "largest change of a patch's level, dB", 0)
+    max_mel_shift: float = ranged(
+        0.1, "furthest move over bands, fraction; over time it is free", UNIT
+    )
 
 
 def shift_time(samples: Samples, draws: Draws, config: TimeShiftConfig) -> Samples:
