@@ -19,6 +19,7 @@ import importlib
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class ImageTransforms:
     """
 
     def __init__(self, specs: Sequence[Spec], *, seed: int, slice_shape: tuple[int, int]) -> None:
-        self._arguments = (list(specs), seed, slice_shape)
+        self._again = partial(ImageTransforms, list(specs), seed=seed, slice_shape=slice_shape)
         self._seed = seed
         self._transforms: list[tuple[str, Any]] = []
         library = _load_library()
@@ -66,7 +67,7 @@ class ImageTransforms:
             slice_MT[:] = quantise(image[:, :, 0].clip(0, 1), slice_MT.dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, self._arguments  # another process loads the library by itself
+        return self._again, ()  # another process loads the library by itself
 
 
 def check_specs(specs: Sequence[Spec]) -> None:
@@ -78,10 +79,6 @@ def check_specs(specs: Sequence[Spec]) -> None:
                 f"augment.images[{number}]: name={name} must be the plain name of a transform of "
                 "albumentations, as in {name: RandomGamma, p: 0.3}"
             )
-
-
-def _rebuild(specs: list[Spec], seed: int, slice_shape: tuple[int, int]) -> ImageTransforms:
-    return ImageTransforms(specs, seed=seed, slice_shape=slice_shape)
 
 
 def _load_library() -> Any:

@@ -18,7 +18,8 @@ from datasets.batch import Batch
 from datasets.loading.buffers import BufferPool
 from datasets.loading.quarantine import CarefulReader, look_up
 from datasets.sampling.epoch_plan import EpochPlan
-from datasets.slice_source import SliceSource
+from datasets.slice_source import SliceSource, row_bounds
+from datasets.targets import Targets
 from storage.errors import ConfigError, DamageError
 from storage.read.extents import AnnouncedRead, Extents
 
@@ -127,10 +128,14 @@ class BatchMaker:
     ) -> None:
         recordings = source.recordings()
         self._source = source
-        self._first_row = recordings["first_row"].to_numpy()
-        self._end_row = self._first_row + recordings["num_slices"].to_numpy()
+        self._first_row, self._end_row = row_bounds(recordings)
         if isinstance(targets, np.ndarray):
-            targets = _RecordingTargets(targets, source.url, len(recordings))
+            if len(targets) != len(recordings):
+                raise ConfigError(
+                    f"targets have {len(targets)} lines where {source.url} has {len(recordings)} "
+                    "recordings: make them from all of source.recordings()"
+                )
+            targets = Targets(targets)
         self._targets = targets
         if background is not None and background.source.recipe != source.recipe:
             raise ConfigError(
@@ -203,7 +208,7 @@ class BatchMaker:
     def _read(self, announced: AnnouncedRequest, reading: Reading, cells: np.ndarray) -> Request:
         """Fills `cells` from its beginning; returns the request of the slices in it."""
         request = announced.request
-        good = reading.files.read(announced.slices, request.rows, cells)
+        good = reading.files.read_rows(announced.slices, request.rows, cells)
         if good.all():
             return request
         if not self._full:
@@ -215,28 +220,12 @@ class BatchMaker:
             if good.any():
                 break
             other = self._request(reading, request.position + shift)
-            good = reading.files.read(other.extents, other.rows, cells)
+            good = reading.files.read_rows(other.extents, other.rows, cells)
         if not good.any():
             raise DamageError(f"no slice of {self._source.url} that the plan names can be read")
         take = _replacements(good)
         cells[:] = cells[take]
         return request.with_slices(other, take)
-
-
-class _RecordingTargets:
-    """Targets of recordings, the same for all slices of one."""
-
-    def __init__(self, targets: np.ndarray, url: str, num_recordings: int) -> None:
-        if len(targets) != num_recordings:
-            raise ConfigError(
-                f"targets have {len(targets)} lines where {url} has {num_recordings} "
-                "recordings: make them from all of source.recordings()"
-            )
-        self._targets = np.ascontiguousarray(targets, np.float32)
-
-    def of(self, rows: np.ndarray, recording_no: np.ndarray) -> np.ndarray:
-        found: np.ndarray = self._targets[recording_no]
-        return found
 
 
 def _read_background(announced: AnnouncedRequest, reading: Reading) -> Tensor | None:
@@ -246,7 +235,7 @@ def _read_background(announced: AnnouncedRequest, reading: Reading) -> Tensor | 
         return None
     slices = reading.buffers.take(len(request.rows))
     cells = slices.numpy()
-    good = reading.files.read(announced.background, request.rows, cells)
+    good = reading.files.read_rows(announced.background, request.rows, cells)
     if good.any() and not good.all():
         cells[:] = cells[_replacements(good)]
     return slices

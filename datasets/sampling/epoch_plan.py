@@ -30,7 +30,7 @@ from datasets.sampling.candidates import find_candidates, names_slices
 from datasets.sampling.shuffle import PIECE, SampleBits, block_order, global_order, runs_of
 from datasets.sampling.slice_choice import Activity, Draws, KnownSlices, find_slice_choice
 from datasets.sampling.user_functions import is_user_function
-from datasets.slice_source import SOURCE, rows_in_source
+from datasets.slice_source import SOURCE, ranges, rows_in_source
 from storage.checksums import canonical_json
 from storage.errors import ConfigError
 from storage.options import check_choice, check_positive, option
@@ -179,7 +179,7 @@ class EpochPlanner:
         """Returns the plan of one epoch."""
         num_draws = self._num_draws(epoch)
         planned_no = np.repeat(np.arange(len(num_draws), dtype=np.int32), num_draws)
-        draw_no = _counts(num_draws)
+        draw_no = ranges(np.zeros_like(num_draws), num_draws).astype(np.int32)
         rows = self._rows(num_draws, planned_no, draw_no, epoch)
         bits = SampleBits(
             keys=self._keys,
@@ -284,35 +284,14 @@ def needs_slice_index(config: SamplingConfig, recordings: pl.DataFrame) -> bool:
     return config.where is not None and names_slices(config.where, recordings)
 
 
-def plan_train(
-    recordings: pl.DataFrame,
-    config: SamplingConfig,
-    *,
-    seed: int,
-    epoch: int,
-    slice_index: pl.DataFrame | None = None,
-) -> EpochPlan:
-    """Returns the plan of one training epoch; use `EpochPlanner` for many epochs."""
-    return EpochPlanner(recordings, config, seed=seed, slice_index=slice_index)(epoch)
-
-
 def plan_all(recordings: pl.DataFrame) -> EpochPlan:
     """Plans every slice once, in the order of the table: for validation and test."""
-    num_slices = recordings["num_slices"].to_numpy().astype(np.int64)
-    planned_no = np.repeat(np.arange(len(recordings), dtype=np.int32), num_slices)
-    rows = recordings["first_row"].to_numpy()[planned_no] + _counts(num_slices)
+    num_slices = recordings["num_slices"].to_numpy()
     return EpochPlan(
-        rows=rows,
-        planned_no=planned_no,
+        rows=ranges(recordings["first_row"].to_numpy(), num_slices),
+        planned_no=np.repeat(np.arange(len(recordings), dtype=np.int32), num_slices),
         recordings=recordings,
         seed=0,
         epoch=0,
         inputs={"recordings": f"all slices of {len(recordings)} recordings"},
     )
-
-
-def _counts(lengths: np.ndarray) -> np.ndarray:
-    """Counts 0, 1, ... within each run of the given lengths, int32: (2, 3) -> 0 1 0 1 2."""
-    counts: np.ndarray = np.arange(int(lengths.sum()))
-    counts -= np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return counts.astype(np.int32)

@@ -91,14 +91,12 @@ def choose_evenly(draws: Draws) -> np.ndarray:
     """Chooses slices with equal probability, int64 [n]; `all` is this with a draw per slice."""
     circle = draws.num_slices * draws.num_draws
     start = (draws.bits % circle.astype(np.uint64)).astype(np.int64)
-    chosen: np.ndarray = (start + draws.draw_no * draws.num_slices) % circle // draws.num_draws
-    return chosen
+    return np.asarray((start + draws.draw_no * draws.num_slices) % circle // draws.num_draws)
 
 
 def choose_first(draws: Draws) -> np.ndarray:
     """Chooses the first slices in order, int64 [n]."""
-    chosen: np.ndarray = draws.draw_no % draws.num_slices
-    return chosen
+    return np.asarray(draws.draw_no % draws.num_slices)
 
 
 def choose_active(draws: Draws) -> np.ndarray:

@@ -11,6 +11,7 @@ only read. `shards.json` comes last, as the commit.
 import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -271,11 +272,7 @@ def _notes(tars: list[ScannedTar], num_dead: int) -> list[str]:
     notes = []
     if num_dead:
         notes.append(f"{num_dead:,} slices in the tars are left out: replaced, or not wanted")
-    ignored: dict[str, int] = {}
-    for tar in tars:
-        for ending, count in tar.ignored.items():
-            ignored[ending] = ignored.get(ending, 0) + count
-    if ignored:
+    if ignored := sum((tar.ignored for tar in tars), Counter()):
         words = ", ".join(f"{count:,} {ending}" for ending, count in sorted(ignored.items()))
         notes.append(f"other members, ignored: {words}")
     low, high = min(tar.range[0] for tar in tars), max(tar.range[1] for tar in tars)

@@ -79,7 +79,7 @@ class ScannedTar:
     dtype: str
     range: tuple[float, float]
     samples: pl.DataFrame
-    ignored: dict[str, int]
+    ignored: Counter[str]
 
 
 def scan_tar(job: ScanJob, on_bytes: OnProgress) -> ScannedTar:
@@ -158,7 +158,7 @@ def _scan(where: str, stream: _Sequential, job: ScanJob) -> ScannedTar:
         dtype=samples.dtype,
         range=samples.range,
         samples=pl.DataFrame(samples.lines, schema=SAMPLE_SCHEMA, orient="row"),
-        ignored=dict(samples.ignored),
+        ignored=samples.ignored,
     )
 
 

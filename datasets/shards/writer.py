@@ -31,6 +31,7 @@ from datasets.shards.format import (
     RECORDINGS,
     TARS,
     ShardManifest,
+    identity_of,
     label_hashes,
 )
 from datasets.shards.plan import Wanted, WritePlan, plan_writing
@@ -41,11 +42,9 @@ from datasets.shards.state import (
     clear_records,
     commit,
     delete_records,
-    identity_of,
     is_complete,
     put_plan,
-    read_held_ids,
-    read_held_lines,
+    read_held,
     read_manifest,
     read_plan,
     read_records,
@@ -209,7 +208,7 @@ class _Run:
             )
         identity = earlier.get("identity", self._identity)
         if manifest is not None:
-            identity = identity_of(manifest.store_id, manifest.recipe)
+            identity = manifest.identity
         if identity != self._identity:
             raise ConfigError(
                 f"shards={url} was written from another store ({identity.split()[0]}) than "
@@ -232,7 +231,8 @@ class _Run:
 
     def _read_held(self, manifest: ShardManifest) -> Held:
         """Reads the committed shards; raises ConfigError where too many would be dropped."""
-        have = read_held_ids(self.objects, manifest)
+        known = read_held(self.objects, manifest, RECORDINGS, ["recording_id"])
+        have = pl.Series([], dtype=pl.String) if known is None else known["recording_id"]
         wanted = self.wanted.recordings["recording_id"]
         self.num_dropped = int((~have.is_in(wanted.implode())).sum())
         if self.num_dropped > self.config.max_drop_share * len(have):
@@ -242,7 +242,7 @@ class _Run:
                 f"{self.config.max_drop_share:g} are dropped only when told so: check store, "
                 "where and limit, or give a new folder"
             )
-        lines = read_held_lines(self.objects, manifest)
+        lines = read_held(self.objects, manifest, INDEX, [*HELD_SCHEMA])
         if lines is None:
             lines = scan_held(self.objects, manifest, self._workers, self.progress)
         return Held(entries=manifest.shards, lines=lines)

@@ -22,6 +22,7 @@ from datasets.slice_source import (
     SOURCE,
     SOURCE_ROWS,
     SliceSource,
+    row_bounds,
     rows_in_source,
     select_recordings,
 )
@@ -105,7 +106,7 @@ class SourceMix:
     def slice_index(self) -> pl.DataFrame:
         """Returns the slices of all recordings, sorted by row; computed at each call."""
         recordings = self._recordings
-        first_row, end_row = recordings["first_row"].to_numpy(), _end_rows(recordings)
+        first_row, end_row = row_bounds(recordings)
         frames = []
         for number, part in enumerate(self._parts):
             index = part.source.slice_index()
@@ -230,8 +231,3 @@ def _without_shared_ids(
         f"of an earlier source, such as {first}: set sources.{part.name}.shared_ids=drop where "
         "they are the same recordings, rename where they differ"
     )
-
-
-def _end_rows(recordings: pl.DataFrame) -> np.ndarray:
-    ends: np.ndarray = recordings["first_row"].to_numpy() + recordings["num_slices"].to_numpy()
-    return ends

@@ -38,7 +38,7 @@ def read_all(source, *, max_bad=0, bad=None):
     cells = np.empty((len(rows), *source.recipe.slice_shape), source.recipe.dtype)
     bad = [] if bad is None else bad
     with CarefulReader(check=True, max_bad=max_bad, bad=bad) as reader:
-        return reader.read(source.extents(rows), rows, cells), cells
+        return reader.read_rows(source.extents(rows), rows, cells), cells
 
 
 def test_a_file_that_is_away_for_a_moment_costs_nothing(source, tmp_path):
@@ -60,9 +60,11 @@ def test_a_file_put_anew_is_opened_anew(source, tmp_path):
     rows = source.index["row"].to_numpy()
     cells = np.empty((len(rows), *source.recipe.slice_shape), np.uint8)
     with CarefulReader(check=True, max_bad=0, bad=[]) as reader:
-        assert reader.read(source.extents(rows[:4]), rows[:4], cells[:4]).all()  # it is open now
+        assert reader.read_rows(
+            source.extents(rows[:4]), rows[:4], cells[:4]
+        ).all()  # it is open now
         os.replace(sound, source.url)
-        assert reader.read(source.extents(rows), rows, cells).all()
+        assert reader.read_rows(source.extents(rows), rows, cells).all()
     assert np.array_equal(cells, source.cells)
 
 

@@ -6,13 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, plan_all, plan_train
+from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, plan_all
 from storage.errors import ConfigError
 from tests.fakes import fake_recordings
 
 LENGTHS = [3, 1, 8, 2, 13, 1, 5, 4, 30, 2, 7, 6]
 TABLE = fake_recordings(LENGTHS)
 EVERY_ROW = plan_all(TABLE).rows
+
+
+def plan_train(table, config, *, seed, epoch, slice_index=None):
+    return EpochPlanner(table, config, seed=seed, slice_index=slice_index)(epoch)
 
 
 def slice_levels(table):
