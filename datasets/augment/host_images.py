@@ -16,6 +16,7 @@ Shapes: B samples, M mel bands, T frames.
 
 import difflib
 import importlib
+import inspect
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -98,7 +99,8 @@ def _load_library() -> Any:
 def _build(library: Any, spec: Spec) -> Any:
     """Builds the transform of an entry; raises ConfigError on unknown names and bad arguments."""
     name = spec["name"]
-    known = [entry for entry in dir(library) if _is_transform(library, entry)]
+    base = library.BasicTransform
+    known = dict(inspect.getmembers(library, lambda f: inspect.isclass(f) and issubclass(f, base)))
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f". Did you mean {near[0]}?" if near else ""
@@ -107,14 +109,9 @@ def _build(library: Any, spec: Spec) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # it only warns of unknown arguments
-            return getattr(library, name)(**arguments)
+            return known[name](**arguments)
     except (ValueError, TypeError, NotImplementedError, Warning) as error:
         raise ConfigError(f"augment.images: {name}: {_one_line(error)}") from error
-
-
-def _is_transform(library: Any, name: str) -> bool:
-    found = getattr(library, name)
-    return isinstance(found, type) and issubclass(found, library.BasicTransform)
 
 
 def _check_trials(transform: Any, name: str, slice_shape: tuple[int, int]) -> None:

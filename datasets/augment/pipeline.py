@@ -3,16 +3,14 @@
     augment = Augment(AugmentConfig(), seed=0, top_db=80.0)
     slices, targets = augment(slices, targets, epoch, position, background)
 
-An augmentation is one function `(samples, draws, config) -> samples` and one line in
-AUGMENTATIONS, in the order in which they act. Its name there is its field in AugmentConfig and its
-stream of random numbers, so a new one does not change the numbers of the others. Only the partner
-of a mixing comes from the same batch. With `p=0` an augmentation changes no bit.
+An augmentation is one class and one field of AugmentConfig, in the order in which they act. The
+name of the field is its stream of random numbers, so a new one does not change the numbers of the
+others. Only the partner of a mixing comes from the same batch. With `p=0` it changes no bit.
 
 Shapes: B samples, M mel bands, T frames, C classes.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from torch import Tensor
@@ -53,20 +51,7 @@ class AugmentConfig:
             check_ranges(getattr(self, name), f"augment.{name}")
 
 
-AUGMENTATIONS: dict[str, Callable[[Samples, Draws, Any], Samples]] = {
-    "time_shift": place.shift_time,
-    "background": level.mix_background,
-    "low_pass": level.cut_highs,
-    "equalizer": level.equalize,
-    "mix_style": mix.mix_style,
-    "gain": level.change_gain,
-    "noise": level.add_noise,
-    "in_augment": place.paste_patches,
-    "cutmix": mix.cut_mix,
-    "resize_mix": mix.resize_mix,
-    "mixup": mix.mix_up,
-    "xy_mask": place.mask_xy,
-}
+AUGMENTATIONS = tuple(one.name for one in fields(AugmentConfig) if one.name != "images")
 
 
 class Augment:
@@ -77,9 +62,7 @@ class Augment:
 
     def __init__(self, config: AugmentConfig, *, seed: int, top_db: float) -> None:
         self._active = [
-            (name, augmentation, getattr(config, name))
-            for name, augmentation in AUGMENTATIONS.items()
-            if getattr(config, name).p > 0
+            (name, getattr(config, name)) for name in AUGMENTATIONS if getattr(config, name).p > 0
         ]
         self._seed = seed
         self._top_db = top_db
@@ -98,7 +81,7 @@ class Augment:
         `augment.background` uses `background_BMT`, like the slices.
         """
         samples = Samples(mel_BMT, targets_BC, self._top_db, background_BMT)
-        for name, augmentation, config in self._active:
+        for name, augmentation in self._active:
             key_B = sample_keys(self._seed, name, epoch, position_B)
-            samples = augmentation(samples, Draws(key_B, self._seed), config)
+            samples = augmentation.apply(samples, Draws(key_B, self._seed))
         return samples.mel_BMT, samples.targets_BC

@@ -1,8 +1,9 @@
-"""Base of the configs of augmentations, and the ranges of their options."""
+"""Base class of the augmentations, and the ranges of their options."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from datasets.augment.draws import Draws, Samples
 from storage.options import check_at_least, check_between, check_order, check_positive
 
 UNIT, POSITIVE = "0 to 1", "positive"
@@ -16,9 +17,13 @@ def ranged(default: Any, text: str, values: Range) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentationConfig:
-    """Config of one augmentation. `AugmentConfig` checks the ranges of all of them."""
+    """Augmentation with its options. `AugmentConfig` checks the ranges of all of them."""
 
     p: float = ranged(0.0, "probability per sample", UNIT)
+
+    def apply(self, samples: Samples, draws: Draws) -> Samples:
+        """Changes each sample with probability `p`; the numbers drawn are all from `draws`."""
+        raise NotImplementedError
 
 
 def check_ranges(config: AugmentationConfig, section: str) -> None:

@@ -26,13 +26,6 @@ from storage.read.extents import AnnouncedRead, Extents
 _SPAN_BATCHES = 64  # batches whose extents are looked up together
 
 
-class SliceTargets(Protocol):
-    """Targets that may differ from slice to slice, such as `datasets.targets.Targets`."""
-
-    def of(self, rows: np.ndarray, recording_no: np.ndarray) -> np.ndarray:
-        """Returns float32 [n, C] for slices and their recordings, both int64 [n]."""
-
-
 class Background(Protocol):
     """Chooses the background slice of each sample, such as `BackgroundPlan`."""
 
@@ -121,7 +114,7 @@ class BatchMaker:
         self,
         source: SliceSource,
         *,
-        targets: np.ndarray | SliceTargets | None,
+        targets: np.ndarray | Targets | None,
         background: Background | None,
         transform: SliceTransform | None,
         full: bool,

@@ -28,7 +28,6 @@ from datasets.loading.batch_maker import (
     Background,
     BatchMaker,
     Reading,
-    SliceTargets,
     SliceTransform,
 )
 from datasets.loading.buffers import BufferPool
@@ -37,6 +36,7 @@ from datasets.loading.quarantine import BadSlice, CarefulReader
 from datasets.loading.rank_share import CUT, KEEP, WRAP, RankShare
 from datasets.sampling.epoch_plan import EpochPlan
 from datasets.slice_source import SliceSource
+from datasets.targets import Targets
 from storage.errors import ConfigError
 from storage.objects.client import AUTO
 from storage.options import check_at_least, check_choice, option
@@ -63,7 +63,7 @@ class BatchReader:
     """Iterates over the batches of one rank, epoch after epoch.
 
     `planner` gives the plan of an epoch: an `EpochPlanner`, or a function of the epoch. `targets`
-    float32 [recordings, C] by position in `source.recordings()`, or `SliceTargets`, or None.
+    float32 [recordings, C] by position in `source.recordings()`, or `Targets`, or None.
     `background` chooses backgrounds to read with the samples, `transform` changes slices as soon
     as they are read. With `train` the epoch is cut or wrapped to full effective batches
     (world_size x batch_size x accumulation) and good slices replace bad ones; else every sample
@@ -79,7 +79,7 @@ class BatchReader:
         planner: Callable[[int], EpochPlan],
         config: LoaderConfig,
         *,
-        targets: np.ndarray | SliceTargets | None,
+        targets: np.ndarray | Targets | None,
         train: bool,
         background: Background | None = None,
         transform: SliceTransform | None = None,

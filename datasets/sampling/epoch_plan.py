@@ -118,19 +118,16 @@ class EpochPlan:
 
         `source` is null where there is one only; `slice_no` counts from the recording's first row.
         """
-        first_row = self.recordings["first_row"].to_numpy()
         mixed = SOURCE in self.recordings.columns
         source = pl.col(SOURCE) if mixed else pl.lit(None, pl.String).alias(SOURCE)
-        described = self.recordings.select("recording_id", source)
-        frame = pl.DataFrame(
-            {
-                "position": np.arange(len(self)),
-                "row": rows_in_source(self.rows),
-                "slice_no": (self.rows - first_row[self.planned_no]).astype(np.int32),
-            }
-        )
-        frame = frame.hstack(described[self.planned_no])
-        frame.select("position", "row", "recording_id", SOURCE, "slice_no").write_parquet(path)
+        drawn = self.recordings.select("recording_id", "first_row", source)[self.planned_no]
+        drawn.select(
+            pl.int_range(pl.len()).alias("position"),
+            pl.Series("row", rows_in_source(self.rows)),
+            "recording_id",
+            SOURCE,
+            (pl.Series(self.rows) - pl.col("first_row")).cast(pl.Int32).alias("slice_no"),
+        ).write_parquet(path)
 
 
 class EpochPlanner:

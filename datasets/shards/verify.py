@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from datasets.shards.format import HELD_SCHEMA, INDEX, LISTING, RECORDINGS, TARS, ShardManifest
-from datasets.shards.shard_set import check_file
+from datasets.shards.shard_set import check_file, index_problems
 from datasets.shards.state import PLAN
 from storage.checksums import digest_file
 from storage.errors import DamageError, StoreError
@@ -66,7 +66,7 @@ def verify_shards(
     index = pl.DataFrame(schema=HELD_SCHEMA)
     if not report.damage:
         index = pl.read_parquet(io.BytesIO(objects.get(INDEX)))
-        report.damage += _index_problems(objects, manifest, index)
+        report.damage += index_problems(objects, manifest, index)
         report.num_slices = len(index)
     groups = index.partition_by("shard", as_dict=True)
     with (
@@ -103,20 +103,6 @@ def _file_problems(
         return [f"{where} cannot be read ({error.strerror})"]
     way_out = _GET_AGAIN if manifest.store_id.startswith(TARS) else _WRITE_AGAIN
     return [f"{where} differs from its checksum (sha256): {way_out}"]
-
-
-def _index_problems(
-    objects: Objects, manifest: ShardManifest, index: pl.DataFrame
-) -> Iterator[str]:
-    """Yields inconsistencies of a side index with the manifest."""
-    path = objects.describe(INDEX)
-    if index["row"].is_duplicated().any():
-        yield f"{path} has rows twice: run tools.index_shards"
-    if (index["length"] != manifest.recipe.slice_bytes).any():
-        yield f"{path} has slices of another length than the recipe's: run tools.index_shards"
-    unknown = sorted(set(index["shard"].unique()) - manifest.shards.keys())
-    if unknown:
-        yield f"{path} names {unknown[0]}, which shards.json does not: run tools.index_shards"
 
 
 def _shard_problems(

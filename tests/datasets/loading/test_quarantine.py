@@ -60,9 +60,7 @@ def test_a_file_put_anew_is_opened_anew(source, tmp_path):
     rows = source.index["row"].to_numpy()
     cells = np.empty((len(rows), *source.recipe.slice_shape), np.uint8)
     with CarefulReader(check=True, max_bad=0, bad=[]) as reader:
-        assert reader.read_rows(
-            source.extents(rows[:4]), rows[:4], cells[:4]
-        ).all()  # it is open now
+        assert reader.read_rows(source.extents(rows[:4]), rows[:4], cells[:4]).all()  # now open
         os.replace(sound, source.url)
         assert reader.read_rows(source.extents(rows), rows, cells).all()
     assert np.array_equal(cells, source.cells)
