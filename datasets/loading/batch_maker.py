@@ -45,56 +45,46 @@ class SliceTransform(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class BackgroundRequest:
-    """Backgrounds to read: rows int64 [B] of their source, and B extents."""
+class Wanted:
+    """Slices to read of one source: rows int64 [B], and B extents, announced or not."""
 
     rows: np.ndarray
     extents: Extents
+    announced: AnnouncedRead | None = None
 
-    def __getitem__(self, take: slice | np.ndarray) -> "BackgroundRequest":
-        return BackgroundRequest(rows=self.rows[take], extents=self.extents[take])
+    def __getitem__(self, take: slice | np.ndarray) -> "Wanted":
+        return Wanted(rows=self.rows[take], extents=self.extents[take])
+
+    def announce(self, files: CarefulReader) -> "Wanted":
+        """Starts prefetching, by the kernel or from the object store."""
+        return replace(self, announced=files.announce(self.extents))
+
+    def read(self, files: CarefulReader, cells: np.ndarray) -> np.ndarray:
+        """Fills `cells` [B, ...]; returns a mask of the good slices, bool [B]."""
+        return files.read_rows(self.announced or self.extents, self.rows, cells)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Request:
-    """One batch to read: int64 [B] arrays and B extents."""
+    """One batch to read; position and recording_no int64 [B]."""
 
     position: np.ndarray
-    rows: np.ndarray
     recording_no: np.ndarray
-    extents: Extents
-    background: BackgroundRequest | None
+    slices: Wanted
+    background: Wanted | None
 
     def __getitem__(self, take: slice | np.ndarray) -> "Request":
         return Request(
             position=self.position[take],
-            rows=self.rows[take],
             recording_no=self.recording_no[take],
-            extents=self.extents[take],
+            slices=self.slices[take],
             background=None if self.background is None else self.background[take],
         )
 
-    def announce(self, files: CarefulReader) -> "AnnouncedRequest":
-        """Starts prefetching of the request, by the kernel or from the object store."""
-        return AnnouncedRequest(
-            request=self,
-            slices=files.announce(self.extents),
-            background=None if self.background is None else files.announce(self.background.extents),
-        )
-
-    def with_slices(self, other: "Request", take: np.ndarray) -> "Request":
-        """Returns the same positions with slices of another request."""
-        rows, recording_no = other.rows[take], other.recording_no[take]
-        return replace(self, rows=rows, recording_no=recording_no, extents=other.extents[take])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class AnnouncedRequest:
-    """One batch whose extents, and those of its background, were announced."""
-
-    request: Request
-    slices: AnnouncedRead
-    background: AnnouncedRead | None
+    def announce(self, files: CarefulReader) -> "Request":
+        """Starts prefetching of slices and backgrounds."""
+        background = None if self.background is None else self.background.announce(files)
+        return replace(self, slices=self.slices.announce(files), background=background)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -156,27 +146,28 @@ class BatchMaker:
                 begin, end = end, end + high - low
                 yield request[begin:end]
 
-    def make(self, announced: AnnouncedRequest, reading: Reading) -> Batch:
+    def make(self, request: Request, reading: Reading) -> Batch:
         """Reads a batch. With `full`, good slices replace bad ones, else those are left out.
 
         Raises DamageError where too many slices are bad, or all of a plan.
         """
-        slices = reading.buffers.take(len(announced.request.rows))
-        request = self._read(announced, reading, slices.numpy())
-        slices = slices[: len(request.rows)]
+        background = request.background
+        slices = reading.buffers.take(len(request.position))
+        request = self._read(request, reading, slices.numpy())
+        slices = slices[: len(request.position)]
         if self._transform is not None:
             self._transform(slices.numpy(), epoch=reading.epoch, position=request.position)
         targets = None
         if self._targets is not None:
-            targets = torch.from_numpy(self._targets.of(request.rows, request.recording_no))
+            targets = torch.from_numpy(self._targets.of(request.slices.rows, request.recording_no))
         return Batch(
             slices=slices,
             targets=targets,
-            rows=torch.from_numpy(request.rows),
+            rows=torch.from_numpy(request.slices.rows),
             recording_no=torch.from_numpy(request.recording_no),
             position=torch.from_numpy(request.position),
             epoch=torch.tensor(reading.epoch),
-            background=_read_background(announced, reading),
+            background=None if background is None else _read_background(background, reading),
         )
 
     def _request(self, reading: Reading, position: np.ndarray) -> Request:
@@ -188,20 +179,17 @@ class BatchMaker:
         background = None
         if self._background is not None:
             drawn = self._background.rows(reading.epoch, position)
-            extents = look_up(self._background.source, drawn)
-            background = BackgroundRequest(rows=drawn, extents=extents)
+            background = Wanted(rows=drawn, extents=look_up(self._background.source, drawn))
         return Request(
             position=position,
-            rows=rows,
             recording_no=recording_no,
-            extents=look_up(self._source, rows),
+            slices=Wanted(rows=rows, extents=look_up(self._source, rows)),
             background=background,
         )
 
-    def _read(self, announced: AnnouncedRequest, reading: Reading, cells: np.ndarray) -> Request:
+    def _read(self, request: Request, reading: Reading, cells: np.ndarray) -> Request:
         """Fills `cells` from its beginning; returns the request of the slices in it."""
-        request = announced.request
-        good = reading.files.read_rows(announced.slices, request.rows, cells)
+        good = request.slices.read(reading.files, cells)
         if good.all():
             return request
         if not self._full:
@@ -213,22 +201,19 @@ class BatchMaker:
             if good.any():
                 break
             other = self._request(reading, request.position + shift)
-            good = reading.files.read_rows(other.extents, other.rows, cells)
+            good = other.slices.read(reading.files, cells)
         if not good.any():
             raise DamageError(f"no slice of {self._source.url} that the plan names can be read")
         take = _replacements(good)
         cells[:] = cells[take]
-        return request.with_slices(other, take)
+        return replace(request, recording_no=other.recording_no[take], slices=other.slices[take])
 
 
-def _read_background(announced: AnnouncedRequest, reading: Reading) -> Tensor | None:
+def _read_background(wanted: Wanted, reading: Reading) -> Tensor:
     """Reads the backgrounds of a batch; good ones replace bad ones."""
-    request = announced.request.background
-    if request is None or announced.background is None:
-        return None
-    slices = reading.buffers.take(len(request.rows))
+    slices = reading.buffers.take(len(wanted.rows))
     cells = slices.numpy()
-    good = reading.files.read_rows(announced.background, request.rows, cells)
+    good = wanted.read(reading.files, cells)
     if good.any() and not good.all():
         cells[:] = cells[_replacements(good)]
     return slices

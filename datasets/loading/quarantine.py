@@ -82,7 +82,8 @@ class CarefulReader(SliceReader):
         extents = wanted.extents if isinstance(wanted, AnnouncedRead) else wanted
         bad = self.try_read(wanted, out)
         for wait_s in POLICY.reread_after_s:
-            if not bad or (wait_s and self._is_known_to_be_bad(bad)):
+            known = {slice_.object for slice_ in self._bad}
+            if not bad or (wait_s and known.issuperset(extent.object for extent in bad)):
                 break
             time.sleep(wait_s)
             self.release_files()  # one may have been replaced under its name
@@ -100,10 +101,6 @@ class CarefulReader(SliceReader):
         still_bad = self.try_read(extents[index], cells)
         out[index] = cells
         return [replace(extent, position=int(index[extent.position])) for extent in still_bad]
-
-    def _is_known_to_be_bad(self, bad: list[BadExtent]) -> bool:
-        known = {slice_.object for slice_ in self._bad}
-        return all(extent.object in known for extent in bad)
 
     def _set_aside(self, extent: BadExtent, row: int) -> None:
         bad = BadSlice(row=row, object=extent.object, offset=extent.offset, reason=extent.reason)

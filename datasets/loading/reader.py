@@ -23,13 +23,7 @@ import numpy as np
 import torch
 
 from datasets.batch import Batch
-from datasets.loading.batch_maker import (
-    AnnouncedRequest,
-    Background,
-    BatchMaker,
-    Reading,
-    SliceTransform,
-)
+from datasets.loading.batch_maker import Background, BatchMaker, Reading, Request, SliceTransform
 from datasets.loading.buffers import BufferPool
 from datasets.loading.prefetch import prefetch
 from datasets.loading.quarantine import BadSlice, CarefulReader
@@ -256,12 +250,7 @@ class BatchReader:
         return self._plan
 
     def _read(
-        self,
-        plan: EpochPlan,
-        numbers: range,
-        epoch: int,
-        files: CarefulReader,
-        device: int | None,
+        self, plan: EpochPlan, numbers: range, epoch: int, files: CarefulReader, device: int | None
     ) -> Iterator[Batch]:
         """Reads batches by number; runs in the background thread."""
         if device is not None:
@@ -269,7 +258,7 @@ class BatchReader:
         with self._pool(pinned=device is not None) as pool, files:
             reading = Reading(plan=plan, epoch=epoch, files=files, buffers=pool)
             requests = self._maker.requests(reading, map(self._share.bounds, numbers))
-            ahead: deque[AnnouncedRequest] = deque()
+            ahead: deque[Request] = deque()
             while True:
                 while len(ahead) < 2 or files.wants_more:
                     request = next(requests, None)

@@ -179,13 +179,13 @@ class EpochPlanner:
         draw_no = ranges(np.zeros_like(num_draws), num_draws).astype(np.int32)
         rows = self._rows(num_draws, planned_no, draw_no, epoch)
         bits = SampleBits(
-            keys=self._keys,
-            planned_no=planned_no,
-            draw_no=draw_no,
-            seed=self.seed,
-            epoch=epoch,
+            keys=self._keys, planned_no=planned_no, draw_no=draw_no, seed=self.seed, epoch=epoch
         )
-        order = self._order(rows, bits)
+        if self.config.order == "global":
+            order = global_order(bits)
+        else:
+            block_rows, together = self.config.block_rows, self.config.blocks_together
+            order = block_order(rows, bits, block_rows=block_rows, blocks_together=together)
         return EpochPlan(
             rows=rows[order],
             planned_no=planned_no[order],
@@ -205,7 +205,10 @@ class EpochPlanner:
             return None, None
         index = self._candidates.lines_of(slice_index)
         if by_user:
-            return KnownSlices.of(self.recordings, index), None
+            first_row = self.recordings["first_row"].to_numpy()
+            first_line = np.searchsorted(index["row"].to_numpy(), first_row)
+            known = KnownSlices(recordings=self.recordings, index=index, first_line=first_line)
+            return known, None
         return None, Activity.of(self.recordings, index, self.config.energy_scale_db)
 
     def _bits(self, epoch: int, purpose: str) -> np.ndarray:
@@ -250,17 +253,6 @@ class EpochPlanner:
             )
             rows[piece] = self._candidates.row_of(recording, self._choose(draws))
         return rows
-
-    def _order(self, rows: np.ndarray, bits: SampleBits) -> np.ndarray:
-        """Returns the shuffle as a permutation of samples, int64 [n]."""
-        if self.config.order == "global":
-            return global_order(bits)
-        return block_order(
-            rows,
-            bits,
-            block_rows=self.config.block_rows,
-            blocks_together=self.config.blocks_together,
-        )
 
     def _describe_inputs(self) -> dict[str, str]:
         hasher = hashlib.blake2b(digest_size=8)

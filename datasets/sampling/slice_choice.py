@@ -59,12 +59,6 @@ class KnownSlices:
     index: pl.DataFrame
     first_line: np.ndarray
 
-    @classmethod
-    def of(cls, recordings: pl.DataFrame, slice_index: pl.DataFrame) -> Self:
-        """Builds from a slice index that is sorted by row."""
-        start = np.searchsorted(slice_index["row"].to_numpy(), recordings["first_row"].to_numpy())
-        return cls(recordings=recordings, index=slice_index, first_line=start)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Draws:

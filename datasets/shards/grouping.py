@@ -110,8 +110,8 @@ def with_labels(found: Collected, path: Path) -> Collected:
             f"index_shards.recordings={path} names none of the {len(ranges):,} recordings in the "
             f"tars: {ranges['recording_id'][0]!r} is one there, {table['recording_id'][0]!r} here"
         )
-    first = [name for name in table.columns if name in kept.columns]
-    kept = kept.select(*_in_order(first, kept.columns))
+    first = [] if "first_row" in table.columns else [*ABOUT_RECORDING, "first_row", "num_slices"]
+    kept = kept.select(dict.fromkeys([*first, *table.columns, *kept.columns]))
     notes = list(found.notes)
     if len(kept) < len(ranges):
         notes.append(f"{len(ranges) - len(kept):,} recordings are not in {path}: left out")
@@ -182,12 +182,3 @@ def _read_recordings(path: Path) -> pl.DataFrame:
         name = table.filter(pl.col("recording_id").is_duplicated())["recording_id"][0]
         raise ConfigError(f"index_shards.recordings={path} names {name} twice")
     return table
-
-
-def _in_order(first: list[str], names: list[str]) -> list[str]:
-    if "first_row" in first:
-        return [*first, *(name for name in names if name not in first)]
-    return [
-        *(name for name in (*ABOUT_RECORDING, "first_row", "num_slices") if name in names),
-        *(name for name in first if name not in ABOUT_RECORDING),
-    ]

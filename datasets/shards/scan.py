@@ -245,8 +245,7 @@ class _Samples:
             about["recording_id"] or "", about["slice_no"] or 0
         ):
             raise DamageError(f"{where}: its .json member is that of another slice")
-        hashed = label_hash(about)
-        self.lines.append((self._key, *array, *about.values(), hashed))
+        self.lines.append((self._key, *array, *about.values(), label_hash(about)))
         self._key = None
         self._arrays, self._texts, self._endings = {}, {}, set()
 

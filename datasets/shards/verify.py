@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +49,7 @@ class ShardVerifyReport:
 
 
 def verify_shards(
-    url: str,
-    store_url: str | None,
-    progress: Progress = silent,
-    remote: RemoteConfig = DEFAULT,
+    url: str, store_url: str | None, progress: Progress = silent, remote: RemoteConfig = DEFAULT
 ) -> ShardVerifyReport:
     """Checks every file and every slice of a shard set; raises StoreError where there is none.
 
@@ -73,10 +71,9 @@ def verify_shards(
         progress("checking shards", report.num_shards, "shard") as step,
         ThreadPoolExecutor(num_cores()) as threads,  # hashing leaves Python's lock
     ):
-        work = [
-            (objects, name, manifest, groups.get((name,), index[:0])) for name in manifest.shards
-        ]
-        for problems in threads.map(lambda job: _shard_problems(*job), work):
+        lines = [groups.get((name,), index[:0]) for name in manifest.shards]
+        check = partial(_shard_problems, objects, manifest)
+        for problems in threads.map(check, manifest.shards, lines):
             report.damage += problems
             step(1)
     report.notes += _notes(objects, manifest, index)
@@ -106,7 +103,7 @@ def _file_problems(
 
 
 def _shard_problems(
-    objects: Objects, name: str, manifest: ShardManifest, lines: pl.DataFrame
+    objects: Objects, manifest: ShardManifest, name: str, lines: pl.DataFrame
 ) -> list[str]:
     """Checks the tar as a file, then each slice by the checksum in the side index."""
     if not objects.exists(name):

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, plan_all
 from storage.errors import DamageError, StoreError
 from tests.fakes import write_fake_source
+from tests.shard_sets import flip
 
 LENGTHS = [3, 1, 8, 2, 13]
 
@@ -25,12 +27,8 @@ def source(tmp_path):
 
 def spoil(source, places):
     """Flips a byte of the slices at these places."""
-    with open(source.url, "r+b") as file:
-        for place in places:
-            file.seek(place * source.recipe.slice_bytes + 3)
-            (byte,) = file.read(1)
-            file.seek(-1, os.SEEK_CUR)
-            file.write(bytes([byte ^ 1]))
+    for place in places:
+        flip(Path(source.url), place * source.recipe.slice_bytes + 3)
 
 
 def read_all(source, *, max_bad=0, bad=None):

@@ -12,17 +12,7 @@ from datasets.shards.writer import write_shards
 from storage.errors import StoreError
 from tests.datasets.shards.test_reindex import ONE, arrays, good, npy, write_tar
 from tests.fakes import SMALL, write_fake_source
-from tests.shard_sets import LENGTHS, SMALL_SHARDS, contents
-
-
-@pytest.fixture
-def source(tmp_path):
-    return write_fake_source(tmp_path / "cells.raw", LENGTHS, seed=1)
-
-
-@pytest.fixture
-def target(tmp_path):
-    return tmp_path / "shards"
+from tests.shard_sets import SMALL_SHARDS, contents
 
 
 def link(kind, name="s9.npy"):
