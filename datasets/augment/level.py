@@ -18,12 +18,11 @@ from storage.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GainConfig(AugmentationConfig):
-    """Random gain; values stay in the fixed range of a slice."""
+    """Adds up to `max_db` up or down; values stay in [0, 1]."""
 
     max_db: float = ranged(6.0, "largest change up or down, dB", 0)
 
     def apply(self, samples: Samples, draws: Draws) -> Samples:
-        """Adds up to `max_db` up or down; values stay in [0, 1]."""
         chosen, amount = draws.uniform(2).unbind(1)
         gain_B = (2 * amount - 1) * self.max_db / samples.top_db * (chosen < self.p)
         return samples._replace(mel_BMT=(samples.mel_BMT + gain_B[:, None, None]).clamp_(0, 1))
@@ -31,12 +30,11 @@ class GainConfig(AugmentationConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoiseConfig(AugmentationConfig):
-    """Independent normal noise on every cell."""
+    """Adds independent normal noise to every cell; values stay in [0, 1]."""
 
     max_db: float = ranged(6.0, "largest standard deviation, dB", 0)
 
     def apply(self, samples: Samples, draws: Draws) -> Samples:
-        """Adds normal noise of a standard deviation up to `max_db`; values stay in [0, 1]."""
         chosen, amount, window = draws.uniform(3).unbind(1)
         mel_BMT = samples.mel_BMT
         std_B = amount * self.max_db / samples.top_db * (chosen < self.p)
@@ -47,17 +45,17 @@ class NoiseConfig(AugmentationConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackgroundMixConfig(AugmentationConfig):
-    """Mixes in a slice of the background source; needs `background.store` or `.shards`."""
+    """Adds a slice of the background source; needs `background.store` or `.shards`.
 
-    min_snr_db: float = ranged(0.0, "smallest mean power of sample over background, dB", None)
-    max_snr_db: float = ranged(20.0, "largest mean power of sample over background, dB", None)
+    It is added in power, at a signal-to-noise ratio (dB) uniform in the range. Cells are power
+    relative to the maximum of the slice, and so is the result. Where either slice is silent, the
+    sample is unchanged.
+    """
+
+    min_snr_db: float = ranged(0.0, "smallest mean power of sample over background, dB")
+    max_snr_db: float = ranged(20.0, "largest mean power of sample over background, dB")
 
     def apply(self, samples: Samples, draws: Draws) -> Samples:
-        """Adds the background in power, at a signal-to-noise ratio (dB) uniform in the range.
-
-        Cells are power relative to the maximum of the slice, and so is the result. Where either
-        slice is silent, the sample is unchanged. Targets stay.
-        """
         if samples.background_BMT is None:
             raise ConfigError(
                 "augment.background.p > 0 needs a background source: background.store="
@@ -77,16 +75,16 @@ class BackgroundMixConfig(AugmentationConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LowPassConfig(AugmentationConfig):
-    """Random low-pass, as distance or foliage has it."""
+    """Random low-pass, as distance or foliage has it.
+
+    Lowers the bands above a cutoff uniform in [min_fraction, 1], band by band. The result is
+    rescaled to the maximum of the slice before.
+    """
 
     min_fraction: float = ranged(0.4, "lowest cutoff, as a fraction of the mel bands", UNIT)
     slope_db: float = ranged(12.0, "fall per tenth of the mel bands above the cutoff, dB", 0)
 
     def apply(self, samples: Samples, draws: Draws) -> Samples:
-        """Lowers the bands above a cutoff uniform in [min_fraction, 1], band by band.
-
-        The result is rescaled to the maximum of the slice before.
-        """
         chosen, cutoff = draws.uniform(2).unbind(1)
         mel_BMT = samples.mel_BMT
         band_M = torch.linspace(0, 1, mel_BMT.shape[1], device=mel_BMT.device)
@@ -94,16 +92,16 @@ class LowPassConfig(AugmentationConfig):
         fall_BM = (band_M - cutoff_B1).clamp(min=0) * 10 * self.slope_db / samples.top_db
         lower_BMT = mel_BMT - fall_BM[:, :, None]
         take_B11 = (chosen < self.p)[:, None, None]
-        return samples._replace(
-            mel_BMT=torch.where(take_B11, _as_loud(lower_BMT, mel_BMT), mel_BMT)
-        )
+        cells_BMT = torch.where(take_B11, _as_loud(lower_BMT, mel_BMT), mel_BMT)
+        return samples._replace(mel_BMT=cells_BMT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EqualizerConfig(AugmentationConfig):
     """Smooth random gain over the bands, as another microphone or distance has it.
 
-    The linear type of FilterAugment (Nam, Kim, Park 2022), with bands of equal width.
+    The linear type of FilterAugment (Nam, Kim, Park 2022), with bands of equal width. The result is
+    rescaled to the maximum of the slice before.
     """
 
     max_db: float = ranged(6.0, "largest gain up or down, dB", 0)
@@ -112,10 +110,6 @@ class EqualizerConfig(AugmentationConfig):
     )
 
     def apply(self, samples: Samples, draws: Draws) -> Samples:
-        """Adds to each band a gain interpolated between drawn points, up to `max_db` up or down.
-
-        The result is rescaled to the maximum of the slice before.
-        """
         numbers = draws.uniform(1 + self.points)
         mel_BMT = samples.mel_BMT
         gain_B1P = (2 * numbers[:, None, 1:] - 1) * self.max_db / samples.top_db

@@ -21,17 +21,16 @@ LEAST_SPREAD_DB = 0.8  # of a band over time; below it, stretching would amplify
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixStyleConfig(AugmentationConfig):
-    """Mixes each band's mean and deviation over time with a partner's; targets stay."""
+    """Mixes each band's mean and deviation over time with a partner's; targets stay.
+
+    This imitates another microphone, distance and background. Sources: MixStyle (Zhou et al., ICLR
+    2021), by mel band as in Freq-MixStyle (Schmid et al., DCASE 2022), here on the slice itself.
+    Values stay in [0, 1]; where one of the two is silent, the sample is unchanged.
+    """
 
     alpha: float = ranged(0.3, "weights follow Beta(alpha, alpha)", POSITIVE)
 
     def apply(self, samples: Samples, draws: Draws) -> Samples:
-        """Brings each band's mean and standard deviation over time towards those of a partner.
-
-        This imitates another microphone, distance and background. Sources: MixStyle (Zhou et al.,
-        ICLR 2021), by mel band as in Freq-MixStyle (Schmid et al., DCASE 2022), here on the slice
-        itself. Values stay in [0, 1]; where one of the two is silent, the sample is unchanged.
-        """
         chosen, amount, pairing = draws.uniform(3).unbind(1)
         mel_BMT, partner_B = samples.mel_BMT, partners(pairing)
         weight_B11 = _beta_weights(amount, self.alpha)[:, None, None]
@@ -51,15 +50,15 @@ class MixStyleConfig(AugmentationConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixupConfig(AugmentationConfig):
-    """Weighted mean with another sample of the batch; targets get the same weights."""
+    """Weighted mean with another sample of the batch; targets get the same weights.
+
+    The sample gets the larger of the two weights, so its row still names the main content. Source:
+    Zhang et al., ICLR 2018.
+    """
 
     alpha: float = ranged(0.4, "weights follow Beta(alpha, alpha)", POSITIVE)
 
     def apply(self, samples: Samples, draws: Draws) -> Samples:
-        """Mixes a sample with its partner, never with itself; source: Zhang et al., ICLR 2018.
-
-        The sample gets the larger of the two weights, so its row still names the main content.
-        """
         chosen, amount, pairing = draws.uniform(3).unbind(1)
         partner_B = partners(pairing)
         weight_B = _beta_weights(amount, self.alpha)
@@ -70,15 +69,14 @@ class MixupConfig(AugmentationConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutMixConfig(AugmentationConfig):
-    """A stretch of time from another sample; targets in the same shares."""
+    """A stretch of time from another sample, over all mel bands; targets in the same shares.
+
+    Source: Yun et al., ICCV 2019; not cut over bands, since calls rarely are cut in pitch.
+    """
 
     max_fraction: float = ranged(0.5, "longest stretch, as a fraction of the slice", UNIT)
 
     def apply(self, samples: Samples, draws: Draws) -> Samples:
-        """Replaces a stretch of time by the partner's, over all mel bands.
-
-        Source: Yun et al., ICCV 2019; not cut over bands, since calls rarely are cut in pitch.
-        """
         chosen, amount, start, pairing = draws.uniform(4).unbind(1)
         num_frames = samples.mel_BMT.shape[2]
         frames_B = (amount * self.max_fraction * num_frames).ceil() * (chosen < self.p)
@@ -92,17 +90,16 @@ class CutMixConfig(AugmentationConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResizeMixConfig(AugmentationConfig):
-    """Another sample, shrunk and pasted; targets in the share of its area."""
+    """Another sample, shrunk and pasted at random; targets in the share of its area.
+
+    Each side is uniform in [min_side, max_side] of the slice; nearest neighbours, no blending.
+    Source: Qin et al., ResizeMix, 2020.
+    """
 
     min_side: float = ranged(0.1, "smallest size of each side, as a fraction of the slice", UNIT)
     max_side: float = ranged(0.8, "largest size of each side, as a fraction of the slice", UNIT)
 
     def apply(self, samples: Samples, draws: Draws) -> Samples:
-        """Pastes the shrunk partner at a random position.
-
-        Each side is uniform in [min_side, max_side] of the slice; nearest neighbours, no blending.
-        Source: Qin et al., ResizeMix, 2020.
-        """
         chosen, height, width, mel, time, pairing = draws.uniform(6).unbind(1)
         _, num_mels, num_frames = samples.mel_BMT.shape
         span = self.max_side - self.min_side

@@ -21,14 +21,12 @@ class TimeShiftConfig(AugmentationConfig):
     max_fraction: float = ranged(1.0, "largest shift, as a fraction of the slice", UNIT)
 
     def apply(self, samples: Samples, draws: Draws) -> Samples:
-        """Rotates a slice along time (circular shift)."""
         chosen, amount = draws.uniform(2).unbind(1)
         num_frames = samples.mel_BMT.shape[2]
         frames_B = (amount * int(self.max_fraction * num_frames)).ceil().long()
         frames_B = frames_B * (chosen < self.p)
-        source_BT = (
-            torch.arange(num_frames, device=chosen.device) - frames_B[:, None]
-        ) % num_frames
+        frame_T = torch.arange(num_frames, device=chosen.device)
+        source_BT = (frame_T - frames_B[:, None]) % num_frames
         shifted = samples.mel_BMT.gather(2, source_BT[:, None].expand_as(samples.mel_BMT))
         return samples._replace(mel_BMT=shifted)
 
@@ -44,7 +42,6 @@ class XYMaskConfig(AugmentationConfig):
     fill: float = ranged(0.0, "value under the bars; 0 is silence, 1 the slice maximum", UNIT)
 
     def apply(self, samples: Samples, draws: Draws) -> Samples:
-        """Masks up to `time_masks` stretches of time and `mel_masks` ranges of bands."""
         mel_BMT = samples.mel_BMT
         num_time, num_mel = self.time_masks, self.mel_masks
         numbers = draws.uniform(1 + 2 * num_time + 2 * num_mel)
@@ -63,7 +60,11 @@ class XYMaskConfig(AugmentationConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InAugmentConfig(AugmentationConfig):
-    """Patches of a slice, with changed level and direction, pasted into the same slice."""
+    """Patches of a slice, with changed level and direction, pasted into the same slice.
+
+    Half of them, by chance, are reversed in time. A patch moves only a little over mel bands, since
+    that changes its pitch. Source: InAugment (ICCVW 2021).
+    """
 
     patches: int = ranged(2, "patches that are copied", 1)
     min_fraction: float = ranged(0.1, "smallest side of a patch, as a fraction of the slice", UNIT)
@@ -74,11 +75,6 @@ class InAugmentConfig(AugmentationConfig):
     )
 
     def apply(self, samples: Samples, draws: Draws) -> Samples:
-        """Copies patches of the slice to other positions, one after the other.
-
-        Half of the patches, by chance, are reversed in time. Source: InAugment (ICCVW 2021). A
-        patch moves only a little over mel bands, since that changes its pitch.
-        """
         chosen_B11 = (draws.uniform(1) < self.p)[:, :, None]
         _, num_mels, num_frames = samples.mel_BMT.shape
         source_BN = samples.mel_BMT.flatten(1)  # N: all cells of a slice

@@ -10,7 +10,7 @@ UNIT, POSITIVE = "0 to 1", "positive"
 Range = float | str | None  # a number is the least value
 
 
-def ranged(default: Any, text: str, values: Range) -> Any:
+def ranged(default: Any, text: str, values: Range = None) -> Any:
     """Returns a config field with a default, a line of help and its range."""
     return field(default=default, metadata={"help": text, "range": values})
 

@@ -8,7 +8,6 @@ recording are grouped, recordings in order of first appearance, and rows count o
 only read. `shards.json` comes last, as the commit.
 """
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -34,6 +33,7 @@ from datasets.shards.format import (
 from datasets.shards.grouping import check_labels, collect_foreign, collect_written, with_labels
 from datasets.shards.scan import ScanJob, ScannedTar, scan_tar
 from datasets.shards.state import commit
+from storage.checksums import digest
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.copy_mark import check_not_half_copied
@@ -190,9 +190,8 @@ def _scan(
 def _check_alike(objects: Objects, tars: list[ScannedTar]) -> bool:
     """True for tars of melbank; raises StoreError where the tars are not of one kind."""
     first = tars[0]
-    kinds = ("header", "member", "shape", "dtype")
     for tar in tars:
-        for kind in kinds:
+        for kind in ("header", "member", "shape", "dtype"):
             if getattr(tar, kind) != getattr(first, kind):
                 raise StoreError(
                     f"{objects.describe(tar.name)} differs from {first.name}: {_kind(tar)} there, "
@@ -264,8 +263,7 @@ def _foreign_recipe(recipe: Recipe, tar: ScannedTar) -> Recipe:
 
 def _foreign_id(tars: list[ScannedTar]) -> str:
     """Returns an id in place of the store's: a hash of the bytes of all tars."""
-    text = "".join(tar.entry.sha256 for tar in tars)
-    return TARS + hashlib.sha256(text.encode()).hexdigest()[:16]
+    return TARS + digest("".join(tar.entry.sha256 for tar in tars).encode())[:16]
 
 
 def _notes(tars: list[ScannedTar], num_dead: int) -> list[str]:

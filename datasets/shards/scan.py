@@ -132,10 +132,9 @@ class _Sequential:
 
 
 def _scan(where: str, stream: _Sequential, job: ScanJob) -> ScannedTar:
-    samples = _Samples(where=where, member=job.member)
     with tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER_BYTES) as tar:  # type: ignore[call-overload]  # read is all that it calls
-        samples.by_melbank = PAX_RECIPE in tar.pax_headers
         header = dict(tar.pax_headers)
+        samples = _Samples(where=where, member=job.member, by_melbank=PAX_RECIPE in header)
         for info in _members(tar, where):
             samples.add(tar, info)
         end = tar.offset
@@ -185,7 +184,7 @@ class _Samples:
 
     where: str
     member: str | None
-    by_melbank: bool = False
+    by_melbank: bool
     shape: tuple[int, ...] = ()
     dtype: str = ""
     range: tuple[float, float] = (math.inf, -math.inf)

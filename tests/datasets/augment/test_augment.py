@@ -258,16 +258,8 @@ def test_the_equalizer_adds_lines_between_points_and_keeps_the_maximum():
 def test_masks_are_bars_of_bounded_size_filled_with_one_value():
     num, mels, frames = 300, 20, 40
     batch = (torch.full((num, mels, frames), 0.5), torch.ones(num, 1), *samples(num)[2:])
-    config = AugmentConfig(
-        xy_mask=XYMaskConfig(
-            p=1.0,
-            time_masks=1,
-            mel_masks=1,
-            time_max_fraction=0.25,
-            mel_max_fraction=0.5,
-            fill=0.125,
-        )
-    )
+    bars = {"time_masks": 1, "mel_masks": 1, "time_max_fraction": 0.25, "mel_max_fraction": 0.5}
+    config = AugmentConfig(xy_mask=XYMaskConfig(p=1.0, fill=0.125, **bars))
     masked = run(config, batch)[0] == 0.125
     over_time, over_mels = masked.all(1), masked.all(2)
     assert torch.equal(masked, over_time[:, None, :] | over_mels[:, :, None])

@@ -194,17 +194,6 @@ def test_the_commands_rebuild_verify_and_name_what_is_damaged(pair, tmp_path, ca
     assert call(tools.index_shards, f"shards={tmp_path}")[0] == 2
 
 
-@pytest.mark.parametrize("module", [tools.index_shards, tools.write_shards])
-def test_the_commands_show_examples_and_keys(module, capsys):
-    with pytest.raises(SystemExit):
-        run(module.COMMAND, module.main, ["--help"])
-    name = module.__name__.removeprefix("tools.")
-    shown = capsys.readouterr().out
-    assert f"python -m tools.{name}" in shown
-    assert f"{name}.workers=null" in shown
-    assert "Exit code 1" in shown
-
-
 def test_the_command_refuses_a_wrong_call_in_one_line(pair, tmp_path):
     (tmp_path / "thesis.tex").write_text("important")
     done = subprocess.run(
@@ -217,3 +206,11 @@ def test_the_command_refuses_a_wrong_call_in_one_line(pair, tmp_path):
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "thesis.tex" in done.stderr
+
+
+def test_indexing_shows_its_examples_and_keys(capsys):
+    with pytest.raises(SystemExit):
+        run(tools.index_shards.COMMAND, tools.index_shards.main, ["--help"])
+    shown = capsys.readouterr().out
+    for words in ("python -m tools.index_shards", "index_shards.workers=null", "Exit code 1"):
+        assert words in shown
