@@ -8,40 +8,23 @@ Many slices are looked up at once. `datasets.loading.reader` chooses positions a
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from datasets.augment.host_images import ImageTransforms
 from datasets.batch import Batch
 from datasets.loading.buffers import BufferPool
 from datasets.loading.quarantine import CarefulReader, look_up
 from datasets.sampling.epoch_plan import EpochPlan
 from datasets.slice_source import SliceSource, row_bounds
+from datasets.sources.background import BackgroundPlan
 from datasets.targets import Targets
 from storage.errors import ConfigError, DamageError
 from storage.read.extents import AnnouncedRead, Extents
 
 _SPAN_BATCHES = 64  # batches whose extents are looked up together
-
-
-class Background(Protocol):
-    """Chooses the background slice of each sample, such as `BackgroundPlan`."""
-
-    @property
-    def source(self) -> SliceSource:
-        """Background source; its recipe is that of the samples."""
-
-    def rows(self, epoch: int, position: np.ndarray) -> np.ndarray:
-        """Returns the row of `source`, int64 [n], for each position, int64 [n], of an epoch."""
-
-
-class SliceTransform(Protocol):
-    """Transform of slices as soon as they are read, such as `ImageTransforms`."""
-
-    def __call__(self, slices_BMT: np.ndarray, *, epoch: int, position: np.ndarray) -> None:
-        """Changes slices as stored in place; `position` int64 [B] in the epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,8 +88,8 @@ class BatchMaker:
         source: SliceSource,
         *,
         targets: np.ndarray | Targets | None,
-        background: Background | None,
-        transform: SliceTransform | None,
+        background: BackgroundPlan | None,
+        transform: ImageTransforms | None,
         full: bool,
     ) -> None:
         recordings = source.recordings()

@@ -22,14 +22,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from datasets.augment.host_images import ImageTransforms
 from datasets.batch import Batch
-from datasets.loading.batch_maker import Background, BatchMaker, Reading, Request, SliceTransform
+from datasets.loading.batch_maker import BatchMaker, Reading, Request
 from datasets.loading.buffers import BufferPool
 from datasets.loading.prefetch import prefetch
 from datasets.loading.quarantine import BadSlice, CarefulReader
 from datasets.loading.rank_share import CUT, KEEP, WRAP, RankShare
 from datasets.sampling.epoch_plan import EpochPlan
 from datasets.slice_source import SliceSource
+from datasets.sources.background import BackgroundPlan
 from datasets.targets import Targets
 from storage.errors import ConfigError
 from storage.objects.client import AUTO
@@ -75,8 +77,8 @@ class BatchReader:
         *,
         targets: np.ndarray | Targets | None,
         train: bool,
-        background: Background | None = None,
-        transform: SliceTransform | None = None,
+        background: BackgroundPlan | None = None,
+        transform: ImageTransforms | None = None,
         rank: int = 0,
         world_size: int = 1,
         accumulation: int = 1,
