@@ -111,7 +111,7 @@ def with_labels(found: Collected, path: Path) -> Collected:
             f"tars: {ranges['recording_id'][0]!r} is one there, {table['recording_id'][0]!r} here"
         )
     first = [] if "first_row" in table.columns else [*ABOUT_RECORDING, "first_row", "num_slices"]
-    kept = kept.select(dict.fromkeys([*first, *table.columns, *kept.columns]))
+    kept = kept.select(*dict.fromkeys([*first, *table.columns, *kept.columns]))
     notes = list(found.notes)
     if len(kept) < len(ranges):
         notes.append(f"{len(ranges) - len(kept):,} recordings are not in {path}: left out")
