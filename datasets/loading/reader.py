@@ -61,10 +61,9 @@ class BatchReader:
     `planner` gives the plan of an epoch: an `EpochPlanner`, or a function of the epoch. `targets`
     float32 [recordings, C] by position in `source.recordings()`, or `Targets`, or None.
     `background` chooses backgrounds to read with the samples, `transform` changes slices as soon
-    as they are read. With `train` the epoch is cut or wrapped to full effective batches
-    (world_size x batch_size x accumulation) and good slices replace bad ones; else every sample
-    comes exactly once over all ranks and bad slices are left out. All ranks have equally many
-    batches. The caller may keep a batch.
+    as they are read. With `train` the epoch is cut or wrapped to full effective batches and good
+    slices replace bad ones; else every sample comes exactly once and bad ones are left out (see
+    `RankShare`). The caller may keep a batch.
     """
 
     batch_sampler = None  # Lightning looks for one wherever there is a sampler

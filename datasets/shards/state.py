@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -130,10 +130,10 @@ def read_records(objects: Objects) -> dict[str, WrittenShard]:
 
 def commit(
     objects: Objects, manifest: ShardManifest, index: pl.DataFrame, recordings: pl.DataFrame
-) -> ShardManifest:
+) -> None:
     """Puts the tables and, last, `shards.json`, as far as they differ from what is there.
 
-    `manifest` has the entries of the tars alone; returns the complete one.
+    `manifest` has the entries of the tars alone.
     """
     files = dict(manifest.files)
     changed = {}
@@ -142,8 +142,7 @@ def commit(
         files[name] = FileEntry(size_bytes=len(data), sha256=digest(data))
         if not is_complete(objects, name, files[name]) or objects.get(name) != data:
             changed[name] = data
-    complete = ShardManifest(store_id=manifest.store_id, recipe=manifest.recipe, files=files)
-    encoded = complete.encode()
+    encoded = replace(manifest, files=files).encode()
     if changed:
         objects.put(NEXT_MANIFEST, encoded)
     for name, data in changed.items():
@@ -151,7 +150,6 @@ def commit(
     if not objects.exists(MANIFEST) or objects.get(MANIFEST) != encoded:
         objects.put(MANIFEST, encoded)
     clear_records(objects)
-    return complete
 
 
 def delete_records(objects: Objects, names: Iterable[str]) -> None:
