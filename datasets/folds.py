@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from storage.errors import ConfigError
@@ -81,39 +83,28 @@ def group_numbers(recordings: pl.DataFrame, group_by: str) -> np.ndarray:
             f"folds.group_by={group_by} is neither auto nor a column; "
             f"there are {', '.join(recordings.columns)}"
         )
-    groups = np.arange(len(recordings))
-    members = [_members(recordings, names) for names in keys]
-    while True:  # until no group shares a value with another: few rounds, one per link of a chain
-        before = groups
-        for indices, values in members:
-            groups = _join(groups, indices, values)
-        if np.array_equal(groups, before):
-            break
-    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+    links, num_nodes = [np.empty((2, 0), np.int64)], len(recordings)
+    for names in keys:
+        index, value = _values(recordings, names)
+        links.append(np.stack([index, num_nodes + value]))
+        num_nodes += len(recordings)
+    ends = np.concatenate(links, axis=1)
+    graph = coo_array((np.ones(ends.shape[1]), ends), shape=(num_nodes, num_nodes))
+    _, groups = connected_components(graph, directed=False)  # numbered in order of the nodes
+    return np.asarray(groups[: len(recordings)], np.int64)
 
 
-def _members(recordings: pl.DataFrame, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns indices of the recordings with values in all columns, and a number for each value."""
+def _values(recordings: pl.DataFrame, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns recordings with values in all columns, and numbers of these values, int64 [k]."""
     texts = [pl.col(name).cast(pl.String).str.strip_chars() for name in names]
     given = pl.all_horizontal(text.is_not_null() & (text != "") for text in texts)
     values = (
         recordings.select(pl.concat_str(texts, separator="\n").alias("value"), given=given)
         .with_row_index("index")
         .filter("given")
+        .select(pl.col("index").cast(pl.Int64), pl.col("value").rank("dense").cast(pl.Int64) - 1)
     )
-    numbers = values["value"].rank("dense") if len(values) else pl.Series([], dtype=pl.UInt32)
-    return values["index"].to_numpy().astype(np.int64), numbers.to_numpy().astype(np.int64)
-
-
-def _join(groups: np.ndarray, indices: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Gives all recordings of one value, and all of their groups, the smallest group number."""
-    if not len(indices):
-        return groups
-    smallest = np.full(int(values.max()) + 1, len(groups))
-    np.minimum.at(smallest, values, groups[indices])
-    joined = np.arange(len(groups))
-    np.minimum.at(joined, groups[indices], smallest[values])
-    return np.asarray(joined[groups])
+    return values["index"].to_numpy(), values["value"].to_numpy()
 
 
 def _strata(recordings: pl.DataFrame, num_folds: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import polars
 import pytorch_lightning as pl
 
-from datasets.loading.batch_maker import SliceTransform
+from datasets.augment.host_images import ImageTransforms
 from datasets.loading.quarantine import BadSlice
 from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.sampling.epoch_plan import (
@@ -46,7 +46,7 @@ class FoldData:
     source_weights: Mapping[str, float] = field(default_factory=dict)
     eligible: np.ndarray | None = None
     background: BackgroundPlan | None = None
-    transform: SliceTransform | None = None
+    transform: ImageTransforms | None = None
 
     def planner(self) -> EpochPlanner:
         """The plans of all training epochs."""

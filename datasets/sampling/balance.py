@@ -87,16 +87,17 @@ def share_out(
     expected = np.zeros(len(mass))
     total, sum_of_weights = mass.sum(), sum(weights.values())
     for name, weight in weights.items():
+        if not weight > 0:
+            continue
         inside = (sources == name).to_numpy()
-        if weight > 0 and not mass[inside].sum() > 0:
+        part = mass[inside]
+        if not part.sum() > 0:
             raise ConfigError(
                 f"source {name} has weight {weight:g} but no recording to draw: set its weight to 0"
             )
-        if weight > 0:
-            part = mass[inside]
-            if balance is not None:
-                part = balance(recordings.filter(inside), part)
-            expected[inside] = part * (total * weight / sum_of_weights / part.sum())
+        if balance is not None:
+            part = balance(recordings.filter(inside), part)
+        expected[inside] = part * (total * weight / sum_of_weights / part.sum())
     return expected
 
 
