@@ -27,11 +27,12 @@ from datasets.labels import Labels
 from datasets.loading.reader import LoaderConfig
 from datasets.sampling.epoch_plan import SamplingConfig
 from datasets.targets import Targets
+from training.config import TrainingConfig
 from training.data_module import FoldData, FoldDataModule
 from training.model.metrics import Truth
 from training.model.models import Classifier, View
 from training.model.optimizers import OptimizerConfig
-from training.module import ModuleConfig, SliceModule
+from training.module import SliceModule
 from training.runtime.ranks import rank
 from training.trainer import (
     TrainerConfig,
@@ -122,7 +123,7 @@ def module_of(data: FoldData) -> SliceModule:
     ]
     model = Classifier(views, "softmax")
     augment = AugmentConfig(mixup=MixupConfig(p=0.7), noise=NoiseConfig(p=0.7))
-    config = ModuleConfig(augment=augment, optimizer=OptimizerConfig(warmup_epochs=0.0), seed=7)
+    config = TrainingConfig(augment=augment, optimizer=OptimizerConfig(warmup_epochs=0.0), seed=7)
     return SliceModule(model, config, Truth.of(table, labels, 0.5))
 
 

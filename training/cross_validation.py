@@ -19,7 +19,6 @@ import polars as pl
 from datasets.slice_source import SOURCE, SliceSource, rows_in_source
 from datasets.sources.background import BackgroundPlan
 from storage.errors import ConfigError
-from storage.recipe import Recipe
 from training.config import TrainingConfig
 from training.data_module import FoldData
 from training.experiments.experiment import (
@@ -45,15 +44,10 @@ from training.fold import FoldRun, train_fold
 from training.model.metrics import Scores
 from training.model.models import narrowest_image
 from training.model.predict import Predictions, embedding_frame, oof_frame, pool_recordings
-from training.module import ModuleConfig
 from training.runtime.memory import keep_freed_memory
 from training.runtime.ranks import first_rank_logger, is_first_rank, wait_for_ranks
 from training.split import Split, fold_data, split_recordings
-from training.trainer import (
-    Machine,
-    choose_machine,
-    torch_threads,
-)
+from training.trainer import choose_machine, torch_threads
 
 CURVES, CONFUSION = "curves.png", "confusion.png"
 logger = first_rank_logger(__name__)
@@ -93,24 +87,12 @@ def train_folds(
     with guard, torch_threads(int(machine.threads.value)):
         if first and not resume:
             write_settings(experiment, asdict(config))
-        run = _fold_run(source, config, split, experiment, machine)
+        run = FoldRun(experiment=experiment, machine=machine, config=config, split=split)
         results = []
         for fold in split.train_folds:
             data = fold_data(source, split, fold, config, behind)
-            results.append(_fold_result(run, data, split, fold))
+            results.append(_fold_result(run, data, fold))
         return _report(experiment, split, results)
-
-
-def module_config(config: TrainingConfig, recipe: Recipe) -> ModuleConfig:
-    """The sections that are for the Lightning module."""
-    return ModuleConfig(
-        loss=config.loss,
-        optimizer=config.optimizer,
-        augment=config.augment,
-        output=config.model.output,
-        seed=config.seed,
-        top_db=recipe.top_db,
-    )
 
 
 def _background_plan(
@@ -126,28 +108,7 @@ def _background_plan(
     return BackgroundPlan(background, seed=config.seed, where=config.background.where)
 
 
-def _fold_run(
-    source: SliceSource,
-    config: TrainingConfig,
-    split: Split,
-    experiment: Experiment,
-    machine: Machine,
-) -> FoldRun:
-    return FoldRun(
-        experiment=experiment,
-        machine=machine,
-        model=config.model,
-        module=module_config(config, source.recipe),
-        averaging=config.averaging,
-        trainer=config.trainer,
-        labels=split.labels,
-        recipe=source.recipe,
-        truth=split.truth,
-        config=asdict(config),
-    )
-
-
-def _fold_result(run: FoldRun, data: FoldData, split: Split, fold: int) -> FoldResult:
+def _fold_result(run: FoldRun, data: FoldData, fold: int) -> FoldResult:
     """Trains a fold and keeps its predictions, unless it was done before."""
     done = _part(run.experiment.preds, RESULT, fold)
     if done.is_file():
@@ -155,7 +116,7 @@ def _fold_result(run: FoldRun, data: FoldData, split: Split, fold: int) -> FoldR
         return read_result(done)
     result, predictions = train_fold(run, data, fold)
     if is_first_rank():
-        _write_part(run.experiment.preds, predictions, split, fold)
+        _write_part(run.experiment.preds, predictions, run.split, fold)
         write_result(result, done)
     wait_for_ranks()
     return result

@@ -16,6 +16,7 @@ from datasets.batch import Batch
 from datasets.labels import Labels
 from storage.encoding import to_unit
 from storage.errors import ConfigError, MelbankError
+from training.config import TrainingConfig
 from training.model.losses import bce
 from training.model.metrics import Truth
 from training.model.models import ModelConfig, build_classifier
@@ -25,7 +26,7 @@ from training.model.optimizers import (
     build_schedule,
     learning_rate_fraction,
 )
-from training.module import ModuleConfig, NonFiniteLossError, SliceModule, check_finite
+from training.module import NonFiniteLossError, SliceModule, check_finite
 from training.trainer import quiet_lightning
 
 SHAPE = (16, 24)
@@ -47,7 +48,7 @@ def module_on(views, config):
 
 @pytest.fixture
 def module():
-    return module_on([[1, 1]], ModuleConfig())
+    return module_on([[1, 1]], TrainingConfig())
 
 
 def batch_of(slices, *, epoch=2):
@@ -109,7 +110,7 @@ def test_validation_is_guarded_too(module):
 
 
 def test_each_view_learns_from_the_batch_in_an_augmentation_of_its_own():
-    config = ModuleConfig(augment=AugmentConfig(gain=GainConfig(p=1.0)))
+    config = TrainingConfig(augment=AugmentConfig(gain=GainConfig(p=1.0)))
     module = module_on([[1, 1], [1, 1]], config).eval()
     first, second = module.model.views
     second.load_state_dict(first.state_dict())
