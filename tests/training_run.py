@@ -99,10 +99,12 @@ def fold_of(run: Run) -> FoldData:
         train_recordings=table.filter(table["fold"] != 1),
         held_out_recordings=held_out,
         targets=Targets(Labels.of(table).targets(table, 0.5)),
-        sampling=SamplingConfig(slices_per_recording=2, balance="sqrt"),
-        train_loader=LoaderConfig(batch_size=run.batch_size),
-        val_loader=LoaderConfig(batch_size=4),
-        seed=7,
+        config=TrainingConfig(
+            sampling=SamplingConfig(slices_per_recording=2, balance="sqrt"),
+            train_loader=LoaderConfig(batch_size=run.batch_size),
+            val_loader=LoaderConfig(batch_size=4),
+            seed=7,
+        ),
     )
 
 

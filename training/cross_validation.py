@@ -9,21 +9,18 @@
 Shapes: R recordings, C classes.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
-from datasets.slice_source import SOURCE, SliceSource, rows_in_source
+from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
 from storage.errors import ConfigError
 from training.config import TrainingConfig
 from training.data_module import FoldData
 from training.experiments.experiment import (
     SCORES,
-    Experiment,
     guard_experiment,
     share_experiment,
     write_settings,
@@ -38,10 +35,10 @@ from training.experiments.report import (
     FoldResult,
     TrainingReport,
     read_result,
+    score_frame,
     write_result,
 )
 from training.fold import FoldRun, train_fold
-from training.model.metrics import Scores
 from training.model.models import narrowest_image
 from training.model.predict import Predictions, embedding_frame, oof_frame, pool_recordings
 from training.runtime.memory import keep_freed_memory
@@ -92,7 +89,7 @@ def train_folds(
         for fold in split.train_folds:
             data = fold_data(source, split, fold, config, behind)
             results.append(_fold_result(run, data, fold))
-        return _report(experiment, split, results)
+        return _report(run, results)
 
 
 def _background_plan(
@@ -122,22 +119,24 @@ def _fold_result(run: FoldRun, data: FoldData, fold: int) -> FoldResult:
     return result
 
 
-def _report(experiment: Experiment, split: Split, results: list[FoldResult]) -> TrainingReport:
+def _report(run: FoldRun, results: list[FoldResult]) -> TrainingReport:
     """Joins the predictions of all folds and scores them; the first rank writes all there is."""
-    folder, first = experiment.preds, is_first_rank()
+    folder, first = run.experiment.preds, is_first_rank()
     if first:
-        for name in TABLES:
-            _join_parts(folder, name, split.train_folds)
+        for name in TABLES:  # without holding all folds in memory
+            parts = [_part(folder, name, fold) for fold in run.split.train_folds]
+            pl.concat(map(pl.scan_parquet, parts)).sink_parquet(folder / name)
     wait_for_ranks()
+    weight = run.config.loss.secondary_weight
     report = TrainingReport(
-        experiment=experiment,
+        experiment=run.experiment,
         folds=results,
-        overall=_overall(folder / OOF, split),
-        pooled=_overall(folder / POOLED_OOF, split),
+        overall=score_frame(pl.read_parquet(folder / OOF), weight),
+        pooled=score_frame(pl.read_parquet(folder / POOLED_OOF), weight),
     )
     if first:
         write_curves(folder / "log", folder / CURVES)
-        write_confusion(folder / POOLED_OOF, split.labels, folder / CONFUSION)
+        write_confusion(folder / POOLED_OOF, run.split.labels, folder / CONFUSION)
         report.write_scores(folder / SCORES)
         for path in folder.glob(".fold_*"):
             path.unlink()
@@ -154,29 +153,8 @@ def _write_part(folder: Path, predictions: Predictions, split: Split, fold: int)
         POOLED_EMBEDDINGS: embedding_frame(pooled, split.recordings, fold=fold).drop("row"),
     }
     for name, frame in frames.items():
-        if SOURCE in split.recordings.columns:  # rows as each source itself counts them
-            of_slices = "row" in frame.columns
-            recording_no = (predictions if of_slices else pooled).recording_no
-            frame = frame.with_columns(split.recordings[SOURCE][recording_no])
-            if of_slices:
-                frame = frame.with_columns(pl.Series("row", rows_in_source(predictions.rows)))
         frame.write_parquet(_part(folder, name, fold))
 
 
 def _part(folder: Path, name: str, fold: int) -> Path:
     return folder / f".fold_{fold}.{name}"
-
-
-def _join_parts(folder: Path, name: str, folds: Sequence[int]) -> None:
-    """Makes one file of the folds' own, without holding them all in memory."""
-    parts = [_part(folder, name, fold) for fold in folds]
-    pl.concat([pl.scan_parquet(part) for part in parts]).sink_parquet(folder / name)
-
-
-def _overall(oof: Path, split: Split) -> Scores:
-    """The scores of all held-out slices, or recordings, together."""
-    frame = pl.read_parquet(oof)
-    place = {name: number for number, name in enumerate(split.recordings["recording_id"])}
-    recording_no = np.array([place[name] for name in frame["recording_id"]], np.int64)
-    probabilities = frame.select(f"p_{name}" for name in split.labels.names).to_numpy()
-    return split.truth.score(probabilities, recording_no)

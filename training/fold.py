@@ -131,9 +131,8 @@ def _fit(
     Continues after the newest checkpoint that an interrupted run has left.
     """
     config = run.config.trainer
-    batches_per_step = accumulation(
-        config.effective_batch_size, data.train_loader.batch_size, config.devices
-    )
+    batch_size = run.config.train_loader.batch_size
+    batches_per_step = accumulation(config.effective_batch_size, batch_size, config.devices)
     readers = FoldDataModule(data, accumulation=batches_per_step, num_epochs=config.epochs)
     scratch = run.experiment.weights / f".fold_{fold}"
     resume = newest_checkpoint(scratch)
@@ -225,7 +224,7 @@ def _predict_held_out(
         device=device,
         precision=run.machine.precision.value,
     )
-    return gather_predictions(share, device), reader.bad
+    return gather_predictions(share), reader.bad
 
 
 def _report_bad(run: FoldRun, fold: int, bad_of_rank: list[BadSlice]) -> None:

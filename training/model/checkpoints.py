@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from datasets.labels import Labels
 from storage.errors import ConfigError, MelbankError, StoreError
@@ -85,7 +86,9 @@ def _classifier(
     recipe = Recipe.from_dict(contents["recipe"])
     model_config = _model_config(config["model"], path)
     model = build_classifier(model_config, num_classes=len(labels), slice_shape=recipe.slice_shape)
-    model.load_state_dict(_model_weights(checkpoint["state_dict"]))
+    weights = checkpoint["state_dict"]
+    consume_prefix_in_state_dict_if_present(weights, MODEL_PREFIX)
+    model.load_state_dict(weights)
     return TrainedClassifier(
         model=model.eval(),
         labels=labels,
@@ -103,14 +106,6 @@ def _model_config(values: dict[str, Any], path: str | Path) -> ModelConfig:
         return ModelConfig(**{**values, "pretrained": False, "weights_file": ""})
     except (TypeError, ConfigError) as error:
         raise StoreError(f"{path} describes a model of another version: {error}") from error
-
-
-def _model_weights(state: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name.removeprefix(MODEL_PREFIX): value
-        for name, value in state.items()
-        if name.startswith(MODEL_PREFIX)
-    }
 
 
 def _first_line(error: Exception) -> str:

@@ -14,6 +14,7 @@ import torch
 
 from datasets.batch import Batch
 from datasets.labels import Labels
+from datasets.slice_source import SOURCE, rows_in_source
 from storage.encoding import to_unit
 from training.model.models import Classifier, probabilities
 from training.runtime.ranks import gather_ranks
@@ -68,11 +69,11 @@ def predict(
     )
 
 
-def gather_predictions(share: Predictions, device: torch.device) -> Predictions:
-    """The predictions of all ranks on each of them, sorted by row; `device` carries them."""
+def gather_predictions(share: Predictions) -> Predictions:
+    """The predictions of all ranks on each of them, sorted by row."""
 
     def whole(values: np.ndarray) -> np.ndarray:
-        return gather_ranks(torch.from_numpy(values).to(device)).cpu().numpy()
+        return gather_ranks(torch.from_numpy(values)).numpy()
 
     rows = whole(share.rows)
     order = rows.argsort()
@@ -107,33 +108,34 @@ def pool_recordings(predictions: Predictions) -> Predictions:
 def oof_frame(
     predictions: Predictions, recordings: pl.DataFrame, labels: Labels, *, fold: int
 ) -> pl.DataFrame:
-    """recording_id, row, fold, target (labels, the primary first), and `p_<label>` per class."""
-    described = recordings.select("recording_id", target=target_lists())
-    columns = {
-        f"p_{name}": pl.Series(predictions.probabilities[:, place])
-        for place, name in enumerate(labels.names)
-    }
+    """recording_id, row, fold, target (labels, the primary first), and `p_<label>` per class.
+
+    Of a mix, `row` is as each source itself counts, and the last column is `source`.
+    """
+    described = recordings.select("recording_id", pl.col(f"^{SOURCE}$"), target=target_lists())
     return described[predictions.recording_no].select(
         "recording_id",
-        pl.Series("row", predictions.rows),
+        pl.Series("row", rows_in_source(predictions.rows)),
         pl.lit(fold, pl.Int64).alias("fold"),
         "target",
-        *(values.alias(name) for name, values in columns.items()),
+        *(
+            pl.Series(f"p_{name}", predictions.probabilities[:, place])
+            for place, name in enumerate(labels.names)
+        ),
+        pl.col(f"^{SOURCE}$"),
     )
 
 
 def embedding_frame(
     predictions: Predictions, recordings: pl.DataFrame, *, fold: int
 ) -> pl.DataFrame:
-    """row, recording_id, fold, embedding (list of float32)."""
-    embeddings = pl.Series("embedding", predictions.embeddings).arr.to_list()
-    return pl.DataFrame(
-        {
-            "row": predictions.rows,
-            "recording_id": recordings["recording_id"][predictions.recording_no],
-            "fold": np.full(len(predictions.rows), fold, np.int64),
-            "embedding": embeddings,
-        }
+    """row, recording_id, fold, embedding (list of float32); of a mix as in `oof_frame`."""
+    return recordings[predictions.recording_no].select(
+        pl.Series("row", rows_in_source(predictions.rows)),
+        "recording_id",
+        pl.lit(fold, pl.Int64).alias("fold"),
+        pl.Series("embedding", predictions.embeddings).arr.to_list(),
+        pl.col(f"^{SOURCE}$"),
     )
 
 
