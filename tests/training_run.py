@@ -15,6 +15,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
@@ -27,6 +28,7 @@ from datasets.labels import Labels
 from datasets.loading.reader import LoaderConfig
 from datasets.sampling.epoch_plan import SamplingConfig
 from datasets.targets import Targets
+from tests.learnable import write_learnable_source
 from training.config import TrainingConfig
 from training.data_module import FoldData, FoldDataModule
 from training.model.metrics import Truth
@@ -183,6 +185,20 @@ def batches(folder: Path, name: str) -> list[list[dict]]:
     diaries = sorted((folder / name).glob("batches_*.jsonl"))
     lines = [diary.read_text().split("\n")[:-1] for diary in diaries]
     return [[json.loads(line) for line in rank] for rank in lines]
+
+
+def assert_same(found: list[dict], expected: list[dict], *columns: str) -> None:
+    """Batches have equal rows and losses, and equal values in these columns."""
+    for name in ("rows", *columns):
+        assert [batch[name] for batch in found] == [batch[name] for batch in expected]
+    losses = ([batch["loss"] for batch in each] for each in (found, expected))
+    np.testing.assert_allclose(*losses, rtol=0, atol=1e-5)
+
+
+def write_source(folder: Path, num_recordings: int) -> None:
+    """A source to train on, of uneven recordings."""
+    source = write_learnable_source(folder / "cells.raw", num_recordings)
+    (folder / "source.pkl").write_bytes(pickle.dumps(source))
 
 
 if __name__ == "__main__":

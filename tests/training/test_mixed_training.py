@@ -9,8 +9,6 @@ import pytest
 
 from datasets.augment.level import BackgroundMixConfig
 from datasets.augment.pipeline import AugmentConfig
-from datasets.folds import FoldConfig
-from datasets.loading.reader import LoaderConfig
 from datasets.sampling.epoch_plan import SamplingConfig, plan_all
 from datasets.slice_source import SOURCE_ROWS
 from datasets.sources.background import BackgroundConfig, BackgroundPlan
@@ -18,30 +16,9 @@ from datasets.sources.mix import MixedSource, SourceMix, SourceSpec
 from storage.errors import ConfigError
 from tests.fakes import write_fake_source
 from tests.learnable import write_learnable_source
-from training.config import TrainingConfig
+from tests.training.short_training import config_in, short_trainer
 from training.cross_validation import train_folds
-from training.experiments.experiment import ExperimentConfig
-from training.model.models import ModelConfig
-from training.model.optimizers import OptimizerConfig
 from training.split import fold_data, split_recordings
-from training.trainer import TrainerConfig
-
-
-def config_in(root: Path, **options) -> TrainingConfig:
-    """Two of three folds, four short epochs of a very small backbone."""
-    basic = TrainingConfig(
-        model=ModelConfig(backbone="test_resnet"),
-        optimizer=OptimizerConfig(learning_rate=3e-3),
-        sampling=SamplingConfig(slices_per_recording=2),
-        folds=FoldConfig(cv="column"),
-        train_loader=LoaderConfig(batch_size=8),
-        trainer=TrainerConfig(
-            precision="32-true", epochs=4, effective_batch_size=8, progress=False, threads=1
-        ),
-        experiment=ExperimentConfig(root=str(root)),
-        train_folds=[1, 3],
-    )
-    return replace(basic, **options)
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +112,8 @@ def test_predictions_of_a_mix_serve_as_soft_targets_of_its_second_source(focal, 
     second = replace(focal, table=other)
     mix = SourceMix([MixedSource(name="one", source=focal), MixedSource(name="two", source=second)])
     specs = {"one": SourceSpec(store="one"), "two": SourceSpec(store="two")}
-    config = config_in(tmp_path, sources=specs, train_folds=[1], trainer=TrainerConfig(
-        precision="32-true", epochs=1, effective_batch_size=8, progress=False, threads=1
-    ))  # fmt: skip
+    trainer = short_trainer(epochs=1)
+    config = config_in(tmp_path, sources=specs, train_folds=[1], trainer=trainer)
     report = train_folds(mix, config)
     path = report.experiment.preds / "oof.parquet"
     oof = pl.read_parquet(path)
@@ -200,7 +176,7 @@ def test_a_condition_acts_on_training_and_not_on_what_is_held_out(focal, tmp_pat
         pl.col("max_db") > -45, pl.col("rating") > 1, pl.col("fold") != 1
     )
     assert set(learned) <= set(loud["row"])
-    assert len(learned) == len(loud) // 8 * 8
+    assert len(learned) == len(loud) // 4 * 4
     held_out = np.concatenate([batch.rows.numpy() for batch in data.val_reader()])
     assert held_out.tolist() == plan_all(focal.table.filter(fold=1)).rows.tolist()
 
@@ -214,9 +190,6 @@ def test_what_cannot_be_drawn_is_said_before_a_number_is_taken(focal, tmp_path):
 
 def test_backgrounds_are_mixed_in_with_their_probability(focal, tmp_path):
     noise = write_fake_source(tmp_path / "noise.raw", [4, 2, 7], seed=3)
-    short = TrainerConfig(
-        precision="32-true", epochs=1, effective_batch_size=8, progress=False, threads=1
-    )
     tables = []
     for p in (None, 0.0, 0.7):
         mixing = BackgroundMixConfig() if p is None else BackgroundMixConfig(p=p, min_snr_db=5)
@@ -225,7 +198,7 @@ def test_backgrounds_are_mixed_in_with_their_probability(focal, tmp_path):
             augment=AugmentConfig(background=mixing),
             background=BackgroundConfig(store="noise"),
             train_folds=[1],
-            trainer=short,
+            trainer=short_trainer(epochs=1),
         )
         behind = None if p is None else noise
         report = train_folds(focal, config, background=behind)
@@ -239,7 +212,7 @@ def test_a_fold_reads_backgrounds_for_training_alone(focal, tmp_path):
     config = config_in(tmp_path)
     plan = BackgroundPlan(noise, seed=0)
     data = fold_data(focal, split_recordings(focal, config), 1, config, plan)
-    assert next(iter(data.train_reader(accumulation=1))).background.shape == (8, 8, 16)
+    assert next(iter(data.train_reader(accumulation=1))).background.shape == (4, 8, 16)
     assert next(iter(data.val_reader())).background is None
 
 

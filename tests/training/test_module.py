@@ -15,7 +15,7 @@ from datasets.augment.pipeline import AugmentConfig
 from datasets.batch import Batch
 from datasets.labels import Labels
 from storage.encoding import to_unit
-from storage.errors import ConfigError, MelbankError
+from storage.errors import MelbankError
 from training.config import TrainingConfig
 from training.model.losses import bce
 from training.model.metrics import Truth
@@ -76,10 +76,6 @@ def test_stored_slices_of_any_kind_become_floats_from_0_to_1(stored):
     values = to_unit(stored)
     assert values.dtype == torch.float32
     torch.testing.assert_close(values, torch.tensor([0.0, 0.2, 1.0]), atol=1e-4, rtol=0)
-
-
-def test_finite_losses_pass():
-    check_finite(torch.zeros(3), batch_of(torch.zeros(3, *SHAPE)))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf], ids=["nan", "inf"])
@@ -206,18 +202,3 @@ def test_the_schedule_counts_warm_up_in_epochs_and_moves_at_every_step(module):
 def test_no_warm_up_starts_near_the_peak():
     rate = learning_rate_fraction(0, num_steps=100, warmup_steps=0, final_fraction=0)
     assert rate == pytest.approx(1, abs=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"learning_rate": 0.0}, "optimizer.learning_rate=0 must be positive"),
-        ({"weight_decay": -1.0}, "optimizer.weight_decay=-1 must be at least 0"),
-        ({"warmup_epochs": -1.0}, "optimizer.warmup_epochs=-1 must be at least 0"),
-        ({"final_fraction": 2.0}, "optimizer.final_fraction=2 must lie between 0 and 1"),
-    ],
-    ids=["rate", "decay", "warmup", "final"],
-)
-def test_impossible_values_are_refused_by_name(options, message):
-    with pytest.raises(ConfigError, match=message):
-        OptimizerConfig(**options)

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
 
 import pytest
 from omegaconf import OmegaConf
@@ -57,22 +56,6 @@ def test_other_files_in_the_folders_are_no_experiments(config, tmp_path):
     for name in ("base.yaml", "exp_9_notes.yaml", "my_exp_007.yaml"):
         (folder / name).touch()
     assert take_experiment(config).name == "exp_001"
-
-
-def test_starts_at_the_same_moment_get_different_numbers(config):
-    num = 16
-    barrier, taken = threading.Barrier(num), []
-
-    def start():
-        barrier.wait()
-        taken.append(take_experiment(config).name)
-
-    threads = [threading.Thread(target=start) for _ in range(num)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(taken) == [f"exp_{number:03d}" for number in range(1, num + 1)]
 
 
 @pytest.mark.slow  # eight times loading torch
