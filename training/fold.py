@@ -5,8 +5,9 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
@@ -151,7 +152,7 @@ def _fit(
             batches_per_step=batches_per_step,
             weights_folder=scratch,
             loggers=loggers,
-            callbacks=_callbacks(run, data, fold),
+            callbacks=[*_callbacks(run, data, fold)],
         )
         trainer.fit(module, datamodule=readers, ckpt_path=resume, weights_only=True)
     for sink in loggers:
@@ -171,28 +172,21 @@ def _log_folder(log: Path, fold: int) -> Path:
     return next(folder for folder in folders if not (folder / f"fold_{fold}").exists())
 
 
-def _callbacks(run: FoldRun, data: FoldData, fold: int) -> list[Callback]:
+def _callbacks(run: FoldRun, data: FoldData, fold: int) -> Iterator[Callback]:
     """The bar, and the averaging of weights."""
-    shows_bar = run.config.trainer.progress and is_first_rank()
-    callbacks: list[Callback] = [FoldBar(fold, BAR_SCORES)] if shows_bar else []
-    if run.config.averaging.kind != NONE:
-        callbacks.append(_weight_average(run, data))
-    return callbacks
+    config = run.config
+    if config.trainer.progress and is_first_rank():
+        yield FoldBar(fold, BAR_SCORES)
+    if config.averaging.kind != NONE:
+        batches = partial(_untransformed, data)
+        yield WeightAverage(config.averaging, total_epochs=config.trainer.epochs, batches=batches)
 
 
-def _weight_average(run: FoldRun, data: FoldData) -> WeightAverage:
-    """Averages weights; batch norm sees training slices as they are, the same on all ranks."""
-
-    def batches() -> Iterator[Tensor]:
-        reader = replace(data, transform=None).train_reader(accumulation=1)
-        try:
-            for batch in reader:
-                yield to_unit(batch.slices)
-        finally:
-            reader.close()
-
-    epochs = run.config.trainer.epochs
-    return WeightAverage(run.config.averaging, total_epochs=epochs, batches=batches)
+def _untransformed(data: FoldData) -> Iterator[Tensor]:
+    """Yields batches of training slices as they are, the same on all ranks, for batch norm."""
+    with closing(replace(data, transform=None).train_reader(accumulation=1)) as reader:
+        for batch in reader:
+            yield to_unit(batch.slices)
 
 
 @contextmanager

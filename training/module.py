@@ -24,8 +24,8 @@ from training.model.metrics import Scores, Truth
 from training.model.models import Classifier, probabilities
 from training.model.optimizers import build_optimizer, build_schedule
 from training.runtime.ranks import gather_ranks, num_ranks, rank
-from training.runtime.resume import rescale_batch_progress
 
+LOADERS, PROGRESS = "combined_loader", "epoch_loop.batch_progress"  # as Lightning names them
 VIEW_STRIDE = 1 << 40  # between the positions by which views draw: no epoch has so many samples
 
 
@@ -81,12 +81,7 @@ class SliceModule(pl.LightningModule):
         losses = self.training_losses(batch)
         loss = losses.mean()
         self.log(
-            "train_loss",
-            loss,
-            on_step=True,
-            on_epoch=True,
-            batch_size=len(losses),
-            sync_dist=True,
+            "train_loss", loss, on_step=True, on_epoch=True, batch_size=len(losses), sync_dist=True
         )
         return loss
 
@@ -149,6 +144,26 @@ class SliceModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Fits the batch counts to the ranks that there are now."""
         rescale_batch_progress(checkpoint, self.trainer.accumulate_grad_batches)
+
+
+def rescale_batch_progress(checkpoint: dict[str, Any], accumulation: int) -> None:
+    """Makes a checkpoint, in place, count the batches of a training that accumulates so many.
+
+    The reader's own state counts samples over all ranks and fits any number of them. Lightning
+    counts the batches of one rank; with as many samples per optimizer step on more ranks, those
+    are fewer. Does nothing where the number is the same, or no `BatchReader` fed the training.
+    """
+    fit_loop = checkpoint.get("loops", {}).get("fit_loop", {})
+    loaders = fit_loop.get("state_dict", {}).get(LOADERS, [])
+    states = [state for state in loaders if "global_batch" in state]
+    if not states:
+        return
+    before = states[0]["effective_batch"] // states[0]["global_batch"]
+    for counts in (fit_loop[PROGRESS]["total"], fit_loop[PROGRESS]["current"]):
+        unfinished = counts["processed"] - counts["completed"]  # 1 when saved at a batch's end
+        for name in ("ready", "started", "processed"):
+            counts[name] = -(-counts[name] * accumulation // before)
+        counts["completed"] = counts["processed"] - unfinished
 
 
 def check_finite(losses: Tensor, batch: Batch) -> None:

@@ -53,11 +53,7 @@ class WeightAverage(Callback):
     """
 
     def __init__(
-        self,
-        config: AveragingConfig,
-        *,
-        total_epochs: int,
-        batches: Callable[[], Iterable[Tensor]],
+        self, config: AveragingConfig, *, total_epochs: int, batches: Callable[[], Iterable[Tensor]]
     ) -> None:
         self._config = config
         self._start_epoch = int(config.start * total_epochs)

@@ -227,10 +227,14 @@ def _build_backbone(config: ModelConfig, img_size: tuple[int, ...] | None) -> nn
     try:
         backbone: nn.Module = timm.create_model(config.backbone, pretrained=pretrained, **options)
     except (OSError, RuntimeError, AssertionError, TypeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         source = config.weights_file or ("its hub" if pretrained else "nothing")
         raise ConfigError(
             f"model.backbone={config.backbone} cannot be built with pooling={config.pooling} and "
-            f"weights from {source}: {reason}"
+            f"weights from {source}: {first_line(error)}"
         ) from error
     return backbone
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__
