@@ -48,18 +48,24 @@ def write_soft(source, hidden, path):
     return str(path)
 
 
+def mix_of(**sources):
+    return SourceMix([MixedSource(name=name, source=source) for name, source in sources.items()])
+
+
+@pytest.fixture
+def noise(tmp_path):
+    return write_fake_source(tmp_path / "noise.raw", [4, 2, 7], seed=3)
+
+
 @pytest.fixture
 def mixed(focal, pool, tmp_path):
     """The mix of both, and a config with soft targets and weights."""
-    mix = SourceMix(
-        [MixedSource(name="focal", source=focal), MixedSource(name="pool", source=pool[0])]
-    )
     soft = write_soft(*pool, tmp_path / "soft.parquet")
     specs = {
         "focal": SourceSpec(store="focal"),
         "pool": SourceSpec(store="pool", weight=0.5, train_only=True, targets=soft),
     }
-    return mix, config_in(tmp_path / "lab", sources=specs)
+    return mix_of(focal=focal, pool=pool[0]), config_in(tmp_path / "lab", sources=specs)
 
 
 def test_the_pool_is_learned_from_with_its_share_and_never_held_out(mixed):
@@ -110,7 +116,7 @@ def test_two_sources_train_and_the_tables_name_them(mixed, focal):
 def test_predictions_of_a_mix_serve_as_soft_targets_of_its_second_source(focal, tmp_path):
     other = focal.table.with_columns(pl.format("other/{}", "recording_id").alias("recording_id"))
     second = replace(focal, table=other)
-    mix = SourceMix([MixedSource(name="one", source=focal), MixedSource(name="two", source=second)])
+    mix = mix_of(one=focal, two=second)
     specs = {"one": SourceSpec(store="one"), "two": SourceSpec(store="two")}
     trainer = short_trainer(epochs=1)
     config = config_in(tmp_path, sources=specs, train_folds=[1], trainer=trainer)
@@ -138,7 +144,7 @@ def test_classes_of_the_soft_targets_are_classes(focal, pool, tmp_path):
     source, hidden = pool
     path = Path(write_soft(source, hidden, tmp_path / "soft.parquet"))
     pl.read_parquet(path).with_columns(p_owl=0.5).write_parquet(path)
-    mix = SourceMix([MixedSource(name="focal", source=focal), MixedSource(name="p", source=source)])
+    mix = mix_of(focal=focal, p=source)
     specs = {"focal": SourceSpec(store="x"), "p": SourceSpec(store="y", targets=str(path))}
     split = split_recordings(mix, config_in(tmp_path, sources=specs))
     assert split.labels.names == ("a", "b", "c", "owl")
@@ -146,11 +152,8 @@ def test_classes_of_the_soft_targets_are_classes(focal, pool, tmp_path):
 
 
 def test_recordings_without_label_and_soft_targets_are_not_used(focal, pool, tmp_path):
-    mix = SourceMix(
-        [MixedSource(name="focal", source=focal), MixedSource(name="p", source=pool[0])]
-    )
     specs = {"focal": SourceSpec(store="x"), "p": SourceSpec(store="y")}
-    split = split_recordings(mix, config_in(tmp_path, sources=specs))
+    split = split_recordings(mix_of(focal=focal, p=pool[0]), config_in(tmp_path, sources=specs))
     assert split.used_R.tolist() == [True] * 48 + [False] * 24
 
 
@@ -161,10 +164,9 @@ def test_a_config_with_sources_needs_the_mix_of_them(focal, tmp_path):
 
 
 def test_training_only_sources_leave_somebody_to_score(focal, tmp_path):
-    mix = SourceMix([MixedSource(name="focal", source=focal)])
     config = config_in(tmp_path, sources={"focal": SourceSpec(store="x", train_only=True)})
     with pytest.raises(ConfigError, match="no recording can be held out"):
-        split_recordings(mix, config)
+        split_recordings(mix_of(focal=focal), config)
 
 
 def test_a_condition_acts_on_training_and_not_on_what_is_held_out(focal, tmp_path):
@@ -188,8 +190,7 @@ def test_what_cannot_be_drawn_is_said_before_a_number_is_taken(focal, tmp_path):
     assert not (tmp_path / "lab").exists()
 
 
-def test_backgrounds_are_mixed_in_with_their_probability(focal, tmp_path):
-    noise = write_fake_source(tmp_path / "noise.raw", [4, 2, 7], seed=3)
+def test_backgrounds_are_mixed_in_with_their_probability(focal, noise, tmp_path):
     tables = []
     for p in (None, 0.0, 0.7):
         mixing = BackgroundMixConfig() if p is None else BackgroundMixConfig(p=p, min_snr_db=5)
@@ -207,8 +208,7 @@ def test_backgrounds_are_mixed_in_with_their_probability(focal, tmp_path):
     assert not tables[2].equals(tables[0])
 
 
-def test_a_fold_reads_backgrounds_for_training_alone(focal, tmp_path):
-    noise = write_fake_source(tmp_path / "noise.raw", [4, 2, 7], seed=3)
+def test_a_fold_reads_backgrounds_for_training_alone(focal, noise, tmp_path):
     config = config_in(tmp_path)
     plan = BackgroundPlan(noise, seed=0)
     data = fold_data(focal, split_recordings(focal, config), 1, config, plan)
