@@ -29,6 +29,7 @@ from datasets.loading.reader import LoaderConfig
 from datasets.sampling.epoch_plan import SamplingConfig
 from datasets.targets import Targets
 from tests.learnable import write_learnable_source
+from tests.training.short_training import short_trainer
 from training.config import TrainingConfig
 from training.data_module import FoldData, FoldDataModule
 from training.model.metrics import Truth
@@ -36,13 +37,7 @@ from training.model.models import Classifier, View
 from training.model.optimizers import OptimizerConfig
 from training.module import SliceModule
 from training.runtime.ranks import rank
-from training.trainer import (
-    TrainerConfig,
-    accumulation,
-    build_trainer,
-    choose_machine,
-    quiet_lightning,
-)
+from training.trainer import accumulation, build_trainer, choose_machine, quiet_lightning
 
 EFFECTIVE_BATCH = 4
 
@@ -98,12 +93,12 @@ def fold_of(run: Run) -> FoldData:
         held_out = held_out.filter(num_slices=1).head(1)
     return FoldData(
         source=source,
+        train_loader=LoaderConfig(batch_size=run.batch_size),
         train_recordings=table.filter(table["fold"] != 1),
         held_out_recordings=held_out,
         targets=Targets(Labels.of(table).targets(table, 0.5)),
         config=TrainingConfig(
             sampling=SamplingConfig(slices_per_recording=2, balance="sqrt"),
-            train_loader=LoaderConfig(batch_size=run.batch_size),
             val_loader=LoaderConfig(batch_size=4),
             seed=7,
         ),
@@ -133,13 +128,11 @@ def module_of(data: FoldData) -> SliceModule:
 
 def train(run: Run) -> lightning.Trainer:
     """Trains as `training.fold` does, with checkpoints besides."""
-    config = TrainerConfig(
-        precision="32-true",
+    config = short_trainer(
         epochs=run.epochs,
         effective_batch_size=EFFECTIVE_BATCH,
         accelerator="cpu",
         devices=run.devices,
-        threads=1,
         patience=0,
     )
     callbacks: list[Callback] = [Diary(run)]

@@ -99,12 +99,11 @@ def _first_batch(config: TrainSections, arguments: Arguments) -> tuple[Batch, li
     behind, beside = open_background(config), None
     if behind is not None:
         beside = BackgroundPlan(behind, seed=config.seed, where=config.background.where)
-    loader = replace(
-        config.train_loader, batch_size=arguments.num, prefetch_batches=0, remainder=WRAP
-    )
     data = replace(
         fold_data(source, split, split.train_folds[0], config),
-        config=replace(config, train_loader=loader),
+        train_loader=replace(
+            config.train_loader, batch_size=arguments.num, prefetch_batches=0, remainder=WRAP
+        ),
         background=beside,
         transform=None,
     )

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 
 from datasets.loading.batch_maker import SliceTransform
 from datasets.loading.quarantine import BadSlice
-from datasets.loading.reader import BatchReader
+from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.sampling.epoch_plan import EpochPlanner, needs_slice_index, plan_all
 from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
@@ -23,7 +23,7 @@ logger = first_rank_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldData:
-    """Sources and settings of one fold.
+    """Sources and settings of one fold; `train_loader` counts instead of the config's.
 
     `targets` are of all recordings of the source. `eligible` int64 are the rows to learn from, if
     not all; `background` and `transform`, which is for training alone, as in `BatchReader`.
@@ -31,6 +31,7 @@ class FoldData:
 
     source: SliceSource
     config: TrainingConfig
+    train_loader: LoaderConfig
     train_recordings: polars.DataFrame
     held_out_recordings: polars.DataFrame
     targets: Targets
@@ -56,7 +57,7 @@ class FoldData:
         return BatchReader(
             self.source,
             self.planner(),
-            self.config.train_loader,
+            self.train_loader,
             targets=self.targets,
             train=True,
             background=self.background,

@@ -99,6 +99,7 @@ def fold_data(
     return FoldData(
         source=source,
         config=config,
+        train_loader=config.train_loader,
         train_recordings=split.recordings.filter(split.used_R & ~held_out_R),
         held_out_recordings=split.recordings.filter(held_out_R),
         targets=split.targets,

@@ -1,11 +1,13 @@
-"""training.model.metrics against scikit-learn and a plain loop."""
+"""training.model.metrics against scikit-learn, torchmetrics, and a plain loop."""
 
 import math
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from sklearn.metrics import accuracy_score, average_precision_score, log_loss, roc_auc_score
+from torchmetrics.functional import kl_divergence as torchmetrics_kl_divergence
 
 from datasets.labels import Labels
 from training.model.metrics import (
@@ -34,12 +36,17 @@ def plain_kl(targets, predictions):
     return sum(rows) / len(rows)
 
 
-def test_kl_divergence_agrees_with_a_plain_loop():
+def test_kl_divergence_agrees_with_a_plain_loop_and_with_torchmetrics():
     targets, predictions = distributions(50, 6, seed=1), distributions(50, 6, seed=2)
     targets[3] = [0, 0, 1, 0, 0, 0]
     targets[4] = [0, 0.5, 0.5, 0, 0, 0]
     found = kl_divergence(targets, predictions)
     assert found == pytest.approx(plain_kl(targets, predictions), rel=1e-12)
+    others = np.r_[0:3, 5:50]  # torchmetrics takes no zeros
+    reference = torchmetrics_kl_divergence(
+        torch.from_numpy(targets[others]), torch.from_numpy(predictions[others])
+    )
+    assert kl_divergence(targets[others], predictions[others]) == pytest.approx(reference.item())
 
 
 def test_kl_divergence_of_one_label_is_the_log_loss():
