@@ -16,7 +16,6 @@ from datasets.augment.pipeline import AugmentConfig
 from datasets.batch import Batch
 from datasets.slice_source import SliceSource
 from tools.cli.training_inputs import TrainSections, open_training
-from training.cross_validation import module_config
 from training.data_module import FoldData
 from training.model.models import Classifier, build_classifier, narrowest_image
 from training.model.optimizers import build_optimizer
@@ -48,8 +47,8 @@ class Bench:
 
     def stepper(self, augment: AugmentConfig) -> Step:
         """A function that takes a training step with these augmentations."""
-        settings = replace(module_config(self.config, self.source.recipe), augment=augment)
-        module = SliceModule(self.model, settings, self.split.truth).train()
+        config, top_db = replace(self.config, augment=augment), self.source.recipe.top_db
+        module = SliceModule(self.model, config, self.split.truth, top_db=top_db).train()
         precision = self.machine.precision.value
 
         def step(batch: Batch) -> None:
