@@ -22,10 +22,11 @@ from datasets.batch import Batch
 from datasets.loading.reader import BatchReader
 from storage.options import check_at_least, option
 from tools.benchmarks.harness.gpu_trace import GpuTrace, write_trace
+from tools.benchmarks.harness.process import Result
+from tools.benchmarks.harness.runs import measure_in_turn, medians
 from tools.benchmarks.harness.train_step import Bench, Step, open_bench
 from tools.cli.command import Arguments, Command
-from tools.cli.progress_bars import bar
-from tools.cli.tables import MARKDOWN, Section, Table, publish
+from tools.cli.tables import MARKDOWN, Section, Table
 from tools.cli.training_inputs import TrainSections
 
 KEPT, READ = "batch kept on the device", "batches of the reader"
@@ -63,78 +64,33 @@ COMMAND = Command(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
-    """Steps of one kind in a row: when, and what one of them took, s."""
-
-    began: float  # time.perf_counter
-    ended: float
-    wall_s: float
-    cpu_s: float
-
-
-def main(config: Sections, arguments: Arguments) -> None:
-    """Measures, prints the table, writes it where asked for."""
-    picture = Path(arguments.markdown or "").parent / PICTURE
+def run_benchmark(config: Sections, arguments: Arguments) -> Section:
+    """Measures stretches of both kinds, and draws the GPU's utilisation where asked for."""
+    chosen = config.benchmark
     with open_bench(config) as bench, GpuTrace(bench.device) as trace:
-        stretches = measure(bench, config.benchmark)
-        section = report(bench, config.benchmark, stretches, trace)
+        stretches = measure(bench, chosen)
+    spans = {
+        name: [(one["began"], one["ended"]) for one in many] for name, many in stretches.items()
+    }
     if arguments.plot and trace.samples:
-        spans = {name: [(one.began, one.ended) for one in many] for name, many in stretches.items()}
+        picture = Path(arguments.markdown or "").parent / PICTURE
         write_trace(picture, trace, spans)
         print(picture)
-    publish(section, "step", arguments)
-
-
-def measure(bench: Bench, config: StepBenchmarkConfig) -> dict[str, list[Stretch]]:
-    """Stretches of both kinds, in turn."""
-    step = bench.stepper(bench.config.augment)
-    reader = bench.data.train_reader(accumulation=1)
-    (first,) = reader.read_batches(range(1), ahead=False)
-    kept = bench.move(first)
-    found: dict[str, list[Stretch]] = {KEPT: [], READ: []}
-    with bar("measuring", 2 * config.stretches, "stretch") as shown:
-        _stretch(bench, step, itertools.repeat(kept), config)  # a GPU compiles, a CPU wakes up
-        for _ in range(config.stretches):
-            found[KEPT].append(_stretch(bench, step, itertools.repeat(kept), config))
-            shown(1)
-            with closing(_endless(reader)) as batches:
-                found[READ].append(_stretch(bench, step, batches, config))
-            shown(1)
-    return found
-
-
-def report(
-    bench: Bench,
-    config: StepBenchmarkConfig,
-    stretches: dict[str, list[Stretch]],
-    trace: GpuTrace,
-) -> Section:
-    """The result as a section of the report."""
     kept, read = stretches[KEPT], stretches[READ]
     intro = (
-        f"{bench.about()}. {config.stretches} stretches of {config.steps} steps of each kind, in "
-        f"turn, each after {config.warm_up} that are not counted; medians of the stretches. CPU "
+        f"{bench.about()}. {chosen.stretches} stretches of {chosen.steps} steps of each kind, in "
+        f"turn, each after {chosen.warm_up} that are not counted; medians of the stretches. CPU "
         "time is that of all threads, the reader's too. `slower`: the median of the quotients of "
         "neighbours."
     )
     rows = []
     for name, many in stretches.items():
-        walls = [one.wall_s / other.wall_s - 1 for one, other in zip(many, kept, strict=True)]
-        cpus = [one.cpu_s / other.cpu_s - 1 for one, other in zip(many, kept, strict=True)]
-        spans = [(one.began, one.ended) for one in many]
-        rows.append(
-            (
-                name,
-                f"{statistics.median(one.wall_s for one in many) * 1e3:.2f}",
-                f"{statistics.median(one.cpu_s for one in many) * 1e3:.2f}",
-                "" if many is kept else f"{statistics.median(walls):+.1%}",
-                "" if many is kept else f"{statistics.median(cpus):+.1%}",
-                trace.mean_text(spans),
-            )
-        )
-    samples = bench.config.train_loader.batch_size / statistics.median(one.wall_s for one in read)
+        found = medians(many)
+        more = [_more(many, kept, cost) if many is read else "" for cost in ("wall_s", "cpu_s")]
+        milliseconds = [f"{found[cost] * 1e3:.2f}" for cost in ("wall_s", "cpu_s")]
+        rows.append((name, *milliseconds, *more, trace.mean_text(spans[name])))
     columns = ("step on", "wall ms", "CPU ms", "slower", "more CPU", "GPU busy")
+    samples = config.train_loader.batch_size / medians(read)["wall_s"]
     return Section(
         name="step",
         title="What reading adds to a training step",
@@ -146,9 +102,27 @@ def report(
     )
 
 
+def measure(bench: Bench, config: StepBenchmarkConfig) -> dict[str, list[Result]]:
+    """Measures stretches of both kinds, in turn."""
+    step = bench.stepper(bench.config.augment)
+    reader = bench.data.train_reader(accumulation=1)
+    (first,) = reader.read_batches(range(1), ahead=False)
+    kept = bench.move(first)
+
+    def stretch(kind: str) -> Result:
+        if kind == KEPT:
+            return _stretch(bench, step, itertools.repeat(kept), config)
+        with closing(_endless(reader)) as batches:
+            return _stretch(bench, step, batches, config)
+
+    stretch(KEPT)  # a GPU compiles, a CPU wakes up
+    return measure_in_turn((KEPT, READ), config.stretches, stretch)
+
+
 def _stretch(
     bench: Bench, step: Step, batches: Iterator[Batch], config: StepBenchmarkConfig
-) -> Stretch:
+) -> Result:
+    """Takes steps of one kind; returns when, by time.perf_counter, and what one of them took, s."""
     for batch in itertools.islice(batches, config.warm_up):
         step(batch)
     bench.wait()
@@ -157,16 +131,18 @@ def _stretch(
         step(batch)
     bench.wait()
     ended, ended_cpu = time.perf_counter(), time.process_time()
-    return Stretch(
-        began=began,
-        ended=ended,
-        wall_s=(ended - began) / config.steps,
-        cpu_s=(ended_cpu - began_cpu) / config.steps,
-    )
+    wall_s, cpu_s = (ended - began) / config.steps, (ended_cpu - began_cpu) / config.steps
+    return {"began": began, "ended": ended, "wall_s": wall_s, "cpu_s": cpu_s}
+
+
+def _more(read: list[Result], kept: list[Result], cost: str) -> str:
+    """Returns the median of the quotients of neighbours, as what is above 1."""
+    quotients = [one[cost] / other[cost] for one, other in zip(read, kept, strict=True)]
+    return f"{statistics.median(quotients) - 1:+.1%}"
 
 
 def _endless(reader: BatchReader) -> Generator[Batch, None, None]:
-    """The batches of the epoch again and again."""
+    """Yields the batches of the epoch again and again."""
     numbers = range(len(reader))
     while True:
         yield from reader.read_batches(numbers, ahead=True)

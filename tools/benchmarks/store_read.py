@@ -10,8 +10,6 @@ a minute; copies take 100 kB per slice, by default 4,096 of them.
 
 import importlib
 import importlib.util
-import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,15 +20,15 @@ import numpy as np
 
 from storage.errors import StoreError
 from storage.format.zarr_shards import ARRAY
-from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.urls import local_path
 from storage.options import check_at_least, option
 from storage.store import Store, open_store
+from tools.benchmarks.harness.process import Result
+from tools.benchmarks.harness.runs import Columns, measure_in_turn, medians, table_of, work_folder
 from tools.benchmarks.reading.contenders import CELLS, COPY, STORE, Way
 from tools.cli.command import Arguments, Command
 from tools.cli.config import StoreSection
-from tools.cli.progress_bars import bar
-from tools.cli.tables import MARKDOWN, Section, Table, publish
+from tools.cli.tables import MARKDOWN, Section, Table
 
 BATCH = 64
 CHECKED = 8
@@ -71,25 +69,20 @@ class Sections(StoreSection):
 COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN,))
 
 
-def main(config: Sections, arguments: Arguments) -> None:
-    """Measures all contenders, prints the table, writes it where asked for."""
-    section = run_benchmark(config.store, config.benchmark, config.remote)
-    publish(section, "store-read", arguments)
-
-
-def run_benchmark(url: str, config: StoreReadConfig, remote: RemoteConfig = DEFAULT) -> Section:
-    """Returns the report's section on all contenders with the slices of one store."""
-    with open_store(url, remote) as store, tempfile.TemporaryDirectory(prefix="melbank-") as folder:
+def run_benchmark(config: Sections, _: Arguments) -> Section:
+    """Measures all contenders with the slices of one store."""
+    chosen = config.benchmark
+    with open_store(config.store, config.remote) as store, work_folder("") as copies:
         num_stored = len(store.slice_index())
-        rows = _some_rows(store, config.num_slices)
-        np.save(Path(folder) / "cells.npy", store.read(rows))
+        rows = _some_rows(store, chosen.num_slices)
+        np.save(copies / "cells.npy", store.read(rows))
         readers = {
-            way.title: open_way(way, local_path(url), rows, Path(folder))
+            way.title: open_way(way, local_path(config.store), rows, copies)
             for way in WAYS
             if way.module != "hdf5" or importlib.util.find_spec("h5py")
         }
         check_equal(readers, len(rows))
-        table = _measure(readers, len(rows), config)
+        table = _measure(readers, len(rows), chosen)
     intro = (
         f"{len(rows):,} slices of a store of {num_stored:,}; one thread, files in "
         "the page cache. melbank checks a crc32c of every slice that it reads, zarr-python those "
@@ -114,7 +107,8 @@ def open_way(way: Way, store: Path, rows: np.ndarray, folder: Path) -> Read:
     epoch = getattr(module, way.function)(target, about)
 
     def read(wanted: np.ndarray) -> Iterator[np.ndarray]:
-        for batch, _ in epoch(rows[wanted] if way.reads == STORE else wanted, 0):
+        numbers = rows[wanted] if way.reads == STORE else wanted
+        for batch, _ in epoch(np.split(numbers, range(BATCH, len(numbers), BATCH)), 0):
             yield batch.numpy()
 
     return read
@@ -131,47 +125,35 @@ def check_equal(readers: dict[str, Read], count: int) -> None:
 
 
 def _measure(readers: dict[str, Read], count: int, config: StoreReadConfig) -> Table:
-    """Measures contenders in turn at each repeat, so that a slower moment slows all of them."""
-    rng = np.random.default_rng(config.seed)
-    taken_s: dict[str, list[list[float]]] = {title: [[], [], []] for title in readers}
-    with bar("measuring", config.repeats + config.runs, "round") as step:
-        for number in range(config.repeats + config.runs):
-            if number < config.repeats:
-                asked = {0: rng.integers(count, size=1), 1: rng.integers(count, size=BATCH)}
-            else:
-                asked = {2: np.arange(count)}
-            for title, read in readers.items():
-                for kind, wanted in asked.items():
-                    taken_s[title][kind].append(_seconds(read, wanted))
-            step(1)
-    return _table(
-        {title: list(map(statistics.median, times)) for title, times in taken_s.items()}, count
+    """Returns the medians of each contender; the ratios are to melbank, which comes first."""
+    draws = {title: np.random.default_rng(config.seed) for title in readers}  # the same for all
+
+    def read_random(title: str) -> Result:
+        one, batch = (draws[title].integers(count, size=size) for size in (1, BATCH))
+        return {
+            "one_s": _seconds(readers[title], one),
+            "batch_s": _seconds(readers[title], batch),
+        }
+
+    random = measure_in_turn(readers, config.repeats, read_random)
+    passes = measure_in_turn(
+        readers, config.runs, lambda title: {"pass_s": _seconds(readers[title], np.arange(count))}
     )
-
-
-def _table(medians_s: dict[str, list[float]], count: int) -> Table:
-    """Returns one row per contender; the ratios are to melbank, which comes first."""
-    rows = []
-    for way in WAYS:
-        if way.title not in medians_s:
-            rows.append((f"{way.title}: h5py is not installed", *"----"))
-            continue
-        one_s, batch_s, pass_s = medians_s[way.title]
-        times = batch_s / medians_s[WAYS[0].title][1]
-        rows.append(
-            (
-                way.title,
-                f"{one_s * 1e3:.3f}",
-                f"{batch_s * 1e3:.2f}",
-                f"{times:.2g}",
-                f"{count / pass_s:,.0f}",
-            )
+    found = {title: medians(random[title]) | medians(passes[title]) for title in readers}
+    melbank_s = found[WAYS[0].title]["batch_s"]
+    columns: Columns = {
+        "one random slice, ms": lambda one: f"{one['one_s'] * 1e3:.3f}",
+        f"{BATCH} random slices, ms": lambda one: f"{one['batch_s'] * 1e3:.2f}",
+        "times melbank's": lambda one: f"{one['batch_s'] / melbank_s:.2g}",
+        "full pass, slices/s": lambda one: f"{count / one['pass_s']:,.0f}",
+    }
+    rows = {
+        way.title if way.title in found else f"{way.title}: h5py is not installed": (
+            found.get(way.title)
         )
-    columns = (
-        "way", "one random slice, ms", f"{BATCH} random slices, ms", "times melbank's",
-        "full pass, slices/s",
-    )  # fmt: skip
-    return Table(columns=columns, rows=tuple(rows))
+        for way in WAYS
+    }
+    return table_of("way", columns, rows)
 
 
 def _seconds(read: Read, wanted: np.ndarray) -> float:

@@ -183,19 +183,33 @@ def test_joined_recordings_have_the_length_and_are_repeated(source: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("word", "message"),
+    ("call", "message"),
     [
-        ("benchmark.runs=0", "benchmark.runs=0 must be at least 1"),
-        ("benchmark.workers=1", "benchmark.workers=1 must be at least 2"),
-        ("benchmark.join_s=-1", "benchmark.join_s=-1 must be positive"),
-        ("benchmark.long_recording=none.ogg", "no such file"),
-        ("benchmark.work_dir=no/such/folder", "there is no such folder"),
-        ("benchmark.source_root=no/such/folder", "there is no such folder"),
-        ("benchmark.rnus=1", "Did you mean runs"),
+        ("build benchmark.runs=0", "benchmark.runs=0 must be at least 1"),
+        ("build benchmark.workers=1", "benchmark.workers=1 must be at least 2"),
+        ("build benchmark.join_s=-1", "benchmark.join_s=-1 must be positive"),
+        ("build benchmark.long_recording=none.ogg", "no such file"),
+        ("build benchmark.work_dir=no/such/folder", "there is no such folder"),
+        ("build benchmark.source_root=no/such/folder", "there is no such folder"),
+        ("build benchmark.rnus=1", "Did you mean runs"),
+        ("plan benchmark.runs=0", "benchmark.runs=0"),
+        ("read benchmark.runs=0", "benchmark.runs=0 must be at least 1"),
+        ("read benchmark.least_s=0", "benchmark.least_s=0 must be positive"),
+        ("read benchmark.peers=[litdta]", "litdta is none of npy, webdataset"),
+        ("read benchmark.tasks=[two]", "two is none of one, all"),
+        ("read benchmark.states=[hot]", "hot is none of warm, cold"),
+        ("read benchmark.dtypes=[int8]", "int8 is none of uint8"),
+        ("read shards=no/such/shards", "is not a finished shard set"),
+        ("remote benchmark.timeout_s=0", "benchmark.timeout_s=0 must be positive"),
+        ("remote benchmark.peers=[litdta]", "litdta is none of webdataset, mosaicml, litdata"),
+        ("remote benchmark.latencies_s=[-1]", "must be at least 0"),
+        ("augment benchmark.rounds=0", "benchmark.rounds=0 must be at least 1"),
+        ("augment benchmark.p=0", "benchmark.p=0 must be positive"),
+        ("step benchmark.steps=0", "steps=0 must be at least 1"),
     ],
 )
-def test_a_wrong_call_is_refused(word: str, message: str, capsys) -> None:
-    assert benchmark.main(["build", "--config", str(BASE), word]) == 2
+def test_a_wrong_call_is_refused(call: str, message: str, capsys) -> None:
+    assert benchmark.main([*call.split(), "--config", str(BASE)]) in (1, 2)
     assert message in capsys.readouterr().err
 
 
@@ -253,7 +267,7 @@ def test_time_and_memory_are_those_of_the_whole_session() -> None:
 @ON_LINUX
 def test_a_peak_is_not_that_of_the_process_that_starts_the_measured_one() -> None:
     module = "tools.benchmarks.harness.process"
-    child = f"import os; from {module} import *; print(session_peak_bytes(os.getsid(0)))"
+    child = f"import os; from {module} import *; print(session_bytes(os.getsid(0), 'VmHWM'))"
     parent = f"""
         import subprocess, sys
         large = b"x" * 300_000_000

@@ -72,22 +72,8 @@ def test_a_step_trains_and_reading_counts_for_the_reader_alone(words: list[str])
         few = StepBenchmarkConfig(stretches=1, steps=2, warm_up=0)
         found = measure(bench, few)
     ((kept,), (read,)) = found[KEPT], found[READ]
-    assert kept.ended <= read.began
-    assert kept.wall_s == pytest.approx((kept.ended - kept.began) / 2)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (["augment", "benchmark.rounds=0"], "benchmark.rounds=0 must be at least 1"),
-        (["augment", "benchmark.p=0"], "benchmark.p=0 must be positive"),
-        (["step", "benchmark.steps=0"], "steps=0 must be at least 1"),
-    ],
-    ids=["rounds", "p", "steps"],
-)
-def test_a_wrong_call_is_refused(call: list[str], message: str, capsys) -> None:
-    assert benchmark.main([call[0], *DEMO, *call[1:]]) == 2
-    assert message in capsys.readouterr().err
+    assert kept["ended"] <= read["began"]
+    assert kept["wall_s"] == pytest.approx((kept["ended"] - kept["began"]) / 2)
 
 
 def test_the_trace_is_what_nvidia_smi_says_meanwhile(tmp_path: Path, monkeypatch) -> None:

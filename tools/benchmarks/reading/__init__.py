@@ -1,5 +1,4 @@
-"""Benchmark of reading: contenders, their runs, and reports.
+"""Benchmarks of reading: `slices` prepares the data and `plans` the tasks of `contenders`.
 
-`slices` prepares the data and `plans` the tasks; `contenders` and `remote_contenders` run each
-format in a process, the reports give medians and ratios.
+`contest` runs them, each in a process of its own; `bucket` is the object store of `remote`.
 """

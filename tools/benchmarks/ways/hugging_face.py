@@ -17,7 +17,7 @@ import torch
 hf = importlib.import_module("datasets")  # in this checkout that name is melbank's own layer
 
 Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
-Epoch = Callable[[np.ndarray, int], Batches]
+Epoch = Callable[[list[np.ndarray], int], Batches]
 SHUFFLE_SLICES = 1000
 NUMBER_BYTES = 8
 
@@ -43,9 +43,9 @@ def numpy_map(target: Path, about: dict[str, Any]) -> Epoch:
     """Map-style, the rows of a batch at once, as numpy."""
     samples = _open(target).with_format("numpy", dtype=np.dtype(about["dtype"]))
 
-    def epoch(wanted: np.ndarray, _: int) -> Batches:
-        for start in range(0, len(wanted), about["batch_size"]):
-            batch = samples[wanted[start : start + about["batch_size"]]]
+    def epoch(wanted: list[np.ndarray], _: int) -> Batches:
+        for numbers in wanted:
+            batch = samples[numbers]
             slices = torch.from_numpy(batch["slice"].reshape(-1, *about["shape"]))
             yield slices, _numbers(batch["number"])
 
@@ -56,9 +56,9 @@ def torch_map(target: Path, about: dict[str, Any]) -> Epoch:
     """Map-style, the rows of a batch at once, as torch tensors."""
     samples = _open(target).with_format("torch", dtype=getattr(torch, about["dtype"]))
 
-    def epoch(wanted: np.ndarray, _: int) -> Batches:
-        for start in range(0, len(wanted), about["batch_size"]):
-            batch = samples[wanted[start : start + about["batch_size"]]]
+    def epoch(wanted: list[np.ndarray], _: int) -> Batches:
+        for numbers in wanted:
+            batch = samples[numbers]
             yield batch["slice"].view(-1, *about["shape"]), _numbers(batch["number"].numpy())
 
     return epoch
@@ -68,9 +68,9 @@ def arrow_map(target: Path, about: dict[str, Any]) -> Epoch:
     """Map-style, the rows of a batch as an Arrow table, taken to torch by hand."""
     samples = _open(target).with_format("arrow")
 
-    def epoch(wanted: np.ndarray, _: int) -> Batches:
-        for start in range(0, len(wanted), about["batch_size"]):
-            yield _from_arrow(samples[wanted[start : start + about["batch_size"]]], about)
+    def epoch(wanted: list[np.ndarray], _: int) -> Batches:
+        for numbers in wanted:
+            yield _from_arrow(samples[numbers], about)
 
     return epoch
 
@@ -80,7 +80,7 @@ def iterable(target: Path, about: dict[str, Any]) -> Epoch:
     samples = _open(target).to_iterable_dataset(num_shards=16)
     samples = samples.shuffle(seed=0, buffer_size=SHUFFLE_SLICES).with_format("arrow")
 
-    def epoch(_: np.ndarray, epoch_no: int) -> Batches:
+    def epoch(_: list[np.ndarray], epoch_no: int) -> Batches:
         samples.set_epoch(epoch_no)
         for table in samples.iter(batch_size=about["batch_size"]):
             yield _from_arrow(table, about)

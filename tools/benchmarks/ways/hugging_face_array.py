@@ -12,6 +12,7 @@ import torch
 hf = importlib.import_module("datasets")  # in this checkout that name is melbank's own layer
 
 Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
+Epoch = Callable[[list[np.ndarray], int], Batches]
 
 
 def write(cells: np.memmap[Any, Any], target: Path) -> None:
@@ -27,14 +28,13 @@ def write(cells: np.memmap[Any, Any], target: Path) -> None:
     shutil.rmtree(target / "cache")
 
 
-def numpy_map(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+def numpy_map(target: Path, about: dict[str, Any]) -> Epoch:
     """Map-style, the rows of a batch at once, as numpy."""
     samples = hf.load_from_disk(str(target / "slices"))
     samples = samples.with_format("numpy", dtype=np.dtype(about["dtype"]))
 
-    def epoch(wanted: np.ndarray, _: int) -> Batches:
-        for start in range(0, len(wanted), about["batch_size"]):
-            numbers = wanted[start : start + about["batch_size"]]
+    def epoch(wanted: list[np.ndarray], _: int) -> Batches:
+        for numbers in wanted:
             yield torch.from_numpy(samples[numbers]["slice"]), numbers
 
     return epoch

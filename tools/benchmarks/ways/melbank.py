@@ -19,7 +19,7 @@ from storage.store import open_store
 from tools.benchmarks.reading.plans import planner_of
 
 Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
-Epoch = Callable[[np.ndarray, int], Batches]
+Epoch = Callable[[list[np.ndarray], int], Batches]
 
 
 def tars(target: Path, about: dict[str, Any]) -> Epoch:
@@ -42,13 +42,12 @@ def store_unchecked(target: Path, about: dict[str, Any]) -> Epoch:
     return _reader(open_store(str(target)), about, check=False)
 
 
-def store_rows(target: Path, about: dict[str, Any]) -> Epoch:
+def store_rows(target: Path, _: dict[str, Any]) -> Epoch:
     """Rows of the Zarr store by `Store.read`, every checksum verified; no training around it."""
     source = open_store(str(target))
 
-    def epoch(wanted: np.ndarray, _: int) -> Batches:
-        for start in range(0, len(wanted), about["batch_size"]):
-            numbers = wanted[start : start + about["batch_size"]]
+    def epoch(wanted: list[np.ndarray], _: int) -> Batches:
+        for numbers in wanted:
             yield torch.from_numpy(source.read(numbers)), numbers
 
     return epoch
@@ -56,21 +55,18 @@ def store_rows(target: Path, about: dict[str, Any]) -> Epoch:
 
 def remote_ranged(_: Path, about: dict[str, Any]) -> Epoch:
     """Tar shards of a bucket, by ranged requests."""
-    return _remote_tars(about, RemoteConfig(mode="ranged"))
+    return _reader(open_shards(about["url"], RemoteConfig(mode="ranged")), about, check=True)
 
 
 def remote_cached(target: Path, about: dict[str, Any]) -> Epoch:
     """Tar shards of a bucket, whole, by way of the cache."""
-    return _remote_tars(about, RemoteConfig(mode="cached", cache_dir=str(target)))
+    config = RemoteConfig(mode="cached", cache_dir=str(target))
+    return _reader(open_shards(about["url"], config), about, check=True)
 
 
 def remote_store(_: Path, about: dict[str, Any]) -> Epoch:
     """The Zarr store in a bucket, by ranged requests."""
     return _reader(open_store(about["url"], RemoteConfig(mode="ranged")), about, check=True)
-
-
-def _remote_tars(about: dict[str, Any], config: RemoteConfig) -> Epoch:
-    return _reader(open_shards(about["url"], config), about, check=True)
 
 
 def _reader(source: SliceSource, about: dict[str, Any], *, check: bool) -> Epoch:
@@ -82,7 +78,7 @@ def _reader(source: SliceSource, about: dict[str, Any], *, check: bool) -> Epoch
         train=True,
     )
 
-    def epoch(_: np.ndarray, epoch_no: int) -> Batches:
+    def epoch(_: list[np.ndarray], epoch_no: int) -> Batches:
         reader.set_epoch(epoch_no)
         for batch in reader:
             yield batch.slices, batch.rows.numpy()
