@@ -95,7 +95,11 @@ def run_benchmark(config: Sections, arguments: Arguments) -> Section:
     check_measurable()
     chosen = config.benchmark
     with work_folder(chosen.work_dir) as folder:
-        recordings = _recordings(chosen, folder / "source")
+        files, root = find_recordings(chosen.source_root, chosen.limit), folder / "source"
+        if chosen.join_s is None:
+            recordings = link_recordings(files, root, chosen.repeat)
+        else:
+            recordings = join_recordings(files, root, chosen.join_s, chosen.repeat)
         results = _measure_ways(_ways(chosen.workers), recordings, folder, chosen.runs)
         words = [str(recordings.root), str(MEL_SLICES), str(MEL_ROUNDS)]
         mel = run_measured("tools.benchmarks.building.mel_only", words)
@@ -133,13 +137,6 @@ def _ways(workers: int) -> list[Way]:
         Way(f"melbank, {workers} workers", "ours", workers),
         Way("decoding alone", "floor"),
     ]
-
-
-def _recordings(config: BuildBenchmarkConfig, root: Path) -> Recordings:
-    files = find_recordings(config.source_root, config.limit)
-    if config.join_s is None:
-        return link_recordings(files, root, config.repeat)
-    return join_recordings(files, root, config.join_s, config.repeat)
 
 
 def _measure_ways(
@@ -214,12 +211,7 @@ def _long_parts(config: BuildBenchmarkConfig, folder: Path) -> list[Table | str]
     """Returns the memory that one very long recording takes."""
     recordings = link_recordings([Path(config.long_recording)], folder / "long", 1)
     ways = [way for way in _ways(config.workers) if way.workers == 1 and way.one_thread]
-    columns: Columns = {
-        "work s": lambda one: f"{one['work_s']:.1f}",
-        "peak MB": lambda one: f"{one['peak_bytes'] / MB:,.0f}",
-        "above imports MB": lambda one: f"{one['above_imports_bytes'] / MB:,.0f}",
-    }
     return [
         f"One recording of {recordings.audio_s / 3600:.2f} h in one process:",
-        table_of("way", columns, _measure_ways(ways, recordings, folder, 1)),
+        ways_table(_measure_ways(ways, recordings, folder, 1), recordings.audio_s),
     ]

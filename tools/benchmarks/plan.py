@@ -54,7 +54,7 @@ def run_benchmark(config: Sections, _: Arguments) -> Section:
 
     def run(case: str) -> Result:
         words = [case, str(sizes[case]), str(chosen.seed)]
-        return {**run_measured("tools.benchmarks.harness.plan_run", words), "slices": sizes[case]}
+        return run_measured("tools.benchmarks.harness.plan_run", words)
 
     found = measure_in_turn(sizes, chosen.runs, run)
     intro = (
@@ -65,7 +65,7 @@ def run_benchmark(config: Sections, _: Arguments) -> Section:
     )
     columns: Columns = {
         "recordings": lambda one: f"{one['num_recordings']:,.0f}",
-        "slices": lambda one: f"{one['slices']:,.0f}",
+        "slices": lambda one: f"{one['num_slices']:,.0f}",
         "samples": lambda one: f"{one['num_samples']:,.0f}",
         "planner CPU s": lambda one: f"{one['planner_cpu_s']:.2f}",
         "plan CPU s": lambda one: f"{one['plan_cpu_s']:.2f}",

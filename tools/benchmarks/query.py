@@ -39,8 +39,7 @@ class QueryBenchmarkConfig:
     """Numbers of rows, and repetitions of each query."""
 
     num_rows: list[int] = field(
-        default_factory=lambda: [1_000_000, 10_000_000],
-        metadata={"help": "slices of each index"},
+        default_factory=lambda: [1_000_000, 10_000_000], metadata={"help": "slices of each index"}
     )
     runs: int = option(7, "runs of each query; the table has medians")
     seed: int = option(0, "decides the synthetic values")

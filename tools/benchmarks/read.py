@@ -25,12 +25,7 @@ from tools.benchmarks.harness.runs import MB, Columns, Medians, medians, table_o
 from tools.benchmarks.reading.contenders import ARROW, COPY, FLOOR, OURS, PEERS, WAYS, Way
 from tools.benchmarks.reading.contest import Contest, Turn
 from tools.benchmarks.reading.plans import ALL, ONE, TASKS
-from tools.benchmarks.reading.slices import (
-    Material,
-    SlicesConfig,
-    given_material,
-    made_material,
-)
+from tools.benchmarks.reading.slices import Material, SlicesConfig, given_material, made_material
 from tools.cli.command import Arguments, Command
 from tools.cli.tables import MARKDOWN, PLOT, Section, Table
 

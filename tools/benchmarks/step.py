@@ -11,17 +11,23 @@ minutes with configs/demo.yaml.
 """
 
 import itertools
+import shutil
 import statistics
+import subprocess
+import threading
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from datasets.batch import Batch
 from datasets.loading.reader import BatchReader
 from storage.options import check_at_least, option
-from tools.benchmarks.harness.gpu_trace import GpuTrace, write_trace
 from tools.benchmarks.harness.process import Result
 from tools.benchmarks.harness.runs import measure_in_turn, medians
 from tools.benchmarks.harness.train_step import Bench, Step, open_bench
@@ -31,6 +37,10 @@ from tools.cli.training_inputs import TrainSections
 
 KEPT, READ = "batch kept on the device", "batches of the reader"
 PICTURE = "benchmark_step.png"
+COLOURS = ("#9aa5b1", "#2a7f62")
+SAMPLE_EVERY_MS = 50
+Spans = Sequence[tuple[float, float]]  # from and to, by time.perf_counter
+Samples = list[tuple[float, float]]  # time.perf_counter, utilisation in percent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +77,14 @@ COMMAND = Command(
 def run_benchmark(config: Sections, arguments: Arguments) -> Section:
     """Measures stretches of both kinds, and draws the GPU's utilisation where asked for."""
     chosen = config.benchmark
-    with open_bench(config) as bench, GpuTrace(bench.device) as trace:
+    with open_bench(config) as bench, gpu_samples(bench.device) as samples:
         stretches = measure(bench, chosen)
     spans = {
         name: [(one["began"], one["ended"]) for one in many] for name, many in stretches.items()
     }
-    if arguments.plot and trace.samples:
+    if arguments.plot and samples:
         picture = Path(arguments.markdown or "").parent / PICTURE
-        write_trace(picture, trace, spans)
+        write_trace(picture, samples, spans)
         print(picture)
     kept, read = stretches[KEPT], stretches[READ]
     intro = (
@@ -88,16 +98,16 @@ def run_benchmark(config: Sections, arguments: Arguments) -> Section:
         found = medians(many)
         more = [_more(many, kept, cost) if many is read else "" for cost in ("wall_s", "cpu_s")]
         milliseconds = [f"{found[cost] * 1e3:.2f}" for cost in ("wall_s", "cpu_s")]
-        rows.append((name, *milliseconds, *more, trace.mean_text(spans[name])))
+        rows.append((name, *milliseconds, *more, mean_text(samples, spans[name])))
     columns = ("step on", "wall ms", "CPU ms", "slower", "more CPU", "GPU busy")
-    samples = config.train_loader.batch_size / medians(read)["wall_s"]
+    samples_per_s = config.train_loader.batch_size / medians(read)["wall_s"]
     return Section(
         name="step",
         title="What reading adds to a training step",
         parts=(
             intro,
             Table(columns=columns, rows=tuple(rows)),
-            f"With the reader {samples:,.0f} samples/s.",
+            f"With the reader {samples_per_s:,.0f} samples/s.",
         ),
     )
 
@@ -146,3 +156,58 @@ def _endless(reader: BatchReader) -> Generator[Batch, None, None]:
     numbers = range(len(reader))
     while True:
         yield from reader.read_batches(numbers, ahead=True)
+
+
+@contextmanager
+def gpu_samples(device: torch.device) -> Iterator[Samples]:
+    """Yields a list that grows by samples of the first GPU until the block ends.
+
+    Without a GPU or without nvidia-smi there are none.
+    """
+    samples: Samples = []
+    if device.type != "cuda" or shutil.which("nvidia-smi") is None:
+        yield samples
+        return
+    command = ["nvidia-smi", "-i", "0", "--query-gpu=utilization.gpu"]
+    command += ["--format=csv,noheader,nounits", f"--loop-ms={SAMPLE_EVERY_MS}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+
+        def listen() -> None:
+            for line in process.stdout or ():
+                if line.strip().isdigit():
+                    samples.append((time.perf_counter(), float(line)))
+
+        thread = threading.Thread(target=listen, name="gpu-trace", daemon=True)
+        thread.start()
+        try:
+            yield samples
+        finally:
+            process.terminate()
+            thread.join()
+
+
+def mean_text(samples: Samples, spans: Spans) -> str:
+    """Returns the mean utilisation within spans of time, as `97%`, or `-` without samples."""
+    inside = [busy for at, busy in samples if any(start <= at < end for start, end in spans)]
+    return f"{sum(inside) / len(inside):.0f}%" if inside else "-"
+
+
+def write_trace(file: Path, samples: Samples, spans: Mapping[str, Spans]) -> None:
+    """Draws the utilisation over time, s; what ran when is the background colour."""
+    figure = Figure(figsize=(10, 2.6), dpi=110)
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    start = min(began for many in spans.values() for began, _ in many)
+    for colour, (name, many) in zip(COLOURS, spans.items(), strict=True):
+        for number, (began, ended) in enumerate(many):
+            label = name if number == 0 else None
+            axes.axvspan(began - start, ended - start, color=colour, alpha=0.35, label=label, lw=0)
+    axes.plot([at - start for at, _ in samples], [busy for _, busy in samples], lw=0.8)
+    axes.set_xlim(0, max(ended for many in spans.values() for _, ended in many) - start)
+    axes.set_ylim(0, 105)
+    axes.set_xlabel("time (s)")
+    axes.set_ylabel("GPU busy (%)")
+    axes.legend(loc="lower right", fontsize=8)
+    figure.tight_layout()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file)

@@ -26,13 +26,12 @@ from storage.store import Store, open_store
 from tools.benchmarks.harness.process import Result
 from tools.benchmarks.harness.runs import Columns, measure_in_turn, medians, table_of, work_folder
 from tools.benchmarks.reading.contenders import CELLS, COPY, STORE, Way
+from tools.benchmarks.ways.run_way import Batch, Epoch, check
 from tools.cli.command import Arguments, Command
 from tools.cli.config import StoreSection
 from tools.cli.tables import MARKDOWN, Section, Table
 
 BATCH = 64
-CHECKED = 8
-
 HDF5 = {"h5py, lzf": "lzf", "h5py, gzip": "gzip"}
 WAYS = (
     Way("melbank", "melbank", "store_rows", reads=STORE),
@@ -43,7 +42,7 @@ WAYS = (
     Way("np.memmap, uncompressed", "floors", "take", reads=CELLS),
 )
 
-Read = Callable[[np.ndarray], Iterator[np.ndarray]]  # yields the batches of these slices
+Read = Callable[[np.ndarray], Iterator[Batch]]  # yields the batches of these slices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +74,13 @@ def run_benchmark(config: Sections, _: Arguments) -> Section:
     with open_store(config.store, config.remote) as store, work_folder("") as copies:
         num_stored = len(store.slice_index())
         rows = _some_rows(store, chosen.num_slices)
+        np.save(copies / "rows.npy", rows)
         np.save(copies / "cells.npy", store.read(rows))
         readers = {
             way.title: open_way(way, local_path(config.store), rows, copies)
             for way in WAYS
             if way.module != "hdf5" or importlib.util.find_spec("h5py")
         }
-        check_equal(readers, len(rows))
         table = _measure(readers, len(rows), chosen)
     intro = (
         f"{len(rows):,} slices of a store of {num_stored:,}; one thread, files in "
@@ -92,9 +91,10 @@ def run_benchmark(config: Sections, _: Arguments) -> Section:
 
 
 def open_way(way: Way, store: Path, rows: np.ndarray, folder: Path) -> Read:
-    """Opens a contender, with a copy of the cells in `folder` where it reads one.
+    """Opens a contender, with a copy of the cells in `folder` where it reads one, and checks it.
 
-    Its batches are asked for by positions in `rows`, which is increasing.
+    Its batches are asked for by positions in `rows`, which is increasing. Raises StoreError where
+    they have other cells.
     """
     module = importlib.import_module(f"tools.benchmarks.ways.{way.module}")
     cells = np.load(folder / "cells.npy", mmap_mode="r")
@@ -104,24 +104,20 @@ def open_way(way: Way, store: Path, rows: np.ndarray, folder: Path) -> Read:
     if way.module == "zarr_python":
         target = store / ARRAY
     about: dict[str, Any] = {"shape": cells.shape[1:], "dtype": cells.dtype, "batch_size": BATCH}
-    epoch = getattr(module, way.function)(target, about)
+    epoch: Epoch = getattr(module, way.function)(target, about)
 
-    def read(wanted: np.ndarray) -> Iterator[np.ndarray]:
+    def read(wanted: np.ndarray) -> Iterator[Batch]:
         numbers = rows[wanted] if way.reads == STORE else wanted
-        for batch, _ in epoch(np.split(numbers, range(BATCH, len(numbers), BATCH)), 0):
-            yield batch.numpy()
+        return epoch(np.split(numbers, range(BATCH, len(numbers), BATCH)), 0)
 
+    rows_file = folder / "rows.npy" if way.reads == STORE else None
+    spec = {"cells": folder / "cells.npy", "rows": rows_file}
+    for wanted in (np.random.default_rng(0).integers(len(rows), size=8), np.arange(len(rows))):
+        try:
+            check(read(wanted), wanted, spec)
+        except ValueError as error:
+            raise StoreError(f"{way.title}: {error}") from error
     return read
-
-
-def check_equal(readers: dict[str, Read], count: int) -> None:
-    """Raises StoreError unless all contenders give the same cells, random ones and neighbours."""
-    wanted = np.random.default_rng(0).integers(count, size=CHECKED)
-    for numbers in (wanted, np.arange(min(BATCH, count))):
-        (expected,) = next(iter(readers.values()))(numbers)
-        for title, read in readers.items():
-            if not np.array_equal(expected, next(read(numbers))):
-                raise StoreError(f"{title} reads other cells than melbank: its time says nothing")
 
 
 def _measure(readers: dict[str, Read], count: int, config: StoreReadConfig) -> Table:
@@ -147,13 +143,8 @@ def _measure(readers: dict[str, Read], count: int, config: StoreReadConfig) -> T
         "times melbank's": lambda one: f"{one['batch_s'] / melbank_s:.2g}",
         "full pass, slices/s": lambda one: f"{count / one['pass_s']:,.0f}",
     }
-    rows = {
-        way.title if way.title in found else f"{way.title}: h5py is not installed": (
-            found.get(way.title)
-        )
-        for way in WAYS
-    }
-    return table_of("way", columns, rows)
+    missing = {f"{title}: h5py is not installed": None for title in HDF5 if title not in found}
+    return table_of("way", columns, {**found, **missing})
 
 
 def _seconds(read: Read, wanted: np.ndarray) -> float:

@@ -13,7 +13,6 @@ import torch
 from storage.errors import ConfigError, StoreError
 from tests.tools.benchmarks.test_benchmark import BASE, ON_LINUX, numbers, tables_in
 from tools import benchmark
-from tools.benchmarks.harness.page_cache import evict, resident_pages, warm
 from tools.benchmarks.read import targets_parts
 from tools.benchmarks.reading.contenders import COPY, FLOOR, OURS, WAYS, Way
 from tools.benchmarks.reading.contest import run_way
@@ -129,18 +128,6 @@ def test_an_environment_that_cannot_be_made_says_why(tmp_path: Path) -> None:
 def test_a_ready_environment_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "ready.json").write_text(json.dumps({"requirements": ["/no/such/package"]}))
     assert python_with(["/no/such/package"], tmp_path) == tmp_path / "bin" / "python"
-
-
-def test_files_go_into_the_page_cache_and_out_again(tmp_path: Path) -> None:
-    file = tmp_path / "folder" / "file"
-    file.parent.mkdir()
-    file.write_bytes(bytes(1_000_001))
-    (tmp_path / "empty").touch()
-    warm(tmp_path)
-    with file.open("rb") as opened:
-        assert resident_pages(opened.fileno()).sum() == 245
-        stayed = evict(tmp_path)
-        assert resident_pages(opened.fileno()).mean() == stayed  # 0, but on a disk in memory
 
 
 def test_targets_are_held_against_the_nearest_peer() -> None:

@@ -1,4 +1,4 @@
-"""Benchmarks of reading: `slices` prepares the data and `plans` the tasks of `contenders`.
+"""Benchmarks of reading: `slices` prepares the data and `plans` the tasks of the `contenders`.
 
-`contest` runs them, each in a process of its own; `bucket` is the object store of `remote`.
+`contest` runs those, each in a process of its own.
 """

@@ -18,7 +18,7 @@ class Way:
 
     `peer` names an environment of `PEERS`, or is empty for ours. `reads` is what it
     reads: the file of all cells, our store or tars, or its own copy. `streams`: tasks in which it
-    cannot take a plan and delivers every slice.
+    cannot take a plan and delivers every slice. `writer`: the function that writes its copy.
     """
 
     title: str
@@ -28,11 +28,14 @@ class Way:
     reads: str = COPY
     tasks: tuple[str, ...] = (ONE, ALL)
     streams: tuple[str, ...] = ()
+    writer: str = "write"
 
     @property
     def copy(self) -> str:
         """Name of what it reads, which others may read too: its module's own copy, or ours."""
-        return self.module if self.reads == COPY else self.reads
+        if self.reads != COPY:
+            return self.reads
+        return self.module + self.writer.removeprefix("write")
 
 
 OURS = "melbank, tars"
@@ -60,7 +63,13 @@ WAYS = (
     Way("MosaicML, streamed", "mosaicml", "streamed", "mosaicml", tasks=(ALL,), streams=(ALL,)),
     Way("LitData, by index", "litdata_chunks", "by_index", "litdata"),
     Way("LitData, streamed", "litdata_chunks", "streamed", "litdata", tasks=(ALL,), streams=(ALL,)),
-    Way(f"{ARROW}, Array2D, numpy", "hugging_face_array", "numpy_map", "huggingface"),
+    Way(
+        f"{ARROW}, Array2D, numpy",
+        "hugging_face",
+        "numpy_map",
+        "huggingface",
+        writer="write_array",
+    ),
     Way(f"{ARROW}, flat, numpy", "hugging_face", "numpy_map", "huggingface"),
     Way(f"{ARROW}, flat, torch", "hugging_face", "torch_map", "huggingface"),
     Way(f"{ARROW}, flat, Arrow tables by hand", "hugging_face", "arrow_map", "huggingface"),
@@ -78,14 +87,14 @@ WAYS = (
 )
 
 REMOTE_WAYS = (
-    Way(RANGED, "melbank", "remote_ranged", reads=SHARDS),
-    Way("melbank, tars, cached", "melbank", "remote_cached", reads=SHARDS),
-    Way("melbank, store, ranged", "melbank", "remote_store", reads=STORE),
+    Way(RANGED, "melbank", "tars", reads=SHARDS),
+    Way("melbank, tars, cached", "melbank", "tars_cached", reads=SHARDS),
+    Way("melbank, store, ranged", "melbank", "store", reads=STORE),
     Way("webdataset, pipe:curl", "webdataset_tars", "piped", "webdataset"),
     Way("webdataset, pipe:curl, its cache", "webdataset_tars", "piped_and_kept", "webdataset"),
     Way("webdataset, s3fs", "webdataset_tars", "opened", "webdataset"),
-    Way("MosaicML, by index", "mosaicml", "remote", "mosaicml"),
-    Way("LitData, by index", "litdata_chunks", "remote", "litdata"),
+    Way("MosaicML, by index", "mosaicml", "by_index", "mosaicml"),
+    Way("LitData, by index", "litdata_chunks", "by_index", "litdata"),
 )
 
 # The library of each peer first, and what else it needs at the time of writing.

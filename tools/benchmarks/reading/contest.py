@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,21 @@ NOTHING: Mapping[str, str] = {}
 Turn = tuple[Way, Any]  # a contender and the condition that it is measured under
 
 
+@dataclass(slots=True)
 class Contest:
-    """Contenders, the slices that they read, and what came of it.
+    """Contenders, the slices that they read, and the results of their turns.
 
     `failures` has the reasons of those that failed, `versions` those of the libraries that wrote a
-    copy, by its name.
+    copy, by its name; `folder` takes the copies.
     """
 
-    def __init__(
-        self, ways: tuple[Way, ...], config: SlicesConfig, material: Material, folder: Path
-    ) -> None:
-        self.ways = ways
-        self.material = material
-        self.failures: dict[Way, str] = {}
-        self.versions: dict[str, dict[str, str]] = {}
-        self._config = config
-        self._folder = folder
-        self._found: dict[Turn, list[Result]] = {}
+    ways: tuple[Way, ...]
+    config: SlicesConfig
+    material: Material
+    folder: Path
+    failures: dict[Way, str] = field(default_factory=dict)
+    versions: dict[str, dict[str, str]] = field(default_factory=dict)
+    found: dict[Turn, list[Result]] = field(default_factory=dict)
 
     def prepare(self, step: Callable[[Way], object]) -> None:
         """Takes a step for each contender; who reads the same copy as one that fails, fails too."""
@@ -56,13 +55,13 @@ class Contest:
                     return run(turn)
             return {}
 
-        self._found = measure_in_turn(turns, self._config.runs, run_or_fail)
+        self.found = measure_in_turn(turns, self.config.runs, run_or_fail)
 
     def results(self, condition: Any) -> dict[Way, list[Result]]:
         """Returns the results under a condition of those contenders that have not failed."""
         return {
             way: found
-            for (way, under), found in self._found.items()
+            for (way, under), found in self.found.items()
             if under == condition and way not in self.failures
         }
 
@@ -74,12 +73,14 @@ class Contest:
         given = {
             CELLS: self.material.cells, STORE: self.material.store, SHARDS: self.material.shards
         }  # fmt: skip
-        path = given.get(way.reads, self._folder / way.module)
+        path = given.get(way.reads, self.folder / way.copy)
         if path is None:
             raise StoreError(f"{way.reads}= was not given")
         if way.reads not in given and way.copy not in self.versions:
             libraries = [line.partition(">")[0] for line in PEERS.get(way.peer, ())[:1]]
-            self.versions[way.copy] = self.run(way, "write", path, packages=libraries)
+            self.versions[way.copy] = self.run(
+                way, "write", path, function=way.writer, packages=libraries
+            )
         return path
 
     def run(
@@ -102,8 +103,8 @@ class Contest:
             "rows": str(self.material.rows) if ours else "",
             **more,
         }
-        python = python_of(way.peer, self._config.env_dir)
-        return run_way(python, spec, self._config.timeout_s, environment)
+        python = python_of(way.peer, self.config.env_dir)
+        return run_way(python, spec, self.config.timeout_s, environment)
 
     @contextmanager
     def _failing(self, *ways: Way) -> Iterator[None]:

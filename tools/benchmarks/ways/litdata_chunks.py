@@ -27,23 +27,14 @@ def write(cells: np.memmap[Any, Any], target: Path) -> None:
     )
 
 
-def by_index(target: Path, _: dict[str, Any]) -> Epoch:
-    """Random access to the samples of the plan."""
-    return _by_index(litdata.StreamingDataset(str(target), shuffle=False))
+def by_index(target: Path, about: dict[str, Any]) -> Epoch:
+    """Random access to the samples of the plan, with a URL out of chunks that it fetches."""
+    place: dict[str, Any] = {"input_dir": str(target)}
+    if "url" in about:
+        place = {"input_dir": about["url"], "cache_dir": str(target)}
+        place["storage_options"] = {"endpoint_url": os.environ["AWS_ENDPOINT_URL"]}
+    samples: Any = litdata.StreamingDataset(**place, shuffle=False)
 
-
-def remote(target: Path, about: dict[str, Any]) -> Epoch:
-    """Random access to the samples of the plan, out of chunks that it fetches from a bucket."""
-    samples = litdata.StreamingDataset(
-        about["url"],
-        cache_dir=str(target),
-        shuffle=False,
-        storage_options={"endpoint_url": os.environ["AWS_ENDPOINT_URL"]},
-    )
-    return _by_index(samples)
-
-
-def _by_index(samples: Any) -> Epoch:
     def epoch(wanted: list[np.ndarray], _: int) -> Batches:
         for numbers in wanted:
             found = [samples[number] for number in numbers.tolist()]

@@ -22,13 +22,11 @@ def write(cells: np.ndarray, target: Path) -> None:
 
 
 def by_index(target: Path, about: dict[str, Any]) -> Epoch:
-    """Random access to the samples of the plan."""
-    return _by_index(
-        StreamingDataset(local=str(target), batch_size=about["batch_size"], shuffle=False)
+    """Random access to the samples of the plan, with a URL out of shards that it fetches."""
+    samples: Any = StreamingDataset(
+        remote=about.get("url"), local=str(target), batch_size=about["batch_size"], shuffle=False
     )
 
-
-def _by_index(samples: Any) -> Epoch:
     def epoch(wanted: list[np.ndarray], _: int) -> Batches:
         for numbers in wanted:
             found = [samples[number] for number in numbers.tolist()]
@@ -36,18 +34,6 @@ def _by_index(samples: Any) -> Epoch:
             yield slices, np.array([sample["number"] for sample in found])
 
     return epoch
-
-
-def remote(target: Path, about: dict[str, Any]) -> Epoch:
-    """Random access to the samples of the plan, out of shards that it fetches from a bucket."""
-    return _by_index(
-        StreamingDataset(
-            remote=about["url"],
-            local=str(target),
-            batch_size=about["batch_size"],
-            shuffle=False,
-        )
-    )
 
 
 def streamed(target: Path, about: dict[str, Any]) -> Epoch:

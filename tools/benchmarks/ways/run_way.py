@@ -41,7 +41,8 @@ def main(spec_file: str, result_file: str) -> None:
 
 def write(spec: dict[str, Any], _: int) -> dict[str, Any]:
     """Lets a module write its copy of the slices; returns the versions of these packages."""
-    load(spec).write(np.load(spec["cells"], mmap_mode="r"), Path(spec["target"]))
+    cells = np.load(spec["cells"], mmap_mode="r")
+    getattr(load(spec), spec["function"])(cells, Path(spec["target"]))
     return {name: importlib.metadata.version(name) for name in spec["packages"]}
 
 
