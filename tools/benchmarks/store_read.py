@@ -112,7 +112,10 @@ def open_way(way: Way, store: Path, rows: np.ndarray, folder: Path) -> Read:
 
     rows_file = folder / "rows.npy" if way.reads == STORE else None
     spec = {"cells": folder / "cells.npy", "rows": rows_file}
-    for wanted in (np.random.default_rng(0).integers(len(rows), size=8), np.arange(len(rows))):
+    for wanted in (
+        np.random.default_rng(0).integers(len(rows), size=8),
+        np.arange(min(BATCH, len(rows))),
+    ):
         try:
             check(read(wanted), wanted, spec)
         except ValueError as error:
