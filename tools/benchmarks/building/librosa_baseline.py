@@ -39,3 +39,8 @@ def librosa_db(samples_S: np.ndarray, recipe: Recipe = RECIPE) -> np.ndarray:
     )
     db: np.ndarray = librosa.power_to_db(power, ref=np.max, top_db=recipe.top_db)
     return db
+
+
+def warm_up() -> None:
+    """Has librosa import most of itself, as it does at the first call."""
+    librosa_db(np.ones(RECIPE.slice_samples, np.float32))

@@ -37,13 +37,9 @@ class Bench:
     split: Split
     data: FoldData
     machine: Machine
+    device: torch.device
     model: Classifier
     optimizer: AdamW
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the model."""
-        return torch.device("cuda" if self.machine.accelerator.value == "gpu" else "cpu")
 
     def stepper(self, augment: AugmentConfig) -> Step:
         """A function that takes a training step with these augmentations."""
@@ -98,9 +94,9 @@ def open_bench(config: TrainSections) -> Iterator[Bench]:
         )
         if machine.compile.value == "on":
             model.compile_backbones(full_batch=config.train_loader.batch_size)
-        if machine.accelerator.value == "cpu":
+        device = torch.device("cuda" if machine.accelerator.value == "gpu" else "cpu")
+        if device.type == "cpu":
             keep_freed_memory()  # as training does
-        device = "cuda" if machine.accelerator.value == "gpu" else "cpu"
         model.to(device)
         yield Bench(
             config=config,
@@ -108,6 +104,7 @@ def open_bench(config: TrainSections) -> Iterator[Bench]:
             split=split,
             data=fold_data(source, split, split.train_folds[0], config),
             machine=machine,
+            device=device,
             model=model,
             optimizer=build_optimizer(model, config.optimizer),
         )
