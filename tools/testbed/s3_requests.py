@@ -10,6 +10,7 @@ obstore signs the URLs; no retries, no redirects.
 import datetime
 import http.client
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
@@ -50,16 +51,12 @@ def request(
 ) -> Answer:
     """Sends one signed request and reads the answer; OSError or HTTPException if none."""
     url = urlsplit(presigned(access, method, path, expires_s=300))
-    connection = http.client.HTTPConnection(url.netloc, timeout=TIMEOUT_S)
-    try:
-        connection.request(
-            method, f"{url.path}?{url.query}", body=body, headers=dict(headers or {})
-        )
+    target, given = f"{url.path}?{url.query}", dict(headers or {})
+    with closing(http.client.HTTPConnection(url.netloc, timeout=TIMEOUT_S)) as connection:
+        connection.request(method, target, body=body, headers=given)
         with connection.getresponse() as answer:
             names = {name.lower(): value for name, value in answer.getheaders()}
             return Answer(status=answer.status, headers=names, body=answer.read())
-    finally:
-        connection.close()
 
 
 def presigned(access: Access, method: Method, path: str, *, expires_s: int) -> str:

@@ -22,7 +22,8 @@ from tools.testbed.environments import python_with
 from tools.testbed.s3_requests import Access, request
 
 REQUIREMENTS = ("swift==2.38.3",)
-ACCESS_KEY, SECRET_KEY, REGION = "melbank:tester", "local-s3-secret-3b9f", "us-east-1"
+ACCESS_KEY, SECRET_KEY = "melbank:tester", "local-s3-secret-3b9f"
+REGION = "us-east-1"  # of Swift, unless its config names another
 PROGRAM = Path(__file__).with_name("swift_process.py")
 
 
@@ -48,13 +49,11 @@ class S3Server:
         """Starts it and waits until it answers; StoreError where it cannot be had."""
         check_attributes(self.folder)
         python = python_with(REQUIREMENTS, _environment_folder())
+        command = [str(python), "-W", "ignore", str(PROGRAM), str(self.folder), str(self._port)]
         log = self.folder / "server.log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [
-                    *(str(python), "-W", "ignore", str(PROGRAM), str(self.folder), str(self._port)),
-                    *(ACCESS_KEY, SECRET_KEY, REGION),
-                ],
+                [*command, ACCESS_KEY, SECRET_KEY],
                 stdin=subprocess.PIPE,  # held open: the server ends when this process has gone
                 stdout=subprocess.PIPE,
                 stderr=output,
@@ -69,14 +68,10 @@ class S3Server:
 
     def kill(self) -> None:
         """Kills it at once (SIGKILL), as a crash would; what was answered stays."""
-        if self._process is None:
-            return
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-        self._process = None
+        if self._process is not None:
+            with self._process as process:  # closes its pipes, then waits
+                process.kill()
+            self._process = None
 
     def restart(self, after_s: float = 0.0) -> None:
         """Kills it, waits, and starts it again on the same port with the same objects."""
@@ -85,11 +80,20 @@ class S3Server:
         self.start()
 
     def environment(self, endpoint: str = "") -> dict[str, str]:
-        """The environment variables by which AWS's clients, and melbank, reach it.
+        """The AWS_* variables by which AWS's clients, and melbank, reach it.
 
-        `endpoint` is that of a proxy in front of it.
+        `endpoint` is that of a proxy in front of it. No configuration file of the user's is read.
         """
-        return environment_of(access_at(endpoint) if endpoint else self.access)
+        return {
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ENDPOINT_URL": endpoint or self.access.endpoint,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
 
     def make_bucket(self, name: str) -> str:
         """Makes a bucket and gives its name."""
@@ -109,20 +113,6 @@ class S3Server:
 def access_at(endpoint: str) -> Access:
     """The server's keys, at an endpoint that leads to it."""
     return Access(endpoint=endpoint, access_key=ACCESS_KEY, secret_key=SECRET_KEY, region=REGION)
-
-
-def environment_of(access: Access) -> dict[str, str]:
-    """The AWS_* variables for it; no configuration file of the user's is looked at."""
-    return {
-        "AWS_ACCESS_KEY_ID": access.access_key,
-        "AWS_SECRET_ACCESS_KEY": access.secret_key,
-        "AWS_REGION": access.region,
-        "AWS_DEFAULT_REGION": access.region,
-        "AWS_ENDPOINT_URL": access.endpoint,
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
 
 
 def check_attributes(folder: Path) -> None:

@@ -54,7 +54,6 @@ def test_without_faults_all_goes_through_and_is_counted(s3: S3) -> None:
         assert request(wrong, "GET", path).status == 403
         counts = proxy.reset_counts()
     assert counts.requests == {"PUT": 1, "GET": 3, "HEAD": 1, "LIST": 1}
-    assert counts.received_bytes["PUT"] == len(BODY)
     assert len(BODY) + 10 < counts.sent_bytes["GET"] < len(BODY) + 9999  # and what 403 says
     assert not counts.faults
     assert not proxy.counts.requests
