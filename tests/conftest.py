@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from storage.errors import StoreError
 from tests.s3_server import S3, folder_with_attributes, give_up
+from tools.testbed.fault_proxy import FaultProxy, Faults
 
 # Started in the background, Python may ignore Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -59,3 +60,11 @@ def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     yield s3_server
     if not s3_server.is_running:
         s3_server.start()
+
+
+@pytest.fixture
+def proxy(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """Between this process and the S3 server; without faults until they are set."""
+    with FaultProxy(s3.endpoint, Faults(), seed=3) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        yield proxy

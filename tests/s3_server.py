@@ -16,7 +16,7 @@ from tools.testbed.s3_server import S3Server, check_attributes
 
 
 class S3(S3Server):
-    """The session's server, and the bucket of the test that runs."""
+    """The session's server, with a fresh bucket for each test."""
 
     bucket = ""
 

@@ -8,10 +8,6 @@
 Requests go through unchanged, the Host header too, which clients sign. Which requests are hit is
 drawn from the seed in the order of arrival. A fault that needs a body in the answer (truncated,
 flipped) leaves answers without one alone, and is not counted then.
-
-To measure clients rather than the server, `keep` lets the proxy answer GETs of some objects
-by itself, and `link_bytes_s` bounds what all answers together take, as a network does. What was
-counted so far can be asked for by HTTP, at `counts_url`.
 """
 
 import asyncio
@@ -39,7 +35,6 @@ KINDS = (ERROR, BUSY, RESET, TRUNCATED, STALLED, FLIPPED)
 LINE_BYTES = 64 * 1024  # after so many bytes, others may have the line
 COUNTS_PATH = "/-/counts"
 LINGER_0 = struct.pack("ii", 1, 0)  # closing then sends a reset, not an end
-_KEPT_HEADERS = ("etag", "last-modified", "content-type", "accept-ranges")
 _OF_CONNECTION = ("connection", "expect", "keep-alive", "transfer-encoding")
 REFUSALS = {ERROR: ("Internal Server Error", "InternalError"), BUSY: ("Slow Down", "SlowDown")}
 
@@ -48,7 +43,7 @@ REFUSALS = {ERROR: ("Internal Server Error", "InternalError"), BUSY: ("Slow Down
 class Faults:
     """Faults of requests: `latency_s` to each, one of `kinds` to a share of them.
 
-    `link_bytes_s`: what the line to the clients carries in a second; 0: whatever it can.
+    `link_bytes_s`: what the line to all clients together carries in a second; 0: whatever it can.
 
     500; 503 with Retry-After; reset (half of them before the server has heard, half after it has
     done the request); truncated: an honest Content-Length, half of the body, the end;
@@ -59,7 +54,6 @@ class Faults:
     kinds: tuple[str, ...] = KINDS
     latency_s: float = 0.0
     stall_s: float = 5.0
-    retry_after_s: int = 1
     link_bytes_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -92,16 +86,15 @@ class FaultProxy:
 
     @property
     def counts_url(self) -> str:
-        """URL of the counts; requests to it are not counted."""
+        """URL of the counts so far, as JSON; requests to it are not counted."""
         return f"{self.endpoint}{COUNTS_PATH}"
 
     def keep(self, path: str, headers: Mapping[str, str], body: memoryview) -> None:
         """Answers GETs of `/bucket/key` without the server from now on, with these bytes.
 
-        Signatures of such requests are not checked.
+        Thus clients are measured, not the server. Signatures are not checked then.
         """
-        kept = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
-        self._kept[quote(path)] = kept, body
+        self._kept[quote(path)] = _passed(headers), body
 
     def reset_counts(self) -> Counts:
         """Starts new counts; returns the old ones."""
@@ -165,7 +158,7 @@ class FaultProxy:
         self.counts.faults[fault] += 1
         await request.content.read()  # `request.read` has a limit of 1 MiB
         reason, code = REFUSALS[fault]
-        wait = {"Retry-After": str(self.faults.retry_after_s)} if fault == BUSY else {}
+        wait = {"Retry-After": "1"} if fault == BUSY else {}
         return web.Response(
             status=int(fault),
             reason=reason,

@@ -3,28 +3,50 @@
     with S3Server(folder) as server:
         server.make_bucket("shards")
         subprocess.run(command, env={**os.environ, **server.environment()})
+        answer = request(server.access, "GET", "/shards/key", headers={"Range": "bytes=0-9"})
 
 Swift checks signatures, knows ranges, multipart uploads and If-None-Match (If-Match answers 501).
 It is installed from the package index, once, into an environment of its own below
 ~/.cache/melbank (or $MELBANK_CACHE); it runs in one process, see `swift_process`, which ends with
-ours. Objects stay in the folder, so that a killed server finds them again.
+ours. Objects stay in the folder, so that a killed server finds them again. `request` is for tests
+and set-up, not for data: bare, without retries; obstore signs its URL.
 """
 
+import datetime
+import http.client
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.store import S3Store
 
 from storage.errors import StoreError
 from tools.testbed.environments import python_with
-from tools.testbed.s3_requests import Access, request
 
 REQUIREMENTS = ("swift==2.38.3",)
 ACCESS_KEY, SECRET_KEY = "melbank:tester", "local-s3-secret-3b9f"
 REGION = "us-east-1"  # of Swift, unless its config names another
 PROGRAM = Path(__file__).with_name("swift_process.py")
+TIMEOUT_S = 30.0  # of one request
+Method = Literal["DELETE", "GET", "HEAD", "POST", "PUT"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Endpoint that leads to the server, and the credentials for it."""
+
+    endpoint: str
+    access_key: str = ACCESS_KEY
+    secret_key: str = SECRET_KEY
+    region: str = REGION
 
 
 class S3Server:
@@ -38,7 +60,7 @@ class S3Server:
     @property
     def access(self) -> Access:
         """Address and keys."""
-        return access_at(f"http://127.0.0.1:{self._port}")
+        return Access(endpoint=f"http://127.0.0.1:{self._port}")
 
     @property
     def is_running(self) -> bool:
@@ -110,9 +132,50 @@ class S3Server:
         self.kill()
 
 
-def access_at(endpoint: str) -> Access:
-    """The server's keys, at an endpoint that leads to it."""
-    return Access(endpoint=endpoint, access_key=ACCESS_KEY, secret_key=SECRET_KEY, region=REGION)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Answer with its body; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def request(
+    access: Access,
+    method: Method,
+    path: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+) -> Answer:
+    """Sends one signed request and reads the answer; OSError or HTTPException if none."""
+    url = urlsplit(presigned(access, method, path, expires_s=300))
+    target, given = f"{url.path}?{url.query}", dict(headers or {})
+    with closing(http.client.HTTPConnection(url.netloc, timeout=TIMEOUT_S)) as connection:
+        connection.request(method, target, body=body, headers=given)
+        with connection.getresponse() as answer:
+            names = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(status=answer.status, headers=names, body=answer.read())
+
+
+def presigned(access: Access, method: Method, path: str, *, expires_s: int) -> str:
+    """URL for a request of `/bucket` or `/bucket/key` without credentials, for a while."""
+    bucket, _, key = path.removeprefix("/").partition("/")
+    store = open_bucket(access, bucket)
+    return obstore.sign(store, method, key, datetime.timedelta(seconds=expires_s))
+
+
+def open_bucket(access: Access, bucket: str) -> S3Store:
+    """obstore's view of a bucket."""
+    return S3Store(
+        bucket,
+        endpoint=access.endpoint,
+        region=access.region,
+        access_key_id=access.access_key,
+        secret_access_key=access.secret_key,
+        client_options={"allow_http": True},
+    )
 
 
 def check_attributes(folder: Path) -> None:

@@ -22,8 +22,7 @@ from tools.benchmarks.reading.environments import PEERS, python_of
 from tools.benchmarks.reading.plans import ONE
 from tools.benchmarks.reading.slices import Material
 from tools.testbed.fault_proxy import FaultProxy, Faults
-from tools.testbed.s3_requests import presigned, request
-from tools.testbed.s3_server import S3Server, access_at
+from tools.testbed.s3_server import Access, S3Server, presigned, request
 
 BUCKET = "benchmark"
 ENOUGH_S = 15.0  # no epoch after the second begins later than so
@@ -108,7 +107,7 @@ class Bucket:
         shutil.rmtree(local, ignore_errors=True)
         local.mkdir()
         self.proxy.reset_counts()
-        access = access_at(self.proxy.endpoint)
+        access = Access(endpoint=self.proxy.endpoint)
         names = [file.name for file in files_of(self.folders[key_of(way)]) if file.suffix == ".tar"]
         about = {
             **material.about,
