@@ -29,15 +29,8 @@ COMMAND = Command(
 def main(config: BuildSections, arguments: Arguments) -> int:
     """Builds, or says what would be done."""
     if arguments.dry_run:
-        forecast = forecast_build(
-            config.source,
-            config.recipe,
-            config.store,
-            config.build,
-            limit=config.limit,
-            progress=bar,
-            remote=config.remote,
-        )
+        about = (config.source, config.recipe, config.store, config.build)
+        forecast = forecast_build(*about, limit=config.limit, progress=bar, remote=config.remote)
         print(forecast.summary())
         return 0
     return build(config, config.recipe)
