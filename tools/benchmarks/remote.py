@@ -31,8 +31,7 @@ from tools.benchmarks.reading.slices import SlicesConfig, made_material
 from tools.cli.command import Arguments, Command
 from tools.cli.tables import MARKDOWN, Section, Table
 from tools.testbed.fault_proxy import FaultProxy, Faults
-from tools.testbed.s3_requests import presigned, request
-from tools.testbed.s3_server import S3Server, access_at
+from tools.testbed.s3_server import Access, S3Server, presigned, request
 
 REMOTE_PEERS = ("webdataset", "mosaicml", "litdata")
 BUCKET = "benchmark"
@@ -146,7 +145,7 @@ class Bucket:
         shutil.rmtree(self.local, ignore_errors=True)
         self.local.mkdir()
         self.proxy.reset_counts()
-        access, material = access_at(self.proxy.endpoint), self.contest.material
+        access, material = Access(endpoint=self.proxy.endpoint), self.contest.material
         names = [name for name in self.files[way.copy] if name.endswith(".tar")]
         about = {
             **material.about,

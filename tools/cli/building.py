@@ -21,15 +21,8 @@ class BuildSections(LimitSection, StoreSection):
 
 def build(config: BuildSections, recipe: Recipe) -> int:
     """Builds slices of a recipe, prints a summary; 1 where `build.strict` found something."""
-    report = build_store(
-        config.source,
-        recipe,
-        config.store,
-        config.build,
-        limit=config.limit,
-        progress=bar,
-        remote=config.remote,
-    )
+    about = (config.source, recipe, config.store, config.build)
+    report = build_store(*about, limit=config.limit, progress=bar, remote=config.remote)
     print(report.summary())
     if config.build.strict and len(report.rejects):
         print(f"error: build.strict and {len(report.rejects)} problems", file=sys.stderr)
