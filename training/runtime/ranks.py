@@ -88,4 +88,14 @@ def gather_lists(values: list[T]) -> list[T]:
 
 def gather_ranks(tensor: Tensor) -> Tensor:
     """The tensors [n, ...] of all processes one after the other; n may differ, and be 0."""
-    return torch.cat(gather_lists([tensor.cpu()])).to(tensor.device) if is_joined() else tensor
+    if not is_joined():
+        return tensor
+    length = torch.tensor([len(tensor)], device=tensor.device)
+    lengths = [torch.empty_like(length) for _ in range(num_ranks())]
+    distributed.all_gather(lengths, length)
+    counts = [int(each) for each in lengths]
+    padded = tensor.new_zeros((max(counts), *tensor.shape[1:]))
+    padded[: len(tensor)] = tensor
+    parts = [torch.empty_like(padded) for _ in counts]
+    distributed.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
