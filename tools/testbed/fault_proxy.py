@@ -214,8 +214,8 @@ class FaultProxy:
                 await self._spoil(request, answer, fault, await upstream.read())
             else:
                 async for block in upstream.content.iter_any():
+                    self.counts.sent_bytes[kind] += len(block)  # first: the client may ask at once
                     await self._send(answer, block)
-                    self.counts.sent_bytes[kind] += len(block)
             return answer
 
     async def _spoil(
