@@ -111,15 +111,17 @@ def decode_table(data: bytes, where: str) -> pl.DataFrame:
 
 
 def read_tables(objects: Objects, table: str, numbers: Iterable[int]) -> pl.DataFrame:
-    """The tables of several parts as one, in the order of the parts, with a column `part`."""
+    """The tables of several parts as one, in the order of the parts, with a column `part`.
+
+    A plan has that column itself: the part that each recording is planned for.
+    """
     numbers = list(numbers)
     names = [table_name(table, number) for number in numbers]
-    frames = [
-        decode_table(data, objects.describe(name)).with_columns(
-            pl.lit(number, pl.Int32).alias("part")
-        )
-        for number, name, data in zip(numbers, names, objects.get_many(names), strict=True)
-    ]
+    frames = []
+    for number, name, data in zip(numbers, names, objects.get_many(names), strict=True):
+        frame = decode_table(data, objects.describe(name))
+        part = () if table == PLANS else (pl.lit(number, pl.Int32).alias("part"),)
+        frames.append(frame.with_columns(*part))
     return join_parts(table, frames)
 
 
