@@ -183,7 +183,7 @@ def _by_epoch(result: Result, slice_bytes: int) -> Result:
     """Returns a run's numbers, each epoch with its own counts: they were taken from the start on.
 
     `slices_per_s`, `requests` per slice and `bytes_times` those of the slices have the number of
-    the epoch behind their names.
+    the epoch after their names.
     """
     found, requests, sent_bytes = {"first_batch_s": result["first_batch_s"]}, 0, 0
     for number, epoch in enumerate(result["epochs"], start=1):
