@@ -32,8 +32,7 @@ def explain(error: Exception, url: str, server: str) -> StoreError:
     if isinstance(error, OSError) and error.errno is not None:  # of this machine
         return StoreError(f"{url} cannot be copied here ({error.strerror}): check TMPDIR")
     scheme, bucket = SCHEMES[urlsplit(url).scheme], urlsplit(url).netloc
-    found = _STATUS.search(text)
-    status = int(found[1] or found[2]) if found else 0
+    status = _status(error, text)
     match = _CODE.search(text)
     code = match[1] if match else ""
     shown = f"{status} {code}".rstrip()
@@ -74,6 +73,13 @@ def is_wrong_address(error: Exception) -> bool:
     """True where no connection was made at all: a wrong address, or a server that is down."""
     text = str(error)
     return "dns error" in text or "ConnectionRefused" in text
+
+
+def _status(error: Exception, text: str) -> int:
+    """Returns the status of an answer, 0 without one; a store without HTTP raises its own 404."""
+    if found := _STATUS.search(text):
+        return int(found[1] or found[2])
+    return 404 if isinstance(error, FileNotFoundError) else 0
 
 
 def _no_answer(text: str, url: str, server: str) -> StoreError:

@@ -3,11 +3,14 @@
 import pickle
 from pathlib import Path
 
+import obstore
 import pytest
+from obstore.store import MemoryStore
 
-from storage.errors import ConfigError
+from storage.errors import ConfigError, ObjectMissingError
 from storage.objects.bucket import RemoteObjects
 from storage.objects.client import RemoteConfig, open_remote
+from storage.objects.failures import explain
 from storage.objects.open import open_objects
 from tools.cli.config import StoreSection, load_config
 
@@ -93,3 +96,10 @@ def test_google_and_azure_urls_open(monkeypatch: pytest.MonkeyPatch) -> None:
     assert azure.key("a") == "store/a"
     assert azure.store.config["account_name"] == "birds"
     assert azure.store.config["container_name"] == "container"
+
+
+def test_an_object_that_a_store_without_http_lacks_is_missing() -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        obstore.get(MemoryStore(), "a")
+    problem = explain(caught.value, "https://host/store/a", "host")
+    assert isinstance(problem, ObjectMissingError)
