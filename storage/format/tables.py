@@ -129,4 +129,6 @@ def join_parts(table: str, frames: list[pl.DataFrame]) -> pl.DataFrame:
     """Joins the tables of several parts, each with its column `part`; without any: an empty one."""
     if not frames:
         return pl.DataFrame(schema={**SCHEMAS[table], "part": pl.Int32})
+    if table == INDEX:  # parts of an earlier version may lack a column
+        frames = [pl.DataFrame(schema=INDEX_SCHEMA), *frames]
     return pl.concat(frames, how="diagonal_relaxed")

@@ -47,7 +47,8 @@ def test_store_and_shards_train_the_same_model(places, tmp_path, capsys):
         assert call(*words, *SHORT) == 0
     assert predictions(tmp_path / "store").equals(predictions(tmp_path / "shards"))
     told = capsys.readouterr().out
-    assert str(choose_precision("auto", "cpu", RECIPE.slice_shape[1] // 4)) in told
+    chosen = choose_precision("auto", "cpu", RECIPE.slice_shape[1] // 4)
+    assert f"precision: {chosen.value} ({chosen.reason})" in told
     assert "ROC-AUC" in told
     assert f"weights: {tmp_path / 'store' / 'weights' / 'exp_001'}" in told
 
