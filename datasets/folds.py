@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from storage.errors import ConfigError
@@ -50,9 +52,9 @@ def assign_folds(recordings: pl.DataFrame, config: FoldConfig, seed: int) -> np.
         return _column_folds(recordings, config.column)
     folds = _drawn_folds(recordings, config, seed)
     if COPIES in recordings.columns:
-        indices, contents = _members(recordings, [COPIES])
-        _, first = np.unique(contents, return_index=True)
-        folds[indices] = folds[indices[first]][contents - 1]
+        index, content = _values(recordings, [COPIES])
+        _, first = np.unique(content, return_index=True)
+        folds[index] = folds[index[first]][content]
     return folds
 
 
@@ -97,39 +99,28 @@ def group_numbers(recordings: pl.DataFrame, group_by: str) -> np.ndarray:
         )
     if COPIES in recordings.columns:
         keys.append([COPIES])
-    groups = np.arange(len(recordings))
-    members = [_members(recordings, names) for names in keys]
-    while True:  # until no group shares a value with another: few rounds, one per link of a chain
-        before = groups
-        for indices, values in members:
-            groups = _join(groups, indices, values)
-        if np.array_equal(groups, before):
-            break
-    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+    links, num_nodes = [np.empty((2, 0), np.int64)], len(recordings)
+    for names in keys:
+        index, value = _values(recordings, names)
+        links.append(np.stack([index, num_nodes + value]))
+        num_nodes += len(recordings)
+    ends = np.concatenate(links, axis=1)
+    graph = coo_array((np.ones(ends.shape[1]), ends), shape=(num_nodes, num_nodes))
+    _, groups = connected_components(graph, directed=False)  # numbered in order of the nodes
+    return np.asarray(groups[: len(recordings)], np.int64)
 
 
-def _members(recordings: pl.DataFrame, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns indices of the recordings with values in all columns, and a number for each value."""
+def _values(recordings: pl.DataFrame, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns recordings with values in all columns, and numbers of these values, int64 [k]."""
     texts = [given(pl.lit(recordings[name])) for name in names]
     is_given = pl.all_horizontal(text.is_not_null() for text in texts)
     values = (
         recordings.select(pl.concat_str(texts, separator="\n").alias("value"), given=is_given)
         .with_row_index("index")
         .filter("given")
+        .select(pl.col("index").cast(pl.Int64), pl.col("value").rank("dense").cast(pl.Int64) - 1)
     )
-    numbers = values["value"].rank("dense") if len(values) else pl.Series([], dtype=pl.UInt32)
-    return values["index"].to_numpy().astype(np.int64), numbers.to_numpy().astype(np.int64)
-
-
-def _join(groups: np.ndarray, indices: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Gives all recordings of one value, and all of their groups, the smallest group number."""
-    if not len(indices):
-        return groups
-    smallest = np.full(int(values.max()) + 1, len(groups))
-    np.minimum.at(smallest, values, groups[indices])
-    joined = np.arange(len(groups))
-    np.minimum.at(joined, groups[indices], smallest[values])
-    return np.asarray(joined[groups])
+    return values["index"].to_numpy(), values["value"].to_numpy()
 
 
 def _strata(recordings: pl.DataFrame, num_folds: int) -> np.ndarray:

@@ -9,20 +9,13 @@ import hashlib
 import numpy as np
 import polars as pl
 
-KEY = "recording_key"  # a column that saves computing the keys again
-
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
 _FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 def recording_keys(recordings: pl.DataFrame) -> np.ndarray:
-    """Returns the key of each recording, uint64 [n]: 64-bit blake2b of its id, little endian.
-
-    Taken from the column `recording_key` where there is one of uint64.
-    """
-    if recordings.schema.get(KEY) == pl.UInt64:  # no column of a csv is of that type
-        return recordings[KEY].to_numpy()
+    """Returns the key of each recording, uint64 [n]: 64-bit blake2b of its id, little endian."""
     blake2b = hashlib.blake2b
     ids = recordings["recording_id"]
     packed = b"".join(blake2b(name.encode(), digest_size=8).digest() for name in ids)

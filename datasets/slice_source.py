@@ -64,6 +64,20 @@ class SliceSource(Protocol):
         """Counts bytes of int64 rows [n], and of the shards in object stores that hold them."""
 
 
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Concatenates ranges, int64: starts (5, 9) of lengths (2, 3) give 5 6 9 10 11."""
+    ends = np.cumsum(lengths, dtype=np.int64)
+    found: np.ndarray = np.arange(ends[-1] if len(ends) else 0)
+    found += np.repeat(starts - ends + lengths, lengths)
+    return found
+
+
+def row_bounds(recordings: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the first row of each recording, and the row after its last, int64 [n]."""
+    first_row = recordings["first_row"].to_numpy()
+    return first_row, first_row + recordings["num_slices"].to_numpy()
+
+
 def source_classes(source: SliceSource) -> tuple[str, ...]:
     """Returns the classes of a source's taxonomy.csv; none where it does not know of any."""
     return tuple(getattr(source, "classes", ()))  # no part of the protocol: few sources have them

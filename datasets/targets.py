@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from datasets.labels import Labels
-from datasets.slice_source import ID_IN_SOURCE, SOURCE, rows_in_source
+from datasets.slice_source import ID_IN_SOURCE, SOURCE, ranges, row_bounds, rows_in_source
 from storage.errors import ConfigError
 
 PREFIX = "p_"
@@ -54,9 +54,7 @@ class SoftSlices:
 
     def counts(self, recordings: pl.DataFrame) -> np.ndarray:
         """Counts the slices of each recording that have soft targets, int64."""
-        first_row = recordings["first_row"].to_numpy()
-        ends = first_row + recordings["num_slices"].to_numpy()
-        begin, end = np.searchsorted(self.rows, [first_row, ends])
+        begin, end = np.searchsorted(self.rows, row_bounds(recordings))
         return np.asarray(end - begin)
 
 
@@ -156,10 +154,8 @@ def match_slices(table: SoftTable, recordings: pl.DataFrame) -> SoftSlices:
     if table.number is not None:
         rows = first_row + _slice_no(table, table.number, found)
     else:
-        line_no = np.repeat(np.arange(len(found)), num_slices)
-        starts = np.cumsum(num_slices) - num_slices
-        rows = first_row[line_no] + np.arange(len(line_no)) - starts[line_no]
-        line = line[line_no]
+        rows = ranges(first_row, num_slices)
+        line = np.repeat(line, num_slices)
     order = np.argsort(rows)
     return SoftSlices(rows=rows[order], line=line[order])
 

@@ -23,7 +23,7 @@ def option(default: Any, text: str) -> Any:
 def check_choice(config: object, section: str, name: str, choices: Iterable[str]) -> None:
     """Raises ConfigError unless the field, or each entry of a list, is one of the choices."""
     choices, value = tuple(choices), getattr(config, name)
-    for entry in value if isinstance(value, list) else [value]:
+    for entry in value if isinstance(value, list | tuple) else [value]:
         if entry not in choices:
             raise ConfigError(f"{_key(section, name)}={entry} is none of {', '.join(choices)}")
 

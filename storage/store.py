@@ -8,10 +8,9 @@ cells = store.read([5, 3, 5])       # by row, in that order
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 import polars as pl
@@ -82,7 +81,7 @@ class ShardIndexes:
         return chunk_edges(decode_index(tail, url), url)
 
 
-class Store:
+class Store(AbstractContextManager["Store"]):
     """An open store. Reads what was committed when it was opened; safe to read from threads."""
 
     def __init__(self, url: str, remote: RemoteConfig = DEFAULT) -> None:
@@ -95,9 +94,6 @@ class Store:
         self._state: StoreState = read_state(self.objects)
         self._shards = ShardIndexes(self.objects)
         self._reader = SliceReader(remote)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import os
+import secrets
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from hypothesis import settings
 
 from storage.errors import StoreError
 from tests.s3_server import S3, folder_with_attributes, give_up
-from tools.testbed.s3_server import S3Server
+from tools.testbed.fault_proxy import FaultProxy, Faults
 
 # Started in the background, Python may ignore Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -37,10 +38,10 @@ def real_data() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     """The session's S3 server; each process of pytest-xdist has its own."""
     folder = folder_with_attributes(tmp_path_factory.mktemp("s3"))
-    server = S3Server(folder)
+    server = S3(folder)
     try:
         server.start()
     except StoreError as error:
@@ -51,12 +52,19 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     """A fresh bucket on the S3 server; the AWS_* variables of this process lead to it."""
     for name, value in s3_server.environment().items():
         monkeypatch.setenv(name, value)
-    s3 = S3(server=s3_server)
-    s3_server.make_bucket(s3.bucket)
-    yield s3
+    s3_server.bucket = s3_server.make_bucket(f"test-{secrets.token_hex(6)}")
+    yield s3_server
     if not s3_server.is_running:
         s3_server.start()
+
+
+@pytest.fixture
+def proxy(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """Between this process and the S3 server; without faults until they are set."""
+    with FaultProxy(s3.endpoint, Faults(), seed=3) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        yield proxy

@@ -80,6 +80,24 @@ def fake_recordings(num_slices: list[int], *, num_labels: int = 3) -> pl.DataFra
     )
 
 
+def fake_slice_index(table: pl.DataFrame, seed: int = 0) -> pl.DataFrame:
+    """The slices of recordings, in the order of the table, with random levels and silences."""
+    generator = np.random.default_rng(seed)
+    count = int(table["num_slices"].sum())
+    return (
+        table.select(
+            row=pl.int_ranges("first_row", pl.col("first_row") + pl.col("num_slices")),
+            recording_id="recording_id",
+            slice_no=pl.int_ranges(0, "num_slices", dtype=pl.Int32),
+        )
+        .explode("row", "slice_no")
+        .with_columns(
+            max_db=pl.Series(generator.uniform(-80, 0, count)),
+            silent=pl.Series(generator.random(count) < 0.4),
+        )
+    )
+
+
 def write_fake_source(
     path: Path, num_slices: list[int], *, seed: int, recipe: Recipe = SMALL, num_labels: int = 3
 ) -> FakeSource:
@@ -92,11 +110,7 @@ def write_fake_source(
     else:
         cells = generator.random(shape).astype(recipe.dtype)
     path.write_bytes(cells.tobytes())
-    index = table.select(
-        row=pl.int_ranges("first_row", pl.col("first_row") + pl.col("num_slices")),
-        recording_id="recording_id",
-        slice_no=pl.int_ranges(0, "num_slices", dtype=pl.Int32),
-    ).explode("row", "slice_no")
+    index = fake_slice_index(table).drop("max_db", "silent")
     index = index.with_columns(
         start_s=pl.col("slice_no") * 2.5,
         max_db=pl.Series(generator.uniform(-90, 0, len(index)), dtype=pl.Float32),

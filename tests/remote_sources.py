@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import obstore
 
 from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig
-from storage.objects.client import DEFAULT, RemoteConfig, open_remote
+from storage.objects.client import RemoteConfig
+from storage.objects.open import open_objects
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import Extents
 from tests.fakes import FakeSource
@@ -19,43 +19,22 @@ OBJECTS = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RemoteFake:
-    """A fake source whose slices are in several objects of a bucket."""
+class RemoteFake(FakeSource):
+    """A fake source whose slices are in several objects of a bucket, below `url`."""
 
-    local: FakeSource
     urls: tuple[str, ...]
     per_object: int
-    remote: RemoteConfig = DEFAULT
 
     def read_with(self, **keys: Any) -> "RemoteFake":
         """The same with keys of the section `remote`."""
         return dataclasses.replace(self, remote=RemoteConfig(**keys))
 
-    @property
-    def url(self) -> str:
-        return self.urls[0].rpartition("/")[0]
-
-    @property
-    def recipe(self) -> Any:
-        return self.local.recipe
-
-    @property
-    def store_id(self) -> str:
-        return self.local.store_id
-
-    def recordings(self) -> Any:
-        return self.local.recordings()
-
-    def slice_index(self) -> Any:
-        return self.local.slice_index()
-
     def shard_use(self, rows: np.ndarray) -> ShardUse:
-        return ShardUse(
-            needed_bytes=len(rows) * self.recipe.slice_bytes, shard_bytes=self.local.cells.nbytes
-        )
+        needed = len(rows) * self.recipe.slice_bytes
+        return ShardUse(needed_bytes=needed, shard_bytes=self.cells.nbytes)
 
     def extents(self, rows: np.ndarray) -> Extents:
-        found = self.local.extents(rows)
+        found = super().extents(rows)
         number, place = np.divmod(found.offset, self.per_object)
         return dataclasses.replace(
             found,
@@ -70,23 +49,20 @@ class RemoteFake:
 def upload(source: FakeSource, url: str) -> RemoteFake:
     """Cuts the file of a source into objects of a bucket."""
     data = Path(source.url).read_bytes()
-    num_slices = len(source.cells)
-    per_object = -(-num_slices // OBJECTS) * source.recipe.slice_bytes
-    remote = open_remote(url)
-    for number in range(OBJECTS):
-        piece = data[number * per_object : (number + 1) * per_object]
-        obstore.put(remote.store, remote.key(f"{number}.raw"), piece)
-    urls = tuple(remote.describe(f"{number}.raw") for number in range(OBJECTS))
-    return RemoteFake(local=source, urls=urls, per_object=per_object)
+    per_object = -(-len(source.cells) // OBJECTS) * source.recipe.slice_bytes
+    objects = open_objects(url)
+    names = [f"{number}.raw" for number in range(OBJECTS)]
+    for number, name in enumerate(names):
+        objects.put(name, data[number * per_object : (number + 1) * per_object])
+    urls = tuple(map(objects.describe, names))
+    return RemoteFake(**{**vars(source), "url": url}, urls=urls, per_object=per_object)
 
 
 def upload_folder(folder: Path, url: str) -> None:
     """Puts every file below a folder under a URL."""
-    remote = open_remote(url)
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != ".lock":
-            key = remote.key(path.relative_to(folder).as_posix())
-            obstore.put(remote.store, key, path.read_bytes())
+    near, far = open_objects(str(folder)), open_objects(url)
+    for name in near.walk():
+        far.put(name, near.get(name))
 
 
 def reader_of(source: Any, **config: Any) -> BatchReader:

@@ -5,30 +5,20 @@ tests skip and say why; where MELBANK_REQUIRE_S3 or CI is set, as in .ci/run, th
 """
 
 import os
-import secrets
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from storage.errors import StoreError
-from tools.testbed.s3_requests import Access
 from tools.testbed.s3_server import S3Server, check_attributes
 
 
-@dataclass(frozen=True, kw_only=True)
-class S3:
-    """The session's server and a fresh bucket."""
+class S3(S3Server):
+    """The session's server, with a fresh bucket for each test."""
 
-    server: S3Server
-    bucket: str = field(default_factory=lambda: f"test-{secrets.token_hex(6)}")
-
-    @property
-    def access(self) -> Access:
-        """Endpoint, region and keys."""
-        return self.server.access
+    bucket = ""
 
     @property
     def endpoint(self) -> str:
@@ -38,18 +28,6 @@ class S3:
     def url(self, folder: str) -> str:
         """A folder of the bucket, such as s3://test-1f/store."""
         return f"s3://{self.bucket}/{folder}"
-
-    def environment(self, endpoint: str = "") -> dict[str, str]:
-        """AWS_* variables for it, or for a proxy in front of it."""
-        return self.server.environment(endpoint)
-
-    def restart(self, after_s: float = 0.0) -> None:
-        """Kills it, waits, starts it again: the same port, the same objects."""
-        self.server.restart(after_s)
-
-    def kill(self) -> None:
-        """As a crash would; `restart` brings it back."""
-        self.server.kill()
 
 
 def folder_with_attributes(preferred: Path) -> Path:

@@ -83,6 +83,13 @@ def identities(folder: Path, pattern: str = "*.tar") -> dict[str, tuple[int, int
     return found
 
 
+def flip(path: Path, place: int, bit: int = 0) -> None:
+    """Changes one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1 << bit
+    path.write_bytes(data)
+
+
 def read_stock(folder: Path) -> list[dict[str, Any]]:
     """Every sample that stock webdataset finds in all the tars."""
     urls = sorted(str(path) for path in folder.glob("*.tar"))

@@ -8,7 +8,7 @@ import struct
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import soundfile
@@ -120,6 +120,9 @@ def id3_tag(num_bytes: int) -> bytes:
     return b"ID3\x04\x00\x00" + size + bytes(num_bytes)
 
 
+ID3V1 = b"TAG" + bytes(125)
+
+
 def ape_tag(num_bytes: int) -> bytes:
     """An APE tag with header and footer."""
     size = struct.pack("<III", 2000, num_bytes + 32, 0)
@@ -143,31 +146,35 @@ def flac_with_total(total: int) -> bytes:
     return replaced(data, 21, bytes([high]) + struct.pack(">I", total & 0xFFFF_FFFF))
 
 
-def with_samples(kind: str, values: dict[int, float]) -> bytes:
-    """A file in which some samples have other values."""
+def with_samples(values: dict[int, float]) -> bytes:
+    """A wav of float samples in which some have other values."""
     samples = sound()
     for place, value in values.items():
         samples[place] = value
-    return _encode(kind, samples)
+    return _encode("wav-float", samples)
 
 
-def _half(kind: str) -> bytes:
-    data = encoded(kind)
-    return data[: len(data) // 2]
+def half(kind: str) -> bytes:
+    """The first half of a file."""
+    return encoded(kind)[: len(encoded(kind)) // 2]
+
+
+vorbis, opus, mp3, flac, wav = (
+    partial(encoded, kind) for kind in ("vorbis", "opus", "mp3", "flac", "wav")
+)
 
 
 def _vbr() -> bytes:
-    loud_first = sound()[::-1]
-    return encoded("mp3", loud_first, bitrate_mode="VARIABLE", compression_level=0.5)
+    return mp3(sound()[::-1], bitrate_mode="VARIABLE", compression_level=0.5)  # loud first
 
 
 def _swapped_pages() -> bytes:
-    pages = ogg_pages(encoded("vorbis"))
+    pages = ogg_pages(vorbis())
     pages[3], pages[4] = pages[4], pages[3]
     return b"".join(pages)
 
 
-def _unknown_stream() -> bytes:
+def _unknown() -> bytes:
     """An ogg stream of one page, whole, of a kind that no decoder knows."""
     head = b"OggS\0" + bytes([6]) + bytes(8) + b"melb" + bytes(4)
     body = bytes([1, 9]) + b"\x80something"[:9]
@@ -179,158 +186,105 @@ def _unknown_stream() -> bytes:
 class Case:
     """A file: its ending, its bytes, and what must become of it."""
 
+    ending: str
     make: Callable[[], bytes]
     status: str
     length_s: float = 0.0
     word: str = ""
-    ending: str = ".ogg"
 
 
-def _stored(ending: str, make: Callable[[], bytes], length_s: float = LENGTH_S) -> Case:
-    return Case(make=make, status="stored", length_s=length_s, ending=ending)
-
-
-def _partial(ending: str, word: str, length_s: float, make: Callable[[], bytes]) -> Case:
-    return Case(make=make, status="partial", length_s=length_s, word=word, ending=ending)
-
-
-def _rejected(ending: str, word: str, make: Callable[[], bytes]) -> Case:
-    return Case(make=make, status="rejected", word=word, ending=ending)
-
-
-WHOLE = {
-    **{f"whole-{kind}": _stored(".ogg", lambda kind=kind: encoded(kind)) for kind in FORMATS},
-    "no-ending": _stored("", lambda: encoded("vorbis", sound(seed=1))),
-    "stereo": _stored(".ogg", lambda: encoded("vorbis", sound(channels=2))),
-    "six-channels": _stored(".wav", lambda: encoded("wav", sound(channels=6))),
-    "one-sample": _stored(".wav", lambda: encoded("wav", sound(1 / RATE_HZ)), 1 / RATE_HZ),
-    "silence": _stored(".flac", lambda: encoded("flac", 0 * sound())),
-    "constant": _stored(".flac", lambda: encoded("flac", 0 * sound() + 0.5)),
-    "clipped": _stored(".wav", lambda: encoded("wav", np.sign(sound()))),
-    "float-beyond-1": _stored(".wav", lambda: encoded("wav-float", 1e6 * sound())),
-    "ogg-garbage-behind": _stored(".ogg", lambda: encoded("vorbis") + noise(300_000)),
-    "ogg-zeros-behind": _stored(".ogg", lambda: encoded("vorbis") + bytes(1_000_000)),
-    "ogg-behind-tags": _stored(".ogg", lambda: id3_tag(500) + id3_tag(9) + encoded("vorbis")),
-    "ogg-chained": _stored(".ogg", lambda: 2 * encoded("vorbis"), 2 * LENGTH_S),
-    "ogg-chained-unlike": _stored(
-        ".ogg",
-        lambda: encoded("vorbis", sound(channels=2)) + noise(99) + encoded("opus"),
-        2 * LENGTH_S,
-    ),
-    "mp3-no-note": _stored(".mp3", lambda: mp3_frames(encoded("mp3"))),
-    "mp3-no-note-variable": _stored(".mp3", lambda: mp3_frames(_vbr())),
-    "mp3-joined": _stored(".mp3", lambda: 2 * encoded("mp3"), 2 * LENGTH_S),
-    "mp3-joined-tagged": _stored(
-        ".mp3", lambda: 2 * (id3_tag(3000) + encoded("mp3") + b"TAG" + bytes(125)), 2 * LENGTH_S
-    ),
-    "mp3-tagged": _stored(
-        ".mp3",
-        lambda: id3_tag(90) + id3_tag(9) + encoded("mp3") + ape_tag(700) + b"TAG" + bytes(125),
-    ),
-    "mp3-zeros-before": _stored(".mp3", lambda: bytes(3000) + encoded("mp3")),
-    "mp3-zeros-behind": _stored(".mp3", lambda: encoded("mp3") + bytes(1_000_000)),
-    "mp3-garbage-behind": _stored(".mp3", lambda: encoded("mp3") + noise(300_000)),
-    "wav-open-length": _stored(".wav", lambda: wav_with_sizes(0xFFFF_FFFF, 0xFFFF_FFFF)),
-    "wav-garbage-behind": _stored(".wav", lambda: encoded("wav") + noise(5000)),
-    "wav-twice": _stored(".wav", lambda: 2 * encoded("wav")),
-    "flac-open-length": _stored(".flac", lambda: flac_with_total(0)),
+WHOLE = {  # name -> ending, length in s, bytes
+    **{f"whole-{kind}": (".ogg", 3.0, partial(encoded, kind)) for kind in FORMATS},
+    "no-ending": ("", 3.0, lambda: vorbis(sound(seed=1))),
+    "stereo": (".ogg", 3.0, lambda: vorbis(sound(channels=2))),
+    "six-channels": (".wav", 3.0, lambda: wav(sound(channels=6))),
+    "one-sample": (".wav", 1 / RATE_HZ, lambda: wav(sound(1 / RATE_HZ))),
+    "silence": (".flac", 3.0, lambda: flac(0 * sound())),
+    "constant": (".flac", 3.0, lambda: flac(0 * sound() + 0.5)),
+    "clipped": (".wav", 3.0, lambda: wav(np.sign(sound()))),
+    "float-beyond-1": (".wav", 3.0, lambda: encoded("wav-float", 1e6 * sound())),
+    "ogg-garbage-behind": (".ogg", 3.0, lambda: vorbis() + noise(300_000)),
+    "ogg-zeros-behind": (".ogg", 3.0, lambda: vorbis() + bytes(1_000_000)),
+    "ogg-behind-tags": (".ogg", 3.0, lambda: id3_tag(500) + id3_tag(9) + vorbis()),
+    "ogg-chained": (".ogg", 6.0, lambda: 2 * vorbis()),
+    "ogg-chained-unlike": (".ogg", 6.0, lambda: vorbis(sound(channels=2)) + noise(99) + opus()),
+    "mp3-no-note": (".mp3", 3.0, lambda: mp3_frames(mp3())),
+    "mp3-no-note-variable": (".mp3", 3.0, lambda: mp3_frames(_vbr())),
+    "mp3-joined": (".mp3", 6.0, lambda: 2 * mp3()),
+    "mp3-joined-tagged": (".mp3", 6.0, lambda: 2 * (id3_tag(3000) + mp3() + ID3V1)),
+    "mp3-tagged": (".mp3", 3.0, lambda: id3_tag(90) + id3_tag(9) + mp3() + ape_tag(700) + ID3V1),
+    "mp3-zeros-before": (".mp3", 3.0, lambda: bytes(3000) + mp3()),
+    "mp3-zeros-behind": (".mp3", 3.0, lambda: mp3() + bytes(1_000_000)),
+    "mp3-garbage-behind": (".mp3", 3.0, lambda: mp3() + noise(300_000)),
+    "wav-open-length": (".wav", 3.0, lambda: wav_with_sizes(0xFFFF_FFFF, 0xFFFF_FFFF)),
+    "wav-garbage-behind": (".wav", 3.0, lambda: wav() + noise(5000)),
+    "wav-twice": (".wav", 3.0, lambda: 2 * wav()),
+    "flac-open-length": (".flac", 3.0, lambda: flac_with_total(0)),
 }
-IN_PART = {
-    "ogg-cut": _partial(".ogg", "no end mark", 0.94, lambda: _half("vorbis")),
-    "ogg-cut-at-page": _partial(
-        ".ogg", "no end mark", 1.86, lambda: b"".join(ogg_pages(encoded("vorbis"))[:-2])
-    ),
-    "ogg-last-byte": _partial(".ogg", "no end mark", 2.8, lambda: encoded("vorbis")[:-1]),
-    "ogg-changed": _partial(".ogg", "damaged at", 0.94, lambda: flipped(encoded("vorbis"), 9000)),
-    "ogg-zeros-inside": _partial(
-        ".ogg", "damaged at", 0.94, lambda: replaced(encoded("vorbis"), 8000, bytes(3000))
-    ),
-    "ogg-page-missing": _partial(
-        ".ogg", "damaged at", 0.94, lambda: removed(encoded("vorbis"), 7683, 11869)
-    ),
-    "ogg-pages-swapped": _partial(".ogg", "out of order", 0.94, _swapped_pages),
-    "ogg-chained-first-cut": _partial(
+IN_PART = {  # name -> ending, a word of the reason, length of what is stored in s, bytes
+    "ogg-cut": (".ogg", "no end mark", 0.94, lambda: half("vorbis")),
+    "ogg-cut-at-page": (".ogg", "no end mark", 1.86, lambda: b"".join(ogg_pages(vorbis())[:-2])),
+    "ogg-last-byte": (".ogg", "no end mark", 2.8, lambda: vorbis()[:-1]),
+    "ogg-changed": (".ogg", "damaged at", 0.94, lambda: flipped(vorbis(), 9000)),
+    "ogg-zeros-inside": (".ogg", "damaged at", 0.94, lambda: replaced(vorbis(), 8000, bytes(3000))),
+    "ogg-page-missing": (".ogg", "damaged at", 0.94, lambda: removed(vorbis(), 7683, 11869)),
+    "ogg-pages-swapped": (".ogg", "out of order", 0.94, _swapped_pages),
+    "chained-first-cut": (
         ".ogg",
         "no end mark",
-        2.8 + LENGTH_S,
-        lambda: b"".join(ogg_pages(encoded("vorbis"))[:-1]) + encoded("vorbis"),
+        5.8,
+        lambda: b"".join(ogg_pages(vorbis())[:-1]) + vorbis(),
     ),
-    "ogg-chained-second-changed": _partial(
-        ".ogg",
-        "damaged at",
-        LENGTH_S + 0.94,
-        lambda: encoded("vorbis") + flipped(encoded("vorbis"), 9000),
-    ),
-    "ogg-chained-second-unreadable": _partial(
-        ".ogg", "damaged at", LENGTH_S, lambda: encoded("vorbis") + flipped(encoded("vorbis"), 99)
-    ),
-    "ogg-chained-unknown-between": _partial(
-        ".ogg",
-        "decoder stopped after 3.00",
-        LENGTH_S,
-        lambda: encoded("vorbis") + _unknown_stream() + encoded("opus"),
-    ),
-    "opus-cut": _partial(".opus", "no end mark", 1.0, lambda: _half("opus")),
-    "flac-cut": _partial(".flac", "decoder stopped", 1.5, lambda: _half("flac")),
-    "flac-changed": _partial(
-        ".flac", "decoder stopped", 1.54, lambda: flipped(encoded("flac"), 45_000)
-    ),
-    "flac-names-more": _partial(
-        ".flac", "header names 60.00 s", 3.0, lambda: flac_with_total(60 * RATE_HZ)
-    ),
-    "mp3-cut": _partial(".mp3", "mp3 frames are there", 1.4, lambda: _half("mp3")),
-    "mp3-cut-no-note": _partial(
-        ".mp3", "inside an mp3 frame", 2.0, lambda: mp3_frames(encoded("mp3"))[:8001]
-    ),
-    "mp3-zeros-inside": _partial(
-        ".mp3", "damaged at", 1.2, lambda: replaced(encoded("mp3"), 5000, bytes(2000))
-    ),
-    "mp3-bytes-missing": _partial(
-        ".mp3", "damaged at", 1.2, lambda: removed(encoded("mp3"), 5000, 6001)
-    ),
-    "mp3-wide-hole": _partial(
-        ".mp3",
-        "damaged at",
-        1.2,
-        lambda: encoded("mp3")[:5000] + bytes(1_000_000) + encoded("mp3")[6000:],
-    ),
-    "mp3-start-broken": _partial(
-        ".mp3", "damaged before", 2.77, lambda: replaced(encoded("mp3"), 90, noise(1500))
-    ),
+    "chained-2nd-changed": (".ogg", "damaged at", 3.94, lambda: vorbis() + flipped(vorbis(), 9000)),
+    "chained-2nd-unreadable": (".ogg", "damaged at", 3.0, lambda: vorbis() + flipped(vorbis(), 99)),
+    "chained-unknown": (".ogg", "stopped after 3.00", 3.0, lambda: vorbis() + _unknown() + opus()),
+    "opus-cut": (".opus", "no end mark", 1.0, lambda: half("opus")),
+    "flac-cut": (".flac", "decoder stopped", 1.5, lambda: half("flac")),
+    "flac-changed": (".flac", "decoder stopped", 1.54, lambda: flipped(flac(), 45_000)),
+    "flac-names-more": (".flac", "header names 60.00 s", 3.0, lambda: flac_with_total(960_000)),
+    "mp3-cut": (".mp3", "mp3 frames are there", 1.4, lambda: half("mp3")),
+    "mp3-cut-no-note": (".mp3", "inside an mp3 frame", 2.0, lambda: mp3_frames(mp3())[:8001]),
+    "mp3-zeros-inside": (".mp3", "damaged at", 1.2, lambda: replaced(mp3(), 5000, bytes(2000))),
+    "mp3-bytes-missing": (".mp3", "damaged at", 1.2, lambda: removed(mp3(), 5000, 6001)),
+    "mp3-far-hole": (".mp3", "damaged at", 1.2, lambda: mp3()[:5000] + bytes(10**6) + mp3()[6000:]),
+    "mp3-start-broken": (".mp3", "damaged before", 2.77, lambda: replaced(mp3(), 90, noise(1500))),
     **{
-        f"{kind}-cut": _partial(
-            f".{kind[:3]}", "bytes of audio are there", 1.5, lambda k=kind: _half(k)
-        )
+        f"{kind}-cut": (f".{kind[:3]}", "bytes of audio are there", 1.5, partial(half, kind))
         for kind in ("wav", "wav-float", "wav-adpcm", "rf64", "w64", "aiff", "au")
     },
-    "wav-unfinished": _partial(".wav", "never finished", 3.0, lambda: wav_with_sizes(0, 0)),
-    "not-a-number": _partial(
-        ".wav", "NaN", 3.0, lambda: with_samples("wav-float", {5: np.nan, 700: -np.inf})
-    ),
-    "absurdly-loud": _partial(
-        ".wav", "beyond 1e+10", 3.0, lambda: with_samples("wav-float", {9: 1e30})
-    ),
+    "wav-unfinished": (".wav", "never finished", 3.0, lambda: wav_with_sizes(0, 0)),
+    "not-a-number": (".wav", "NaN", 3.0, lambda: with_samples({5: np.nan, 700: -np.inf})),
+    "absurdly-loud": (".wav", "beyond 1e+10", 3.0, lambda: with_samples({9: 1e30})),
 }
-NOTHING = {
-    "empty": _rejected(".ogg", "empty", lambda: b""),
-    "text": _rejected(".ogg", "text file", lambda: b"404: Not Found\n\n"),
-    "page": _rejected(".mp3", "web page", lambda: b"\n<!DOCTYPE html><html></html>"),
-    "pointer": _rejected(
-        ".flac", "git lfs pull", lambda: b"version https://git-lfs.github.com/spec/v1\nsize 12\n"
-    ),
-    "link": _rejected(".ogg", "symbolic link", lambda: b"../other/XC1.ogg"),
-    "jpeg": _rejected(".mp3", "image", lambda: b"\xff\xd8\xff\xe0\0\x10JFIF" + noise(4000)),
-    "no-samples": _rejected(".wav", "0 samples", lambda: encoded("wav", np.zeros((0, 1)))),
-    "no-samples-left": _rejected(".wav", "0 of 96,000 bytes", lambda: encoded("wav")[:44]),
-    "ogg-headers-only": _rejected(".ogg", "no end mark", lambda: encoded("vorbis")[:3000]),
-    "ogg-no-sound-page": _rejected(".ogg", "no sound", lambda: encoded("vorbis")[:3446]),
-    "ogg-first-page-changed": _rejected(
-        ".ogg", "damaged at", lambda: flipped(encoded("vorbis"), 30)
-    ),
-    "flac-header-only": _rejected(".flac", "not readable", lambda: encoded("flac")[:40]),
-    "flac-no-frame": _rejected(".flac", "no sound", lambda: encoded("flac")[:5000]),
-    "mp3-one-frame-cut": _rejected(".mp3", "not readable", lambda: encoded("mp3")[:150]),
-    "noise": _rejected(".mp3", "not readable", lambda: noise(50_000)),
-    "zeros": _rejected(".wav", "not readable", lambda: bytes(50_000)),
+NOTHING = {  # name -> ending, a word of the reason, bytes
+    "empty": (".ogg", "empty", bytes),
+    "text": (".ogg", "text file", lambda: b"404: Not Found\n\n"),
+    "page": (".mp3", "web page", lambda: b"\n<!DOCTYPE html><html></html>"),
+    "pointer": (".flac", "git lfs pull", lambda: b"version https://git-lfs.github.com/spec/v1\n"),
+    "link": (".ogg", "symbolic link", lambda: b"../other/XC1.ogg"),
+    "jpeg": (".mp3", "image", lambda: b"\xff\xd8\xff\xe0\0\x10JFIF" + noise(4000)),
+    "no-samples": (".wav", "0 samples", lambda: wav(np.zeros((0, 1)))),
+    "no-samples-left": (".wav", "0 of 96,000 bytes", lambda: wav()[:44]),
+    "ogg-headers-only": (".ogg", "no end mark", lambda: vorbis()[:3000]),
+    "ogg-no-sound-page": (".ogg", "no sound", lambda: vorbis()[:3446]),
+    "ogg-first-page-changed": (".ogg", "damaged at", lambda: flipped(vorbis(), 30)),
+    "flac-header-only": (".flac", "not readable", lambda: flac()[:40]),
+    "flac-no-frame": (".flac", "no sound", lambda: flac()[:5000]),
+    "mp3-one-frame-cut": (".mp3", "not readable", lambda: mp3()[:150]),
+    "noise": (".mp3", "not readable", lambda: noise(50_000)),
+    "zeros": (".wav", "not readable", lambda: bytes(50_000)),
 }
-CASES = {**WHOLE, **IN_PART, **NOTHING}
+CASES = {
+    **{
+        name: Case(status="stored", ending=ending, length_s=length_s, make=make)
+        for name, (ending, length_s, make) in WHOLE.items()
+    },
+    **{
+        name: Case(status="partial", ending=ending, word=word, length_s=length_s, make=make)
+        for name, (ending, word, length_s, make) in IN_PART.items()
+    },
+    **{
+        name: Case(status="rejected", ending=ending, word=word, make=make)
+        for name, (ending, word, make) in NOTHING.items()
+    },
+}

@@ -15,6 +15,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
@@ -27,19 +28,16 @@ from datasets.labels import Labels
 from datasets.loading.reader import LoaderConfig
 from datasets.sampling.epoch_plan import SamplingConfig
 from datasets.targets import Targets
+from tests.learnable import write_learnable_source
+from tests.training.short_training import short_trainer
+from training.config import TrainingConfig
 from training.data_module import FoldData, FoldDataModule
 from training.model.metrics import Truth
 from training.model.models import Classifier, View
 from training.model.optimizers import OptimizerConfig
-from training.module import ModuleConfig, SliceModule
+from training.module import SliceModule
 from training.runtime.ranks import rank
-from training.trainer import (
-    TrainerConfig,
-    accumulation,
-    build_trainer,
-    choose_machine,
-    quiet_lightning,
-)
+from training.trainer import accumulation, build_trainer, choose_machine, quiet_lightning
 
 EFFECTIVE_BATCH = 4
 
@@ -95,13 +93,15 @@ def fold_of(run: Run) -> FoldData:
         held_out = held_out.filter(num_slices=1).head(1)
     return FoldData(
         source=source,
+        train_loader=LoaderConfig(batch_size=run.batch_size),
         train_recordings=table.filter(table["fold"] != 1),
         held_out_recordings=held_out,
         targets=Targets(Labels.of(table).targets(table, 0.5)),
-        sampling=SamplingConfig(slices_per_recording=2, balance="sqrt"),
-        train_loader=LoaderConfig(batch_size=run.batch_size),
-        val_loader=LoaderConfig(batch_size=4),
-        seed=7,
+        config=TrainingConfig(
+            sampling=SamplingConfig(slices_per_recording=2, balance="sqrt"),
+            val_loader=LoaderConfig(batch_size=4),
+            seed=7,
+        ),
     )
 
 
@@ -122,19 +122,17 @@ def module_of(data: FoldData) -> SliceModule:
     ]
     model = Classifier(views, "softmax")
     augment = AugmentConfig(mixup=MixupConfig(p=0.7), noise=NoiseConfig(p=0.7))
-    config = ModuleConfig(augment=augment, optimizer=OptimizerConfig(warmup_epochs=0.0), seed=7)
+    config = TrainingConfig(augment=augment, optimizer=OptimizerConfig(warmup_epochs=0.0), seed=7)
     return SliceModule(model, config, Truth.of(table, labels, 0.5))
 
 
 def train(run: Run) -> lightning.Trainer:
     """Trains as `training.fold` does, with checkpoints besides."""
-    config = TrainerConfig(
-        precision="32-true",
+    config = short_trainer(
         epochs=run.epochs,
         effective_batch_size=EFFECTIVE_BATCH,
         accelerator="cpu",
         devices=run.devices,
-        threads=1,
         patience=0,
     )
     callbacks: list[Callback] = [Diary(run)]
@@ -180,6 +178,20 @@ def batches(folder: Path, name: str) -> list[list[dict]]:
     diaries = sorted((folder / name).glob("batches_*.jsonl"))
     lines = [diary.read_text().split("\n")[:-1] for diary in diaries]
     return [[json.loads(line) for line in rank] for rank in lines]
+
+
+def assert_same(found: list[dict], expected: list[dict], *columns: str) -> None:
+    """Batches have equal rows and losses, and equal values in these columns."""
+    for name in ("rows", *columns):
+        assert [batch[name] for batch in found] == [batch[name] for batch in expected]
+    losses = ([batch["loss"] for batch in each] for each in (found, expected))
+    np.testing.assert_allclose(*losses, rtol=0, atol=1e-5)
+
+
+def write_source(folder: Path, num_recordings: int) -> None:
+    """A source to train on, of uneven recordings."""
+    source = write_learnable_source(folder / "cells.raw", num_recordings)
+    (folder / "source.pkl").write_bytes(pickle.dumps(source))
 
 
 if __name__ == "__main__":

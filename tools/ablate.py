@@ -9,7 +9,6 @@ below `ablation.root`; a run that is there is not made again, so that a stopped 
 """
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +34,8 @@ COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN,))
 
 def main(config: Sections, arguments: Arguments) -> None:
     """Trains all runs that are not there, and prints the table."""
-    words = ["--config", arguments.config, *training_words(arguments.overrides)]
+    training = [word for word in arguments.overrides if not word.startswith("ablation.")]
+    words = ["--config", arguments.config, *training]
     check_output("--markdown", arguments.markdown)
     runs = plan_runs(config.ablation, words)
     for one in runs:  # a mistake in the last variant would come to light after hours
@@ -54,11 +54,6 @@ def check_run(one: AblationRun, config: str) -> None:
         load_config(TrainSections, config, one.words[2:])
     except ConfigError as error:
         raise ConfigError(f"ablation.variants: {one.variant}: {error}") from error
-
-
-def training_words(overrides: Sequence[str]) -> list[str]:
-    """Overrides for the training, not for the ablation itself."""
-    return [word for word in overrides if not word.startswith("ablation.")]
 
 
 if __name__ == "__main__":

@@ -17,29 +17,27 @@ into training, against other loaders, over a line with latency. plan: epochs of 
 augment: what each augmentation adds to a training step. step: what reading adds to it.
 """
 
+import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-from tools.benchmarks import augment, build, plan, query, read, remote, step, store_read
-from tools.cli.command import run
+from tools.cli.command import Arguments, run
+from tools.cli.tables import publish
 
-BENCHMARKS: dict[str, Callable[[Sequence[str]], int]] = {
-    "build": lambda argv: run(build.COMMAND, build.main, argv),
-    "store-read": lambda argv: run(store_read.COMMAND, store_read.main, argv),
-    "query": lambda argv: run(query.COMMAND, query.main, argv),
-    "read": lambda argv: run(read.COMMAND, read.main, argv),
-    "remote": lambda argv: run(remote.COMMAND, remote.main, argv),
-    "plan": lambda argv: run(plan.COMMAND, plan.main, argv),
-    "augment": lambda argv: run(augment.COMMAND, augment.main, argv),
-    "step": lambda argv: run(step.COMMAND, step.main, argv),
-}
+BENCHMARKS = ("build", "store-read", "query", "read", "remote", "plan", "augment", "step")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Hands over to the benchmark that the first word names."""
+    """Runs the benchmark that the first word names, prints its report, writes it where asked."""
     name = argv[0] if argv else ""
     if name in BENCHMARKS:
-        return BENCHMARKS[name](argv[1:])
+        module = importlib.import_module(f"tools.benchmarks.{name.replace('-', '_')}")
+
+        def measure(config: Any, arguments: Arguments) -> None:
+            publish(module.run_benchmark(config, arguments), name, arguments)
+
+        return run(module.COMMAND, measure, argv[1:])
     if name in ("-h", "--help"):
         print(__doc__)
         return 0

@@ -12,6 +12,7 @@ moment, it goes on where it was. About 0.2 s of CPU per minute of audio.
 
 import sys
 
+from storage.build.build import open_build
 from storage.build.forecast import forecast_build
 from tools.cli.building import BuildSections, build
 from tools.cli.command import Arguments, Command, run
@@ -29,7 +30,7 @@ COMMAND = Command(
 def main(config: BuildSections, arguments: Arguments) -> int:
     """Builds, or says what would be done."""
     if arguments.dry_run:
-        forecast = forecast_build(
+        build_ahead = open_build(
             config.source,
             config.recipe,
             config.store,
@@ -38,7 +39,7 @@ def main(config: BuildSections, arguments: Arguments) -> int:
             progress=bar,
             remote=config.remote,
         )
-        print(forecast.summary())
+        print(forecast_build(build_ahead))
         return 0
     return build(config, config.recipe)
 

@@ -16,7 +16,6 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,15 +95,15 @@ def _environment() -> dict[str, str]:
 
 def finished_training(root: Path, config_file: str) -> Path | None:
     """The last experiment, if it is whole and younger than the config and every shard."""
-    scores = sorted(
-        (root / "preds").glob("exp_*/scores.json"), key=lambda path: path.stat().st_mtime_ns
-    )
+
+    def written_ns(path: Path) -> int:
+        return path.stat().st_mtime_ns
+
+    scores = max((root / "preds").glob("exp_*/scores.json"), key=written_ns, default=None)
     inputs = [Path(config_file), *(root / "shards").glob("*.tar")]
-    if not scores or any(
-        path.stat().st_mtime_ns > scores[-1].stat().st_mtime_ns for path in inputs
-    ):
+    if scores is None or max(map(written_ns, inputs)) > written_ns(scores):
         return None
-    return scores[-1].parent
+    return scores.parent
 
 
 def summary(root: Path, config_file: str, seconds: dict[str, float]) -> str:
@@ -112,20 +111,16 @@ def summary(root: Path, config_file: str, seconds: dict[str, float]) -> str:
     lines = [f"{'stage':<20} {'seconds':>8}"]
     lines += [f"{name:<20} {value:>8.1f}" for name, value in seconds.items()]
     lines += [f"{'all':<20} {sum(seconds.values()):>8.1f}", ""]
-    experiment = finished_training(root, config_file)
-    if experiment:
+    places = {}
+    if experiment := finished_training(root, config_file):
         scores = json.loads((experiment / "scores.json").read_text(encoding="utf-8"))
         folds = [(str(fold["fold"]), *score_cells(fold["scores"])) for fold in scores["folds"]]
         total = ("all", *score_cells(scores["overall"]))
         lines += [format_table(("fold", *TITLES), [*folds, total], num_totals=1), ""]
-        weights = root / "weights" / experiment.name
-        lines += _places([("weights", weights), ("predictions", experiment)])
-    places = ("source", "store", "shards", "sheet.png")
-    return "\n".join(lines + _places([(name.split(".")[0], root / name) for name in places]))
-
-
-def _places(named: Sequence[tuple[str, Path]]) -> list[str]:
-    return [f"{name:<12} {path}" for name, path in named]
+        places = {"weights": root / "weights" / experiment.name, "predictions": experiment}
+    places |= {name: root / name for name in ("source", "store", "shards")}
+    places["sheet"] = root / "sheet.png"
+    return "\n".join([*lines, *(f"{name:<12} {path}" for name, path in places.items())])
 
 
 if __name__ == "__main__":

@@ -104,19 +104,16 @@ def _cells(store: Store, table: pl.DataFrame) -> np.ndarray:
 
 def _titles(store: Store, table: pl.DataFrame) -> list[str]:
     """Species and place in the recording of each slice, whatever columns were selected."""
+    columns = store.recordings().columns
+    names = [name for name in ("common_name", "primary_label") if name in columns]
     known = store.slice_table().select(
-        "row", "recording_id", "start_s", pl.coalesce(_name_columns(store)).alias("name")
+        "row", "recording_id", "start_s", pl.coalesce(names).alias("name")
     )
     rows = table.select("row").join(known.collect(), on="row", how="left", maintain_order="left")
     return [
         f"{name}\n{recording_id.rsplit('/')[-1]}  {start_s:.1f} s"
         for _, recording_id, start_s, name in rows.iter_rows()
     ]
-
-
-def _name_columns(store: Store) -> list[str]:
-    columns = store.recordings().columns
-    return [name for name in ("common_name", "primary_label") if name in columns]
 
 
 if __name__ == "__main__":

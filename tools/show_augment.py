@@ -13,8 +13,8 @@ title has the label, or the labels and their shares.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,6 +26,7 @@ from datasets.augment.host_images import ImageTransforms
 from datasets.augment.pipeline import AUGMENTATIONS, Augment, AugmentConfig
 from datasets.batch import Batch
 from datasets.loading.rank_share import WRAP
+from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
 from storage.encoding import to_unit
 from storage.errors import ConfigError
@@ -52,12 +53,7 @@ SMALL = 0.7  # of the width and height of a sheet: those in a folder are for doc
 SMALL_COLOURS = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """The batch as it is drawn in one row: slices [B, M, T], and B titles."""
-
-    slices: Tensor
-    titles: list[str]
+Look = tuple[Tensor, list[str]]  # the batch as one row shows it: slices [B, M, T], and B titles
 
 
 def main(config: TrainSections, arguments: Arguments) -> None:
@@ -69,17 +65,19 @@ def main(config: TrainSections, arguments: Arguments) -> None:
         make_folder("--folder", Path(arguments.folder))
     else:
         check_output("--png", arguments.png)
-    recipe = open_training(config).recipe
-    each = arguments.each or bool(arguments.folder)
-    batch, labels = _first_batch(config, arguments)
-    wanted = dict(_wanted(config.augment, each, behind=batch.background is not None))
+    wanted = _wanted(config, arguments.each or bool(arguments.folder))
     num_rows = 2 if arguments.folder else len(wanted)
     if arguments.num > MAX_PANELS // num_rows:
         raise ConfigError(
             f"--num {arguments.num} slices in {num_rows} rows: a sheet has 1 to {MAX_PANELS} "
             f"panels, so give --num 1 to {MAX_PANELS // num_rows}"
         )
-    looks = {name: _look(batch, labels, augment, config) for name, augment in wanted.items()}
+    source = open_training(config)
+    recipe = source.recipe
+    batch, labels = _first_batch(source, config, arguments)
+    looks = {
+        name: _look(batch, labels, augment, recipe, config.seed) for name, augment in wanted.items()
+    }
     if not arguments.folder:
         _write(looks, recipe, Path(arguments.png))
         print(f"--png: {arguments.png}")
@@ -92,22 +90,19 @@ def main(config: TrainSections, arguments: Arguments) -> None:
         print(path)
 
 
-def _first_batch(config: TrainSections, arguments: Arguments) -> tuple[Batch, list[str]]:
+def _first_batch(
+    source: SliceSource, config: TrainSections, arguments: Arguments
+) -> tuple[Batch, list[str]]:
     """The samples that the epoch of the first fold begins with, as stored, and their labels."""
-    source = open_training(config)
     split = split_recordings(source, config)
-    behind, beside = open_background(config), None
-    if behind is not None:
-        beside = BackgroundPlan(behind, seed=config.seed, where=config.background.where)
-    data = replace(
-        fold_data(source, split, split.train_folds[0], config),
-        train_loader=replace(
-            config.train_loader, batch_size=arguments.num, prefetch_batches=0, remainder=WRAP
-        ),
-        background=beside,
-        transform=None,
+    noise, background = open_background(config), None
+    if noise is not None:
+        background = BackgroundPlan(noise, seed=config.seed, where=config.background.where)
+    data = fold_data(source, split, split.train_folds[0], config, background)
+    loader = replace(
+        config.train_loader, batch_size=arguments.num, prefetch_batches=0, remainder=WRAP
     )
-    reader = data.train_reader(accumulation=1)
+    reader = replace(data, train_loader=loader, transform=None).train_reader(accumulation=1)
     reader.set_epoch(arguments.epoch)
     for batch in reader:
         reader.close()
@@ -116,37 +111,34 @@ def _first_batch(config: TrainSections, arguments: Arguments) -> tuple[Batch, li
     raise ConfigError("the epoch holds no sample")
 
 
-def _wanted(
-    config: AugmentConfig, each: bool, *, behind: bool
-) -> Iterator[tuple[str, AugmentConfig]]:
+def _wanted(config: TrainSections, each: bool) -> dict[str, AugmentConfig]:
     """Rows of the drawing: a name and the augmentations of each."""
-    yield AS_STORED, AugmentConfig()
+    augment, wanted = config.augment, {AS_STORED: AugmentConfig()}
     if not each:
-        yield "augmented", config
-        return
-    if config.images:
-        yield "images", AugmentConfig(images=config.images)
+        return {**wanted, "augmented": augment}
+    if augment.images:
+        wanted["images"] = AugmentConfig(images=augment.images)
     for name in AUGMENTATIONS:
-        if name != "background" or behind:
-            alone = replace(getattr(config, name), p=1.0)
-            yield name, replace(AugmentConfig(), **{name: alone})
+        if name != "background" or config.background.given:
+            alone = replace(getattr(augment, name), p=1.0)
+            wanted[name] = replace(AugmentConfig(), **{name: alone})
+    return wanted
 
 
-def _look(batch: Batch, labels: list[str], look: AugmentConfig, config: TrainSections) -> Look:
+def _look(batch: Batch, labels: list[str], look: AugmentConfig, recipe: Recipe, seed: int) -> Look:
     """The batch as the augmentations of `look` leave it."""
     slices = batch.slices.clone()
-    recipe = open_training(config).recipe
     if look.images:
-        transform = ImageTransforms(look.images, seed=config.seed, slice_shape=recipe.slice_shape)
+        transform = ImageTransforms(look.images, seed=seed, slice_shape=recipe.slice_shape)
         transform(slices.numpy(), epoch=int(batch.epoch), position=batch.position.numpy())
     names = sorted(set(labels))
     targets_BC = functional.one_hot(torch.tensor([names.index(one) for one in labels])).float()
     background = None if batch.background is None else to_unit(batch.background)
-    augment = Augment(look, seed=config.seed, top_db=recipe.top_db)
+    augment = Augment(look, seed=seed, top_db=recipe.top_db)
     mel_BMT, targets_BC = augment(
         to_unit(slices), targets_BC, batch.epoch, batch.position, background
     )
-    return Look(slices=mel_BMT, titles=[_shares(line, names) for line in targets_BC])
+    return mel_BMT, [_shares(line, names) for line in targets_BC]
 
 
 def _shares(target_C: Tensor, names: Sequence[str]) -> str:
@@ -159,8 +151,8 @@ def _shares(target_C: Tensor, names: Sequence[str]) -> str:
 
 
 def _write(looks: Mapping[str, Look], recipe: Recipe, path: Path) -> None:
-    slices = torch.cat([look.slices for look in looks.values()])
-    titles = [f"{title}\n{name}" for name, look in looks.items() for title in look.titles]
+    slices = torch.cat([slices for slices, _ in looks.values()])
+    titles = [f"{title}\n{name}" for name, (_, titles) in looks.items() for title in titles]
     columns = len(slices) // len(looks)
     with output_file(path) as file:
         write_contact_sheet(slices.numpy(), recipe, titles, file, columns=columns)

@@ -20,7 +20,7 @@ from storage.errors import StoreError
 from storage.maintenance.copy import STORE
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
-from storage.objects.sync import SetKind, SyncConfig, sync
+from storage.objects.sync import SetKind, Sync, SyncConfig
 from tools.cli.command import Arguments, Command, run
 from tools.cli.config import RemoteSection
 from tools.cli.progress_bars import bar
@@ -48,16 +48,14 @@ COMMAND = Command(
 def main(config: Sections, arguments: Arguments) -> None:
     """Copies, prints a summary."""
     kind = kind_of(open_objects(arguments.source, remote=config.remote))
-    report = sync(
-        kind,
-        open_objects(arguments.source, kind.listing, remote=config.remote),
-        open_objects(arguments.target, kind.listing, remote=config.remote),
-        config.sync,
-        delete=arguments.delete,
-        dry_run=arguments.dry_run,
+    sync = Sync(
+        kind=kind,
+        source=open_objects(arguments.source, kind.listing, remote=config.remote),
+        target=open_objects(arguments.target, kind.listing, remote=config.remote),
+        config=config.sync,
         progress=bar,
     )
-    print(report.summary())
+    print(sync.run(delete=arguments.delete, dry_run=arguments.dry_run).summary())
 
 
 def kind_of(objects: Objects) -> SetKind:

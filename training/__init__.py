@@ -8,7 +8,7 @@
         trainer                    epochs, accumulation, early stopping
       model                        networks, losses, metrics, optimizers, averaging, checkpoints
       experiments                  exp_001, exp_002, ...: folders, reports, lists, blends
-      runtime                      ranks, memory, resuming, the values of `auto`
+      runtime                      ranks, memory, bars, the values of `auto`
 
 Start with `cross_validation`, then `module`. Everything here takes a `SliceSource`, so stores and
 tar shards train alike.

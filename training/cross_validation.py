@@ -9,22 +9,18 @@
 Shapes: R recordings, C classes.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
-from datasets.slice_source import SOURCE, SliceSource, rows_in_source
+from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
 from storage.errors import ConfigError
-from storage.recipe import Recipe
 from training.config import TrainingConfig
 from training.data_module import FoldData
 from training.experiments.experiment import (
     SCORES,
-    Experiment,
     guard_experiment,
     share_experiment,
     write_settings,
@@ -39,21 +35,16 @@ from training.experiments.report import (
     FoldResult,
     TrainingReport,
     read_result,
+    score_frame,
     write_result,
 )
 from training.fold import FoldRun, train_fold
-from training.model.metrics import Scores
 from training.model.models import narrowest_image
 from training.model.predict import Predictions, embedding_frame, oof_frame, pool_recordings
-from training.module import ModuleConfig
 from training.runtime.memory import keep_freed_memory
 from training.runtime.ranks import first_rank_logger, is_first_rank, wait_for_ranks
 from training.split import Split, fold_data, split_recordings
-from training.trainer import (
-    Machine,
-    choose_machine,
-    torch_threads,
-)
+from training.trainer import choose_machine, torch_threads
 
 CURVES, CONFUSION = "curves.png", "confusion.png"
 logger = first_rank_logger(__name__)
@@ -93,24 +84,12 @@ def train_folds(
     with guard, torch_threads(int(machine.threads.value)):
         if first and not resume:
             write_settings(experiment, asdict(config))
-        run = _fold_run(source, config, split, experiment, machine)
+        run = FoldRun(experiment=experiment, machine=machine, config=config, split=split)
         results = []
         for fold in split.train_folds:
             data = fold_data(source, split, fold, config, behind)
-            results.append(_fold_result(run, data, split, fold))
-        return _report(experiment, split, results)
-
-
-def module_config(config: TrainingConfig, recipe: Recipe) -> ModuleConfig:
-    """The sections that are for the Lightning module."""
-    return ModuleConfig(
-        loss=config.loss,
-        optimizer=config.optimizer,
-        augment=config.augment,
-        output=config.model.output,
-        seed=config.seed,
-        top_db=recipe.top_db,
-    )
+            results.append(_fold_result(run, data, fold))
+        return _report(run, results)
 
 
 def _background_plan(
@@ -126,28 +105,7 @@ def _background_plan(
     return BackgroundPlan(background, seed=config.seed, where=config.background.where)
 
 
-def _fold_run(
-    source: SliceSource,
-    config: TrainingConfig,
-    split: Split,
-    experiment: Experiment,
-    machine: Machine,
-) -> FoldRun:
-    return FoldRun(
-        experiment=experiment,
-        machine=machine,
-        model=config.model,
-        module=module_config(config, source.recipe),
-        averaging=config.averaging,
-        trainer=config.trainer,
-        labels=split.labels,
-        recipe=source.recipe,
-        truth=split.truth,
-        config=asdict(config),
-    )
-
-
-def _fold_result(run: FoldRun, data: FoldData, split: Split, fold: int) -> FoldResult:
+def _fold_result(run: FoldRun, data: FoldData, fold: int) -> FoldResult:
     """Trains a fold and keeps its predictions, unless it was done before."""
     done = _part(run.experiment.preds, RESULT, fold)
     if done.is_file():
@@ -155,28 +113,30 @@ def _fold_result(run: FoldRun, data: FoldData, split: Split, fold: int) -> FoldR
         return read_result(done)
     result, predictions = train_fold(run, data, fold)
     if is_first_rank():
-        _write_part(run.experiment.preds, predictions, split, fold)
+        _write_part(run.experiment.preds, predictions, run.split, fold)
         write_result(result, done)
     wait_for_ranks()
     return result
 
 
-def _report(experiment: Experiment, split: Split, results: list[FoldResult]) -> TrainingReport:
+def _report(run: FoldRun, results: list[FoldResult]) -> TrainingReport:
     """Joins the predictions of all folds and scores them; the first rank writes all there is."""
-    folder, first = experiment.preds, is_first_rank()
+    folder, first = run.experiment.preds, is_first_rank()
     if first:
-        for name in TABLES:
-            _join_parts(folder, name, split.train_folds)
+        for name in TABLES:  # without holding all folds in memory
+            parts = [_part(folder, name, fold) for fold in run.split.train_folds]
+            pl.concat(map(pl.scan_parquet, parts)).sink_parquet(folder / name)
     wait_for_ranks()
+    weight = run.config.loss.secondary_weight
     report = TrainingReport(
-        experiment=experiment,
+        experiment=run.experiment,
         folds=results,
-        overall=_overall(folder / OOF, split),
-        pooled=_overall(folder / POOLED_OOF, split),
+        overall=score_frame(pl.read_parquet(folder / OOF), weight),
+        pooled=score_frame(pl.read_parquet(folder / POOLED_OOF), weight),
     )
     if first:
         write_curves(folder / "log", folder / CURVES)
-        write_confusion(folder / POOLED_OOF, split.labels, folder / CONFUSION)
+        write_confusion(folder / POOLED_OOF, run.split.labels, folder / CONFUSION)
         report.write_scores(folder / SCORES)
         for path in folder.glob(".fold_*"):
             path.unlink()
@@ -193,29 +153,8 @@ def _write_part(folder: Path, predictions: Predictions, split: Split, fold: int)
         POOLED_EMBEDDINGS: embedding_frame(pooled, split.recordings, fold=fold).drop("row"),
     }
     for name, frame in frames.items():
-        if SOURCE in split.recordings.columns:  # rows as each source itself counts them
-            of_slices = "row" in frame.columns
-            recording_no = (predictions if of_slices else pooled).recording_no
-            frame = frame.with_columns(split.recordings[SOURCE][recording_no])
-            if of_slices:
-                frame = frame.with_columns(pl.Series("row", rows_in_source(predictions.rows)))
         frame.write_parquet(_part(folder, name, fold))
 
 
 def _part(folder: Path, name: str, fold: int) -> Path:
     return folder / f".fold_{fold}.{name}"
-
-
-def _join_parts(folder: Path, name: str, folds: Sequence[int]) -> None:
-    """Makes one file of the folds' own, without holding them all in memory."""
-    parts = [_part(folder, name, fold) for fold in folds]
-    pl.concat([pl.scan_parquet(part) for part in parts]).sink_parquet(folder / name)
-
-
-def _overall(oof: Path, split: Split) -> Scores:
-    """The scores of all held-out slices, or recordings, together."""
-    frame = pl.read_parquet(oof)
-    place = {name: number for number, name in enumerate(split.recordings["recording_id"])}
-    recording_no = np.array([place[name] for name in frame["recording_id"]], np.int64)
-    probabilities = frame.select(f"p_{name}" for name in split.labels.names).to_numpy()
-    return split.truth.score(probabilities, recording_no)

@@ -1,26 +1,21 @@
 """The data of one fold: a reader that trains on the others, and one that scores on this one."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars
 import pytorch_lightning as pl
 
-from datasets.loading.batch_maker import SliceTransform
+from datasets.augment.host_images import ImageTransforms
 from datasets.loading.quarantine import BadSlice
 from datasets.loading.reader import BatchReader, LoaderConfig
-from datasets.sampling.epoch_plan import (
-    EpochPlan,
-    EpochPlanner,
-    SamplingConfig,
-    needs_slice_index,
-    plan_all,
-)
+from datasets.sampling.epoch_plan import EpochPlanner, needs_slice_index, plan_all
 from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
+from datasets.sources.mix import source_weights
 from datasets.targets import Targets
+from training.config import TrainingConfig
 from training.runtime.ranks import first_rank_logger
 
 logger = first_rank_logger(__name__)
@@ -28,35 +23,32 @@ logger = first_rank_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldData:
-    """Sources and settings of one fold.
+    """Sources and settings of one fold; `train_loader` counts instead of the config's.
 
     `targets` are of all recordings of the source. `eligible` int64 are the rows to learn from, if
-    not all; `source_weights` as in `EpochPlanner`; `background` and `transform`, which is for
-    training alone, as in `BatchReader`.
+    not all; `background` and `transform`, which is for training alone, as in `BatchReader`.
     """
 
     source: SliceSource
+    config: TrainingConfig
+    train_loader: LoaderConfig
     train_recordings: polars.DataFrame
     held_out_recordings: polars.DataFrame
     targets: Targets
-    sampling: SamplingConfig
-    train_loader: LoaderConfig
-    val_loader: LoaderConfig
-    seed: int
-    source_weights: Mapping[str, float] = field(default_factory=dict)
     eligible: np.ndarray | None = None
     background: BackgroundPlan | None = None
-    transform: SliceTransform | None = None
+    transform: ImageTransforms | None = None
 
     def planner(self) -> EpochPlanner:
         """The plans of all training epochs."""
-        needs_index = needs_slice_index(self.sampling, self.train_recordings)
+        sampling = self.config.sampling
+        needs_index = needs_slice_index(sampling, self.train_recordings)
         return EpochPlanner(
             self.train_recordings,
-            self.sampling,
-            seed=self.seed,
+            sampling,
+            seed=self.config.seed,
             slice_index=self.source.slice_index() if needs_index else None,
-            source_weights=self.source_weights,
+            source_weights=source_weights(self.config.sources),
             eligible=self.eligible,
         )
 
@@ -78,14 +70,10 @@ class FoldData:
     def val_reader(self, *, rank: int = 0, world_size: int = 1) -> BatchReader:
         """Every slice of the held-out recordings once, in order, with the targets of its labels."""
         plan = plan_all(self.held_out_recordings)
-
-        def planner(_: int) -> EpochPlan:
-            return plan
-
         return BatchReader(
             self.source,
-            planner,
-            self.val_loader,
+            lambda _: plan,
+            self.config.val_loader,
             targets=self.targets.hard,
             train=False,
             rank=rank,

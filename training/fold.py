@@ -5,30 +5,30 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
-from datasets.labels import Labels
 from datasets.loading.quarantine import BadSlice, write_report
 from storage.encoding import to_unit
 from storage.recipe import Recipe
+from training.config import TrainingConfig
 from training.data_module import FoldData, FoldDataModule
 from training.experiments.experiment import Experiment
 from training.experiments.report import FoldResult
-from training.model.averaging import NONE, AveragingConfig, WeightAverage
+from training.model.averaging import NONE, WeightAverage
 from training.model.checkpoints import TrainedClassifier, checkpoint_contents, read_checkpoint
-from training.model.metrics import METRICS, Truth
+from training.model.metrics import METRICS
 from training.model.models import Classifier, ModelConfig, build_classifier, num_parameters
 from training.model.predict import Predictions, gather_predictions, predict
-from training.module import ModuleConfig, SliceModule
+from training.module import SliceModule
 from training.runtime.bar import FoldBar
 from training.runtime.memory import release_memory
 from training.runtime.ranks import (
@@ -40,10 +40,10 @@ from training.runtime.ranks import (
     rank,
     wait_for_ranks,
 )
+from training.split import Split
 from training.trainer import (
     BEST,
     Machine,
-    TrainerConfig,
     accumulation,
     build_loggers,
     build_trainer,
@@ -63,14 +63,8 @@ class FoldRun:
 
     experiment: Experiment
     machine: Machine
-    model: ModelConfig
-    module: ModuleConfig
-    averaging: AveragingConfig
-    trainer: TrainerConfig
-    labels: Labels
-    recipe: Recipe
-    truth: Truth
-    config: dict[str, Any]  # the whole training config, for the checkpoint
+    config: TrainingConfig
+    split: Split
 
 
 def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Predictions]:
@@ -80,21 +74,21 @@ def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Pre
     predictions. Memory of the model and its optimizer is free again on return.
     """
     start_s = time.monotonic()
-    contents = checkpoint_contents(run.labels, run.recipe, run.config, fold=fold)
-    module = SliceModule(
-        _new_model(run, fold, data.val_loader.batch_size), run.module, run.truth, contents
-    )
+    recipe, truth = data.source.recipe, run.split.truth
+    contents = checkpoint_contents(run.split.labels, recipe, asdict(run.config), fold=fold)
+    model = _new_model(run, fold, recipe)
+    module = SliceModule(model, run.config, truth, top_db=recipe.top_db, contents=contents)
     logger.info(
         f"fold {fold}: {len(data.train_recordings)} recordings to learn from, "
-        f"{len(data.held_out_recordings)} held out; {_networks(run.model)} with "
-        f"{num_parameters(module.model):,} parameters"
+        f"{len(data.held_out_recordings)} held out; {_networks(run.config.model)} with "
+        f"{num_parameters(model):,} parameters"
     )
     num_epochs, checkpoint, bad = _fit(run, module, data, fold)
-    del module
+    del model, module
     trained = read_checkpoint(checkpoint)
     predictions, held_out_bad = _predict_held_out(run, trained, data)
     _report_bad(run, fold, [*bad, *held_out_bad])
-    scores = run.truth.score(predictions.probabilities, predictions.recording_no)
+    scores = truth.score(predictions.probabilities, predictions.recording_no)
     best_epoch = trained.epoch + 1
     del trained
     result = FoldResult(
@@ -116,16 +110,17 @@ def _networks(config: ModelConfig) -> str:
     return config.backbone if count == 1 else f"{count} x {config.backbone}"
 
 
-def _new_model(run: FoldRun, fold: int, val_batch_size: int) -> Classifier:
+def _new_model(run: FoldRun, fold: int, recipe: Recipe) -> Classifier:
     """A model with initial weights that depend on (seed, fold) alone."""
-    text = f"{run.module.seed}/{fold}/weights".encode()
+    config = run.config
+    text = f"{config.seed}/{fold}/weights".encode()
     with torch.random.fork_rng(devices=[]):  # weights are made on the CPU
         torch.manual_seed(int.from_bytes(blake2b(text, digest_size=7).digest()))
         model = build_classifier(
-            run.model, num_classes=len(run.labels), slice_shape=run.recipe.slice_shape
+            config.model, num_classes=len(run.split.labels), slice_shape=recipe.slice_shape
         )
     if run.machine.compile.value == "on":
-        model.compile_backbones(full_batch=val_batch_size)
+        model.compile_backbones(full_batch=config.val_loader.batch_size)
     return model
 
 
@@ -136,10 +131,10 @@ def _fit(
 
     Continues after the newest checkpoint that an interrupted run has left.
     """
-    batches_per_step = accumulation(
-        run.trainer.effective_batch_size, data.train_loader.batch_size, run.trainer.devices
-    )
-    readers = FoldDataModule(data, accumulation=batches_per_step, num_epochs=run.trainer.epochs)
+    config = run.config.trainer
+    batch_size = run.config.train_loader.batch_size
+    batches_per_step = accumulation(config.effective_batch_size, batch_size, config.devices)
+    readers = FoldDataModule(data, accumulation=batches_per_step, num_epochs=config.epochs)
     scratch = run.experiment.weights / f".fold_{fold}"
     resume = newest_checkpoint(scratch)
     if resume is not None:
@@ -152,12 +147,12 @@ def _fit(
     )
     with quiet_lightning(), keyboard_interrupts(), lost_ranks():
         trainer = build_trainer(
-            run.trainer,
+            config,
             run.machine,
             batches_per_step=batches_per_step,
             weights_folder=scratch,
             loggers=loggers,
-            callbacks=_callbacks(run, data, fold),
+            callbacks=[*_callbacks(run, data, fold)],
         )
         trainer.fit(module, datamodule=readers, ckpt_path=resume, weights_only=True)
     for sink in loggers:
@@ -177,27 +172,21 @@ def _log_folder(log: Path, fold: int) -> Path:
     return next(folder for folder in folders if not (folder / f"fold_{fold}").exists())
 
 
-def _callbacks(run: FoldRun, data: FoldData, fold: int) -> list[Callback]:
+def _callbacks(run: FoldRun, data: FoldData, fold: int) -> Iterator[Callback]:
     """The bar, and the averaging of weights."""
-    shows_bar = run.trainer.progress and is_first_rank()
-    callbacks: list[Callback] = [FoldBar(fold, BAR_SCORES)] if shows_bar else []
-    if run.averaging.kind != NONE:
-        callbacks.append(_weight_average(run, data))
-    return callbacks
+    config = run.config
+    if config.trainer.progress and is_first_rank():
+        yield FoldBar(fold, BAR_SCORES)
+    if config.averaging.kind != NONE:
+        batches = partial(_untransformed, data)
+        yield WeightAverage(config.averaging, total_epochs=config.trainer.epochs, batches=batches)
 
 
-def _weight_average(run: FoldRun, data: FoldData) -> WeightAverage:
-    """Averages weights; batch norm sees training slices as they are, the same on all ranks."""
-
-    def batches() -> Iterator[Tensor]:
-        reader = replace(data, transform=None).train_reader(accumulation=1)
-        try:
-            for batch in reader:
-                yield to_unit(batch.slices)
-        finally:
-            reader.close()
-
-    return WeightAverage(run.averaging, total_epochs=run.trainer.epochs, batches=batches)
+def _untransformed(data: FoldData) -> Iterator[Tensor]:
+    """Yields batches of training slices as they are, the same on all ranks, for batch norm."""
+    with closing(replace(data, transform=None).train_reader(accumulation=1)) as reader:
+        for batch in reader:
+            yield to_unit(batch.slices)
 
 
 @contextmanager
@@ -225,11 +214,11 @@ def _predict_held_out(
     share = predict(
         trained.model,
         reader,
-        output=run.model.output,
+        output=run.config.model.output,
         device=device,
         precision=run.machine.precision.value,
     )
-    return gather_predictions(share, device), reader.bad
+    return gather_predictions(share), reader.bad
 
 
 def _report_bad(run: FoldRun, fold: int, bad_of_rank: list[BadSlice]) -> None:

@@ -7,7 +7,6 @@ Shapes: B samples, M mel bands, T frames, C classes.
 """
 
 import math
-from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -15,34 +14,23 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from datasets.augment.pipeline import Augment, AugmentConfig
+from datasets.augment.pipeline import Augment
 from datasets.batch import Batch
 from storage.encoding import to_unit
 from storage.errors import MelbankError
-from training.model.losses import LossConfig, build_loss
+from training.config import TrainingConfig
+from training.model.losses import build_loss
 from training.model.metrics import Scores, Truth
 from training.model.models import Classifier, probabilities
-from training.model.optimizers import OptimizerConfig, build_optimizer, build_schedule
+from training.model.optimizers import build_optimizer, build_schedule
 from training.runtime.ranks import gather_ranks, num_ranks, rank
-from training.runtime.resume import rescale_batch_progress
 
+LOADERS, PROGRESS = "combined_loader", "epoch_loop.batch_progress"  # as Lightning names them
 VIEW_STRIDE = 1 << 40  # between the positions by which views draw: no epoch has so many samples
 
 
 class NonFiniteLossError(MelbankError, ArithmeticError):
     """A loss is infinite or not a number; the message names the rows."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModuleConfig:
-    """Settings of the module; the sections of the root config of these names."""
-
-    loss: LossConfig = field(default_factory=LossConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    output: str = "softmax"
-    seed: int = 0
-    top_db: float = 80.0
 
 
 class HeldOut(NamedTuple):
@@ -59,18 +47,23 @@ class SliceModule(pl.LightningModule):
     def __init__(
         self,
         model: Classifier,
-        config: ModuleConfig,
+        config: TrainingConfig,
         truth: Truth,
+        *,
+        top_db: float = 80.0,
         contents: dict[str, Any] | None = None,
     ) -> None:
-        """`contents`: plain values that travel in every checkpoint, under the key `melbank`."""
+        """Loss, optimizer, augmentation and seed are as in `config`; `top_db` as in the recipe.
+
+        `contents`: plain values that travel in every checkpoint, under the key `melbank`.
+        """
         super().__init__()
         self.model = model
         self.config = config
         self._truth = truth
         self._contents = contents or {}
         self._loss = build_loss(config.loss)
-        self._augment = Augment(config.augment, seed=config.seed, top_db=config.top_db)
+        self._augment = Augment(config.augment, seed=config.seed, top_db=top_db)
         self._held_out: list[HeldOut] = []
         self.scores: Scores | None = None
 
@@ -88,12 +81,7 @@ class SliceModule(pl.LightningModule):
         losses = self.training_losses(batch)
         loss = losses.mean()
         self.log(
-            "train_loss",
-            loss,
-            on_step=True,
-            on_epoch=True,
-            batch_size=len(losses),
-            sync_dist=True,
+            "train_loss", loss, on_step=True, on_epoch=True, batch_size=len(losses), sync_dist=True
         )
         return loss
 
@@ -118,7 +106,7 @@ class SliceModule(pl.LightningModule):
         targets = _targets(batch)
         if len(targets):
             logits = self.model(to_unit(batch.slices)).logits
-            predicted = probabilities(logits, self.config.output)
+            predicted = probabilities(logits, self.config.model.output)
             losses = self._loss(logits, targets)
             check_finite(losses, batch)
         else:  # this rank has nothing; the others wait for it
@@ -156,6 +144,26 @@ class SliceModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Fits the batch counts to the ranks that there are now."""
         rescale_batch_progress(checkpoint, self.trainer.accumulate_grad_batches)
+
+
+def rescale_batch_progress(checkpoint: dict[str, Any], accumulation: int) -> None:
+    """Makes a checkpoint, in place, count the batches of a training that accumulates so many.
+
+    The reader's own state counts samples over all ranks and fits any number of them. Lightning
+    counts the batches of one rank; with as many samples per optimizer step on more ranks, those
+    are fewer. Does nothing where the number is the same, or no `BatchReader` fed the training.
+    """
+    fit_loop = checkpoint.get("loops", {}).get("fit_loop", {})
+    loaders = fit_loop.get("state_dict", {}).get(LOADERS, [])
+    states = [state for state in loaders if "global_batch" in state]
+    if not states:
+        return
+    before = states[0]["effective_batch"] // states[0]["global_batch"]
+    for counts in (fit_loop[PROGRESS]["total"], fit_loop[PROGRESS]["current"]):
+        unfinished = counts["processed"] - counts["completed"]  # 1 when saved at a batch's end
+        for name in ("ready", "started", "processed"):
+            counts[name] = -(-counts[name] * accumulation // before)
+        counts["completed"] = counts["processed"] - unfinished
 
 
 def check_finite(losses: Tensor, batch: Batch) -> None:

@@ -21,7 +21,7 @@ from datasets.folds import assign_folds
 from datasets.labels import Labels
 from datasets.slice_source import SOURCE, SliceSource, source_classes
 from datasets.sources.background import BackgroundPlan
-from datasets.sources.mix import SourceSpec, source_weights
+from datasets.sources.mix import SourceSpec
 from datasets.sources.soft_targets import read_soft_sources
 from datasets.targets import Targets
 from storage.errors import ConfigError
@@ -106,14 +106,11 @@ def fold_data(
     held_out_R = split.scored_R & (split.fold_R == fold)
     return FoldData(
         source=source,
+        config=config,
+        train_loader=config.train_loader,
         train_recordings=split.recordings.filter(split.used_R & ~held_out_R),
         held_out_recordings=split.recordings.filter(held_out_R),
         targets=split.targets,
-        sampling=config.sampling,
-        train_loader=config.train_loader,
-        val_loader=config.val_loader,
-        seed=config.seed,
-        source_weights=source_weights(config.sources),
         eligible=split.eligible,
         background=background,
         transform=ImageTransforms(images, seed=config.seed, slice_shape=shape) if images else None,

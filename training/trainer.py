@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -14,21 +15,8 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from storage.errors import ConfigError
 from storage.options import check_at_least, check_choice, option
-from training.runtime.auto import (
-    ACCELERATORS,
-    COMPILES,
-    LOGGERS,
-    PRECISIONS,
-    STRATEGIES,
-    Choice,
-    choose_accelerator,
-    choose_compile,
-    choose_logger,
-    choose_precision,
-    choose_strategy,
-    choose_threads,
-    has_wandb_key,
-)
+from training.runtime import auto
+from training.runtime.auto import Choice
 
 BEST, LAST, RESUME = "best", "last", "resume"
 MONITOR = "val_kl"
@@ -65,13 +53,15 @@ class TrainerConfig:
     progress: bool = option(True, "show a bar")
 
     def __post_init__(self) -> None:
-        check_choice(self, "trainer", "accelerator", ACCELERATORS)
-        check_choice(self, "trainer", "strategy", STRATEGIES)
-        check_choice(self, "trainer", "precision", PRECISIONS)
-        check_choice(self, "trainer", "logger", LOGGERS)
+        check_choice(self, "trainer", "accelerator", auto.ACCELERATORS)
+        check_choice(self, "trainer", "strategy", auto.STRATEGIES)
+        check_choice(self, "trainer", "precision", auto.PRECISIONS)
+        check_choice(self, "trainer", "logger", auto.LOGGERS)
         check_choice(self, "trainer", "keep", (BEST, LAST))
-        if self.compile.lower() not in COMPILES:
-            raise ConfigError(f"trainer.compile={self.compile} is none of {', '.join(COMPILES)}")
+        if self.compile.lower() not in auto.COMPILES:
+            raise ConfigError(
+                f"trainer.compile={self.compile} is none of {', '.join(auto.COMPILES)}"
+            )
         check_at_least(self, "trainer", 1, "epochs", "effective_batch_size", "devices")
         not_negative = ("patience", "gradient_clip", "threads", "checkpoint_steps")
         check_at_least(self, "trainer", 0, *not_negative)
@@ -90,7 +80,8 @@ class Machine:
 
     def lines(self) -> list[str]:
         """One line per choice, with its reason."""
-        return [str(getattr(self, entry.name)) for entry in fields(self)]
+        choices = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return [f"{name}: {value} ({reason})" for name, (value, reason) in choices.items()]
 
 
 def choose_machine(config: TrainerConfig, num_frames: int) -> Machine:
@@ -98,14 +89,14 @@ def choose_machine(config: TrainerConfig, num_frames: int) -> Machine:
 
     `num_frames`: see `choose_precision`.
     """
-    accelerator = choose_accelerator(config.accelerator)
+    accelerator = auto.choose_accelerator(config.accelerator)
     return Machine(
         accelerator=accelerator,
-        strategy=choose_strategy(config.strategy, accelerator.value, config.devices),
-        precision=choose_precision(config.precision, accelerator.value, num_frames),
-        compile=choose_compile(config.compile, accelerator.value),
-        logger=choose_logger(config.logger),
-        threads=choose_threads(config.threads, num_ranks=config.devices),
+        strategy=auto.choose_strategy(config.strategy, accelerator.value, config.devices),
+        precision=auto.choose_precision(config.precision, accelerator.value, num_frames),
+        compile=auto.choose_compile(config.compile, accelerator.value),
+        logger=auto.choose_logger(config.logger),
+        threads=auto.choose_threads(config.threads, num_ranks=config.devices),
     )
 
 
@@ -160,17 +151,16 @@ def build_trainer(
 
 def _keep_and_stop(config: TrainerConfig, weights_folder: Path) -> Iterator[Callback]:
     """Callbacks that keep the best weights, save the state to resume from, and stop early."""
-    yield ModelCheckpoint(
-        dirpath=weights_folder,
-        filename=BEST,
+    checkpoint = partial(ModelCheckpoint, weights_folder, enable_version_counter=False)
+    yield checkpoint(
+        BEST,
         monitor=MONITOR if config.keep == BEST else None,
         mode="min" if config.keep == BEST else "max",  # Lightning distinguishes callbacks by it
         save_weights_only=True,
-        enable_version_counter=False,
     )
-    yield _checkpoint(weights_folder, "epoch", every_n_epochs=1)
+    yield checkpoint(f"{RESUME}_epoch", every_n_epochs=1)
     if config.checkpoint_steps:
-        yield _checkpoint(weights_folder, "step", every_n_train_steps=config.checkpoint_steps)
+        yield checkpoint(f"{RESUME}_step", every_n_train_steps=config.checkpoint_steps)
     if config.patience:
         yield EarlyStopping(MONITOR, mode="min", patience=config.patience)
 
@@ -179,23 +169,6 @@ def newest_checkpoint(weights_folder: Path) -> Path | None:
     """Checkpoint that training resumes from, if there is one."""
     found = weights_folder.glob(f"{RESUME}_*.ckpt")
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
-
-
-def _checkpoint(
-    folder: Path,
-    kind: str,
-    *,
-    every_n_epochs: int | None = None,
-    every_n_train_steps: int | None = None,
-) -> ModelCheckpoint:
-    """Keeps the whole state of the training, the last one only."""
-    return ModelCheckpoint(
-        dirpath=folder,
-        filename=f"{RESUME}_{kind}",
-        every_n_epochs=every_n_epochs,
-        every_n_train_steps=every_n_train_steps,
-        enable_version_counter=False,
-    )
 
 
 def build_loggers(machine: Machine, *, folder: Path, experiment: str, fold: int) -> list[Logger]:
@@ -208,7 +181,7 @@ def build_loggers(machine: Machine, *, folder: Path, experiment: str, fold: int)
                 group=experiment,
                 project="melbank",
                 save_dir=folder,
-                offline=not has_wandb_key(),
+                offline=not auto.has_wandb_key(),
             )
         )
     return loggers

@@ -16,9 +16,11 @@ Shapes: B samples, M mel bands, T frames.
 
 import difflib
 import importlib
+import inspect
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,7 +42,7 @@ class ImageTransforms:
     """
 
     def __init__(self, specs: Sequence[Spec], *, seed: int, slice_shape: tuple[int, int]) -> None:
-        self._arguments = (list(specs), seed, slice_shape)
+        self._again = partial(ImageTransforms, list(specs), seed=seed, slice_shape=slice_shape)
         self._seed = seed
         self._transforms: list[tuple[str, Any]] = []
         library = _load_library()
@@ -66,7 +68,7 @@ class ImageTransforms:
             slice_MT[:] = quantise(image[:, :, 0].clip(0, 1), slice_MT.dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, self._arguments  # another process loads the library by itself
+        return self._again, ()  # another process loads the library by itself
 
 
 def check_specs(specs: Sequence[Spec]) -> None:
@@ -78,10 +80,6 @@ def check_specs(specs: Sequence[Spec]) -> None:
                 f"augment.images[{number}]: name={name} must be the plain name of a transform of "
                 "albumentations, as in {name: RandomGamma, p: 0.3}"
             )
-
-
-def _rebuild(specs: list[Spec], seed: int, slice_shape: tuple[int, int]) -> ImageTransforms:
-    return ImageTransforms(specs, seed=seed, slice_shape=slice_shape)
 
 
 def _load_library() -> Any:
@@ -101,7 +99,8 @@ def _load_library() -> Any:
 def _build(library: Any, spec: Spec) -> Any:
     """Builds the transform of an entry; raises ConfigError on unknown names and bad arguments."""
     name = spec["name"]
-    known = [entry for entry in dir(library) if _is_transform(library, entry)]
+    base = library.BasicTransform
+    known = dict(inspect.getmembers(library, lambda f: inspect.isclass(f) and issubclass(f, base)))
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f". Did you mean {near[0]}?" if near else ""
@@ -110,14 +109,9 @@ def _build(library: Any, spec: Spec) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # it only warns of unknown arguments
-            return getattr(library, name)(**arguments)
+            return known[name](**arguments)
     except (ValueError, TypeError, NotImplementedError, Warning) as error:
         raise ConfigError(f"augment.images: {name}: {_one_line(error)}") from error
-
-
-def _is_transform(library: Any, name: str) -> bool:
-    found = getattr(library, name)
-    return isinstance(found, type) and issubclass(found, library.BasicTransform)
 
 
 def _check_trials(transform: Any, name: str, slice_shape: tuple[int, int]) -> None:

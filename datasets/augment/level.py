@@ -12,145 +12,114 @@ from torch import Tensor
 from torch.nn import functional
 
 from datasets.augment.draws import Draws, Samples
+from datasets.augment.ranges import UNIT, AugmentationConfig, ranged
 from storage.errors import ConfigError
-from storage.options import check_at_least, check_between, check_order, option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GainConfig:
-    """Random gain; values stay in the fixed range of a slice."""
+class GainConfig(AugmentationConfig):
+    """Adds up to `max_db` up or down; values stay in [0, 1]."""
 
-    p: float = option(0.0, "probability per sample")
-    max_db: float = option(6.0, "largest change up or down, dB")
+    max_db: float = ranged(6.0, "largest change up or down, dB", 0)
 
-    def __post_init__(self) -> None:
-        check_between(self, "augment.gain", 0, 1, "p")
-        check_at_least(self, "augment.gain", 0, "max_db")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoiseConfig:
-    """Independent normal noise on every cell."""
-
-    p: float = option(0.0, "probability per sample")
-    max_db: float = option(6.0, "largest standard deviation, dB")
-
-    def __post_init__(self) -> None:
-        check_between(self, "augment.noise", 0, 1, "p")
-        check_at_least(self, "augment.noise", 0, "max_db")
+    def apply(self, samples: Samples, draws: Draws) -> Samples:
+        chosen, amount = draws.uniform(2).unbind(1)
+        gain_B = (2 * amount - 1) * self.max_db / samples.top_db * (chosen < self.p)
+        return samples._replace(mel_BMT=(samples.mel_BMT + gain_B[:, None, None]).clamp_(0, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackgroundMixConfig:
-    """Mixes in a slice of the background source; needs `background.store` or `.shards`."""
+class NoiseConfig(AugmentationConfig):
+    """Adds independent normal noise to every cell; values stay in [0, 1]."""
 
-    p: float = option(0.0, "probability per sample")
-    min_snr_db: float = option(0.0, "smallest mean power of sample over background, dB")
-    max_snr_db: float = option(20.0, "largest mean power of sample over background, dB")
+    max_db: float = ranged(6.0, "largest standard deviation, dB", 0)
 
-    def __post_init__(self) -> None:
-        check_between(self, "augment.background", 0, 1, "p")
-        check_order(self, "augment.background", "min_snr_db", "max_snr_db")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LowPassConfig:
-    """Random low-pass, as distance or foliage has it."""
-
-    p: float = option(0.0, "probability per sample")
-    min_fraction: float = option(0.4, "lowest cutoff, as a fraction of the mel bands")
-    slope_db: float = option(12.0, "fall per tenth of the mel bands above the cutoff, dB")
-
-    def __post_init__(self) -> None:
-        check_between(self, "augment.low_pass", 0, 1, "p", "min_fraction")
-        check_at_least(self, "augment.low_pass", 0, "slope_db")
+    def apply(self, samples: Samples, draws: Draws) -> Samples:
+        chosen, amount, window = draws.uniform(3).unbind(1)
+        mel_BMT = samples.mel_BMT
+        std_B = amount * self.max_db / samples.top_db * (chosen < self.p)
+        noise_BMT = draws.normal(window, mel_BMT[0].numel()).view_as(mel_BMT)
+        noisy_BMT = mel_BMT.addcmul(std_B[:, None, None], noise_BMT).clamp_(0, 1)
+        return samples._replace(mel_BMT=noisy_BMT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EqualizerConfig:
+class BackgroundMixConfig(AugmentationConfig):
+    """Adds a slice of the background source; needs `background.store` or `.shards`.
+
+    It is added in power, at a signal-to-noise ratio (dB) uniform in the range. Cells are power
+    relative to the maximum of the slice, and so is the result. Where either slice is silent, the
+    sample is unchanged.
+    """
+
+    min_snr_db: float = ranged(0.0, "smallest mean power of sample over background, dB")
+    max_snr_db: float = ranged(20.0, "largest mean power of sample over background, dB")
+
+    def apply(self, samples: Samples, draws: Draws) -> Samples:
+        if samples.background_BMT is None:
+            raise ConfigError(
+                "augment.background.p > 0 needs a background source: background.store="
+            )
+        chosen, amount = draws.uniform(2).unbind(1)
+        snr_db_B = self.min_snr_db + amount * (self.max_snr_db - self.min_snr_db)
+        power_BMT = _power(samples.mel_BMT, samples.top_db)
+        noise_BMT = _power(samples.background_BMT, samples.top_db)
+        ratio_B = power_BMT.mean((1, 2)) / noise_BMT.mean((1, 2)) / 10 ** (snr_db_B / 10)
+        mixed_BMT = power_BMT.addcmul_(noise_BMT, ratio_B[:, None, None])
+        db_BMT = mixed_BMT.div_(mixed_BMT.amax((1, 2), keepdim=True)).log10_().mul_(10)
+        heard_B = (samples.mel_BMT.amax((1, 2)) > 0) & (samples.background_BMT.amax((1, 2)) > 0)
+        take_B11 = ((chosen < self.p) & heard_B)[:, None, None]
+        cells_BMT = db_BMT.div_(samples.top_db).add_(1).clamp_(0, 1)
+        return samples._replace(mel_BMT=torch.where(take_B11, cells_BMT, samples.mel_BMT))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LowPassConfig(AugmentationConfig):
+    """Random low-pass, as distance or foliage has it.
+
+    Lowers the bands above a cutoff uniform in [min_fraction, 1], band by band. The result is
+    rescaled to the maximum of the slice before.
+    """
+
+    min_fraction: float = ranged(0.4, "lowest cutoff, as a fraction of the mel bands", UNIT)
+    slope_db: float = ranged(12.0, "fall per tenth of the mel bands above the cutoff, dB", 0)
+
+    def apply(self, samples: Samples, draws: Draws) -> Samples:
+        chosen, cutoff = draws.uniform(2).unbind(1)
+        mel_BMT = samples.mel_BMT
+        band_M = torch.linspace(0, 1, mel_BMT.shape[1], device=mel_BMT.device)
+        cutoff_B1 = (self.min_fraction + cutoff * (1 - self.min_fraction))[:, None]
+        fall_BM = (band_M - cutoff_B1).clamp(min=0) * 10 * self.slope_db / samples.top_db
+        lower_BMT = mel_BMT - fall_BM[:, :, None]
+        take_B11 = (chosen < self.p)[:, None, None]
+        cells_BMT = torch.where(take_B11, _as_loud(lower_BMT, mel_BMT), mel_BMT)
+        return samples._replace(mel_BMT=cells_BMT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EqualizerConfig(AugmentationConfig):
     """Smooth random gain over the bands, as another microphone or distance has it.
 
-    The linear type of FilterAugment (Nam, Kim, Park 2022), with bands of equal width.
+    The linear type of FilterAugment (Nam, Kim, Park 2022), with bands of equal width. The result is
+    rescaled to the maximum of the slice before.
     """
 
-    p: float = option(0.0, "probability per sample")
-    max_db: float = option(6.0, "largest gain up or down, dB")
-    points: int = option(4, "points over the mel bands whose gains are drawn; linear between them")
-
-    def __post_init__(self) -> None:
-        check_between(self, "augment.equalizer", 0, 1, "p")
-        check_at_least(self, "augment.equalizer", 0, "max_db")
-        check_at_least(self, "augment.equalizer", 2, "points")
-
-
-def change_gain(samples: Samples, draws: Draws, config: GainConfig) -> Samples:
-    """Adds up to `max_db` up or down; values stay in [0, 1]."""
-    chosen, amount = draws.uniform(2).unbind(1)
-    gain_B = (2 * amount - 1) * config.max_db / samples.top_db * (chosen < config.p)
-    return samples._replace(mel_BMT=(samples.mel_BMT + gain_B[:, None, None]).clamp_(0, 1))
-
-
-def add_noise(samples: Samples, draws: Draws, config: NoiseConfig) -> Samples:
-    """Adds normal noise of a standard deviation up to `max_db`; values stay in [0, 1]."""
-    chosen, amount, window = draws.uniform(3).unbind(1)
-    mel_BMT = samples.mel_BMT
-    std_B = amount * config.max_db / samples.top_db * (chosen < config.p)
-    noise_BMT = draws.normal(window, mel_BMT[0].numel()).view_as(mel_BMT)
-    noisy_BMT = mel_BMT.addcmul(std_B[:, None, None], noise_BMT).clamp_(0, 1)
-    return samples._replace(mel_BMT=noisy_BMT)
-
-
-def mix_background(samples: Samples, draws: Draws, config: BackgroundMixConfig) -> Samples:
-    """Adds the background in power, at a signal-to-noise ratio (dB) uniform in the range.
-
-    Cells are power relative to the maximum of the slice, and so is the result. Where either slice
-    is silent, the sample is unchanged. Targets stay.
-    """
-    if samples.background_BMT is None:
-        raise ConfigError("augment.background.p > 0 needs a background source: background.store=")
-    chosen, amount = draws.uniform(2).unbind(1)
-    snr_db_B = config.min_snr_db + amount * (config.max_snr_db - config.min_snr_db)
-    power_BMT = _power(samples.mel_BMT, samples.top_db)
-    noise_BMT = _power(samples.background_BMT, samples.top_db)
-    ratio_B = power_BMT.mean((1, 2)) / noise_BMT.mean((1, 2)) / 10 ** (snr_db_B / 10)
-    mixed_BMT = power_BMT.addcmul_(noise_BMT, ratio_B[:, None, None])
-    db_BMT = mixed_BMT.div_(mixed_BMT.amax((1, 2), keepdim=True)).log10_().mul_(10)
-    heard_B = (samples.mel_BMT.amax((1, 2)) > 0) & (samples.background_BMT.amax((1, 2)) > 0)
-    take_B11 = ((chosen < config.p) & heard_B)[:, None, None]
-    cells_BMT = db_BMT.div_(samples.top_db).add_(1).clamp_(0, 1)
-    return samples._replace(mel_BMT=torch.where(take_B11, cells_BMT, samples.mel_BMT))
-
-
-def cut_highs(samples: Samples, draws: Draws, config: LowPassConfig) -> Samples:
-    """Lowers the bands above a cutoff uniform in [min_fraction, 1], band by band.
-
-    The result is rescaled to the maximum of the slice before.
-    """
-    chosen, cutoff = draws.uniform(2).unbind(1)
-    mel_BMT = samples.mel_BMT
-    band_M = torch.linspace(0, 1, mel_BMT.shape[1], device=mel_BMT.device)
-    cutoff_B1 = (config.min_fraction + cutoff * (1 - config.min_fraction))[:, None]
-    fall_BM = (band_M - cutoff_B1).clamp(min=0) * 10 * config.slope_db / samples.top_db
-    lower_BMT = mel_BMT - fall_BM[:, :, None]
-    take_B11 = (chosen < config.p)[:, None, None]
-    return samples._replace(mel_BMT=torch.where(take_B11, _as_loud(lower_BMT, mel_BMT), mel_BMT))
-
-
-def equalize(samples: Samples, draws: Draws, config: EqualizerConfig) -> Samples:
-    """Adds to each band a gain interpolated between drawn points, up to `max_db` up or down.
-
-    The result is rescaled to the maximum of the slice before.
-    """
-    numbers = draws.uniform(1 + config.points)
-    mel_BMT = samples.mel_BMT
-    gain_B1P = (2 * numbers[:, None, 1:] - 1) * config.max_db / samples.top_db
-    gain_B1M = functional.interpolate(
-        gain_B1P, size=mel_BMT.shape[1], mode="linear", align_corners=True
+    max_db: float = ranged(6.0, "largest gain up or down, dB", 0)
+    points: int = ranged(
+        4, "points over the mel bands whose gains are drawn; linear between them", 2
     )
-    take_B11 = (numbers[:, 0] < config.p)[:, None, None]
-    return samples._replace(
-        mel_BMT=torch.where(take_B11, _as_loud(mel_BMT + gain_B1M.mT, mel_BMT), mel_BMT)
-    )
+
+    def apply(self, samples: Samples, draws: Draws) -> Samples:
+        numbers = draws.uniform(1 + self.points)
+        mel_BMT = samples.mel_BMT
+        gain_B1P = (2 * numbers[:, None, 1:] - 1) * self.max_db / samples.top_db
+        gain_B1M = functional.interpolate(
+            gain_B1P, size=mel_BMT.shape[1], mode="linear", align_corners=True
+        )
+        take_B11 = (numbers[:, 0] < self.p)[:, None, None]
+        return samples._replace(
+            mel_BMT=torch.where(take_B11, _as_loud(mel_BMT + gain_B1M.mT, mel_BMT), mel_BMT)
+        )
 
 
 def _as_loud(changed_BMT: Tensor, mel_BMT: Tensor) -> Tensor:

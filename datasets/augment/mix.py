@@ -13,135 +13,108 @@ import torch
 from torch import Tensor
 
 from datasets.augment.draws import Draws, Samples, partners
-from storage.options import check_between, check_order, check_positive, option
+from datasets.augment.ranges import POSITIVE, UNIT, AugmentationConfig, ranged
 
 BETA_TABLE_SIZE = 65_536
 LEAST_SPREAD_DB = 0.8  # of a band over time; below it, stretching would amplify quantisation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MixStyleConfig:
-    """Mixes each band's mean and deviation over time with a partner's; targets stay."""
-
-    p: float = option(0.0, "probability per sample")
-    alpha: float = option(0.3, "weights follow Beta(alpha, alpha)")
-
-    def __post_init__(self) -> None:
-        check_between(self, "augment.mix_style", 0, 1, "p")
-        check_positive(self, "augment.mix_style", "alpha")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MixupConfig:
-    """Weighted mean with another sample of the batch; targets get the same weights."""
-
-    p: float = option(0.0, "probability per sample")
-    alpha: float = option(0.4, "weights follow Beta(alpha, alpha)")
-
-    def __post_init__(self) -> None:
-        check_between(self, "augment.mixup", 0, 1, "p")
-        check_positive(self, "augment.mixup", "alpha")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CutMixConfig:
-    """A stretch of time from another sample; targets in the same shares."""
-
-    p: float = option(0.0, "probability per sample")
-    max_fraction: float = option(0.5, "longest stretch, as a fraction of the slice")
-
-    def __post_init__(self) -> None:
-        check_between(self, "augment.cutmix", 0, 1, "p", "max_fraction")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResizeMixConfig:
-    """Another sample, shrunk and pasted; targets in the share of its area."""
-
-    p: float = option(0.0, "probability per sample")
-    min_side: float = option(0.1, "smallest size of each side, as a fraction of the slice")
-    max_side: float = option(0.8, "largest size of each side, as a fraction of the slice")
-
-    def __post_init__(self) -> None:
-        check_between(self, "augment.resize_mix", 0, 1, "p", "min_side", "max_side")
-        check_order(self, "augment.resize_mix", "min_side", "max_side")
-
-
-def mix_style(samples: Samples, draws: Draws, config: MixStyleConfig) -> Samples:
-    """Brings each band's mean and standard deviation over time towards those of a partner.
+class MixStyleConfig(AugmentationConfig):
+    """Mixes each band's mean and deviation over time with a partner's; targets stay.
 
     This imitates another microphone, distance and background. Sources: MixStyle (Zhou et al., ICLR
     2021), by mel band as in Freq-MixStyle (Schmid et al., DCASE 2022), here on the slice itself.
     Values stay in [0, 1]; where one of the two is silent, the sample is unchanged.
     """
-    chosen, amount, pairing = draws.uniform(3).unbind(1)
-    mel_BMT, partner_B = samples.mel_BMT, partners(pairing)
-    weight_B11 = _beta_weights(amount, config.alpha)[:, None, None]
-    mean_BM1 = mel_BMT.mean(2, keepdim=True)
-    # Cells are at most 1, so squares are exact enough, at a tenth of the time of `torch.std`.
-    square_BM1 = torch.linalg.vector_norm(mel_BMT, dim=2, keepdim=True).square()
-    variance_BM1 = (square_BM1 / mel_BMT.shape[2] - mean_BM1.square()).clamp_(min=0)
-    spread_BM1 = variance_BM1.sqrt_().clamp_(min=LEAST_SPREAD_DB / samples.top_db)
-    to_mean_BM1 = mean_BM1[partner_B].lerp(mean_BM1, weight_B11)
-    to_spread_BM1 = spread_BM1[partner_B].lerp(spread_BM1, weight_B11)
-    heard_B = mel_BMT.amax((1, 2)) > 0
-    take_B11 = ((chosen < config.p) & heard_B & heard_B[partner_B])[:, None, None]
-    factor_BM1 = torch.where(take_B11, to_spread_BM1 / spread_BM1, 1.0)
-    offset_BM1 = torch.where(take_B11, to_mean_BM1 - mean_BM1 * factor_BM1, 0.0)
-    return samples._replace(mel_BMT=torch.addcmul(offset_BM1, mel_BMT, factor_BM1).clamp_(0, 1))
+
+    alpha: float = ranged(0.3, "weights follow Beta(alpha, alpha)", POSITIVE)
+
+    def apply(self, samples: Samples, draws: Draws) -> Samples:
+        chosen, amount, pairing = draws.uniform(3).unbind(1)
+        mel_BMT, partner_B = samples.mel_BMT, partners(pairing)
+        weight_B11 = _beta_weights(amount, self.alpha)[:, None, None]
+        mean_BM1 = mel_BMT.mean(2, keepdim=True)
+        # Cells are at most 1, so squares are exact enough, at a tenth of the time of `torch.std`.
+        square_BM1 = torch.linalg.vector_norm(mel_BMT, dim=2, keepdim=True).square()
+        variance_BM1 = (square_BM1 / mel_BMT.shape[2] - mean_BM1.square()).clamp_(min=0)
+        spread_BM1 = variance_BM1.sqrt_().clamp_(min=LEAST_SPREAD_DB / samples.top_db)
+        to_mean_BM1 = mean_BM1[partner_B].lerp(mean_BM1, weight_B11)
+        to_spread_BM1 = spread_BM1[partner_B].lerp(spread_BM1, weight_B11)
+        heard_B = mel_BMT.amax((1, 2)) > 0
+        take_B11 = ((chosen < self.p) & heard_B & heard_B[partner_B])[:, None, None]
+        factor_BM1 = torch.where(take_B11, to_spread_BM1 / spread_BM1, 1.0)
+        offset_BM1 = torch.where(take_B11, to_mean_BM1 - mean_BM1 * factor_BM1, 0.0)
+        return samples._replace(mel_BMT=torch.addcmul(offset_BM1, mel_BMT, factor_BM1).clamp_(0, 1))
 
 
-def mix_up(samples: Samples, draws: Draws, config: MixupConfig) -> Samples:
-    """Mixes a sample with its partner, never with itself; source: Zhang et al., ICLR 2018.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixupConfig(AugmentationConfig):
+    """Weighted mean with another sample of the batch; targets get the same weights.
 
-    The sample gets the larger of the two weights, so its row still names the main content.
+    The sample gets the larger of the two weights, so its row still names the main content. Source:
+    Zhang et al., ICLR 2018.
     """
-    chosen, amount, pairing = draws.uniform(3).unbind(1)
-    partner_B = partners(pairing)
-    weight_B = _beta_weights(amount, config.alpha)
-    weight_B = torch.where(chosen < config.p, torch.maximum(weight_B, 1 - weight_B), 1.0)
-    mixed_BMT = samples.mel_BMT[partner_B].lerp_(samples.mel_BMT, weight_B[:, None, None])
-    return _shared(samples, mixed_BMT, 1 - weight_B, partner_B)
+
+    alpha: float = ranged(0.4, "weights follow Beta(alpha, alpha)", POSITIVE)
+
+    def apply(self, samples: Samples, draws: Draws) -> Samples:
+        chosen, amount, pairing = draws.uniform(3).unbind(1)
+        partner_B = partners(pairing)
+        weight_B = _beta_weights(amount, self.alpha)
+        weight_B = torch.where(chosen < self.p, torch.maximum(weight_B, 1 - weight_B), 1.0)
+        mixed_BMT = samples.mel_BMT[partner_B].lerp_(samples.mel_BMT, weight_B[:, None, None])
+        return _shared(samples, mixed_BMT, 1 - weight_B, partner_B)
 
 
-def cut_mix(samples: Samples, draws: Draws, config: CutMixConfig) -> Samples:
-    """Replaces a stretch of time by the partner's, over all mel bands.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutMixConfig(AugmentationConfig):
+    """A stretch of time from another sample, over all mel bands; targets in the same shares.
 
     Source: Yun et al., ICCV 2019; not cut over bands, since calls rarely are cut in pitch.
     """
-    chosen, amount, start, pairing = draws.uniform(4).unbind(1)
-    num_frames = samples.mel_BMT.shape[2]
-    frames_B = (amount * config.max_fraction * num_frames).ceil() * (chosen < config.p)
-    first_B = (start * (num_frames - frames_B + 1)).floor()
-    frame_T = torch.arange(num_frames, device=chosen.device)
-    inside_BT = (frame_T >= first_B[:, None]) & (frame_T < (first_B + frames_B)[:, None])
-    partner_B = partners(pairing)
-    mel_BMT = torch.where(inside_BT[:, None, :], samples.mel_BMT[partner_B], samples.mel_BMT)
-    return _shared(samples, mel_BMT, frames_B / num_frames, partner_B)
+
+    max_fraction: float = ranged(0.5, "longest stretch, as a fraction of the slice", UNIT)
+
+    def apply(self, samples: Samples, draws: Draws) -> Samples:
+        chosen, amount, start, pairing = draws.uniform(4).unbind(1)
+        num_frames = samples.mel_BMT.shape[2]
+        frames_B = (amount * self.max_fraction * num_frames).ceil() * (chosen < self.p)
+        first_B = (start * (num_frames - frames_B + 1)).floor()
+        frame_T = torch.arange(num_frames, device=chosen.device)
+        inside_BT = (frame_T >= first_B[:, None]) & (frame_T < (first_B + frames_B)[:, None])
+        partner_B = partners(pairing)
+        mel_BMT = torch.where(inside_BT[:, None, :], samples.mel_BMT[partner_B], samples.mel_BMT)
+        return _shared(samples, mel_BMT, frames_B / num_frames, partner_B)
 
 
-def resize_mix(samples: Samples, draws: Draws, config: ResizeMixConfig) -> Samples:
-    """Pastes the shrunk partner at a random position.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResizeMixConfig(AugmentationConfig):
+    """Another sample, shrunk and pasted at random; targets in the share of its area.
 
     Each side is uniform in [min_side, max_side] of the slice; nearest neighbours, no blending.
     Source: Qin et al., ResizeMix, 2020.
     """
-    chosen, height, width, mel, time, pairing = draws.uniform(6).unbind(1)
-    _, num_mels, num_frames = samples.mel_BMT.shape
-    span = config.max_side - config.min_side
-    height_B = ((config.min_side + span * height) * num_mels).ceil() * (chosen < config.p)
-    width_B = ((config.min_side + span * width) * num_frames).ceil() * (chosen < config.p)
-    mel_BM, inside_BM = _shrink(mel, height_B, num_mels)
-    time_BT, inside_BT = _shrink(time, width_B, num_frames)
-    partner_B = partners(pairing)
-    small_BMT = samples.mel_BMT[
-        partner_B[:, None], mel_BM
-    ]  # indexing full rows is cheaper than `gather`
-    small_BMT = small_BMT.gather(2, time_BT[:, None, :].expand_as(small_BMT))
-    inside_BMT = inside_BM[:, :, None] & inside_BT[:, None, :]
-    mel_BMT = torch.where(inside_BMT, small_BMT, samples.mel_BMT)
-    share_B = height_B * width_B / (num_mels * num_frames)
-    return _shared(samples, mel_BMT, share_B, partner_B)
+
+    min_side: float = ranged(0.1, "smallest size of each side, as a fraction of the slice", UNIT)
+    max_side: float = ranged(0.8, "largest size of each side, as a fraction of the slice", UNIT)
+
+    def apply(self, samples: Samples, draws: Draws) -> Samples:
+        chosen, height, width, mel, time, pairing = draws.uniform(6).unbind(1)
+        _, num_mels, num_frames = samples.mel_BMT.shape
+        span = self.max_side - self.min_side
+        height_B = ((self.min_side + span * height) * num_mels).ceil() * (chosen < self.p)
+        width_B = ((self.min_side + span * width) * num_frames).ceil() * (chosen < self.p)
+        mel_BM, inside_BM = _shrink(mel, height_B, num_mels)
+        time_BT, inside_BT = _shrink(time, width_B, num_frames)
+        partner_B = partners(pairing)
+        # Indexing full rows is cheaper than `gather`.
+        small_BMT = samples.mel_BMT[partner_B[:, None], mel_BM]
+        small_BMT = small_BMT.gather(2, time_BT[:, None, :].expand_as(small_BMT))
+        inside_BMT = inside_BM[:, :, None] & inside_BT[:, None, :]
+        mel_BMT = torch.where(inside_BMT, small_BMT, samples.mel_BMT)
+        share_B = height_B * width_B / (num_mels * num_frames)
+        return _shared(samples, mel_BMT, share_B, partner_B)
 
 
 def _shrink(start_B: Tensor, size_B: Tensor, length: int) -> tuple[Tensor, Tensor]:

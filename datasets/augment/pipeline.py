@@ -3,52 +3,22 @@
     augment = Augment(AugmentConfig(), seed=0, top_db=80.0)
     slices, targets = augment(slices, targets, epoch, position, background)
 
-An augmentation is one function `(samples, draws, config) -> samples` and one line in
-AUGMENTATIONS, in the order in which they act. Its name there is its field in AugmentConfig and its
-stream of random numbers, so a new one does not change the numbers of the others. Only the partner
-of a mixing comes from the same batch. With `p=0` an augmentation changes no bit.
+An augmentation is one class and one field of AugmentConfig, in the order in which they act. The
+name of the field is its stream of random numbers, so a new one does not change the numbers of the
+others. Only the partner of a mixing comes from the same batch. With `p=0` it changes no bit.
 
 Shapes: B samples, M mel bands, T frames, C classes.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from torch import Tensor
 
+from datasets.augment import level, mix, place
 from datasets.augment.draws import Draws, Samples, sample_keys
 from datasets.augment.host_images import check_specs
-from datasets.augment.level import (
-    BackgroundMixConfig,
-    EqualizerConfig,
-    GainConfig,
-    LowPassConfig,
-    NoiseConfig,
-    add_noise,
-    change_gain,
-    cut_highs,
-    equalize,
-    mix_background,
-)
-from datasets.augment.mix import (
-    CutMixConfig,
-    MixStyleConfig,
-    MixupConfig,
-    ResizeMixConfig,
-    cut_mix,
-    mix_style,
-    mix_up,
-    resize_mix,
-)
-from datasets.augment.place import (
-    InAugmentConfig,
-    TimeShiftConfig,
-    XYMaskConfig,
-    mask_xy,
-    paste_patches,
-    shift_time,
-)
+from datasets.augment.ranges import check_ranges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,37 +32,26 @@ class AugmentConfig:
         default_factory=list,
         metadata={"help": "albumentations on the host, in order: [{name: RandomGamma, p: 0.3}]"},
     )
-    time_shift: TimeShiftConfig = field(default_factory=TimeShiftConfig)
-    background: BackgroundMixConfig = field(default_factory=BackgroundMixConfig)
-    low_pass: LowPassConfig = field(default_factory=LowPassConfig)
-    equalizer: EqualizerConfig = field(default_factory=EqualizerConfig)
-    mix_style: MixStyleConfig = field(default_factory=MixStyleConfig)
-    gain: GainConfig = field(default_factory=GainConfig)
-    noise: NoiseConfig = field(default_factory=NoiseConfig)
-    in_augment: InAugmentConfig = field(default_factory=InAugmentConfig)
-    cutmix: CutMixConfig = field(default_factory=CutMixConfig)
-    resize_mix: ResizeMixConfig = field(default_factory=ResizeMixConfig)
-    mixup: MixupConfig = field(default_factory=MixupConfig)
-    xy_mask: XYMaskConfig = field(default_factory=XYMaskConfig)
+    time_shift: place.TimeShiftConfig = field(default_factory=place.TimeShiftConfig)
+    background: level.BackgroundMixConfig = field(default_factory=level.BackgroundMixConfig)
+    low_pass: level.LowPassConfig = field(default_factory=level.LowPassConfig)
+    equalizer: level.EqualizerConfig = field(default_factory=level.EqualizerConfig)
+    mix_style: mix.MixStyleConfig = field(default_factory=mix.MixStyleConfig)
+    gain: level.GainConfig = field(default_factory=level.GainConfig)
+    noise: level.NoiseConfig = field(default_factory=level.NoiseConfig)
+    in_augment: place.InAugmentConfig = field(default_factory=place.InAugmentConfig)
+    cutmix: mix.CutMixConfig = field(default_factory=mix.CutMixConfig)
+    resize_mix: mix.ResizeMixConfig = field(default_factory=mix.ResizeMixConfig)
+    mixup: mix.MixupConfig = field(default_factory=mix.MixupConfig)
+    xy_mask: place.XYMaskConfig = field(default_factory=place.XYMaskConfig)
 
     def __post_init__(self) -> None:
         check_specs(self.images)
+        for name in AUGMENTATIONS:
+            check_ranges(getattr(self, name), f"augment.{name}")
 
 
-AUGMENTATIONS: dict[str, Callable[[Samples, Draws, Any], Samples]] = {
-    "time_shift": shift_time,
-    "background": mix_background,
-    "low_pass": cut_highs,
-    "equalizer": equalize,
-    "mix_style": mix_style,
-    "gain": change_gain,
-    "noise": add_noise,
-    "in_augment": paste_patches,
-    "cutmix": cut_mix,
-    "resize_mix": resize_mix,
-    "mixup": mix_up,
-    "xy_mask": mask_xy,
-}
+AUGMENTATIONS = tuple(one.name for one in fields(AugmentConfig) if one.name != "images")
 
 
 class Augment:
@@ -103,9 +62,7 @@ class Augment:
 
     def __init__(self, config: AugmentConfig, *, seed: int, top_db: float) -> None:
         self._active = [
-            (name, augmentation, getattr(config, name))
-            for name, augmentation in AUGMENTATIONS.items()
-            if getattr(config, name).p > 0
+            (name, getattr(config, name)) for name in AUGMENTATIONS if getattr(config, name).p > 0
         ]
         self._seed = seed
         self._top_db = top_db
@@ -124,7 +81,7 @@ class Augment:
         `augment.background` uses `background_BMT`, like the slices.
         """
         samples = Samples(mel_BMT, targets_BC, self._top_db, background_BMT)
-        for name, augmentation, config in self._active:
+        for name, augmentation in self._active:
             key_B = sample_keys(self._seed, name, epoch, position_B)
-            samples = augmentation(samples, Draws(key_B, self._seed), config)
+            samples = augmentation.apply(samples, Draws(key_B, self._seed))
         return samples.mel_BMT, samples.targets_BC

@@ -11,122 +11,99 @@ import torch
 from torch import Tensor
 
 from datasets.augment.draws import Draws, Samples
-from storage.options import check_at_least, check_between, check_order, option
+from datasets.augment.ranges import UNIT, AugmentationConfig, ranged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimeShiftConfig:
+class TimeShiftConfig(AugmentationConfig):
     """Circular shift along time."""
 
-    p: float = option(0.0, "probability per sample")
-    max_fraction: float = option(1.0, "largest shift, as a fraction of the slice")
+    max_fraction: float = ranged(1.0, "largest shift, as a fraction of the slice", UNIT)
 
-    def __post_init__(self) -> None:
-        check_between(self, "augment.time_shift", 0, 1, "p", "max_fraction")
+    def apply(self, samples: Samples, draws: Draws) -> Samples:
+        chosen, amount = draws.uniform(2).unbind(1)
+        num_frames = samples.mel_BMT.shape[2]
+        frames_B = (amount * int(self.max_fraction * num_frames)).ceil().long()
+        frames_B = frames_B * (chosen < self.p)
+        frame_T = torch.arange(num_frames, device=chosen.device)
+        source_BT = (frame_T - frames_B[:, None]) % num_frames
+        shifted = samples.mel_BMT.gather(2, source_BT[:, None].expand_as(samples.mel_BMT))
+        return samples._replace(mel_BMT=shifted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class XYMaskConfig:
+class XYMaskConfig(AugmentationConfig):
     """Masks over time and over mel bands, filled with one value."""
 
-    p: float = option(0.0, "probability per sample")
-    time_masks: int = option(2, "bars over time")
-    time_max_fraction: float = option(0.1, "longest bar, as a fraction of the slice")
-    mel_masks: int = option(2, "bars over mel bands")
-    mel_max_fraction: float = option(0.1, "widest bar, as a fraction of the bands")
-    fill: float = option(0.0, "value under the bars; 0 is silence, 1 the slice maximum")
+    time_masks: int = ranged(2, "bars over time", 0)
+    time_max_fraction: float = ranged(0.1, "longest bar, as a fraction of the slice", UNIT)
+    mel_masks: int = ranged(2, "bars over mel bands", 0)
+    mel_max_fraction: float = ranged(0.1, "widest bar, as a fraction of the bands", UNIT)
+    fill: float = ranged(0.0, "value under the bars; 0 is silence, 1 the slice maximum", UNIT)
 
-    def __post_init__(self) -> None:
-        check_between(
-            self, "augment.xy_mask", 0, 1, "p", "time_max_fraction", "mel_max_fraction", "fill"
-        )
-        check_at_least(self, "augment.xy_mask", 0, "time_masks", "mel_masks")
+    def apply(self, samples: Samples, draws: Draws) -> Samples:
+        mel_BMT = samples.mel_BMT
+        num_time, num_mel = self.time_masks, self.mel_masks
+        numbers = draws.uniform(1 + 2 * num_time + 2 * num_mel)
+        chosen_B1 = numbers[:, :1] < self.p
+        time, mel = numbers[:, 1 : 1 + 2 * num_time], numbers[:, 1 + 2 * num_time :]
+        under_BT = _under_bars(time, mel_BMT.shape[2], self.time_max_fraction)
+        under_BM = _under_bars(mel, mel_BMT.shape[1], self.mel_max_fraction)
+        # Factors of 0 and 1 take a third of the time of a boolean mask over all cells.
+        free_B1T = (~under_BT | ~chosen_B1)[:, None, :].float()
+        free_BM1 = (~under_BM | ~chosen_B1)[:, :, None].float()
+        covered_BMT = (mel_BMT * free_B1T).mul_(free_BM1)
+        if self.fill:
+            covered_BMT = covered_BMT + self.fill * (1 - free_B1T * free_BM1)
+        return samples._replace(mel_BMT=covered_BMT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InAugmentConfig:
-    """Patches of a slice, with changed level and direction, pasted into the same slice."""
+class InAugmentConfig(AugmentationConfig):
+    """Patches of a slice, with changed level and direction, pasted into the same slice.
 
-    p: float = option(0.0, "probability per sample")
-    patches: int = option(2, "patches that are copied")
-    min_fraction: float = option(0.1, "smallest side of a patch, as a fraction of the slice")
-    max_fraction: float = option(0.4, "largest side, as a fraction of the slice")
-    max_db: float = option(6.0, "largest change of a patch's level, dB")
-    max_mel_shift: float = option(0.1, "furthest move over bands, fraction; over time it is free")
-
-    def __post_init__(self) -> None:
-        check_between(
-            self, "augment.in_augment", 0, 1, "p", "min_fraction", "max_fraction", "max_mel_shift"
-        )
-        check_at_least(self, "augment.in_augment", 0, "max_db")
-        check_at_least(self, "augment.in_augment", 1, "patches")
-        check_order(self, "augment.in_augment", "min_fraction", "max_fraction")
-
-
-def shift_time(samples: Samples, draws: Draws, config: TimeShiftConfig) -> Samples:
-    """Rotates a slice along time (circular shift)."""
-    chosen, amount = draws.uniform(2).unbind(1)
-    num_frames = samples.mel_BMT.shape[2]
-    frames_B = (amount * int(config.max_fraction * num_frames)).ceil().long()
-    frames_B = frames_B * (chosen < config.p)
-    source_BT = (torch.arange(num_frames, device=chosen.device) - frames_B[:, None]) % num_frames
-    shifted = samples.mel_BMT.gather(2, source_BT[:, None].expand_as(samples.mel_BMT))
-    return samples._replace(mel_BMT=shifted)
-
-
-def mask_xy(samples: Samples, draws: Draws, config: XYMaskConfig) -> Samples:
-    """Masks up to `time_masks` stretches of time and `mel_masks` ranges of bands."""
-    mel_BMT = samples.mel_BMT
-    num_time, num_mel = config.time_masks, config.mel_masks
-    numbers = draws.uniform(1 + 2 * num_time + 2 * num_mel)
-    chosen_B1 = numbers[:, :1] < config.p
-    time, mel = numbers[:, 1 : 1 + 2 * num_time], numbers[:, 1 + 2 * num_time :]
-    under_BT = _under_bars(time, mel_BMT.shape[2], config.time_max_fraction)
-    under_BM = _under_bars(mel, mel_BMT.shape[1], config.mel_max_fraction)
-    # Factors of 0 and 1 take a third of the time of a boolean mask over all cells.
-    free_B1T = (~under_BT | ~chosen_B1)[:, None, :].float()
-    free_BM1 = (~under_BM | ~chosen_B1)[:, :, None].float()
-    covered_BMT = (mel_BMT * free_B1T).mul_(free_BM1)
-    if config.fill:
-        covered_BMT = covered_BMT + config.fill * (1 - free_B1T * free_BM1)
-    return samples._replace(mel_BMT=covered_BMT)
-
-
-def paste_patches(samples: Samples, draws: Draws, config: InAugmentConfig) -> Samples:
-    """Copies patches of the slice to other positions, one after the other.
-
-    Half of the patches, by chance, are reversed in time. Source: InAugment (ICCVW 2021). A patch
-    moves only a little over mel bands, since that changes its pitch.
+    Half of them, by chance, are reversed in time. A patch moves only a little over mel bands, since
+    that changes its pitch. Source: InAugment (ICCVW 2021).
     """
-    chosen_B11 = (draws.uniform(1) < config.p)[:, :, None]
-    _, num_mels, num_frames = samples.mel_BMT.shape
-    source_BN = samples.mel_BMT.flatten(1)  # N: all cells of a slice
-    mel_BN = source_BN.clone()
-    for numbers_B8 in draws.uniform(1 + 8 * config.patches)[:, 1:].chunk(config.patches, dim=1):
-        height, width, mel, move, time, target, turn, level = numbers_B8.unbind(1)
-        span = config.max_fraction - config.min_fraction
-        height_B = ((config.min_fraction + span * height) * num_mels).ceil().long()
-        width_B = ((config.min_fraction + span * width) * num_frames).ceil().long()
-        from_mel_B = (mel * (num_mels - height_B + 1)).long()
-        move_B = (2 * move - 1) * config.max_mel_shift * num_mels
-        to_mel_B = (from_mel_B + move_B.long()).clamp(min=0).minimum(num_mels - height_B)
-        from_time_B = (time * (num_frames - width_B + 1)).long()
-        to_time_B = (target * (num_frames - width_B + 1)).long()
-        mels = _Stretch.of(from_mel_B, to_mel_B, height_B, num_mels, config.max_fraction)
-        times = _Stretch.of(from_time_B, to_time_B, width_B, num_frames, config.max_fraction)
-        back_BN = (2 * from_time_B + width_B - 1)[:, None] - times.source_BN
-        turned_BN = (turn < 0.5)[:, None] & times.inside_BN
-        time_BN = torch.where(turned_BN, back_BN, times.source_BN)
-        origin_BHW = mels.source_BN[:, :, None] * num_frames + time_BN[:, None, :]
-        patch_BHW = source_BN.gather(1, origin_BHW.flatten(1)).view_as(origin_BHW)
-        gain_B11 = ((2 * level - 1) * config.max_db / samples.top_db)[:, None, None]
-        cell_BHW = mels.cell_BN[:, :, None] * num_frames + times.cell_BN[:, None, :]
-        cell_BN = cell_BHW.flatten(1)
-        inside_BHW = mels.inside_BN[:, :, None] & times.inside_BN[:, None, :] & chosen_B11
-        kept_BHW = mel_BN.gather(1, cell_BN).view_as(patch_BHW)
-        pasted_BHW = torch.where(inside_BHW, (patch_BHW + gain_B11).clamp(0, 1), kept_BHW)
-        mel_BN.scatter_(1, cell_BN, pasted_BHW.flatten(1))
-    return samples._replace(mel_BMT=mel_BN.view_as(samples.mel_BMT))
+
+    patches: int = ranged(2, "patches that are copied", 1)
+    min_fraction: float = ranged(0.1, "smallest side of a patch, as a fraction of the slice", UNIT)
+    max_fraction: float = ranged(0.4, "largest side, as a fraction of the slice", UNIT)
+    max_db: float = ranged(6.0, "largest change of a patch's level, dB", 0)
+    max_mel_shift: float = ranged(
+        0.1, "furthest move over bands, fraction; over time it is free", UNIT
+    )
+
+    def apply(self, samples: Samples, draws: Draws) -> Samples:
+        chosen_B11 = (draws.uniform(1) < self.p)[:, :, None]
+        _, num_mels, num_frames = samples.mel_BMT.shape
+        source_BN = samples.mel_BMT.flatten(1)  # N: all cells of a slice
+        mel_BN = source_BN.clone()
+        for numbers_B8 in draws.uniform(1 + 8 * self.patches)[:, 1:].chunk(self.patches, dim=1):
+            height, width, mel, move, time, target, turn, level = numbers_B8.unbind(1)
+            span = self.max_fraction - self.min_fraction
+            height_B = ((self.min_fraction + span * height) * num_mels).ceil().long()
+            width_B = ((self.min_fraction + span * width) * num_frames).ceil().long()
+            from_mel_B = (mel * (num_mels - height_B + 1)).long()
+            move_B = (2 * move - 1) * self.max_mel_shift * num_mels
+            to_mel_B = (from_mel_B + move_B.long()).clamp(min=0).minimum(num_mels - height_B)
+            from_time_B = (time * (num_frames - width_B + 1)).long()
+            to_time_B = (target * (num_frames - width_B + 1)).long()
+            mels = _Stretch.of(from_mel_B, to_mel_B, height_B, num_mels, self.max_fraction)
+            times = _Stretch.of(from_time_B, to_time_B, width_B, num_frames, self.max_fraction)
+            back_BN = (2 * from_time_B + width_B - 1)[:, None] - times.source_BN
+            turned_BN = (turn < 0.5)[:, None] & times.inside_BN
+            time_BN = torch.where(turned_BN, back_BN, times.source_BN)
+            origin_BHW = mels.source_BN[:, :, None] * num_frames + time_BN[:, None, :]
+            patch_BHW = source_BN.gather(1, origin_BHW.flatten(1)).view_as(origin_BHW)
+            gain_B11 = ((2 * level - 1) * self.max_db / samples.top_db)[:, None, None]
+            cell_BHW = mels.cell_BN[:, :, None] * num_frames + times.cell_BN[:, None, :]
+            cell_BN = cell_BHW.flatten(1)
+            inside_BHW = mels.inside_BN[:, :, None] & times.inside_BN[:, None, :] & chosen_B11
+            kept_BHW = mel_BN.gather(1, cell_BN).view_as(patch_BHW)
+            pasted_BHW = torch.where(inside_BHW, (patch_BHW + gain_B11).clamp(0, 1), kept_BHW)
+            mel_BN.scatter_(1, cell_BN, pasted_BHW.flatten(1))
+        return samples._replace(mel_BMT=mel_BN.view_as(samples.mel_BMT))
 
 
 def _under_bars(numbers: Tensor, size: int, max_fraction: float) -> Tensor:

@@ -8,99 +8,66 @@ Many slices are looked up at once. `datasets.loading.reader` chooses positions a
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from datasets.augment.host_images import ImageTransforms
 from datasets.batch import Batch
 from datasets.loading.buffers import BufferPool
 from datasets.loading.quarantine import CarefulReader, look_up
 from datasets.sampling.epoch_plan import EpochPlan
-from datasets.slice_source import SliceSource
+from datasets.slice_source import SliceSource, row_bounds
+from datasets.sources.background import BackgroundPlan
+from datasets.targets import Targets
 from storage.errors import ConfigError, DamageError
 from storage.read.extents import AnnouncedRead, Extents
 
 _SPAN_BATCHES = 64  # batches whose extents are looked up together
 
 
-class SliceTargets(Protocol):
-    """Targets that may differ from slice to slice, such as `datasets.targets.Targets`."""
-
-    def of(self, rows: np.ndarray, recording_no: np.ndarray) -> np.ndarray:
-        """Returns float32 [n, C] for slices and their recordings, both int64 [n]."""
-
-
-class Background(Protocol):
-    """Chooses the background slice of each sample, such as `BackgroundPlan`."""
-
-    @property
-    def source(self) -> SliceSource:
-        """Background source; its recipe is that of the samples."""
-
-    def rows(self, epoch: int, position: np.ndarray) -> np.ndarray:
-        """Returns the row of `source`, int64 [n], for each position, int64 [n], of an epoch."""
-
-
-class SliceTransform(Protocol):
-    """Transform of slices as soon as they are read, such as `ImageTransforms`."""
-
-    def __call__(self, slices_BMT: np.ndarray, *, epoch: int, position: np.ndarray) -> None:
-        """Changes slices as stored in place; `position` int64 [B] in the epoch."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class BackgroundRequest:
-    """Backgrounds to read: rows int64 [B] of their source, and B extents."""
+class Wanted:
+    """Slices to read of one source: rows int64 [B], and B extents, announced or not."""
 
     rows: np.ndarray
     extents: Extents
+    announced: AnnouncedRead | None = None
 
-    def __getitem__(self, take: slice | np.ndarray) -> "BackgroundRequest":
-        return BackgroundRequest(rows=self.rows[take], extents=self.extents[take])
+    def __getitem__(self, take: slice | np.ndarray) -> "Wanted":
+        return Wanted(rows=self.rows[take], extents=self.extents[take])
+
+    def announce(self, files: CarefulReader) -> "Wanted":
+        """Starts prefetching, by the kernel or from the object store."""
+        return replace(self, announced=files.announce(self.extents))
+
+    def read(self, files: CarefulReader, cells: np.ndarray) -> np.ndarray:
+        """Fills `cells` [B, ...]; returns a mask of the good slices, bool [B]."""
+        return files.read_rows(self.announced or self.extents, self.rows, cells)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Request:
-    """One batch to read: int64 [B] arrays and B extents."""
+    """One batch to read; position and recording_no int64 [B]."""
 
     position: np.ndarray
-    rows: np.ndarray
     recording_no: np.ndarray
-    extents: Extents
-    background: BackgroundRequest | None
+    slices: Wanted
+    background: Wanted | None
 
     def __getitem__(self, take: slice | np.ndarray) -> "Request":
         return Request(
             position=self.position[take],
-            rows=self.rows[take],
             recording_no=self.recording_no[take],
-            extents=self.extents[take],
+            slices=self.slices[take],
             background=None if self.background is None else self.background[take],
         )
 
-    def announce(self, files: CarefulReader) -> "AnnouncedRequest":
-        """Starts prefetching of the request, by the kernel or from the object store."""
-        return AnnouncedRequest(
-            request=self,
-            slices=files.announce(self.extents),
-            background=None if self.background is None else files.announce(self.background.extents),
-        )
-
-    def with_slices(self, other: "Request", take: np.ndarray) -> "Request":
-        """Returns the same positions with slices of another request."""
-        rows, recording_no = other.rows[take], other.recording_no[take]
-        return replace(self, rows=rows, recording_no=recording_no, extents=other.extents[take])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class AnnouncedRequest:
-    """One batch whose extents, and those of its background, were announced."""
-
-    request: Request
-    slices: AnnouncedRead
-    background: AnnouncedRead | None
+    def announce(self, files: CarefulReader) -> "Request":
+        """Starts prefetching of slices and backgrounds."""
+        background = None if self.background is None else self.background.announce(files)
+        return replace(self, slices=self.slices.announce(files), background=background)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,17 +87,21 @@ class BatchMaker:
         self,
         source: SliceSource,
         *,
-        targets: np.ndarray | SliceTargets | None,
-        background: Background | None,
-        transform: SliceTransform | None,
+        targets: np.ndarray | Targets | None,
+        background: BackgroundPlan | None,
+        transform: ImageTransforms | None,
         full: bool,
     ) -> None:
         recordings = source.recordings()
         self._source = source
-        self._first_row = recordings["first_row"].to_numpy()
-        self._end_row = self._first_row + recordings["num_slices"].to_numpy()
+        self._first_row, self._end_row = row_bounds(recordings)
         if isinstance(targets, np.ndarray):
-            targets = _RecordingTargets(targets, source.url, len(recordings))
+            if len(targets) != len(recordings):
+                raise ConfigError(
+                    f"targets have {len(targets)} lines where {source.url} has {len(recordings)} "
+                    "recordings: make them from all of source.recordings()"
+                )
+            targets = Targets(targets)
         self._targets = targets
         if background is not None and background.source.recipe != source.recipe:
             raise ConfigError(
@@ -158,27 +129,28 @@ class BatchMaker:
                 begin, end = end, end + high - low
                 yield request[begin:end]
 
-    def make(self, announced: AnnouncedRequest, reading: Reading) -> Batch:
+    def make(self, request: Request, reading: Reading) -> Batch:
         """Reads a batch. With `full`, good slices replace bad ones, else those are left out.
 
         Raises DamageError where too many slices are bad, or all of a plan.
         """
-        slices = reading.buffers.take(len(announced.request.rows))
-        request = self._read(announced, reading, slices.numpy())
-        slices = slices[: len(request.rows)]
+        background = request.background
+        slices = reading.buffers.take(len(request.position))
+        request = self._read(request, reading, slices.numpy())
+        slices = slices[: len(request.position)]
         if self._transform is not None:
             self._transform(slices.numpy(), epoch=reading.epoch, position=request.position)
         targets = None
         if self._targets is not None:
-            targets = torch.from_numpy(self._targets.of(request.rows, request.recording_no))
+            targets = torch.from_numpy(self._targets.of(request.slices.rows, request.recording_no))
         return Batch(
             slices=slices,
             targets=targets,
-            rows=torch.from_numpy(request.rows),
+            rows=torch.from_numpy(request.slices.rows),
             recording_no=torch.from_numpy(request.recording_no),
             position=torch.from_numpy(request.position),
             epoch=torch.tensor(reading.epoch),
-            background=_read_background(announced, reading),
+            background=None if background is None else _read_background(background, reading),
         )
 
     def _request(self, reading: Reading, position: np.ndarray) -> Request:
@@ -190,20 +162,17 @@ class BatchMaker:
         background = None
         if self._background is not None:
             drawn = self._background.rows(reading.epoch, position)
-            extents = look_up(self._background.source, drawn)
-            background = BackgroundRequest(rows=drawn, extents=extents)
+            background = Wanted(rows=drawn, extents=look_up(self._background.source, drawn))
         return Request(
             position=position,
-            rows=rows,
             recording_no=recording_no,
-            extents=look_up(self._source, rows),
+            slices=Wanted(rows=rows, extents=look_up(self._source, rows)),
             background=background,
         )
 
-    def _read(self, announced: AnnouncedRequest, reading: Reading, cells: np.ndarray) -> Request:
+    def _read(self, request: Request, reading: Reading, cells: np.ndarray) -> Request:
         """Fills `cells` from its beginning; returns the request of the slices in it."""
-        request = announced.request
-        good = reading.files.read(announced.slices, request.rows, cells)
+        good = request.slices.read(reading.files, cells)
         if good.all():
             return request
         if not self._full:
@@ -215,38 +184,19 @@ class BatchMaker:
             if good.any():
                 break
             other = self._request(reading, request.position + shift)
-            good = reading.files.read(other.extents, other.rows, cells)
+            good = other.slices.read(reading.files, cells)
         if not good.any():
             raise DamageError(f"no slice of {self._source.url} that the plan names can be read")
         take = _replacements(good)
         cells[:] = cells[take]
-        return request.with_slices(other, take)
+        return replace(request, recording_no=other.recording_no[take], slices=other.slices[take])
 
 
-class _RecordingTargets:
-    """Targets of recordings, the same for all slices of one."""
-
-    def __init__(self, targets: np.ndarray, url: str, num_recordings: int) -> None:
-        if len(targets) != num_recordings:
-            raise ConfigError(
-                f"targets have {len(targets)} lines where {url} has {num_recordings} "
-                "recordings: make them from all of source.recordings()"
-            )
-        self._targets = np.ascontiguousarray(targets, np.float32)
-
-    def of(self, rows: np.ndarray, recording_no: np.ndarray) -> np.ndarray:
-        found: np.ndarray = self._targets[recording_no]
-        return found
-
-
-def _read_background(announced: AnnouncedRequest, reading: Reading) -> Tensor | None:
+def _read_background(wanted: Wanted, reading: Reading) -> Tensor:
     """Reads the backgrounds of a batch; good ones replace bad ones."""
-    request = announced.request.background
-    if request is None or announced.background is None:
-        return None
-    slices = reading.buffers.take(len(request.rows))
+    slices = reading.buffers.take(len(wanted.rows))
     cells = slices.numpy()
-    good = reading.files.read(announced.background, request.rows, cells)
+    good = wanted.read(reading.files, cells)
     if good.any() and not good.all():
         cells[:] = cells[_replacements(good)]
     return slices

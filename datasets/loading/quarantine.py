@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import polars as pl
@@ -51,7 +50,7 @@ def look_up(source: SliceSource, rows: np.ndarray) -> Extents:
     return source.extents(rows)
 
 
-class CarefulReader:
+class CarefulReader(SliceReader):
     """Slice reader that tolerates up to `max_bad` different bad slices.
 
     It appends them to `bad`, a list of the caller. `mode` as in `SliceReader`.
@@ -66,30 +65,11 @@ class CarefulReader:
         bad: list[BadSlice],
         mode: str | None = None,
     ) -> None:
-        self._extents = SliceReader(remote, check=check, mode=mode)
+        super().__init__(remote, check=check, mode=mode)
         self._max_bad = max_bad
         self._bad = bad
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._extents.close()
-
-    @property
-    def wants_more(self) -> bool:
-        """True where more should be prefetched, beyond the next batch."""
-        return self._extents.wants_more
-
-    def interrupt(self) -> None:
-        """Ends, from another thread, a read that waits for an object store."""
-        self._extents.interrupt()
-
-    def announce(self, extents: Extents) -> AnnouncedRead:
-        """Prefetches these slices for `read`."""
-        return self._extents.announce(extents)
-
-    def read(
+    def read_rows(
         self, wanted: Extents | AnnouncedRead, rows: np.ndarray, out: np.ndarray
     ) -> np.ndarray:
         """Fills `out` [n, ...]; returns a mask of the good slices, bool [n].
@@ -100,12 +80,13 @@ class CarefulReader:
         """
         good = np.ones(len(rows), bool)
         extents = wanted.extents if isinstance(wanted, AnnouncedRead) else wanted
-        bad = self._extents.try_read(wanted, out)
+        bad = self.try_read(wanted, out)
         for wait_s in POLICY.reread_after_s:
-            if not bad or (wait_s and self._is_known_to_be_bad(bad)):
+            known = {slice_.object for slice_ in self._bad}
+            if not bad or (wait_s and known.issuperset(extent.object for extent in bad)):
                 break
             time.sleep(wait_s)
-            self._extents.release_files()  # one may have been replaced under its name
+            self.release_files()  # one may have been replaced under its name
             bad = self._read_again(extents, bad, out)
         for extent in bad:
             good[extent.position] = False
@@ -117,13 +98,9 @@ class CarefulReader:
     ) -> list[BadExtent]:
         index = np.array([extent.position for extent in bad])
         cells = np.empty_like(out, shape=(len(index), *out.shape[1:]))
-        still_bad = self._extents.try_read(extents[index], cells)
+        still_bad = self.try_read(extents[index], cells)
         out[index] = cells
         return [replace(extent, position=int(index[extent.position])) for extent in still_bad]
-
-    def _is_known_to_be_bad(self, bad: list[BadExtent]) -> bool:
-        known = {slice_.object for slice_ in self._bad}
-        return all(extent.object in known for extent in bad)
 
     def _set_aside(self, extent: BadExtent, row: int) -> None:
         bad = BadSlice(row=row, object=extent.object, offset=extent.offset, reason=extent.reason)

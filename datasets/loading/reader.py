@@ -22,21 +22,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from datasets.augment.host_images import ImageTransforms
 from datasets.batch import Batch
-from datasets.loading.batch_maker import (
-    AnnouncedRequest,
-    Background,
-    BatchMaker,
-    Reading,
-    SliceTargets,
-    SliceTransform,
-)
+from datasets.loading.batch_maker import BatchMaker, Reading, Request
 from datasets.loading.buffers import BufferPool
 from datasets.loading.prefetch import prefetch
 from datasets.loading.quarantine import BadSlice, CarefulReader
 from datasets.loading.rank_share import CUT, KEEP, WRAP, RankShare
 from datasets.sampling.epoch_plan import EpochPlan
 from datasets.slice_source import SliceSource
+from datasets.sources.background import BackgroundPlan
+from datasets.targets import Targets
 from storage.errors import ConfigError
 from storage.objects.client import AUTO
 from storage.options import check_at_least, check_choice, option
@@ -63,12 +59,11 @@ class BatchReader:
     """Iterates over the batches of one rank, epoch after epoch.
 
     `planner` gives the plan of an epoch: an `EpochPlanner`, or a function of the epoch. `targets`
-    float32 [recordings, C] by position in `source.recordings()`, or `SliceTargets`, or None.
+    float32 [recordings, C] by position in `source.recordings()`, or `Targets`, or None.
     `background` chooses backgrounds to read with the samples, `transform` changes slices as soon
-    as they are read. With `train` the epoch is cut or wrapped to full effective batches
-    (world_size x batch_size x accumulation) and good slices replace bad ones; else every sample
-    comes exactly once over all ranks and bad slices are left out. All ranks have equally many
-    batches. The caller may keep a batch.
+    as they are read. With `train` the epoch is cut or wrapped to full effective batches and good
+    slices replace bad ones; else every sample comes exactly once and bad ones are left out (see
+    `RankShare`). The caller may keep a batch.
     """
 
     batch_sampler = None  # Lightning looks for one wherever there is a sampler
@@ -79,10 +74,10 @@ class BatchReader:
         planner: Callable[[int], EpochPlan],
         config: LoaderConfig,
         *,
-        targets: np.ndarray | SliceTargets | None,
+        targets: np.ndarray | Targets | None,
         train: bool,
-        background: Background | None = None,
-        transform: SliceTransform | None = None,
+        background: BackgroundPlan | None = None,
+        transform: ImageTransforms | None = None,
         rank: int = 0,
         world_size: int = 1,
         accumulation: int = 1,
@@ -164,9 +159,9 @@ class BatchReader:
         use = self._source.shard_use(self._plan.rows) if config.mode == AUTO else ShardUse()
         if not use.shard_bytes:
             return ""
-        choice = choose_mode(use, num_epochs=num_epochs, cache_bytes=config.cache_bytes)
-        self._mode = choice.mode
-        return str(choice)
+        size = config.cache_bytes
+        self._mode, reason = choose_mode(use, num_epochs=num_epochs, cache_bytes=size)
+        return f"{self._mode} ({reason})"
 
     def prepare(self) -> None:
         """Looks up one slice, so that the source builds its lazy tables now."""
@@ -256,12 +251,7 @@ class BatchReader:
         return self._plan
 
     def _read(
-        self,
-        plan: EpochPlan,
-        numbers: range,
-        epoch: int,
-        files: CarefulReader,
-        device: int | None,
+        self, plan: EpochPlan, numbers: range, epoch: int, files: CarefulReader, device: int | None
     ) -> Iterator[Batch]:
         """Reads batches by number; runs in the background thread."""
         if device is not None:
@@ -269,7 +259,7 @@ class BatchReader:
         with self._pool(pinned=device is not None) as pool, files:
             reading = Reading(plan=plan, epoch=epoch, files=files, buffers=pool)
             requests = self._maker.requests(reading, map(self._share.bounds, numbers))
-            ahead: deque[AnnouncedRequest] = deque()
+            ahead: deque[Request] = deque()
             while True:
                 while len(ahead) < 2 or files.wants_more:
                     request = next(requests, None)

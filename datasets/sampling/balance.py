@@ -87,16 +87,17 @@ def share_out(
     expected = np.zeros(len(mass))
     total, sum_of_weights = mass.sum(), sum(weights.values())
     for name, weight in weights.items():
+        if not weight > 0:
+            continue
         inside = (sources == name).to_numpy()
-        if weight > 0 and not mass[inside].sum() > 0:
+        part = mass[inside]
+        if not part.sum() > 0:
             raise ConfigError(
                 f"source {name} has weight {weight:g} but no recording to draw: set its weight to 0"
             )
-        if weight > 0:
-            part = mass[inside]
-            if balance is not None:
-                part = balance(recordings.filter(inside), part)
-            expected[inside] = part * (total * weight / sum_of_weights / part.sum())
+        if balance is not None:
+            part = balance(recordings.filter(inside), part)
+        expected[inside] = part * (total * weight / sum_of_weights / part.sum())
     return expected
 
 
@@ -134,7 +135,8 @@ def resample(expected: np.ndarray, classes: np.ndarray, bits: np.ndarray, total:
     order = order[np.argsort(small[order], kind="stable")]
     edges = np.cumsum(expected[order])
     edges *= total / edges[-1]
-    start = random_unit(np.bitwise_xor.reduce(bits))
+    xor: np.ufunc = np.bitwise_xor  # its own type in the stubs of numpy 2.5 lacks this reduce
+    start = random_unit(xor.reduce(bits))
     points = np.minimum(np.floor(edges + start), total)
     points[-1] = total  # the last edge may be rounded
     draws = np.empty(len(expected), np.int64)
@@ -152,7 +154,7 @@ def _checked(expected: Any, mass: np.ndarray, name: str) -> np.ndarray:
         )
     if not (np.isfinite(result).all() and (result >= 0).all() and result.sum() > 0):
         raise ConfigError(f"sampling.balance={name} must return numbers of at least 0, not all 0")
-    return np.asarray(result * (mass.sum() / result.sum()))
+    return np.asarray(result * (float(mass.sum()) / float(result.sum())))
 
 
 def _is_number(text: str) -> bool:

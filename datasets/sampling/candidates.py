@@ -74,10 +74,7 @@ def find_candidates(
             f"sampling.where={where!r}" + (" and the targets" if eligible is not None else "")
         )
     return Candidates(
-        recordings=recordings.filter(held),
-        begin=begin[held],
-        count=(end - begin)[held],
-        rows=rows,
+        recordings=recordings.filter(held), begin=begin[held], count=(end - begin)[held], rows=rows
     )
 
 

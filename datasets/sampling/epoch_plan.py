@@ -30,7 +30,7 @@ from datasets.sampling.candidates import find_candidates, names_slices
 from datasets.sampling.shuffle import PIECE, SampleBits, block_order, global_order, runs_of
 from datasets.sampling.slice_choice import Activity, Draws, KnownSlices, find_slice_choice
 from datasets.sampling.user_functions import is_user_function
-from datasets.slice_source import SOURCE, rows_in_source
+from datasets.slice_source import SOURCE, ranges, rows_in_source
 from storage.checksums import canonical_json
 from storage.errors import ConfigError
 from storage.options import check_choice, check_positive, option
@@ -118,19 +118,16 @@ class EpochPlan:
 
         `source` is null where there is one only; `slice_no` counts from the recording's first row.
         """
-        first_row = self.recordings["first_row"].to_numpy()
         mixed = SOURCE in self.recordings.columns
         source = pl.col(SOURCE) if mixed else pl.lit(None, pl.String).alias(SOURCE)
-        described = self.recordings.select("recording_id", source)
-        frame = pl.DataFrame(
-            {
-                "position": np.arange(len(self)),
-                "row": rows_in_source(self.rows),
-                "slice_no": (self.rows - first_row[self.planned_no]).astype(np.int32),
-            }
-        )
-        frame = frame.hstack(described[self.planned_no])
-        frame.select("position", "row", "recording_id", SOURCE, "slice_no").write_parquet(path)
+        drawn = self.recordings.select("recording_id", "first_row", source)[self.planned_no]
+        drawn.select(
+            pl.int_range(pl.len()).alias("position"),
+            pl.Series("row", rows_in_source(self.rows)),
+            "recording_id",
+            SOURCE,
+            (pl.Series(self.rows) - pl.col("first_row")).cast(pl.Int32).alias("slice_no"),
+        ).write_parquet(path)
 
 
 class EpochPlanner:
@@ -179,16 +176,16 @@ class EpochPlanner:
         """Returns the plan of one epoch."""
         num_draws = self._num_draws(epoch)
         planned_no = np.repeat(np.arange(len(num_draws), dtype=np.int32), num_draws)
-        draw_no = _counts(num_draws)
+        draw_no = ranges(np.zeros_like(num_draws), num_draws).astype(np.int32)
         rows = self._rows(num_draws, planned_no, draw_no, epoch)
         bits = SampleBits(
-            keys=self._keys,
-            planned_no=planned_no,
-            draw_no=draw_no,
-            seed=self.seed,
-            epoch=epoch,
+            keys=self._keys, planned_no=planned_no, draw_no=draw_no, seed=self.seed, epoch=epoch
         )
-        order = self._order(rows, bits)
+        if self.config.order == "global":
+            order = global_order(bits)
+        else:
+            block_rows, together = self.config.block_rows, self.config.blocks_together
+            order = block_order(rows, bits, block_rows=block_rows, blocks_together=together)
         return EpochPlan(
             rows=rows[order],
             planned_no=planned_no[order],
@@ -208,7 +205,10 @@ class EpochPlanner:
             return None, None
         index = self._candidates.lines_of(slice_index)
         if by_user:
-            return KnownSlices.of(self.recordings, index), None
+            first_row = self.recordings["first_row"].to_numpy()
+            first_line = np.searchsorted(index["row"].to_numpy(), first_row)
+            known = KnownSlices(recordings=self.recordings, index=index, first_line=first_line)
+            return known, None
         return None, Activity.of(self.recordings, index, self.config.energy_scale_db)
 
     def _bits(self, epoch: int, purpose: str) -> np.ndarray:
@@ -254,17 +254,6 @@ class EpochPlanner:
             rows[piece] = self._candidates.row_of(recording, self._choose(draws))
         return rows
 
-    def _order(self, rows: np.ndarray, bits: SampleBits) -> np.ndarray:
-        """Returns the shuffle as a permutation of samples, int64 [n]."""
-        if self.config.order == "global":
-            return global_order(bits)
-        return block_order(
-            rows,
-            bits,
-            block_rows=self.config.block_rows,
-            blocks_together=self.config.blocks_together,
-        )
-
     def _describe_inputs(self) -> dict[str, str]:
         hasher = hashlib.blake2b(digest_size=8)
         found = self._candidates
@@ -284,35 +273,14 @@ def needs_slice_index(config: SamplingConfig, recordings: pl.DataFrame) -> bool:
     return config.where is not None and names_slices(config.where, recordings)
 
 
-def plan_train(
-    recordings: pl.DataFrame,
-    config: SamplingConfig,
-    *,
-    seed: int,
-    epoch: int,
-    slice_index: pl.DataFrame | None = None,
-) -> EpochPlan:
-    """Returns the plan of one training epoch; use `EpochPlanner` for many epochs."""
-    return EpochPlanner(recordings, config, seed=seed, slice_index=slice_index)(epoch)
-
-
 def plan_all(recordings: pl.DataFrame) -> EpochPlan:
     """Plans every slice once, in the order of the table: for validation and test."""
-    num_slices = recordings["num_slices"].to_numpy().astype(np.int64)
-    planned_no = np.repeat(np.arange(len(recordings), dtype=np.int32), num_slices)
-    rows = recordings["first_row"].to_numpy()[planned_no] + _counts(num_slices)
+    num_slices = recordings["num_slices"].to_numpy()
     return EpochPlan(
-        rows=rows,
-        planned_no=planned_no,
+        rows=ranges(recordings["first_row"].to_numpy(), num_slices),
+        planned_no=np.repeat(np.arange(len(recordings), dtype=np.int32), num_slices),
         recordings=recordings,
         seed=0,
         epoch=0,
         inputs={"recordings": f"all slices of {len(recordings)} recordings"},
     )
-
-
-def _counts(lengths: np.ndarray) -> np.ndarray:
-    """Counts 0, 1, ... within each run of the given lengths, int32: (2, 3) -> 0 1 0 1 2."""
-    counts: np.ndarray = np.arange(int(lengths.sum()))
-    counts -= np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return counts.astype(np.int32)

@@ -61,6 +61,7 @@ def block_order(
     group_of_block = np.empty(len(blocks), np.int64)
     group_of_block[sort_bits(block_bits)] = np.arange(len(blocks)) // blocks_together
     num_groups = -(-len(blocks) // blocks_together)
+    group: np.ndarray
     group = np.empty(len(rows), np.uint16 if num_groups <= 1 << 16 else np.uint32)
     sizes = np.zeros(num_groups, np.int64)
     for piece in pieces(len(rows)):

@@ -59,12 +59,6 @@ class KnownSlices:
     index: pl.DataFrame
     first_line: np.ndarray
 
-    @classmethod
-    def of(cls, recordings: pl.DataFrame, slice_index: pl.DataFrame) -> Self:
-        """Builds from a slice index that is sorted by row."""
-        start = np.searchsorted(slice_index["row"].to_numpy(), recordings["first_row"].to_numpy())
-        return cls(recordings=recordings, index=slice_index, first_line=start)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Draws:
@@ -91,14 +85,12 @@ def choose_evenly(draws: Draws) -> np.ndarray:
     """Chooses slices with equal probability, int64 [n]; `all` is this with a draw per slice."""
     circle = draws.num_slices * draws.num_draws
     start = (draws.bits % circle.astype(np.uint64)).astype(np.int64)
-    chosen: np.ndarray = (start + draws.draw_no * draws.num_slices) % circle // draws.num_draws
-    return chosen
+    return np.asarray((start + draws.draw_no * draws.num_slices) % circle // draws.num_draws)
 
 
 def choose_first(draws: Draws) -> np.ndarray:
     """Chooses the first slices in order, int64 [n]."""
-    chosen: np.ndarray = draws.draw_no % draws.num_slices
-    return chosen
+    return np.asarray(draws.draw_no % draws.num_slices)
 
 
 def choose_active(draws: Draws) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from datasets.shards.encode import UNFINISHED
 from datasets.shards.format import INDEX, LISTING, MANIFEST, RECORDINGS, ShardManifest
-from datasets.shards.state import identity_of
 from storage.checksums import digest
 from storage.errors import StoreError
 from storage.format.classes import NAME as CLASSES
@@ -26,16 +25,11 @@ def plan_shards(source: Objects) -> SyncPlan:
     hints = [source.get(CLASSES)] if source.exists(CLASSES) else []
     classes = [Item(name=CLASSES, size_bytes=len(data), sha256=digest(data)) for data in hints]
     return SyncPlan(
-        identity=identity_of(manifest.store_id, manifest.recipe),
+        identity=manifest.identity,
         data=tuple(items[name] for name in manifest.shards),
         tables=(*classes, items[RECORDINGS], items[INDEX]),
         head=Item(name=MANIFEST, size_bytes=len(manifest_json), sha256=digest(manifest_json)),
     )
-
-
-def _identity(objects: Objects) -> str:
-    manifest = ShardManifest.read(objects)
-    return identity_of(manifest.store_id, manifest.recipe)
 
 
 def _recorded(objects: Objects) -> dict[str, str]:
@@ -51,19 +45,14 @@ def _owns(name: str) -> bool:
     return is_metadata or ("/" not in name and name.endswith(".tar"))
 
 
-def _has_checksum(name: str, data: bytes) -> None:
-    """Does nothing: each object of a shard set has its sha256."""
-    del name, data
-
-
 SHARDS = SetKind(
     word="shard set",
     head=MANIFEST,
     plan=plan_shards,
-    identity=_identity,
+    identity=lambda objects: ShardManifest.read(objects).identity,
     owns=_owns,
     visible=lambda _: False,
-    check=_has_checksum,
+    check=lambda name, data: None,  # each object has its sha256
     recorded=_recorded,
     listing=LISTING,
     immutable=False,

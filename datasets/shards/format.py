@@ -74,6 +74,11 @@ class ShardManifest:
     files: dict[str, FileEntry]
 
     @property
+    def identity(self) -> str:
+        """Identity of the source of the shards."""
+        return identity_of(self.store_id, self.recipe)
+
+    @property
     def shards(self) -> dict[str, FileEntry]:
         """Entries of the tars, in order."""
         return {name: entry for name, entry in self.files.items() if name.endswith(".tar")}
@@ -121,6 +126,11 @@ class ShardManifest:
                 f"shards={objects.url} rebuilds it from the tars"
             ) from error
         return manifest
+
+
+def identity_of(store_id: str, recipe: Recipe) -> str:
+    """Returns the identity of the source of shards: store and recipe."""
+    return f"{store_id} {recipe.digest()}"
 
 
 def shard_name(number: int) -> str:

@@ -36,17 +36,16 @@ def collect_written(samples: pl.DataFrame) -> Collected:
         raise DamageError(f"{shard}: the .json of {key} lacks recording_id, row or slice_no")
     lines = samples.filter(pl.col("shard") == pl.col("shard").max().over("recording_id"))
     lines = lines.sort("row")
-    recordings = _group(lines)
-    complete = recordings.filter(
-        (pl.col("num_slices") == pl.col("span")) & (pl.col("first_slice_no") == 0)
+    first = pl.col("row", "slice_no").first().over("recording_id").name.prefix("first_")
+    broken = lines.with_columns(first).filter(
+        (pl.col("row") - pl.col("first_row") != pl.int_range(pl.len()).over("recording_id"))
+        | (pl.col("first_slice_no") != 0)
+        | pl.col("row").is_duplicated()
     )
-    twice = lines.filter(pl.col("row").is_duplicated())
-    if len(complete) < len(recordings) or len(twice):
-        broken = recordings.join(complete, on="recording_id", how="anti")
-        name = broken["recording_id"][0] if len(broken) else twice["recording_id"][0]
-        shard = lines.filter(pl.col("recording_id") == name)["shard"][0]
+    if len(broken):
+        shard, name = broken.select("shard", "recording_id").row(0)
         raise DamageError(f"{shard}: slices of {name} are missing or out of order: write it again")
-    return Collected(recordings=recordings.drop("span", "first_slice_no"), lines=lines)
+    return Collected(recordings=_group(lines), lines=lines)
 
 
 def collect_foreign(samples: pl.DataFrame, pattern: str | None) -> Collected:
@@ -74,13 +73,8 @@ def collect_foreign(samples: pl.DataFrame, pattern: str | None) -> Collected:
         pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
         pl.int_range(pl.len(), dtype=pl.Int32).over("recording_id").alias("slice_no"),
     )
-    recordings = _group(lines).drop("span", "first_slice_no")
-    return Collected(
-        recordings=recordings.with_columns(
-            pl.coalesce("filename", "recording_id").alias("filename")
-        ),
-        lines=lines,
-    )
+    named = pl.coalesce("filename", "recording_id").alias("filename")
+    return Collected(recordings=_group(lines).with_columns(named), lines=lines)
 
 
 def check_labels(found: Collected) -> None:
@@ -119,8 +113,8 @@ def with_labels(found: Collected, path: Path) -> Collected:
             f"index_shards.recordings={path} names none of the {len(ranges):,} recordings in the "
             f"tars: {ranges['recording_id'][0]!r} is one there, {table['recording_id'][0]!r} here"
         )
-    first = [name for name in table.columns if name in kept.columns]
-    kept = kept[_in_order(first, kept.columns)]
+    first = [] if "first_row" in table.columns else [*ABOUT_RECORDING, "first_row", "num_slices"]
+    kept = kept.select(*dict.fromkeys([*first, *table.columns, *kept.columns]))
     notes = list(found.notes)
     if len(kept) < len(ranges):
         notes.append(f"{len(ranges) - len(kept):,} recordings are not in {path}: left out")
@@ -139,8 +133,6 @@ def _group(lines: pl.DataFrame) -> pl.DataFrame:
             *(pl.col(name).first() for name in about),
             pl.col("row").first().alias("first_row"),
             pl.len().cast(pl.Int32).alias("num_slices"),
-            (pl.col("row").last() - pl.col("row").first() + 1).alias("span"),
-            pl.col("slice_no").first().alias("first_slice_no"),
         )
         .sort("first_row")
     )
@@ -202,13 +194,4 @@ def _frame(csv: TextTable) -> pl.DataFrame:
             columns.append(pl.Series(name, [tidy_label(cell) for cell in cells], pl.String))
         else:
             columns.append(typed_column(names[name], cells, decimal_comma=csv.decimal_comma))
-    return pl.DataFrame(columns)
-
-
-def _in_order(first: list[str], names: list[str]) -> list[str]:
-    if "first_row" in first:
-        return [*first, *(name for name in names if name not in first)]
-    return [
-        *(name for name in (*ABOUT_RECORDING, "first_row", "num_slices") if name in names),
-        *(name for name in first if name not in ABOUT_RECORDING),
-    ]
+    return pl.DataFrame({column.name: column for column in columns})

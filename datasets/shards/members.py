@@ -51,9 +51,10 @@ def _parse(data: bytes) -> Any:
 def _value(value: Any, kind: Any) -> Any:
     """Converts a value to the type of a column; None where it does not fit."""
     if kind in _BITS:
-        return _integer(value, _BITS[kind])
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return value if whole and 0 <= value < 2 ** _BITS[kind] else None
     if kind in (pl.Float32, pl.Float64):
-        return _number(value)
+        return float(value) if isinstance(value, int | float) and abs(value) < 1e15 else None
     if kind == pl.List(pl.String):
         return [text for text in map(_text, value) if text] if isinstance(value, list) else []
     return _text(value)
@@ -64,12 +65,3 @@ def _text(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     return str(value)
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and abs(value) < 1e15 else None
-
-
-def _integer(value: Any, bits: int) -> int | None:
-    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**bits
-    return value if fits else None

@@ -16,6 +16,7 @@ from datasets.shards.format import (
     shard_number,
 )
 from datasets.shards.state import Held
+from datasets.slice_source import ranges, row_bounds
 from storage.errors import StoreError
 
 
@@ -30,25 +31,24 @@ class Wanted:
     def of(cls, recordings: pl.DataFrame, slice_index: pl.DataFrame, url: str) -> "Wanted":
         """Builds from tables; raises StoreError where the index lacks slices of recordings."""
         rows = slice_index["row"].to_numpy()
-        first, count = recordings["first_row"].to_numpy(), _counts(recordings)
-        begins, ends = np.searchsorted(rows, [first, first + count])
+        count = _counts(recordings)
+        begins, ends = np.searchsorted(rows, row_bounds(recordings))
         if not np.array_equal(ends - begins, count):
             raise StoreError(f"{url}: the index and the recordings differ: run tools.verify on it")
         lines = slice_index
         if count.sum() < len(slice_index):
-            lines = slice_index[_ranges(begins, count)]
+            lines = slice_index[ranges(begins, count)]
         return cls(recordings=recordings, lines=lines)
 
     @property
     def starts(self) -> np.ndarray:
         """Index of each recording's first slice in `lines`, int64."""
         count = _counts(self.recordings)
-        starts: np.ndarray = np.cumsum(count) - count
-        return starts
+        return np.asarray(np.cumsum(count) - count)
 
     def line_numbers(self, numbers: np.ndarray) -> np.ndarray:
         """Returns the indices in `lines` of the slices of these recordings, int64."""
-        return _ranges(self.starts[numbers], _counts(self.recordings)[numbers])
+        return ranges(self.starts[numbers], _counts(self.recordings)[numbers])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -143,10 +143,3 @@ def _find_held(
 
 def _counts(recordings: pl.DataFrame) -> np.ndarray:
     return recordings["num_slices"].to_numpy().astype(np.int64)
-
-
-def _ranges(begins: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Concatenates the ranges that start at `begins` and have `count` entries, int64."""
-    total = int(count.sum())
-    ranges: np.ndarray = np.repeat(begins - np.cumsum(count) + count, count) + np.arange(total)
-    return ranges

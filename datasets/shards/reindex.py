@@ -8,9 +8,9 @@ recording are grouped, recordings in order of first appearance, and rows count o
 only read. `shards.json` comes last, as the commit.
 """
 
-import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from datasets.shards.format import (
 from datasets.shards.grouping import check_labels, collect_foreign, collect_written, with_labels
 from datasets.shards.scan import ScanJob, ScannedTar, scan_tar
 from datasets.shards.state import commit
+from storage.checksums import digest
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.copy_mark import check_not_half_copied
@@ -189,9 +190,8 @@ def _scan(
 def _check_alike(objects: Objects, tars: list[ScannedTar]) -> bool:
     """True for tars of melbank; raises StoreError where the tars are not of one kind."""
     first = tars[0]
-    kinds = ("header", "member", "shape", "dtype")
     for tar in tars:
-        for kind in kinds:
+        for kind in ("header", "member", "shape", "dtype"):
             if getattr(tar, kind) != getattr(first, kind):
                 raise StoreError(
                     f"{objects.describe(tar.name)} differs from {first.name}: {_kind(tar)} there, "
@@ -263,19 +263,14 @@ def _foreign_recipe(recipe: Recipe, tar: ScannedTar) -> Recipe:
 
 def _foreign_id(tars: list[ScannedTar]) -> str:
     """Returns an id in place of the store's: a hash of the bytes of all tars."""
-    text = "".join(tar.entry.sha256 for tar in tars)
-    return TARS + hashlib.sha256(text.encode()).hexdigest()[:16]
+    return TARS + digest("".join(tar.entry.sha256 for tar in tars).encode())[:16]
 
 
 def _notes(tars: list[ScannedTar], num_dead: int) -> list[str]:
     notes = []
     if num_dead:
         notes.append(f"{num_dead:,} slices in the tars are left out: replaced, or not wanted")
-    ignored: dict[str, int] = {}
-    for tar in tars:
-        for ending, count in tar.ignored.items():
-            ignored[ending] = ignored.get(ending, 0) + count
-    if ignored:
+    if ignored := sum((tar.ignored for tar in tars), Counter()):
         words = ", ".join(f"{count:,} {ending}" for ending, count in sorted(ignored.items()))
         notes.append(f"other members, ignored: {words}")
     low, high = min(tar.range[0] for tar in tars), max(tar.range[1] for tar in tars)

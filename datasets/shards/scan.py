@@ -80,7 +80,7 @@ class ScannedTar:
     dtype: str
     range: tuple[float, float]
     samples: pl.DataFrame
-    ignored: dict[str, int]
+    ignored: Counter[str]
 
 
 def scan_tar(job: ScanJob, on_bytes: OnProgress) -> ScannedTar:
@@ -133,10 +133,9 @@ class _Sequential:
 
 
 def _scan(where: str, stream: _Sequential, job: ScanJob) -> ScannedTar:
-    samples = _Samples(where=where, member=job.member)
     with tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER_BYTES) as tar:  # type: ignore[call-overload]  # read is all that it calls
-        samples.by_melbank = PAX_RECIPE in tar.pax_headers
         header = dict(tar.pax_headers)
+        samples = _Samples(where=where, member=job.member, by_melbank=PAX_RECIPE in header)
         for info in _members(tar, where):
             samples.add(tar, info)
         end = tar.offset
@@ -159,7 +158,7 @@ def _scan(where: str, stream: _Sequential, job: ScanJob) -> ScannedTar:
         dtype=samples.dtype,
         range=samples.range,
         samples=pl.DataFrame(samples.lines, schema=SAMPLE_SCHEMA, orient="row"),
-        ignored=dict(samples.ignored),
+        ignored=samples.ignored,
     )
 
 
@@ -190,7 +189,7 @@ class _Samples:
 
     where: str
     member: str | None
-    by_melbank: bool = False
+    by_melbank: bool
     shape: tuple[int, ...] = ()
     dtype: str = ""
     range: tuple[float, float] = (math.inf, -math.inf)
@@ -250,8 +249,7 @@ class _Samples:
             about["recording_id"] or "", about["slice_no"] or 0
         ):
             raise DamageError(f"{where}: its .json member is that of another slice")
-        hashed = label_hash(about)
-        self.lines.append((self._key, *array, *about.values(), hashed))
+        self.lines.append((self._key, *array, *about.values(), label_hash(about)))
         self._key = None
         self._arrays, self._texts, self._endings = {}, {}, set()
 

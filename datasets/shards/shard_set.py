@@ -5,6 +5,7 @@ shards.extents(rows)  # of cells in the tars, after their .npy headers
 """
 
 import io
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
@@ -49,11 +50,8 @@ class ShardSet:
         self.store_id: str = manifest.store_id
         self._recordings = _read_table(objects, RECORDINGS, manifest.files[RECORDINGS])
         index = _read_table(objects, INDEX, manifest.files[INDEX]).sort("row")
-        if (index["length"] != self.recipe.slice_bytes).any():
-            raise StoreError(
-                f"{objects.describe(INDEX)} has slices that are not {self.recipe.slice_bytes} "
-                f"bytes long, as the recipe in shards.json has it: {_WAY_OUT}"
-            )
+        for problem in index_problems(objects, manifest, index):
+            raise DamageError(problem)
         names = list(manifest.shards)
         self._size_bytes = np.array([entry.size_bytes for entry in manifest.shards.values()])
         self._objects = tuple(objects.describe(name) for name in names)
@@ -63,8 +61,8 @@ class ShardSet:
         self._index = index.drop(*PLACE_SCHEMA, LABEL_HASH)
         self._rows = self._index["row"].to_numpy()
         self._crc32c = self._index["crc32c"].to_numpy()
-        if (np.diff(self._rows) < 1).any() or self._recordings["num_slices"].sum() != len(index):
-            raise DamageError(f"{objects.describe(INDEX)} has rows twice, or too few: {_WAY_OUT}")
+        if self._recordings["num_slices"].sum() != len(index):
+            raise DamageError(f"{objects.describe(INDEX)} has too few rows: {_WAY_OUT}")
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -125,6 +123,18 @@ def check_file(objects: Objects, name: str, entry: FileEntry) -> None:
             f"{objects.describe(name)} has {size:,} bytes where shards.json has "
             f"{entry.size_bytes:,}: it is stale or truncated; {_WAY_OUT}"
         )
+
+
+def index_problems(objects: Objects, manifest: ShardManifest, index: pl.DataFrame) -> Iterator[str]:
+    """Yields inconsistencies of a side index with the manifest."""
+    path = objects.describe(INDEX)
+    if (index["row"].sort().diff() < 1).any():
+        yield f"{path} has rows twice: run tools.index_shards"
+    if (index["length"] != manifest.recipe.slice_bytes).any():
+        yield f"{path} has slices of another length than the recipe's: run tools.index_shards"
+    unknown = sorted(set(index["shard"].unique()) - manifest.shards.keys())
+    if unknown:
+        yield f"{path} names {unknown[0]}, which shards.json does not: run tools.index_shards"
 
 
 def _read_table(objects: Objects, name: str, entry: FileEntry) -> pl.DataFrame:

@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -29,7 +29,6 @@ from storage.format.tables import encode_table
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.local import TEMPORARY
 from storage.objects.protocol import Objects
-from storage.recipe import Recipe
 
 PLAN = f"{UNFINISHED}/plan.json"
 NEXT_MANIFEST = f"{UNFINISHED}/{MANIFEST}"
@@ -82,23 +81,17 @@ def read_manifest(objects: Objects) -> ShardManifest | None:
     return manifest
 
 
-def read_held_lines(objects: Objects, manifest: ShardManifest) -> pl.DataFrame | None:
-    """Reads the side index (`HELD_SCHEMA`); None where it is missing or damaged."""
-    data = _read_valid(objects, INDEX, manifest)
-    return None if data is None else pl.read_parquet(io.BytesIO(data), columns=[*HELD_SCHEMA])
-
-
-def read_held_ids(objects: Objects, manifest: ShardManifest) -> pl.Series:
-    """Reads the recording ids of a set; empty where the table is missing or damaged."""
-    data = _read_valid(objects, RECORDINGS, manifest)
-    if data is None:
-        return pl.Series("recording_id", [], pl.String)
-    return pl.read_parquet(io.BytesIO(data), columns=["recording_id"])["recording_id"]
-
-
-def identity_of(store_id: str, recipe: Recipe) -> str:
-    """Returns the identity of the source of shards: store and recipe."""
-    return f"{store_id} {recipe.digest()}"
+def read_held(
+    objects: Objects, manifest: ShardManifest, name: str, columns: list[str]
+) -> pl.DataFrame | None:
+    """Reads columns of a table of a set; None where it is missing or damaged."""
+    entry = manifest.files[name]
+    if not is_complete(objects, name, entry):
+        return None
+    data = objects.get(name)
+    if digest(data) != entry.sha256:
+        return None
+    return pl.read_parquet(io.BytesIO(data), columns=columns)
 
 
 def put_plan(objects: Objects, identity: str, digest: str, claimed: list[str]) -> None:
@@ -137,10 +130,10 @@ def read_records(objects: Objects) -> dict[str, WrittenShard]:
 
 def commit(
     objects: Objects, manifest: ShardManifest, index: pl.DataFrame, recordings: pl.DataFrame
-) -> ShardManifest:
+) -> None:
     """Puts the tables and, last, `shards.json`, as far as they differ from what is there.
 
-    `manifest` has the entries of the tars alone; returns the complete one.
+    `manifest` has the entries of the tars alone.
     """
     files = dict(manifest.files)
     changed = {}
@@ -149,8 +142,7 @@ def commit(
         files[name] = FileEntry(size_bytes=len(data), sha256=digest(data))
         if not is_complete(objects, name, files[name]) or objects.get(name) != data:
             changed[name] = data
-    complete = ShardManifest(store_id=manifest.store_id, recipe=manifest.recipe, files=files)
-    encoded = complete.encode()
+    encoded = replace(manifest, files=files).encode()
     if changed:
         objects.put(NEXT_MANIFEST, encoded)
     for name, data in changed.items():
@@ -158,7 +150,6 @@ def commit(
     if not objects.exists(MANIFEST) or objects.get(MANIFEST) != encoded:
         objects.put(MANIFEST, encoded)
     clear_records(objects)
-    return complete
 
 
 def delete_records(objects: Objects, names: Iterable[str]) -> None:
@@ -178,11 +169,3 @@ def clear_records(objects: Objects) -> None:
         objects.delete(name)
     for folder in (UNFINISHED, TEMPORARY):
         objects.drop_folder(folder)
-
-
-def _read_valid(objects: Objects, name: str, manifest: ShardManifest) -> bytes | None:
-    """Reads the bytes of a table; None where they differ from the manifest."""
-    if not is_complete(objects, name, manifest.files[name]):
-        return None
-    data = objects.get(name)
-    return data if digest(data) == manifest.files[name].sha256 else None

@@ -4,13 +4,14 @@ import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from datasets.shards.format import HELD_SCHEMA, INDEX, LISTING, RECORDINGS, TARS, ShardManifest
-from datasets.shards.shard_set import check_file
+from datasets.shards.shard_set import check_file, index_problems
 from datasets.shards.state import PLAN
 from storage.checksums import digest_file
 from storage.errors import DamageError, StoreError
@@ -48,10 +49,7 @@ class ShardVerifyReport:
 
 
 def verify_shards(
-    url: str,
-    store_url: str | None,
-    progress: Progress = silent,
-    remote: RemoteConfig = DEFAULT,
+    url: str, store_url: str | None, progress: Progress = silent, remote: RemoteConfig = DEFAULT
 ) -> ShardVerifyReport:
     """Checks every file and every slice of a shard set; raises StoreError where there is none.
 
@@ -66,17 +64,16 @@ def verify_shards(
     index = pl.DataFrame(schema=HELD_SCHEMA)
     if not report.damage:
         index = pl.read_parquet(io.BytesIO(objects.get(INDEX)))
-        report.damage += _index_problems(objects, manifest, index)
+        report.damage += index_problems(objects, manifest, index)
         report.num_slices = len(index)
     groups = index.partition_by("shard", as_dict=True)
     with (
         progress("checking shards", report.num_shards, "shard") as step,
         ThreadPoolExecutor(num_cores()) as threads,  # hashing leaves Python's lock
     ):
-        work = [
-            (objects, name, manifest, groups.get((name,), index[:0])) for name in manifest.shards
-        ]
-        for problems in threads.map(lambda job: _shard_problems(*job), work):
+        lines = [groups.get((name,), index[:0]) for name in manifest.shards]
+        check = partial(_shard_problems, objects, manifest)
+        for problems in threads.map(check, manifest.shards, lines):
             report.damage += problems
             step(1)
     report.notes += _notes(objects, manifest, index)
@@ -105,22 +102,8 @@ def _file_problems(
     return [f"{where} differs from its checksum (sha256): {way_out}"]
 
 
-def _index_problems(
-    objects: Objects, manifest: ShardManifest, index: pl.DataFrame
-) -> Iterator[str]:
-    """Yields inconsistencies of a side index with the manifest."""
-    path = objects.describe(INDEX)
-    if index["row"].is_duplicated().any():
-        yield f"{path} has rows twice: run tools.index_shards"
-    if (index["length"] != manifest.recipe.slice_bytes).any():
-        yield f"{path} has slices of another length than the recipe's: run tools.index_shards"
-    unknown = sorted(set(index["shard"].unique()) - manifest.shards.keys())
-    if unknown:
-        yield f"{path} names {unknown[0]}, which shards.json does not: run tools.index_shards"
-
-
 def _shard_problems(
-    objects: Objects, name: str, manifest: ShardManifest, lines: pl.DataFrame
+    objects: Objects, manifest: ShardManifest, name: str, lines: pl.DataFrame
 ) -> list[str]:
     """Checks the tar as a file, then each slice by the checksum in the side index."""
     if not objects.exists(name):

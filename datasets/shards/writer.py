@@ -21,6 +21,7 @@ from typing import Any
 
 import polars as pl
 
+from datasets.shards import state
 from datasets.shards.encode import ShardJob, WrittenShard, write_shard
 from datasets.shards.format import (
     HELD_SCHEMA,
@@ -31,25 +32,12 @@ from datasets.shards.format import (
     RECORDINGS,
     TARS,
     ShardManifest,
+    identity_of,
     label_hashes,
 )
 from datasets.shards.plan import Wanted, WritePlan, plan_writing
 from datasets.shards.reindex import scan_held
-from datasets.shards.state import (
-    Held,
-    check_target,
-    clear_records,
-    commit,
-    delete_records,
-    identity_of,
-    is_complete,
-    put_plan,
-    read_held_ids,
-    read_held_lines,
-    read_manifest,
-    read_plan,
-    read_records,
-)
+from datasets.shards.state import Held
 from datasets.slice_source import SliceSource, select_recordings, source_classes
 from storage.errors import ConfigError, StoreError
 from storage.format.classes import put_classes
@@ -133,7 +121,7 @@ def write_shards(
     """
     recordings = select_recordings(source.recordings(), where=config.where, limit=limit)
     objects = open_objects(target, remote=source.remote)
-    check_target(objects)
+    state.check_target(objects)
     wanted = Wanted.of(recordings, source.slice_index(), source.url)
     with builder_lock(objects):
         objects.clear_temporary()
@@ -156,25 +144,25 @@ class _Run:
 
     def begin(self) -> tuple[Held, WritePlan]:
         """Reads the existing shards, plans the run and records the plan."""
-        earlier = read_plan(self.objects)
-        manifest = read_manifest(self.objects)
+        earlier = state.read_plan(self.objects)
+        manifest = state.read_manifest(self.objects)
         self._check_identity(earlier, manifest)
         if self.config.fresh:
             earlier, manifest = self._give_up(earlier, manifest)
         held = Held() if manifest is None else self._read_held(manifest)
-        self.records = read_records(self.objects)
+        self.records = state.read_records(self.objects)
         for name in {*earlier.get("claimed", [])} - {*self.records}:
             self.objects.delete(name)  # written without a record
         plan, digest = self._plan(held)
         if self.records and earlier.get("plan") != digest:  # recordings changed meanwhile
             if self.config.fresh:
-                delete_records(self.objects, self.records)
+                state.delete_records(self.objects, self.records)
             else:
                 held = held.with_records(self.records)
             self.records = {}
             plan, digest = self._plan(held)
         if plan.shards:
-            put_plan(self.objects, self._identity, digest, claimed=[*plan.shards])
+            state.put_plan(self.objects, self._identity, digest, claimed=[*plan.shards])
         return held, plan
 
     def write(self, plan: WritePlan) -> dict[str, WrittenShard]:
@@ -210,7 +198,7 @@ class _Run:
             )
         identity = earlier.get("identity", self._identity)
         if manifest is not None:
-            identity = identity_of(manifest.store_id, manifest.recipe)
+            identity = manifest.identity
         if identity != self._identity:
             raise ConfigError(
                 f"shards={url} was written from another store ({identity.split()[0]}) than "
@@ -225,15 +213,16 @@ class _Run:
         if manifest is None:
             return earlier, None
         claimed = [*manifest.shards, *earlier.get("claimed", [])]
-        clear_records(self.objects)
-        put_plan(self.objects, self._identity, "", claimed)
+        state.clear_records(self.objects)
+        state.put_plan(self.objects, self._identity, "", claimed)
         for name in (MANIFEST, INDEX, RECORDINGS):
             self.objects.delete(name)
-        return read_plan(self.objects), None
+        return state.read_plan(self.objects), None
 
     def _read_held(self, manifest: ShardManifest) -> Held:
         """Reads the committed shards; raises ConfigError where too many would be dropped."""
-        have = read_held_ids(self.objects, manifest)
+        known = state.read_held(self.objects, manifest, RECORDINGS, ["recording_id"])
+        have = pl.Series([], dtype=pl.String) if known is None else known["recording_id"]
         wanted = self.wanted.recordings["recording_id"]
         self.num_dropped = int((~have.is_in(wanted.implode())).sum())
         if self.num_dropped > self.config.max_drop_share * len(have):
@@ -243,7 +232,7 @@ class _Run:
                 f"{self.config.max_drop_share:g} are dropped only when told so: check store, "
                 "where and limit, or give a new folder"
             )
-        lines = read_held_lines(self.objects, manifest)
+        lines = state.read_held(self.objects, manifest, INDEX, [*HELD_SCHEMA])
         if lines is None:
             lines = scan_held(self.objects, manifest, self._workers, self.progress)
         return Held(entries=manifest.shards, lines=lines)
@@ -252,7 +241,7 @@ class _Run:
         plan = plan_writing(
             self.wanted,
             held,
-            partial(is_complete, self.objects),
+            partial(state.is_complete, self.objects),
             slice_bytes=self.source.recipe.slice_bytes,
             shard_size_bytes=self.config.shard_size_bytes,
         )
@@ -289,7 +278,7 @@ class _Run:
         entries = {
             name: entry
             for name, entry in held.entries.items()
-            if name not in written and is_complete(self.objects, name, entry)
+            if name not in written and state.is_complete(self.objects, name, entry)
         }
         entries |= {name: shard.entry for name, shard in written.items()}
         manifest = ShardManifest(
@@ -298,7 +287,7 @@ class _Run:
             files=dict(sorted(entries.items())),
         )
         put_classes(self.objects, source_classes(self.source))
-        commit(self.objects, manifest, index, recordings)
+        state.commit(self.objects, manifest, index, recordings)
         written_as = places[LABEL_HASH][self.wanted.starts]
         return ShardReport(
             url=self.objects.url,

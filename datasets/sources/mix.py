@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -22,6 +23,7 @@ from datasets.slice_source import (
     SOURCE,
     SOURCE_ROWS,
     SliceSource,
+    row_bounds,
     rows_in_source,
     select_recordings,
     source_classes,
@@ -112,7 +114,7 @@ class SourceMix:
     def slice_index(self) -> pl.DataFrame:
         """Returns the slices of all recordings, sorted by row; computed at each call."""
         recordings = self._recordings
-        first_row, end_row = recordings["first_row"].to_numpy(), _end_rows(recordings)
+        first_row, end_row = row_bounds(recordings)
         frames = []
         for number, part in enumerate(self._parts):
             index = part.source.slice_index()
@@ -128,34 +130,24 @@ class SourceMix:
     def extents(self, rows: np.ndarray) -> Extents:
         """Returns the extents of int64 rows [n], in that order; StoreError on an unknown row."""
         number = rows // SOURCE_ROWS
-        objects: list[str] = []
-        codecs: list[str] = []
-        remote = False
-        object_no = np.empty(len(rows), np.int32)
-        offset, length = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
-        crc32c = np.empty(len(rows), np.uint32)
-        for source_no in np.unique(number).tolist():
-            if not 0 <= source_no < len(self._parts):
-                raise StoreError(
-                    f"{self.url}: there is no source of row {rows[number == source_no][0]}"
-                )
-            places = np.flatnonzero(number == source_no)
-            found = self._parts[source_no].source.extents(rows_in_source(rows[places]))
-            object_no[places] = found.object_no + len(objects)
-            offset[places], length[places] = found.offset, found.length
-            crc32c[places] = found.crc32c
-            objects += found.objects
-            codecs += found.codecs
-            remote |= found.remote
-        return Extents(
-            objects=tuple(objects),
-            object_no=object_no,
-            offset=offset,
-            length=length,
-            crc32c=crc32c,
-            codecs=tuple(codecs),
-            remote=remote,
+        unknown = rows[(number < 0) | (number >= len(self._parts))]
+        if len(unknown):
+            raise StoreError(f"{self.url}: there is no source of row {unknown[0]}")
+        found = [
+            self._parts[source_no].source.extents(rows_in_source(rows[number == source_no]))
+            for source_no in np.unique(number).tolist() or [0]
+        ]
+        starts = np.cumsum([0, *(len(part.objects) for part in found)]).astype(np.int32)
+        by_source = Extents(
+            objects=tuple(chain.from_iterable(part.objects for part in found)),
+            object_no=np.concatenate([part.object_no + starts[i] for i, part in enumerate(found)]),
+            offset=np.concatenate([part.offset for part in found]),
+            length=np.concatenate([part.length for part in found]),
+            crc32c=np.concatenate([part.crc32c for part in found]),
+            codecs=tuple(chain.from_iterable(part.codecs for part in found)),
+            remote=any(part.remote for part in found),
         )
+        return by_source[np.argsort(np.argsort(number, kind="stable"))]
 
     def shard_use(self, rows: np.ndarray) -> ShardUse:
         """Counts bytes of int64 rows [n], and of the shards in object stores that hold them."""
@@ -238,8 +230,3 @@ def _without_shared_ids(
         f"of an earlier source, such as {first}: set sources.{part.name}.shared_ids=drop where "
         "they are the same recordings, rename where they differ"
     )
-
-
-def _end_rows(recordings: pl.DataFrame) -> np.ndarray:
-    ends: np.ndarray = recordings["first_row"].to_numpy() + recordings["num_slices"].to_numpy()
-    return ends

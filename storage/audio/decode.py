@@ -40,7 +40,6 @@ class AudioHeader:
     sample_rate_hz: int
     num_channels: int
     num_frames: int
-    format: str
 
     @property
     def duration_s(self) -> float:
@@ -202,14 +201,9 @@ class _Window:
         self._place = max(0, base + offset)
         return self._place
 
-    def read(self, size: int) -> bytes:
-        data = bytearray(size)
-        return bytes(data[: self.readinto(data)])
-
     def readinto(self, buffer: bytearray | memoryview) -> int:
         view = memoryview(buffer).cast("B")
-        head = self._span.head[self._place : self._place + len(view)]
-        if head:
+        if head := self._span.head[self._place : self._place + len(view)]:
             view[: len(head)] = head
             count = len(head)
         else:
@@ -251,8 +245,7 @@ def _examine(path: Path, *, check_crc: bool = True) -> Soundness:
             raise AudioError("it is not a regular file")
         with path.open("rb", buffering=0) as file:
             head = file.read(1024)
-        problem = _no_audio(head, path)
-        if problem:
+        if problem := _no_audio(head, path):
             raise AudioError(problem)
         return examine(path, check_crc=check_crc)
     except OSError as error:
@@ -299,14 +292,12 @@ def _header(file: soundfile.SoundFile) -> AudioHeader:
         sample_rate_hz=file.samplerate,
         num_channels=file.channels,
         num_frames=file.frames if 0 < file.frames < MAX_FRAMES else 0,
-        format=f"{file.format}/{file.subtype}",
     )
 
 
 def _joined(headers: list[AudioHeader]) -> AudioHeader:
-    rate_hz = headers[0].sample_rate_hz
     total_s = sum(header.duration_s for header in headers)
-    return replace(headers[0], num_frames=round(total_s * rate_hz))
+    return replace(headers[0], num_frames=round(total_s * headers[0].sample_rate_hz))
 
 
 def _plain(error: Exception) -> str:

@@ -44,19 +44,14 @@ def slice_features(
     total = float(band_power_M.sum())
     silent = max_db <= 10 * math.log10(recipe.amin)
     mean = max(total / power_MT.numel(), recipe.amin)
-    features: Features = {
+    return {
         "max_db": max_db,
         "mean_db": 10 * math.log10(mean),
-        "active_share": 0.0,
-        "centroid_hz": None,
-        "peak_hz": None,
+        "active_share": 0.0 if silent else _active_share(power_MT, recipe),
+        "centroid_hz": None if silent else float(band_power_M @ band_centres_hz) / total,
+        "peak_hz": None if silent else float(band_centres_hz[np.argmax(band_power_M)]),
         "silent": silent,
     }
-    if not silent:
-        features["active_share"] = _active_share(power_MT, recipe)
-        features["centroid_hz"] = float(band_power_M @ band_centres_hz) / total
-        features["peak_hz"] = float(band_centres_hz[band_power_M.argmax()])
-    return features
 
 
 def _active_share(power_MT: "Tensor", recipe: Recipe) -> float:

@@ -25,9 +25,8 @@ def mel_filterbank(recipe: Recipe) -> np.ndarray:
 
 def band_centres_hz(filterbank_MF: np.ndarray, recipe: Recipe) -> np.ndarray:
     """The centre of gravity of each mel filter, Hz, float64 [M]."""
-    bin_hz = recipe.sample_rate_hz / recipe.n_fft
     weights = filterbank_MF.astype(np.float64)
-    bins = np.arange(weights.shape[1])
     sums = np.maximum(weights.sum(axis=1), 1e-12)
-    centres: np.ndarray = (weights @ bins) / sums * bin_hz
+    centres_in_bins = weights @ np.arange(weights.shape[1]) / sums
+    centres: np.ndarray = centres_in_bins * (recipe.sample_rate_hz / recipe.n_fft)
     return centres

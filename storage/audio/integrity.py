@@ -74,16 +74,12 @@ class Soundness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioFile:
-    """An open file; its tags end at byte `start`."""
+    """An open file of `size` bytes; its tags end at byte `start`."""
 
     file: BinaryIO
+    size: int
     start: int
     check_crc: bool
-
-    @property
-    def size(self) -> int:
-        """Size of the file, bytes."""
-        return os.fstat(self.file.fileno()).st_size
 
 
 def examine(path: Path, *, check_crc: bool = True) -> Soundness:
@@ -94,7 +90,8 @@ def examine(path: Path, *, check_crc: bool = True) -> Soundness:
             start += tag
         magic = os.pread(file.fileno(), 4, start)
         check = next((kind.check for kind in FORMATS if magic in kind.magic), _check_mpeg)
-        return check(AudioFile(file=file, start=start, check_crc=check_crc))
+        size = os.fstat(file.fileno()).st_size
+        return check(AudioFile(file=file, size=size, start=start, check_crc=check_crc))
 
 
 def verdict(
@@ -130,18 +127,16 @@ def verdict(
 
 
 def _check_ogg(audio: AudioFile) -> Soundness:
-    size = audio.size
-    scan = scan_ogg(audio.file, check_crc=audio.check_crc)
-    problem = None
+    scan, problem = scan_ogg(audio.file, check_crc=audio.check_crc), None
     if scan.damage_at is not None:
         problem = (
-            f"damaged at byte {scan.damage_at:,} of {size:,}: "
+            f"damaged at byte {scan.damage_at:,} of {audio.size:,}: "
             "an ogg page there is broken, missing or out of order"
         )
     elif scan.num_unended:
         problem = "cut short: the ogg stream has no end mark"
     spans = tuple(Span(start=start, end=end) for start, end in scan.links)
-    is_whole = spans == (Span(start=0, end=size),)
+    is_whole = spans == (Span(start=0, end=audio.size),)
     return Soundness(spans=() if is_whole else spans, problem=problem)
 
 
@@ -189,12 +184,6 @@ def _check_pcm(opened: AudioFile) -> Soundness:
     return Soundness()
 
 
-def _trust_decoder(audio: AudioFile) -> Soundness:
-    """No check: the decoder itself reports damage."""
-    del audio
-    return Soundness()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioFormat:
     """An audio format: endings of its files, their first 4 bytes, and the check of a file.
@@ -209,16 +198,16 @@ class AudioFormat:
 
 FORMATS = (
     AudioFormat(endings=(".ogg", ".oga", ".opus"), magic=(CAPTURE,), check=_check_ogg),
-    AudioFormat(endings=(".mp3", ".mp2"), magic=(), check=_check_mpeg),  # for all others
-    AudioFormat(endings=(".flac",), magic=(b"fLaC",), check=_trust_decoder),
+    AudioFormat(endings=(".mp3", ".mp2"), magic=(), check=_check_mpeg),  # and of all others
+    AudioFormat(endings=(".flac",), magic=(b"fLaC",), check=lambda _: Soundness()),
     AudioFormat(
         endings=(".wav", ".rf64"), magic=(b"RIFF", b"RIFX", b"RF64", b"BW64"), check=_check_pcm
     ),
     AudioFormat(endings=(".aif", ".aiff", ".aifc"), magic=(b"FORM",), check=_check_pcm),
     AudioFormat(endings=(".au", ".snd"), magic=(b".snd", b"dns."), check=_check_pcm),
     AudioFormat(endings=(".w64",), magic=(b"riff",), check=_check_pcm),
-    AudioFormat(endings=(".caf",), magic=(b"caff",), check=_trust_decoder),
-    AudioFormat(endings=(".voc",), magic=(b"Crea",), check=_trust_decoder),
-    AudioFormat(endings=(".sph", ".nist"), magic=(b"NIST",), check=_trust_decoder),
+    AudioFormat(endings=(".caf",), magic=(b"caff",), check=lambda _: Soundness()),
+    AudioFormat(endings=(".voc",), magic=(b"Crea",), check=lambda _: Soundness()),
+    AudioFormat(endings=(".sph", ".nist"), magic=(b"NIST",), check=lambda _: Soundness()),
 )
 AUDIO_ENDINGS = tuple(ending for kind in FORMATS for ending in kind.endings)

@@ -13,27 +13,15 @@ numbers 3 times as fast as torch, and takes logarithms 4 times as fast.
 """
 
 import math
-from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from storage.audio.filterbank import mel_filterbank
 from storage.recipe import Recipe
 
 NUM_BANDS = 8
 BLOCK_FRAMES = 160
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Band:
-    """Neighbouring mel bands and the run of bins in which their filters are not zero."""
-
-    mels: slice
-    bins: slice
-    weights_MF: Tensor
 
 
 class MelTransform:
@@ -67,8 +55,8 @@ class MelTransform:
             self._power_TF[block] += np.square(spectrum_TF.imag)
         power_TF = torch.from_numpy(self._power_TF)
         mel_MT = torch.empty(recipe.slice_shape) if out is None else out
-        for band in self._bands:
-            torch.matmul(band.weights_MF, power_TF[:, band.bins].T, out=mel_MT[band.mels])
+        for mels, bins, weights_MF in self._bands:
+            torch.matmul(weights_MF, power_TF[:, bins].T, out=mel_MT[mels])
         return mel_MT
 
     def decibels(self, power_MT: Tensor) -> tuple[Tensor, float]:
@@ -87,24 +75,16 @@ class MelTransform:
         return db_MT.clamp_(min=-recipe.top_db, max=0), max_db
 
 
-def _split_bands(filterbank_MF: np.ndarray) -> list[Band]:
-    """Splits the mel bands into groups, so that few zeros are multiplied."""
+def _split_bands(filterbank_MF: np.ndarray) -> list[tuple[slice, slice, Tensor]]:
+    """Groups of neighbouring mel bands, so that few zeros are multiplied.
+
+    Of each: its bands, the run of bins in which their filters are not zero, the weights [M, F].
+    """
     bands = []
     for mels in np.array_split(np.arange(len(filterbank_MF)), NUM_BANDS):
         block = filterbank_MF[mels]
         used = np.flatnonzero(block.any(axis=0))
         bins = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
-        bands.append(
-            Band(
-                mels=slice(int(mels[0]), int(mels[-1]) + 1),
-                bins=bins,
-                weights_MF=torch.from_numpy(np.ascontiguousarray(block[:, bins])),
-            )
-        )
+        weights_MF = torch.from_numpy(np.ascontiguousarray(block[:, bins]))
+        bands.append((slice(int(mels[0]), int(mels[-1]) + 1), bins, weights_MF))
     return bands
-
-
-@lru_cache(maxsize=4)
-def transform_of(recipe: Recipe) -> MelTransform:
-    """The transform of a recipe, made once per process; imports librosa."""
-    return MelTransform(recipe, mel_filterbank(recipe))

@@ -39,14 +39,6 @@ class Page(NamedTuple):
     is_last: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Junk:
-    """Bytes that belong to no whole page."""
-
-    start: int
-    end: int
-
-
 @dataclass(slots=True, kw_only=True)
 class OggScan:
     """Streams that follow each other, as byte ranges of whole pages, up to the first damage.
@@ -70,10 +62,10 @@ def ogg_crc32(data: bytes) -> int:
     return int.from_bytes(turned.to_bytes(4, "big").translate(_REVERSED), "little")
 
 
-def read_pages(file: BinaryIO, *, check_crc: bool = True) -> Iterator[Page | Junk]:
-    """All of a file's bytes in order, as pages and junk; a page with a wrong CRC is junk."""
+def read_pages(file: BinaryIO, *, check_crc: bool = True) -> Iterator[Page]:
+    """The whole pages of a file in order; one with a wrong CRC is none, as are bytes between."""
     total = os.fstat(file.fileno()).st_size
-    at = done = 0
+    at = 0
     while at < total:
         data = os.pread(file.fileno(), min(PIECE_BYTES, total - at), at)
         if not data:
@@ -88,16 +80,13 @@ def read_pages(file: BinaryIO, *, check_crc: bool = True) -> Iterator[Page | Jun
             if place + size > len(data) or not (turned is None or _is_sound(turned, place, size)):
                 place += 1
                 continue
-            if at + place > done:
-                yield Junk(start=done, end=at + place)
-            yield _page(data, place, at, size)
-            place += size
-            done = at + place
+            _, flags, granule, serial, sequence, _ = _HEADER.unpack_from(data, place)
+            is_first, is_last = bool(flags & _FIRST), bool(flags & _LAST)
+            start, place = at + place, place + size
+            yield Page(start, start + size, serial, sequence, granule, is_first, is_last)
         if is_end:
             break
         at += place if place > 0 else len(data) - len(CAPTURE) + 1
-    if done < total:
-        yield Junk(start=done, end=total)
 
 
 def scan_ogg(file: BinaryIO, *, check_crc: bool = True) -> OggScan:
@@ -105,23 +94,22 @@ def scan_ogg(file: BinaryIO, *, check_crc: bool = True) -> OggScan:
     scan = OggScan()
     newest: dict[int, Page] = {}  # the last page of each stream in this link
     unended: set[int] = set()
-    junk_at: int | None = None
-    for item in read_pages(file, check_crc=check_crc):
-        if isinstance(item, Junk):
-            junk_at = item.start if unended else None
-            continue
-        if junk_at is not None or not (item.is_first or _follows(item, newest.get(item.serial))):
-            scan.damage_at = item.start if junk_at is None else junk_at
+    end = 0
+    for page in read_pages(file, check_crc=check_crc):
+        is_behind_junk = page.start > end and bool(unended)
+        if is_behind_junk or not (page.is_first or _follows(page, newest.get(page.serial))):
+            scan.damage_at = end if is_behind_junk else page.start
             return scan
-        if item.is_first and not all(page.is_first for page in newest.values()):
+        end = page.end
+        if page.is_first and not all(last.is_first for last in newest.values()):
             scan.num_unended += bool(unended)
             newest.clear()
             unended.clear()
         if not newest:
-            scan.links.append((item.start, item.end))
-        scan.links[-1] = (scan.links[-1][0], item.end)
-        newest[item.serial] = item
-        (unended.discard if item.is_last else unended.add)(item.serial)
+            scan.links.append((page.start, page.end))
+        scan.links[-1] = (scan.links[-1][0], page.end)
+        newest[page.serial] = page
+        (unended.discard if page.is_last else unended.add)(page.serial)
     scan.num_unended += bool(unended)
     return scan
 
@@ -148,10 +136,3 @@ def _is_sound(turned: memoryview, place: int, size: int) -> bool:
     crc = zlib.crc32(_NO_CRC, crc)
     crc = zlib.crc32(turned[place + _CRC_END : place + size], crc) ^ 0xFFFFFFFF
     return crc == int.from_bytes(turned[place + _CRC_AT : place + _CRC_END], "big")
-
-
-def _page(data: bytes, place: int, at: int, size: int) -> Page:
-    _, flags, granule, serial, sequence, _ = _HEADER.unpack_from(data, place)
-    start = at + place
-    is_first, is_last = bool(flags & _FIRST), bool(flags & _LAST)
-    return Page(start, start + size, serial, sequence, granule, is_first, is_last)

@@ -17,7 +17,7 @@ WAVE64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioBytes:
-    """Offset of the audio, its declared and its present size, bytes.
+    """Offset of the audio, its declared size and the size of the file, bytes.
 
     `promised` is None where the writer did not know. `outer_end` is where the whole container
     says that it ends, None where it says nothing.
@@ -25,8 +25,13 @@ class AudioBytes:
 
     start: int
     promised: int | None
-    available: int
+    total: int
     outer_end: int | None = None
+
+    @property
+    def available(self) -> int:
+        """Size of the audio that is there, bytes."""
+        return max(0, self.total - self.start)
 
     @property
     def is_unfinished(self) -> bool:
@@ -49,23 +54,23 @@ def find_audio_bytes(file: BinaryIO) -> AudioBytes | None:
         return _riff(file, total, ">", b"SSND", 8)
     if kind in (b".snd", b"dns.") and len(head) >= 12:
         start, size = struct.unpack_from(">II" if kind == b".snd" else "<II", head, 4)
-        return _audio(start, size, total)
+        return AudioBytes(start=start, promised=_known(size), total=total)
     if head.startswith(WAVE64_RIFF):
         return _wave64(file, total)
     return None
 
 
-def is_unknown(size: int) -> bool:
-    """True for a 32-bit size that programs write when they cannot know the length."""
-    return size >= 0xFFFF_0000 or 0x7FFF_F000 <= size <= 0x8000_0000
+def _known(size: int) -> int | None:
+    """A 32-bit size, or None for those that programs write when they cannot know the length."""
+    return None if size >= 0xFFFF_0000 or 0x7FFF_F000 <= size <= 0x8000_0000 else size
 
 
 def _riff(
     file: BinaryIO, total: int, order: str, name: bytes, lead_bytes: int
 ) -> AudioBytes | None:
     """Goes from chunk to chunk to the one with the audio, which begins `lead_bytes` inside."""
-    outer = struct.unpack(f"{order}I", os.pread(file.fileno(), 8, 0)[4:])[0]
-    outer_end = None if is_unknown(outer) else outer + 8
+    outer = _known(struct.unpack(f"{order}I", os.pread(file.fileno(), 8, 0)[4:])[0])
+    outer_end = None if outer is None else outer + 8
     at, long_size = 12, None
     for _ in range(MAX_CHUNKS):
         head = os.pread(file.fileno(), 24, at)
@@ -76,10 +81,9 @@ def _riff(
             long_size = struct.unpack_from("<Q", head, 16)[0]
         if head[:4] == name:
             if size == 0xFFFF_FFFF and long_size is not None:
-                return AudioBytes(
-                    start=at + 8, promised=long_size, available=max(0, total - at - 8)
-                )
-            return _audio(at + 8 + lead_bytes, max(0, size - lead_bytes), total, outer_end)
+                return AudioBytes(start=at + 8, promised=long_size, total=total)
+            start, promised = at + 8 + lead_bytes, _known(max(0, size - lead_bytes))
+            return AudioBytes(start=start, promised=promised, total=total, outer_end=outer_end)
         at += 8 + size + size % 2
     return None
 
@@ -92,17 +96,6 @@ def _wave64(file: BinaryIO, total: int) -> AudioBytes | None:
             return None
         size = struct.unpack_from("<Q", head, 16)[0]  # with these 24 bytes
         if head.startswith(WAVE64_DATA):
-            return AudioBytes(
-                start=at + 24, promised=max(0, size - 24), available=max(0, total - at - 24)
-            )
+            return AudioBytes(start=at + 24, promised=max(0, size - 24), total=total)
         at += max(24, (size + 7) // 8 * 8)
     return None
-
-
-def _audio(start: int, size: int, total: int, outer_end: int | None = None) -> AudioBytes:
-    return AudioBytes(
-        start=start,
-        promised=None if is_unknown(size) else size,
-        available=max(0, total - start),
-        outer_end=outer_end,
-    )

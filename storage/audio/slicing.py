@@ -47,10 +47,5 @@ def cut_slices(blocks: Iterable[np.ndarray], recipe: Recipe) -> Iterator[np.ndar
         else:
             held = block[start - first :].copy()
     if start // step < num_slices(total, recipe):
-        yield _fill(held, recipe)
-
-
-def _fill(tail: np.ndarray, recipe: Recipe) -> np.ndarray:
-    if recipe.padding == "wrap":
-        return np.resize(tail, recipe.slice_samples)
-    return np.pad(tail, (0, recipe.slice_samples - len(tail)))
+        wraps = recipe.padding == "wrap"
+        yield np.resize(held, size) if wraps else np.pad(held, (0, size - len(held)))

@@ -9,16 +9,16 @@ processes, each committed by its index file. A killed build goes on with the pla
 import hashlib
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import polars as pl
 
 from storage.audio.filterbank import mel_filterbank
-from storage.build.jobs import PartJob
-from storage.build.plan import PartRange, part_ranges, part_slices, plan_parts
+from storage.build.dask import check_executor
+from storage.build.plan import PartJob, expected_slices, part_ranges, part_slices, plan_parts
 from storage.build.reconcile import check_drop, settle
-from storage.build.slice_counts import expected_slices
-from storage.build.workers import build_parts, check_executor
+from storage.build.report import BuildReport, report_build
+from storage.build.workers import build_parts
 from storage.errors import ConfigError, DamageError, ObjectExistsError, StoreError
 from storage.format.catalog import Catalog, check_indexes
 from storage.format.classes import put_classes
@@ -26,9 +26,7 @@ from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
 from storage.format.state import StoreState, pending_recordings, read_parts
 from storage.format.tables import (
-    DUPLICATE,
     INDEX,
-    PARTIAL,
     PLANS,
     TABLES,
     encode_table,
@@ -55,7 +53,6 @@ from storage.source.table import Source, SourceConfig
 
 # A first round may fail on wrong headers; the next one counts slices by decoding.
 MAX_ROUNDS_IN_VAIN = 2
-MAX_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,56 +70,6 @@ class BuildConfig:
         check_executor(self.executor)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildReport:
-    """Summary of a build: what it found, and what the store now holds of it."""
-
-    url: str
-    num_found: int
-    num_stored: int
-    num_partial: int
-    num_rejected: int
-    num_duplicates: int
-    num_dropped: int
-    num_unlisted: int
-    num_slices: int
-    new_slices: int
-    audio_s: float
-    wall_s: float
-    rejects: pl.DataFrame = field(repr=False)
-    notes: tuple[str, ...] = ()
-    disputed: tuple[str, ...] = ()
-
-    @property
-    def holds_nothing(self) -> bool:
-        """True where not one recording could be stored."""
-        return not self.num_stored + self.num_partial + self.num_duplicates
-
-    def summary(self) -> str:
-        """A few lines for the user."""
-        lines = [
-            f"{self.url}: {self.num_found:,} recordings found = {self.num_stored:,} stored + "
-            f"{self.num_partial:,} partial + {self.num_rejected:,} rejected + "
-            f"{self.num_duplicates:,} duplicates",
-            f"{self.num_slices:,} slices of {self.audio_s / 3600:.2f} h of audio; "
-            f"{self.new_slices:,} of them new, in {self.wall_s:.1f} s",
-        ]
-        if self.num_dropped:
-            lines.append(f"{self.num_dropped:,} recordings left the store: the source lacks them")
-        if self.num_unlisted:
-            lines.append(f"{self.num_unlisted:,} recordings are not named in the csv: left out")
-        shown = self.rejects.head(MAX_SHOWN)
-        for name, partial, reason in shown.select("filename", "partial", "reason").iter_rows():
-            lines.append(f"  {'partial' if partial else 'rejected'} {name}: {reason}")
-        if len(self.rejects) > len(shown):
-            lines.append(f"  ... and {len(self.rejects) - len(shown):,} more: see rejects/")
-        lines += [f"  labels joined: {sentence}" for sentence in self.disputed[:MAX_SHOWN]]
-        if len(self.disputed) > MAX_SHOWN:
-            lines.append(f"  ... and {len(self.disputed) - MAX_SHOWN:,} more of these")
-        lines += [f"note: {sentence}" for sentence in self.notes]
-        return "\n".join(lines)
-
-
 def build_store(
     source_config: SourceConfig,
     recipe: Recipe,
@@ -135,45 +82,33 @@ def build_store(
 ) -> BuildReport:
     """Builds or updates the store at `url`; `limit` takes a spread of that many recordings."""
     began = time.monotonic()
-    intake = intake_of(recipe, remote)
-    source = intake.read_source(source_config)
-    objects = open_objects(url, remote=remote)
-    check_target(objects)
-    wanted = probe_wanted(source, intake.probe, limit, progress)
-    if not objects.exists(MANIFEST):
-        check_any_found(wanted)
-    if not source_config.keep_duplicates:
-        source = with_shared_labels(source, wanted)
-    with builder_lock(objects):
-        objects.clear_temporary()
-        build = _Build(
-            source=source,
-            objects=objects,
-            recipe=recipe,
-            workers=config.workers or num_cores(),
-            executor=config.executor,
-            twice=source_config.keep_duplicates,
-            channel=source_config.channel,
-            wanted=wanted,
-            progress=progress,
-            state=read_parts(objects, []),
-        )
-        num_dropped = build.begin(config)
+    build = open_build(
+        source_config, recipe, url, config, limit=limit, progress=progress, remote=remote
+    )
+    with builder_lock(build.objects):
+        build.objects.clear_temporary()
+        num_dropped = build.begin()
         new_slices = build.run()
-        objects.clear_temporary()  # of workers that were killed meanwhile
-    report = _report(build, num_dropped=num_dropped, new_slices=new_slices)
-    return replace(report, wall_s=time.monotonic() - began)
+        build.objects.clear_temporary()  # of workers that were killed meanwhile
+    return report_build(
+        build.source,
+        build.wanted,
+        build.state,
+        url=url,
+        num_dropped=num_dropped,
+        new_slices=new_slices,
+        wall_s=time.monotonic() - began,
+    )
 
 
 @dataclass(slots=True, kw_only=True)
-class _Build:
-    """One run of the builder on one store."""
+class Build:
+    """One run of the builder on one store; `wanted` are the probed recordings it is to hold."""
 
     source: Source
     objects: Objects
     recipe: Recipe
-    workers: int
-    executor: str
+    config: BuildConfig
     twice: bool
     channel: str
     wanted: pl.DataFrame
@@ -181,22 +116,26 @@ class _Build:
     state: StoreState
     catalog: Catalog = field(default_factory=Catalog)
 
-    def begin(self, config: BuildConfig) -> int:
+    def begin(self) -> int:
         """Checks an existing store, and drops what the source no longer names."""
         if not self.objects.exists(MANIFEST):
             return 0
-        Manifest.read(self.objects).check_recipe(self.recipe, self.objects.url)
         self.catalog = _known_catalog(self.objects)
-        self.state = self.state.updated(self.objects)
-        num_dropped = check_drop(self.state, self.source, config.max_drop_share)
+        num_dropped = self.check_store()
         self._settle()
         return num_dropped
+
+    def check_store(self) -> int:
+        """Checks that a store may be built on; returns how many recordings would leave it."""
+        Manifest.read(self.objects).check_recipe(self.recipe, self.objects.url)
+        self.state = self.state.updated(self.objects)
+        return check_drop(self.state, self.source, self.config.max_drop_share)
 
     def run(self) -> int:
         """Rounds of building until nothing is pending; returns the number of new slices."""
         new_slices = self._finish_open_plan()
         left, in_vain = -1, 0
-        while len(pending := self._pending()):
+        while len(pending := self.pending()):
             in_vain = in_vain + 1 if len(pending) == left else 0
             left = len(pending)
             if in_vain == MAX_ROUNDS_IN_VAIN:
@@ -235,28 +174,24 @@ class _Build:
             for part in table_numbers(self.objects, INDEX):
                 self.catalog.note_part(self.objects, part)
 
-    def _pending(self) -> pl.DataFrame:
+    def pending(self) -> pl.DataFrame:
+        """The wanted recordings that are not in the store as they are now."""
         self.state = self.state.updated(self.objects)
         return pending_recordings(self.wanted, self.state, twice=self.twice)
 
     def _settle(self) -> None:
         """Drops what the source no longer names or has replaced; metadata follow the csv."""
-        self.state = settle(
-            self.objects,
-            self.state.updated(self.objects),
-            self.source,
-            self.wanted,
-            self.catalog,
-        )
+        state = self.state.updated(self.objects)
+        self.state = settle(self.objects, state, self.source, self.wanted, self.catalog)
 
     def _probe_again(self, pending: pl.DataFrame) -> None:
         """Looks again at files that were planned but not committed: they may have changed."""
-        still = self._pending()
+        still = self.pending()
         again = self.wanted.join(still, on=["recording_id", "filename"], how="semi")
         if len(again) and len(still) <= len(pending):
-            again_as_given = again.select(self.source.recordings.columns)
+            as_given = again.select(self.source.recordings.columns)
             intake = intake_of(self.recipe, self.objects.remote_config)
-            probed = probe_recordings(again_as_given, intake.probe)
+            probed = probe_recordings(as_given, intake.probe)
             rest = self.wanted.join(again, on=["recording_id", "filename"], how="anti")
             self.wanted = pl.concat([rest, probed]).sort("recording_id", "filename")
 
@@ -264,13 +199,13 @@ class _Build:
         """Plans what is pending after everything that was ever planned, and writes it down."""
         numbers = table_numbers(self.objects, PLANS)
         earlier = read_tables(self.objects, PLANS, numbers)
-        counts = expected_slices(pending, earlier, self.recipe, self.objects.remote_config)
-        pending = pending.with_columns(counts)
+        remote = self.objects.remote_config
+        pending = pending.with_columns(expected_slices(pending, self.recipe, remote, earlier))
         if self.objects.exists(MANIFEST):
             target = Manifest.read(self.objects).part_slices
         else:
             target = self._create(pending)
-        first_part, first_shard = self._next_free(part_ranges(earlier))
+        first_part, first_shard = self._next_free(earlier)
         plan = plan_parts(pending, target, first_part=first_part, first_shard=first_shard)
         name = table_name(PLANS, max(numbers, default=-1) + 1)
         try:
@@ -280,14 +215,13 @@ class _Build:
                 f"another build has just planned work on {self.objects.url}: run this again"
             ) from error
 
-    def _next_free(self, planned: list[PartRange]) -> tuple[int, int]:
+    def _next_free(self, plans: pl.DataFrame) -> tuple[int, int]:
         """The first part number and zarr shard that nobody has ever been given."""
+        planned = part_ranges(plans)
         parts = [part for table in TABLES for part in table_numbers(self.objects, table)]
         parts += [part.part for part in planned]
-        shards = [part.end_shard for part in planned]
-        if self.objects.exists(ARRAY_METADATA):
-            shards.append(num_shards_of(self.objects.get(ARRAY_METADATA)))
-        return max(parts, default=-1) + 1, max(shards, default=0)
+        shards = [self._num_shards(), *(part.end_shard for part in planned)]
+        return max(parts, default=-1) + 1, max(shards)
 
     def _create(self, pending: pl.DataFrame) -> int:
         """Writes the manifest of a new store; returns its slices per part."""
@@ -308,80 +242,99 @@ class _Build:
         if not numbers or not self.objects.exists(MANIFEST):
             return 0
         plan = read_table(self.objects, PLANS, numbers[-1])
-        committed = set(table_numbers(self.objects, INDEX))
-        ranges = [r for r in part_ranges(plan) if r.part not in committed]
-        if not ranges:
+        plan = plan.filter(~pl.col("part").is_in(table_numbers(self.objects, INDEX)))
+        if plan.is_empty():
             return 0
-        self._grow_array(max(r.end_shard for r in part_ranges(plan)))
-        jobs = self._jobs(plan, ranges)
+        self._grow_array(max(part.end_shard for part in part_ranges(plan)))
+        jobs = self._jobs(plan)
         total = sum(int(job.recordings["expected_slices"].sum()) for job in jobs)
         new_slices = 0
+        workers = self.config.workers or num_cores()
         with self.progress("building", total, "slice") as step:
-            for report in build_parts(jobs, self.workers, step, self.executor):
+            for report in build_parts(jobs, workers, step, self.config.executor):
                 if not report.conflict:
                     new_slices += report.num_slices
-                    self._note_commit(report.part)
+                    self.catalog.note_part(self.objects, report.part)
+                    self._put_catalog()
         return new_slices
 
-    def _jobs(self, plan: pl.DataFrame, ranges: list[PartRange]) -> list[PartJob]:
+    def _jobs(self, plan: pl.DataFrame) -> list[PartJob]:
         """The work of each part: the planned recordings that are still what they were."""
         keys = ["recording_id", "filename", "content_hash"]
         columns = [name for name in self.wanted.columns if name not in plan.columns]
-        planned = plan.join(
-            self.wanted.select(*keys, *columns),
-            on=keys,
-            how="inner",
-            nulls_equal=True,
-            maintain_order="left",
-        )
+        wanted = self.wanted.select(*keys, *columns)
+        planned = plan.join(wanted, on=keys, nulls_equal=True, maintain_order="left")
         filterbank_MF = mel_filterbank(self.recipe)
-        jobs = []
-        for part in ranges:
-            members = planned.filter(pl.col("part") == part.part)
-            jobs.append(
-                PartJob(
-                    url=self.objects.url,
-                    remote=self.objects.remote_config,
-                    range=part,
-                    recipe=self.recipe,
-                    filterbank_MF=filterbank_MF,
-                    recordings=members,
-                    metadata=self.source.metadata_of(members),
-                    channel=self.channel,
-                )
+        parts = [(part, planned.filter(pl.col("part") == part.part)) for part in part_ranges(plan)]
+        return [
+            PartJob(
+                url=self.objects.url,
+                remote=self.objects.remote_config,
+                range=part,
+                recipe=self.recipe,
+                filterbank_MF=filterbank_MF,
+                recordings=members,
+                metadata=self.source.metadata_of(members),
+                channel=self.channel,
             )
-        return jobs
+            for part, members in parts
+        ]
 
     def _grow_array(self, num_shards: int) -> None:
         """Sets the array's shape before anybody writes to it."""
-        have = 0
-        if self.objects.exists(ARRAY_METADATA):
-            have = num_shards_of(self.objects.get(ARRAY_METADATA))
-        if have < num_shards:
+        if self._num_shards() < num_shards:
             manifest = Manifest.read(self.objects)
             self.objects.put(ARRAY_METADATA, array_metadata(manifest, num_shards))
 
-    def _note_commit(self, part: int) -> None:
-        self.catalog.note_part(self.objects, part)
-        self._put_catalog()
+    def _num_shards(self) -> int:
+        exists = self.objects.exists(ARRAY_METADATA)
+        return num_shards_of(self.objects.get(ARRAY_METADATA)) if exists else 0
 
     def _put_catalog(self) -> None:
         self.catalog.note_heads(self.objects)
         self.catalog.put(self.objects)
 
 
-def check_target(objects: Objects) -> None:
-    """Raises ConfigError on a folder that holds something else.
+def open_build(
+    source_config: SourceConfig,
+    recipe: Recipe,
+    url: str,
+    config: BuildConfig,
+    *,
+    limit: int | None = None,
+    progress: Progress = silent,
+    remote: RemoteConfig = DEFAULT,
+) -> Build:
+    """Reads and probes the source of a build, see `build_store`; writes nothing.
 
-    StoreError on one that can only be read, and on half a copy.
+    Raises ConfigError on a folder of something else and on a source of no use, StoreError on a
+    store that can only be read, and on half a copy.
     """
+    intake = intake_of(recipe, remote)
+    source = intake.read_source(source_config)
+    objects = open_objects(url, remote=remote)
     objects.check_writable()
     check_not_half_copied(objects)
-    if not objects.exists(MANIFEST) and (foreign := objects.entries()):
+    is_new = not objects.exists(MANIFEST)
+    if is_new and (foreign := objects.entries()):
         raise ConfigError(
-            f"store={objects.url} is not empty and not a store (it holds {foreign[0]}): "
-            "give a new folder"
+            f"store={url} is not empty and not a store (it holds {foreign[0]}): give a new folder"
         )
+    wanted = probe_wanted(source, intake.probe, limit, progress)
+    if is_new:
+        check_any_found(wanted)
+    twice = source_config.keep_duplicates
+    return Build(
+        source=source if twice else with_shared_labels(source, wanted),
+        objects=objects,
+        recipe=recipe,
+        config=config,
+        twice=twice,
+        channel=source_config.channel,
+        wanted=wanted,
+        progress=progress,
+        state=read_parts(objects, []),
+    )
 
 
 def _known_catalog(objects: Objects) -> Catalog:
@@ -401,43 +354,3 @@ def _known_catalog(objects: Objects) -> Catalog:
                     f"{objects.describe(name)} is not what was written: run tools.verify --repair"
                 )
     return catalog
-
-
-def _report(build: _Build, *, num_dropped: int, new_slices: int) -> BuildReport:
-    state = build.state
-    keys = ["recording_id", "filename"]
-    live = state.live_recordings().join(build.wanted, on=keys, how="semi")
-    rejects = state.rejects.join(build.wanted, on=keys, how="semi")
-    gone = rejects.filter(~pl.col("partial")).join(live, on=keys, how="anti")
-    kept = live.filter(pl.col("status") != DUPLICATE)
-    num_partial = int((live["status"] == PARTIAL).sum())
-    return BuildReport(
-        url=build.objects.url,
-        num_found=len(build.wanted),
-        num_stored=len(kept) - num_partial,
-        num_partial=num_partial,
-        num_rejected=len(gone),
-        num_duplicates=len(live) - len(kept),
-        num_dropped=num_dropped,
-        num_unlisted=build.source.num_unlisted,
-        num_slices=int(kept["num_slices"].sum()),
-        new_slices=new_slices,
-        audio_s=float(kept["duration_s"].sum()),
-        wall_s=0.0,
-        rejects=rejects,
-        notes=(*build.source.notes, *_empty_classes(build.wanted, kept)),
-        disputed=build.source.disputed,
-    )
-
-
-def _empty_classes(wanted: pl.DataFrame, kept: pl.DataFrame) -> list[str]:
-    """Sentence on the classes of the source of which no recording is stored."""
-    classes = set(wanted["primary_label"].drop_nulls())
-    empty = sorted(classes - set(kept["primary_label"].drop_nulls()))
-    if not empty:
-        return []
-    more = f" and {len(empty) - MAX_SHOWN:,} more" if len(empty) > MAX_SHOWN else ""
-    return [
-        f"of {len(empty):,} of {len(classes):,} classes no recording is stored: "
-        f"{', '.join(empty[:MAX_SHOWN])}{more}"
-    ]

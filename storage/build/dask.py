@@ -16,29 +16,29 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from storage.build.jobs import PartJob, PartReport
+from storage.build.plan import PartJob, PartReport
 from storage.errors import ConfigError, StoreError
 from storage.format.manifest import NAME as MANIFEST
 from storage.objects.open import open_objects
 from storage.objects.urls import is_remote
 
-SCHEME = "dask://"
+LOCAL, SCHEME = "local", "dask://"
 CONNECT_S = 10.0
 FIRST_WORKER_S = 30.0
 NO_WORKER_S = 60.0
 POLL_S = 5.0
 
 
-def check_cluster(executor: str) -> None:
-    """Raises ConfigError unless `executor` is dask://HOST:PORT."""
-    if not re.fullmatch(rf"{SCHEME}[^/\s]+:\d{{1,5}}", executor):
+def check_executor(executor: str) -> None:
+    """Raises ConfigError unless `executor` is local or dask://HOST:PORT."""
+    if not re.fullmatch(rf"{LOCAL}|{SCHEME}[^/\s]+:\d{{1,5}}", executor):
         raise ConfigError(
             f"executor={executor} is neither local nor {SCHEME}HOST:PORT, such as "
             f"{SCHEME}localhost:8786"
@@ -56,9 +56,9 @@ def build_on_cluster(
     with _connected(executor) as client:
         pool = client.get_executor(pure=False)
         left = {pool.submit(_build_here, _absolute(job)): job for job in jobs}
-        watch = _Watch(client=client, executor=executor, last_seen_s=time.monotonic())
+        last_seen_s = time.monotonic()
         while left:
-            watch.check()
+            last_seen_s = _last_seen_s(client, executor, last_seen_s)
             done, _ = wait(left, timeout=POLL_S, return_when=FIRST_COMPLETED)
             for future in done:
                 job = left.pop(future)
@@ -66,27 +66,19 @@ def build_on_cluster(
                 on_slices(int(job.recordings["expected_slices"].sum()))
 
 
-@dataclass(slots=True, kw_only=True)
-class _Watch:
-    """Gives up on a cluster that has had no worker for a minute."""
-
-    client: Any
-    executor: str
-    last_seen_s: float
-
-    def check(self) -> None:
-        try:
-            there = self.client.nthreads()
-        except OSError as error:
-            raise _lost(self.executor) from error
-        now_s = time.monotonic()
-        if there:
-            self.last_seen_s = now_s
-        elif now_s - self.last_seen_s > NO_WORKER_S:
-            raise StoreError(
-                f"the cluster {self.executor} has had no worker for {NO_WORKER_S:.0f} s: look "
-                "into their logs, start new ones, then run this again. What is committed stays"
-            )
+def _last_seen_s(client: Any, executor: str, before_s: float) -> float:
+    """The time when the cluster last had workers; StoreError where that is a minute ago."""
+    try:
+        there = client.nthreads()
+    except OSError as error:
+        raise _lost(executor) from error
+    now_s = time.monotonic()
+    if not there and now_s - before_s > NO_WORKER_S:
+        raise StoreError(
+            f"the cluster {executor} has had no worker for {NO_WORKER_S:.0f} s: look into their "
+            "logs, start new ones, then run this again. What is committed stays"
+        )
+    return now_s if there else before_s
 
 
 @contextmanager
@@ -162,12 +154,9 @@ def _lost(executor: str) -> StoreError:
 
 def _absolute(job: PartJob) -> PartJob:
     """The same job for a process in another folder."""
-    paths = [_absolute_path(path) for path in job.recordings["path"]]
-    return replace(
-        job,
-        url=_absolute_path(job.url),
-        recordings=job.recordings.with_columns(pl.Series("path", paths, pl.String)),
-    )
+    paths = pl.Series("path", map(_absolute_path, job.recordings["path"]), pl.String)
+    recordings = job.recordings.with_columns(paths)
+    return replace(job, url=_absolute_path(job.url), recordings=recordings)
 
 
 def _absolute_path(path: str) -> str:

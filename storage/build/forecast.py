@@ -1,101 +1,35 @@
 """Forecast of a build: pending work, time and size, without writing anything."""
 
-from dataclasses import dataclass
-
 import polars as pl
 
-from storage.build.build import BuildConfig, check_target
-from storage.build.reconcile import check_drop
-from storage.build.slice_counts import expected_slices
-from storage.format.catalog import LISTING
+from storage.build.build import Build
+from storage.build.plan import expected_slices
 from storage.format.manifest import NAME as MANIFEST
-from storage.format.manifest import Manifest
-from storage.format.state import pending_recordings, read_state
 from storage.format.tables import PLANS, read_tables, table_numbers
-from storage.objects.client import DEFAULT, RemoteConfig
-from storage.objects.open import open_objects
 from storage.processes import num_cores
-from storage.progress import Progress, silent
-from storage.recipe import Recipe
-from storage.source.kinds import intake_of
-from storage.source.probe import check_any_found, probe_wanted
-from storage.source.table import SourceConfig
 
 # Measured on real recordings, one core, with: python -m tools.benchmark build
 ZSTD_SHARE = 0.73
 CPU_S_PER_SLICE = 0.0035
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildForecast:
-    """Pending work and its cost."""
-
-    url: str
-    num_found: int
-    num_new: int
-    num_changed: int
-    num_duplicates: int
-    num_unusable: int
-    num_dropped: int
-    num_slices: int
-    audio_s: float
-    size_bytes: int
-    minutes: float
-    notes: tuple[str, ...] = ()
-
-    def summary(self) -> str:
-        """A few lines for the user."""
-        return "\n".join(
-            [
-                f"{self.url}: of {self.num_found:,} recordings {self.num_new:,} would be built, "
-                f"{self.num_changed:,} built again, {self.num_duplicates:,} noted as duplicates, "
-                f"{self.num_unusable:,} rejected, {self.num_dropped:,} others dropped",
-                f"{self.audio_s / 3600:.2f} h of audio, about {self.num_slices:,} slices, "
-                f"{self.size_bytes / 1e6:,.0f} MB, {self.minutes:.1f} min; nothing was written",
-                *(f"note: {sentence}" for sentence in self.notes),
-            ]
-        )
-
-
-def forecast_build(
-    source_config: SourceConfig,
-    recipe: Recipe,
-    url: str,
-    config: BuildConfig,
-    *,
-    limit: int | None = None,
-    progress: Progress = silent,
-    remote: RemoteConfig = DEFAULT,
-) -> BuildForecast:
-    """Forecasts `build_store` with the same arguments; raises what it would raise."""
-    intake = intake_of(recipe, remote)
-    source = intake.read_source(source_config)
-    objects = open_objects(url, LISTING, remote=remote)
-    check_target(objects)
-    wanted = probe_wanted(source, intake.probe, limit, progress)
-    if objects.exists(MANIFEST):
-        Manifest.read(objects).check_recipe(recipe, url)
-    else:
-        check_any_found(wanted)
-    state = read_state(objects)
-    pending = pending_recordings(wanted, state, twice=source_config.keep_duplicates)
-    earlier = read_tables(objects, PLANS, table_numbers(objects, PLANS))
-    counts = expected_slices(pending, earlier, recipe, remote)
+def forecast_build(build: Build) -> str:
+    """A few lines for the user: what a build that was opened would do; raises what it would."""
+    objects, recipe = build.objects, build.recipe
+    num_dropped = build.check_store() if objects.exists(MANIFEST) else 0
+    pending = build.pending()
+    plans = read_tables(objects, PLANS, table_numbers(objects, PLANS))
+    num_slices = int(expected_slices(pending, recipe, objects.remote_config, plans).sum())
     usable = pending.filter(pl.col("reason").is_null() & pl.col("duplicate_of").is_null())
-    changed = usable["recording_id"].is_in(state.live_recordings()["recording_id"].implode())
-    num_slices = int(counts.sum())
-    workers = config.workers or num_cores()
-    return BuildForecast(
-        url=url,
-        num_found=len(wanted),
-        num_new=int((~changed).sum()),
-        num_changed=int(changed.sum()),
-        num_duplicates=int(pending["duplicate_of"].is_not_null().sum()),
-        num_unusable=int(pending["reason"].is_not_null().sum()),
-        num_dropped=check_drop(state, source, config.max_drop_share),
-        num_slices=num_slices,
-        audio_s=float(usable["header_s"].sum()),
-        size_bytes=round(num_slices * recipe.slice_bytes * ZSTD_SHARE),
-        minutes=num_slices * CPU_S_PER_SLICE / workers / 60,
-        notes=source.notes,
+    changed = usable.join(build.state.live_recordings(), on="recording_id", how="semi")
+    size_mb = num_slices * recipe.slice_bytes * ZSTD_SHARE / 1e6
+    minutes = num_slices * CPU_S_PER_SLICE / (build.config.workers or num_cores()) / 60
+    notes = "".join(f"\nnote: {sentence}" for sentence in build.source.notes)
+    return (
+        f"{objects.url}: of {len(build.wanted):,} recordings {len(usable) - len(changed):,} would "
+        f"be built, {len(changed):,} built again, "
+        f"{pending['duplicate_of'].is_not_null().sum():,} noted as duplicates, "
+        f"{pending['reason'].is_not_null().sum():,} rejected, {num_dropped:,} others dropped\n"
+        f"{usable['header_s'].sum() / 3600:.2f} h of audio, about {num_slices:,} slices, "
+        f"{size_mb:,.0f} MB, {minutes:.1f} min; nothing was written{notes}"
     )

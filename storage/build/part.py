@@ -13,20 +13,19 @@ import numpy as np
 import polars as pl
 import torch
 
-from storage.build.jobs import PartJob, PartReport, with_metadata
-from storage.build.plan import PartRange
+from storage.build.plan import PartJob, PartRange, PartReport
+from storage.build.reconcile import with_metadata
 from storage.build.slice_maker import MadeSlice, slice_maker
 from storage.checksums import crc32c
 from storage.errors import AudioError, ObjectExistsError, ObjectMissingError, StoreError
 from storage.format.tables import (
     DUPLICATE,
     INDEX,
-    INDEX_SCHEMA,
     PARTIAL,
     RECORDING_SCHEMA,
     RECORDINGS,
-    REJECT_SCHEMA,
     REJECTS,
+    SCHEMAS,
     STORED,
     encode_table,
     table_name,
@@ -87,56 +86,40 @@ class ShardWriter:
         self.chunks.clear()
 
 
-@dataclass(slots=True)
-class PartTables:
-    """Rows of a part's three tables, collected as they are made."""
-
-    index: list[Row] = field(default_factory=list)
-    recordings: list[Row] = field(default_factory=list)
-    rejects: list[Row] = field(default_factory=list)
-
-    def commit(self, objects: Objects, part: int, metadata: pl.DataFrame) -> None:
-        """Puts recordings and rejects, then the index, which is the commit."""
-        recordings = _frame(self.recordings, RECORDING_SCHEMA)
-        labelled = with_metadata(recordings, metadata)
-        tables = {
-            RECORDINGS: labelled,
-            REJECTS: _frame(self.rejects, REJECT_SCHEMA),
-            INDEX: _frame(self.index, INDEX_SCHEMA),
-        }
-        for table, frame in tables.items():
-            objects.put_new(table_name(table, part), encode_table(frame))
-
-
 def build_part(job: PartJob, on_slices: Callable[[int], None] = lambda _: None) -> PartReport:
     """Builds and commits one part, unless it is committed already."""
     torch.set_num_threads(1)
-    objects = open_objects(job.url, remote=job.remote)
-    builder = _PartBuilder(job, objects, on_slices)
+    builder = _PartBuilder(job, on_slices)
     try:
         for recording in job.recordings.iter_rows(named=True):
             builder.add(recording)
-        builder.writer.flush()
-        builder.tables.commit(objects, job.range.part, job.metadata)
+        builder.commit()
     except ObjectExistsError as error:
         return PartReport(part=job.range.part, conflict=str(error))
-    return PartReport(
-        part=job.range.part,
-        num_slices=len(builder.tables.index),
-        audio_s=sum(row["duration_s"] or 0.0 for row in builder.tables.recordings),
-    )
+    return PartReport(part=job.range.part, num_slices=len(builder.rows[INDEX]))
 
 
 class _PartBuilder:
-    """Builds a part's recordings, one after the other."""
+    """Builds a part's recordings, one after the other, and collects the rows of its tables."""
 
-    def __init__(self, job: PartJob, objects: Objects, on_slices: Callable[[int], None]) -> None:
+    def __init__(self, job: PartJob, on_slices: Callable[[int], None]) -> None:
         self._job = job
         self._on_slices = on_slices
         self._intake = intake_of(job.recipe, job.remote)
         self._maker = slice_maker(job.recipe, job.filterbank_MF, job.channel)
-        self.writer = ShardWriter(objects=objects, range=job.range, recipe=job.recipe)
-        self.tables = PartTables()
+        self._objects = open_objects(job.url, remote=job.remote)
+        self._writer = ShardWriter(objects=self._objects, range=job.range, recipe=job.recipe)
+        # in the order in which they are put
+        self.rows: dict[str, list[Row]] = {RECORDINGS: [], REJECTS: [], INDEX: []}
+
+    def commit(self) -> None:
+        """Puts the last zarr shard, recordings and rejects, then the index, which is the commit."""
+        self._writer.flush()
+        for table, rows in self.rows.items():
+            frame = pl.DataFrame(rows, SCHEMAS[table], orient="row")
+            if table == RECORDINGS:
+                frame = with_metadata(frame, self._job.metadata)
+            self._objects.put_new(table_name(table, self._job.range.part), encode_table(frame))
 
     def add(self, recording: Row) -> None:
         """Stores one recording, or adds it to the rejects with the reason."""
@@ -157,32 +140,32 @@ class _PartBuilder:
             self._cut(recording, path)
 
     def _cut(self, recording: Row, path: Path) -> None:
-        num_rows = self.writer.num_rows
+        num_rows = self._writer.num_rows
         try:
             # Hashed again, though it was for the plan: a file that has changed since must not be
             # stored under the old hash. The next round of the build plans it again.
             if self._intake.content_hash(path) != recording["content_hash"]:
                 return
             if recording.get("first_row") is not None:
-                self.writer.fill_to(recording["first_row"])
-            making = self._maker.open(path)
-            rows = self._slices(recording["recording_id"], making.slices)
+                self._writer.fill_to(recording["first_row"])
+            medium, slices = self._maker.open(path)
+            rows = self._slices(recording["recording_id"], slices)
         except (StoreError, ObjectExistsError):
             raise  # an error of the store, not of the recording
         except (AudioError, OSError) as error:
             self._reject(recording, str(error))
             return
         except PartFullError:  # planned again, after the last part
-            self.writer.rewind(num_rows)
+            self._writer.rewind(num_rows)
             return
-        self.tables.index.extend(rows)
-        problem, header = making.medium.problem, making.medium.header
+        self.rows[INDEX].extend(rows)
+        problem, header = medium.problem, medium.header
         self._record(
             recording,
             status=PARTIAL if problem else STORED,
             first_row=rows[0]["row"],
             num_slices=len(rows),
-            duration_s=making.medium.duration_s,
+            duration_s=medium.duration_s,
             sample_rate_hz=header.sample_rate_hz if header else None,
             num_channels=header.num_channels if header else None,
         )
@@ -193,26 +176,21 @@ class _PartBuilder:
         recipe = self._job.recipe
         return [
             {
-                "row": self.writer.add(made.cells),
+                "row": self._writer.add(cells),
                 "recording_id": recording_id,
                 "slice_no": slice_no,
                 "start_s": slice_no * recipe.step_samples / recipe.sample_rate_hz,
-                **made.features,
-                "crc32c": crc32c(made.cells),
+                **features,
+                "crc32c": crc32c(cells),
             }
-            for slice_no, made in enumerate(slices)
+            for slice_no, (cells, features) in enumerate(slices)
         ]
 
     def _record(self, recording: Row, **values: Any) -> None:
-        row: Row = dict.fromkeys(RECORDING_SCHEMA)
-        row.update({name: recording[name] for name in row if name in recording})
-        row.update({"first_row": None, "num_slices": 0, "duplicate_of": None, **values})
-        self.tables.recordings.append(row)
+        row = {name: recording.get(name) for name in RECORDING_SCHEMA}
+        row |= {"first_row": None, "num_slices": 0, "duplicate_of": None, **values}
+        self.rows[RECORDINGS].append(row)
 
     def _reject(self, recording: Row, reason: str, *, partial: bool = False) -> None:
         row = {name: recording[name] for name in ("recording_id", "filename", "content_hash")}
-        self.tables.rejects.append({**row, "reason": reason, "partial": partial})
-
-
-def _frame(rows: list[Row], schema: dict[str, Any]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=schema, orient="row")
+        self.rows[REJECTS].append({**row, "reason": reason, "partial": partial})

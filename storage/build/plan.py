@@ -1,18 +1,24 @@
-"""Plan of one round of building: the recordings of each part.
+"""Plan of one round of building: the recordings of each part, and the jobs of the workers.
 
 A part is a run of recordings that fills whole zarr shards which no other part touches. A plan is
 written before the work starts, so that a build that was killed goes on with the same parts, and
 ends with the same bytes. Recordings that turn out not to fit are planned again, after the last
-part, with slice counts got by decoding.
+part, with slice counts got by decoding. Light to import: planning needs no torch.
 """
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
+from storage.audio.channels import MEAN
+from storage.audio.slicing import num_slices
 from storage.format.tables import PLAN_SCHEMA
 from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD
+from storage.objects.client import DEFAULT, RemoteConfig
+from storage.recipe import Recipe
+from storage.source.kinds import intake_of
 
 NUM_PARTS = 64
 MIN_PART_SLICES = 256
@@ -44,6 +50,33 @@ class PartRange:
         return self.num_shards * SLICES_PER_ZARR_SHARD
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartJob:
+    """All that a worker needs.
+
+    `recordings` has the plan's columns and `path`, `metadata` the columns of the csv, for each of
+    them. `channel` as in `SourceConfig`.
+    """
+
+    url: str
+    range: PartRange
+    recipe: Recipe
+    filterbank_MF: np.ndarray
+    recordings: pl.DataFrame
+    metadata: pl.DataFrame
+    remote: RemoteConfig = DEFAULT
+    channel: str = MEAN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartReport:
+    """Result of one part; `conflict` names an object that another build had written there."""
+
+    part: int
+    num_slices: int = 0
+    conflict: str = ""
+
+
 def part_slices(total_slices: int) -> int:
     """Number of slices per part: about 64 parts, or well-filled zarr shards.
 
@@ -55,6 +88,27 @@ def part_slices(total_slices: int) -> int:
     return min(even, int(shards * SLICES_PER_ZARR_SHARD / (1 + SPARE)))
 
 
+def expected_slices(
+    pending: pl.DataFrame, recipe: Recipe, remote: RemoteConfig, earlier: pl.DataFrame | None = None
+) -> pl.Series:
+    """Slices per pending recording, int64 [n].
+
+    By its header; by decoding it where an earlier plan held it without result, as its header was
+    wrong. Nothing for duplicates and for what cannot be used.
+    """
+    tried = set() if earlier is None else set(earlier.select("recording_id", "content_hash").rows())
+    counts = []
+    for row in pending.iter_rows(named=True):
+        if row["reason"] or row["duplicate_of"]:
+            counts.append(0)
+        elif (row["recording_id"], row["content_hash"]) in tried:
+            counts.append(intake_of(recipe, remote).count_slices(row["path"]))
+        else:
+            num_samples = round(row["header_s"] * recipe.sample_rate_hz)
+            counts.append(max(1, num_slices(num_samples, recipe)))
+    return pl.Series("expected_slices", counts, pl.Int64)
+
+
 def plan_parts(
     pending: pl.DataFrame, target: int, first_part: int, first_shard: int
 ) -> pl.DataFrame:
@@ -62,18 +116,14 @@ def plan_parts(
 
     `pending` has recording_id, filename, content_hash, expected_slices, duplicate_of, reason.
     """
-    expected = pending["expected_slices"].to_list()
     numbers: list[int] = []
-    ranges: list[int] = []
-    held = 0
-    for count in expected:
-        if not ranges or (held and held + count > target):
-            ranges.append(0)
-            held = 0
-        held += count
-        ranges[-1] = held
-        numbers.append(len(ranges) - 1)
-    shards = [max(1, math.ceil(held * (1 + SPARE) / SLICES_PER_ZARR_SHARD)) for held in ranges]
+    held: list[int] = []  # slices of each part
+    for count in pending["expected_slices"]:
+        if not held or (held[-1] and held[-1] + count > target):
+            held.append(0)
+        held[-1] += count
+        numbers.append(len(held) - 1)
+    shards = [max(1, math.ceil(slices * (1 + SPARE) / SLICES_PER_ZARR_SHARD)) for slices in held]
     starts = [first_shard + sum(shards[:number]) for number in range(len(shards))]
     return pending.select(
         pl.Series("part", [first_part + number for number in numbers], pl.Int32),
@@ -86,7 +136,4 @@ def plan_parts(
 def part_ranges(plan: pl.DataFrame) -> list[PartRange]:
     """The parts of a plan, in order."""
     rows = plan.select("part", "first_shard", "num_shards").unique().sort("part")
-    return [
-        PartRange(part=part, first_shard=first, num_shards=count)
-        for part, first, count in rows.iter_rows()
-    ]
+    return [PartRange(**row) for row in rows.iter_rows(named=True)]

@@ -7,7 +7,6 @@ reader, who joins the two, at once sees what is left.
 
 import polars as pl
 
-from storage.build.jobs import with_metadata
 from storage.errors import ConfigError
 from storage.format.catalog import Catalog
 from storage.format.state import StoreState
@@ -56,8 +55,8 @@ def settle(
         names = [table_name(table, part) for table in TABLES]
         present = [name for name in names if name in listed]
         current = dict(zip(present, objects.get_many(present), strict=True))
-        kept = live.filter(pl.col(PART) == part).select(list(RECORDING_SCHEMA))
-        kept = kept.filter(pl.col("recording_id").is_in(metadata["recording_id"].implode()))
+        kept = live.filter(pl.col(PART) == part).select(*RECORDING_SCHEMA)
+        kept = kept.join(metadata, on="recording_id", how="semi", maintain_order="left")
         index = table_name(INDEX, part)
         old_rows = decode_table(current[index], objects.describe(index))
         tables = {
@@ -78,6 +77,21 @@ def settle(
     )
 
 
+def with_metadata(recordings: pl.DataFrame, metadata: pl.DataFrame) -> pl.DataFrame:
+    """Recordings with the csv's columns, as given: our own columns first, theirs after.
+
+    `metadata` has each of the recordings once. Its columns are taken by position, as their names
+    may mean something to Polars' expressions.
+    """
+    numbers = metadata.select("recording_id").with_row_index("number")
+    found = recordings.select("recording_id").join(
+        numbers, on="recording_id", how="left", maintain_order="left"
+    )
+    given = {column.name: column for column in metadata[found["number"]].get_columns()}
+    ours = {name: given.get(name, recordings[name]) for name in RECORDING_SCHEMA}
+    return pl.DataFrame({**ours, **given})
+
+
 def _put_changed(objects: Objects, catalog: Catalog, part: int, changed: dict[str, bytes]) -> None:
     """Rewrites tables of a part; the catalogue lists them before and after."""
     for name, data in changed.items():
@@ -91,13 +105,11 @@ def _put_changed(objects: Objects, catalog: Catalog, part: int, changed: dict[st
 
 def _live_rejects(rejects: pl.DataFrame, source: Source, probed: pl.DataFrame) -> pl.DataFrame:
     """Returns the rejects that are about a file as it is now."""
-    now = probed.select("recording_id", "filename", pl.col("content_hash").alias("hash_now"))
-    known = source.recordings.select("recording_id", "filename")
     keys = ["recording_id", "filename"]
-    joined = rejects.join(known, on=keys, how="semi", maintain_order="left").join(
-        now.with_columns(pl.lit(True).alias("probed")), on=keys, how="left", maintain_order="left"
-    )
+    known = source.recordings.select(keys)
+    now = probed.select(*keys, pl.col("content_hash").alias("hash_now"), probed=True)
+    joined = rejects.join(known, on=keys, how="semi", maintain_order="left")
+    joined = joined.join(now, on=keys, how="left", maintain_order="left")
     same = pl.col("content_hash").eq_missing(pl.col("hash_now"))
     alive = joined.filter(pl.col("probed").is_null() | same).drop("hash_now", "probed")
-    newest = alive.group_by(keys).agg(pl.col(PART).max())
-    return alive.join(newest, on=[*keys, PART], how="semi", maintain_order="left")
+    return alive.filter(pl.col(PART) == pl.col(PART).max().over(keys))

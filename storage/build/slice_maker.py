@@ -4,16 +4,14 @@ The counterpart of `intake` in the workers. Shapes: M mel bands, T frames.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 
 from storage.audio.channels import MEAN
-from storage.audio.decode import AudioHeader, Decoder
+from storage.audio.decode import Decoder
 from storage.audio.features import Features, slice_features
 from storage.audio.filterbank import band_centres_hz
 from storage.audio.mel import MelTransform
@@ -24,39 +22,11 @@ from storage.source.npy_folder import NpyReader
 
 GROUP_SLICES = 32
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MadeSlice:
-    """One slice: its cells [M, T] as stored, and the features of its index row."""
-
-    cells: np.ndarray
-    features: Features
-
-
-class Medium(Protocol):
-    """Medium of a recording: audio or ready slices; complete once its slices have been made."""
-
-    duration_s: float
-    problem: str | None
-
-    @property
-    def header(self) -> AudioHeader | None:
-        """Declared properties of the audio, if there is audio."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Making:
-    """A recording under way: take all `slices`, then ask `medium` what it met."""
-
-    medium: Medium
-    slices: Iterator[MadeSlice]
-
-
-class SliceMaker(Protocol):
-    """Makes slices of one recipe from one kind of recording."""
-
-    def open(self, path: Path) -> Making:
-        """A recording; taking its slices raises AudioError where it cannot be used."""
+# One slice: its cells [M, T] as stored, and the features of its index row.
+MadeSlice = tuple[np.ndarray, Features]
+# What a recording is read by, which has met all of it once its slices have been taken. Taking them
+# raises AudioError where the recording cannot be used.
+Making = tuple[Decoder | NpyReader, Iterator[MadeSlice]]
 
 
 class AudioSlices:
@@ -75,7 +45,7 @@ class AudioSlices:
 
     def open(self, path: Path) -> Making:
         decoder = Decoder(path, self._recipe.sample_rate_hz, self._channel)
-        return Making(medium=decoder, slices=self._cut(decoder))
+        return decoder, self._cut(decoder)
 
     def _cut(self, decoder: Decoder) -> Iterator[MadeSlice]:
         transform, recipe = self._transform, self._recipe
@@ -84,9 +54,7 @@ class AudioSlices:
             for power_MT in group:
                 db_MT, max_db = transform.decibels(power_MT)
                 features = slice_features(power_MT, max_db, self._centres_hz, recipe)
-                yield MadeSlice(
-                    cells=encode(db_MT, top_db=recipe.top_db, dtype=recipe.dtype), features=features
-                )
+                yield encode(db_MT, top_db=recipe.top_db, dtype=recipe.dtype), features
 
 
 class NpySlices:
@@ -98,7 +66,7 @@ class NpySlices:
 
     def open(self, path: Path) -> Making:
         reader = NpyReader(path, self._recipe)
-        return Making(medium=reader, slices=self._take(reader))
+        return reader, self._take(reader)
 
     def _take(self, reader: NpyReader) -> Iterator[MadeSlice]:
         top_db = self._recipe.top_db
@@ -108,10 +76,12 @@ class NpySlices:
             max_db = 0.0 if unit_MT.max() > 0 else silence_db
             features = slice_features(power_MT, max_db, self._centres_hz, self._recipe)
             features |= {"max_db": None, "mean_db": None}
-            yield MadeSlice(cells=quantise(unit_MT.numpy(), self._recipe.dtype), features=features)
+            yield quantise(unit_MT.numpy(), self._recipe.dtype), features
 
 
-def slice_maker(recipe: Recipe, filterbank_MF: np.ndarray, channel: str = MEAN) -> SliceMaker:
+def slice_maker(
+    recipe: Recipe, filterbank_MF: np.ndarray, channel: str = MEAN
+) -> AudioSlices | NpySlices:
     """The maker of a recipe; `filterbank_MF` is `mel_filterbank(recipe)`."""
     if recipe.origin == FOREIGN:
         return NpySlices(recipe, filterbank_MF)

@@ -1,19 +1,10 @@
 """Builds parts in a pool of worker processes here, or on a Dask cluster."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
-from storage.build.dask import build_on_cluster, check_cluster
-from storage.build.jobs import PartJob, PartReport
+from storage.build.dask import LOCAL, build_on_cluster
+from storage.build.plan import PartJob, PartReport
 from storage.processes import OnProgress, Work, map_jobs
-
-LOCAL = "local"
-
-
-def check_executor(executor: str) -> None:
-    """Raises ConfigError unless `executor` is local or dask://HOST:PORT."""
-    if executor != LOCAL:
-        check_cluster(executor)
 
 
 def build_parts(
@@ -28,7 +19,7 @@ def build_parts(
         yield from build_on_cluster(jobs, executor, on_slices)
         return
     work = Work(run=_build_part, module="storage.build.part", option="build.workers")
-    makers: dict[int, Callable[[], PartJob]] = {job.range.part: partial(_same, job) for job in jobs}
+    makers = {job.range.part: lambda job=job: job for job in jobs}
     for _, report in map_jobs(work, makers, workers, on_slices):
         yield report
 
@@ -37,7 +28,3 @@ def _build_part(job: PartJob, on_slices: OnProgress) -> PartReport:
     from storage.build.part import build_part  # with workers, only they pay for importing torch
 
     return build_part(job, on_slices)
-
-
-def _same(job: PartJob) -> PartJob:
-    return job

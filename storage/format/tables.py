@@ -140,12 +140,10 @@ def read_tables(objects: Objects, table: str, numbers: Iterable[int]) -> pl.Data
     """The tables of several parts as one, in the order of the parts, with the column `PART`."""
     numbers = list(numbers)
     names = [table_name(table, number) for number in numbers]
-    frames = [
-        decode_table(data, objects.describe(name)).with_columns(
-            pl.lit(number, pl.Int32).alias(PART)
-        )
-        for number, name, data in zip(numbers, names, objects.get_many(names), strict=True)
-    ]
+    frames = []
+    for number, name, data in zip(numbers, names, objects.get_many(names), strict=True):
+        frame = decode_table(data, objects.describe(name))
+        frames.append(frame.with_columns(pl.lit(number, pl.Int32).alias(PART)))
     return join_parts(table, frames)
 
 
@@ -153,4 +151,6 @@ def join_parts(table: str, frames: list[pl.DataFrame]) -> pl.DataFrame:
     """Joins the tables of several parts, each with its column `PART`; without any: an empty one."""
     if not frames:
         return pl.DataFrame(schema={**SCHEMAS[table], PART: pl.Int32})
+    if table == INDEX:  # parts of an earlier version may lack a column
+        frames = [pl.DataFrame(schema=INDEX_SCHEMA), *frames]
     return pl.concat(frames, how="diagonal_relaxed")

@@ -5,23 +5,12 @@ Rows are never renumbered, so a zarr shard goes only when all of its slices have
 
 from dataclasses import dataclass
 
-from storage.errors import StoreError
 from storage.format.catalog import Catalog, check_indexes
 from storage.format.manifest import Manifest
-from storage.format.tables import (
-    INDEX,
-    PLANS,
-    RECORDINGS,
-    REJECTS,
-    read_tables,
-    table_name,
-    table_numbers,
-)
-from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD, shard_name
-from storage.maintenance.verify import shard_numbers
+from storage.format.tables import INDEX, RECORDINGS, REJECTS, read_tables, table_name, table_numbers
+from storage.format.zarr_shards import shard_name
+from storage.maintenance.verify import live_shards, maintained, shard_numbers
 from storage.objects.client import DEFAULT, RemoteConfig
-from storage.objects.copy_mark import check_not_half_copied
-from storage.objects.lock import builder_lock
 from storage.objects.open import open_objects
 from storage.objects.urls import is_remote
 
@@ -47,17 +36,11 @@ class CompactReport:
 
 def compact_store(url: str, remote: RemoteConfig = DEFAULT) -> CompactReport:
     """Deletes what no committed row needs; raises StoreError while a build is unfinished."""
-    objects = open_objects(url, remote=remote)
-    Manifest.read(objects)
-    check_not_half_copied(objects)
-    with builder_lock(objects):
-        if table_numbers(objects, PLANS):
-            raise StoreError(f"a build of {url} was interrupted: finish it, then compact")
-        objects.clear_temporary()
+    Manifest.read(open_objects(url, remote=remote))  # before a lock is put where no store is
+    with maintained(url, "compact", remote) as objects:
         check_indexes(objects, Catalog.read(objects))
         parts = table_numbers(objects, INDEX)
-        rows = read_tables(objects, INDEX, parts)["row"]
-        live = set((rows // SLICES_PER_ZARR_SHARD).unique().to_list())
+        live = set(live_shards(read_tables(objects, INDEX, parts)))
         names = [shard_name(number) for number in shard_numbers(objects) if number not in live]
         for table in (RECORDINGS, REJECTS):
             left = set(table_numbers(objects, table)) - set(parts)

@@ -13,36 +13,23 @@ from storage.format.catalog import NAME as CATALOG
 from storage.format.classes import NAME as CLASSES
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
-from storage.format.tables import (
-    INDEX,
-    PLANS,
-    RECORDINGS,
-    REJECTS,
-    read_tables,
-    table_name,
-    table_numbers,
-)
-from storage.format.zarr_shards import (
-    ARRAY,
-    ARRAY_METADATA,
-    INDEX_BYTES,
-    SLICES_PER_ZARR_SHARD,
-    decode_index,
-    shard_name,
-)
+from storage.format.tables import INDEX, PLANS, TABLES, read_tables, table_name, table_numbers
+from storage.format.zarr_shards import ARRAY, ARRAY_METADATA, INDEX_BYTES, decode_index, shard_name
+from storage.maintenance.verify import check_built, live_shards
 from storage.objects.protocol import Objects
 from storage.objects.sync import Item, SetKind, SyncPlan
 
-_ORDER = (ARRAY_METADATA, CLASSES, f"{RECORDINGS}/", f"{REJECTS}/", f"{INDEX}/")
+_ORDER = (
+    ARRAY_METADATA,
+    CLASSES,
+    *reversed(TABLES),
+)  # the index, which is the commit of a part, last
 
 
 def plan_store(source: Objects) -> SyncPlan:
     """All of a store; StoreError while it is being built, DamageError where it is not whole."""
     manifest = Manifest.read(source)
-    if table_numbers(source, PLANS):
-        raise StoreError(
-            f"a build of {source.url} is unfinished: end it first, by tools.build_store"
-        )
+    check_built(source, then="copy")
     if not source.exists(CATALOG):
         raise DamageError(f"{source.url} has no {CATALOG}: run tools.verify --repair")
     sealed = source.get(CATALOG)
@@ -67,9 +54,7 @@ def plan_store(source: Objects) -> SyncPlan:
 def _zarr_shards(source: Objects, entries: dict[str, Any]) -> list[Item]:
     """The zarr shards that have live rows."""
     parts = [part for part in table_numbers(source, INDEX) if table_name(INDEX, part) in entries]
-    rows = read_tables(source, INDEX, parts)["row"]
-    numbers = (rows // SLICES_PER_ZARR_SHARD).unique().sort().to_list()
-    names = [shard_name(number) for number in numbers]
+    names = [shard_name(number) for number in live_shards(read_tables(source, INDEX, parts))]
     sizes = source.sizes(names)
     for name in names:
         if name not in sizes:
@@ -79,21 +64,17 @@ def _zarr_shards(source: Objects, entries: dict[str, Any]) -> list[Item]:
     return [Item(name=name, size_bytes=sizes[name]) for name in names]
 
 
-def _identity(objects: Objects) -> str:
-    return Manifest.read(objects).store_id
-
-
 def _recorded(objects: Objects) -> dict[str, str]:
     if not objects.exists(CATALOG):
         return {}
     sealed = objects.get(CATALOG)
-    entries = Catalog.decode(sealed).entries
-    stable = {name: entry for name, entry in entries.items() if "next_sha256" not in entry}
-    return {CATALOG: digest(sealed), **{name: entry["sha256"] for name, entry in stable.items()}}
+    entries = Catalog.decode(sealed).entries.items()
+    stable = {name: entry["sha256"] for name, entry in entries if "next_sha256" not in entry}
+    return {CATALOG: digest(sealed), **stable}
 
 
 def _owns(name: str) -> bool:
-    folders = (ARRAY, INDEX, RECORDINGS, REJECTS, PLANS)
+    folders = (ARRAY, PLANS, *TABLES)
     return name in (MANIFEST, CATALOG, CLASSES) or name.startswith(
         tuple(f"{one}/" for one in folders)
     )
@@ -102,9 +83,8 @@ def _owns(name: str) -> bool:
 def check_zarr_shard(name: str, data: bytes) -> None:
     """Raises DamageError unless each inner chunk of a zarr shard has its checksum."""
     pairs = decode_index(data[-INDEX_BYTES:], name)
-    view = memoryview(data)
     for place, (offset, length) in enumerate(pairs.tolist()):
-        if not ends_with_crc32c(bytes(view[offset : offset + length])):
+        if not ends_with_crc32c(data[offset : offset + length]):
             raise DamageError(f"the checksum of chunk {place} of {name} differs")
 
 
@@ -112,7 +92,7 @@ STORE = SetKind(
     word="store",
     head=MANIFEST,
     plan=plan_store,
-    identity=_identity,
+    identity=lambda objects: Manifest.read(objects).store_id,
     owns=_owns,
     visible=lambda name: name.startswith((f"{INDEX}/", f"{PLANS}/")),
     check=check_zarr_shard,

@@ -105,9 +105,7 @@ def _export(
     progress: Progress,
 ) -> int:
     """Puts the slices of all recordings, in threads: most of the time is waiting for the disk."""
-    lines = zip(
-        folders, recordings["first_row"].to_list(), recordings["num_slices"].to_list(), strict=True
-    )
+    lines = zip(folders, recordings["first_row"], recordings["num_slices"], strict=True)
     threads = ThreadPoolExecutor(NUM_THREADS)
     new_slices = 0
     with progress("exporting", int(recordings["num_slices"].sum()), "slice") as step:
@@ -132,21 +130,16 @@ def _export_recording(
         rows = first_row + np.arange(start, min(start + BLOCK_SLICES, num_slices))
         for slice_no, values_MT in enumerate(to_unit(store.read(rows)), start):
             name = f"{folder}/{slice_no}.npy"
-            data = _npy(values_MT)
-            if not (objects.exists(name) and objects.get(name) == data):
-                objects.put(name, data)
+            file = io.BytesIO()
+            np.save(file, values_MT, allow_pickle=False)
+            if not (objects.exists(name) and objects.get(name) == file.getvalue()):
+                objects.put(name, file.getvalue())
                 num_new += 1
             wanted.add(name)
     for name in objects.list(folder):  # of an earlier export, when the recording was longer
         if name.endswith(".npy") and name not in wanted:
             objects.delete(name)
     return num_slices, num_new
-
-
-def _npy(values_MT: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.save(file, values_MT, allow_pickle=False)
-    return file.getvalue()
 
 
 def _folders(recordings: pl.DataFrame, config: NpyExportConfig) -> list[str]:

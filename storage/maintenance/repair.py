@@ -5,19 +5,16 @@ deleted first. A part some of whose recordings are missing or have changed is le
 named.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from tempfile import TemporaryDirectory
 
 import polars as pl
 
 from storage.audio.filterbank import mel_filterbank
-from storage.build.jobs import PartJob
-from storage.build.plan import PartRange
-from storage.build.slice_counts import expected_slices
+from storage.build.plan import PartJob, PartRange, expected_slices
 from storage.build.workers import build_parts
-from storage.errors import DamageError, StoreError
+from storage.errors import DamageError
 from storage.format.catalog import NAME as CATALOG
 from storage.format.catalog import Catalog
 from storage.format.classes import NAME as CLASSES
@@ -26,8 +23,6 @@ from storage.format.manifest import Manifest, read_manifest
 from storage.format.state import pending_recordings, read_parts
 from storage.format.tables import (
     INDEX,
-    PLAN_SCHEMA,
-    PLANS,
     RECORDINGS,
     REJECTS,
     TABLES,
@@ -37,11 +32,9 @@ from storage.format.tables import (
 )
 from storage.format.zarr_metadata import array_metadata, num_shards_of
 from storage.format.zarr_shards import ARRAY_METADATA, SLICES_PER_ZARR_SHARD, shard_name
-from storage.maintenance.verify import VerifyReport, shard_numbers
+from storage.maintenance.verify import VerifyReport, maintained, shard_numbers
 from storage.objects.client import DEFAULT, RemoteConfig
-from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.local import TEMPORARY
-from storage.objects.lock import builder_lock
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
 from storage.objects.urls import is_remote
@@ -74,12 +67,7 @@ def repair_store(
     remote: RemoteConfig = DEFAULT,
 ) -> RepairReport:
     """Repairs what `verify_store` found damaged."""
-    objects = open_objects(report.url, remote=remote)
-    check_not_half_copied(objects)
-    with builder_lock(objects):
-        if table_numbers(objects, PLANS):
-            raise StoreError(f"a build of {report.url} was interrupted: finish it, then repair")
-        objects.clear_temporary()
+    with maintained(report.url, "repair", remote) as objects:
         repair = _Repair(objects, report)
         repair.mend_heads()
         parts = sorted({f.part for f in report.damage if f.part is not None})
@@ -88,16 +76,6 @@ def repair_store(
             repair.mend_parts(parts, source, source_config, progress)
         repair.mend_catalog()
     return repair.done
-
-
-@contextmanager
-def _scratch_folder(url: str) -> Iterator[str]:
-    """A local folder to build in: on the store's own disk, or for the time being."""
-    if is_remote(url):
-        with TemporaryDirectory(prefix="melbank-repair-") as folder:
-            yield folder
-    else:
-        yield f"{url}/{SCRATCH}"
 
 
 class _Repair:
@@ -140,13 +118,8 @@ class _Repair:
         sound = [part for part in table_numbers(self.objects, INDEX) if part not in parts]
         state = read_parts(self.objects, sound)
         lost = pending_recordings(wanted, state, twice=config.keep_duplicates)
-        counts = expected_slices(
-            lost,
-            pl.DataFrame(schema=PLAN_SCHEMA),
-            self.manifest.recipe,
-            self.objects.remote_config,
-        )
-        lost = lost.with_columns(counts)
+        recipe, remote = self.manifest.recipe, self.objects.remote_config
+        lost = lost.with_columns(expected_slices(lost, recipe, remote))
         with progress("rebuilding", len(parts), "part") as step:
             for part in parts:
                 self._mend_part(part, self._members(part, parts, lost), source, config.channel)
@@ -163,7 +136,9 @@ class _Repair:
             )
             return
         recordings = members.join(placed, on="recording_id", how="left", maintain_order="left")
-        with _scratch_folder(self.objects.url) as scratch:
+        url = self.objects.url  # built aside on the store's own disk, or for the time being here
+        temporary = TemporaryDirectory(prefix="melbank-repair-") if is_remote(url) else None
+        with temporary or nullcontext(f"{url}/{SCRATCH}") as scratch:
             job = PartJob(
                 url=scratch,
                 remote=self.objects.remote_config,
@@ -235,11 +210,8 @@ class _Repair:
             rows = tables[RECORDINGS].filter(pl.col("num_slices") > 0)
             return rows.select("recording_id", "first_row")
         if INDEX in tables:
-            return (
-                tables[INDEX]
-                .group_by("recording_id", maintain_order=True)
-                .agg(pl.col("row").min().alias("first_row"))
-            )
+            slices = tables[INDEX].group_by("recording_id", maintain_order=True)
+            return slices.agg(first_row=pl.col("row").min())
         return pl.DataFrame(schema={"recording_id": pl.String, "first_row": pl.Int64})
 
     def _range(self, part: int, placed: pl.DataFrame) -> PartRange:

@@ -9,6 +9,7 @@ that are not finite. What is merely left over is noted, not called damage.
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,7 +42,9 @@ from storage.format.zarr_shards import (
     shard_name,
 )
 from storage.objects.client import DEFAULT, RemoteConfig
+from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.local import TEMPORARY
+from storage.objects.lock import builder_lock
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
 from storage.processes import num_cores
@@ -124,7 +127,7 @@ def _read_catalog(objects: Objects, report: VerifyReport) -> Catalog | None:
         if not objects.exists(CATALOG):
             raise DamageError(f"{CATALOG} is missing")
         return Catalog.read(objects)
-    except (DamageError, UnicodeDecodeError) as error:
+    except DamageError as error:
         report.findings.append(Finding(object=CATALOG, problem=str(error)))
         return None
 
@@ -132,8 +135,7 @@ def _read_catalog(objects: Objects, report: VerifyReport) -> Catalog | None:
 def _check_heads(objects: Objects, catalog: Catalog | None) -> Iterator[Finding]:
     listed = [CLASSES] if catalog and catalog.knows(CLASSES) else []
     for name in (MANIFEST, ARRAY_METADATA, *listed):
-        problem = _object_problem(objects, catalog, name)
-        if problem:
+        if problem := _object_problem(objects, catalog, name):
             yield Finding(object=name, problem=problem)
     try:
         manifest = Manifest.read(objects)
@@ -181,30 +183,22 @@ def _read_part(
 
 def _check_rows(part: int, tables: dict[str, pl.DataFrame]) -> Iterator[Finding]:
     """Each recording has its slices, in order and without gaps; no slice is without one."""
-    slices = (
-        tables[INDEX]
-        .group_by("recording_id")
-        .agg(
-            pl.len().alias("have"),
-            pl.col("row").min().alias("first"),
-            (pl.col("row") - pl.col("slice_no")).n_unique().alias("runs"),
-            pl.col("slice_no").n_unique().alias("distinct"),
-        )
+    slices = tables[INDEX].group_by("recording_id")
+    found = slices.agg(
+        have=pl.len(),
+        first=pl.col("row").min(),
+        runs=(pl.col("row") - pl.col("slice_no")).n_unique(),
+        distinct=pl.col("slice_no").n_unique(),
     )
-    both = (
-        tables[RECORDINGS]
-        .filter(pl.col("num_slices") > 0)
-        .join(slices, on="recording_id", how="full", coalesce=True)
+    told = tables[RECORDINGS].filter(pl.col("num_slices") > 0)
+    both = told.join(found, on="recording_id", how="full", coalesce=True)
+    is_right = (
+        (pl.col("have") == pl.col("num_slices"))
+        & (pl.col("first") == pl.col("first_row"))
+        & (pl.col("runs") == 1)
+        & (pl.col("distinct") == pl.col("have"))
     )
-    wrong = both.filter(
-        ~(
-            (pl.col("have") == pl.col("num_slices"))
-            & (pl.col("first") == pl.col("first_row"))
-            & (pl.col("runs") == 1)
-            & (pl.col("distinct") == pl.col("have"))
-        ).fill_null(False)
-    )
-    for recording_id in wrong["recording_id"].head(5):
+    for recording_id in both.filter(~is_right.fill_null(False))["recording_id"].head(5):
         yield Finding(
             object=table_name(INDEX, part),
             problem=f"its rows of {recording_id} are not those of {table_name(RECORDINGS, part)}",
@@ -232,8 +226,7 @@ def _check_shards(
         progress("checking", len(work), "zarr shard") as step,
         ThreadPoolExecutor(num_cores()) as threads,
     ):
-        checks = threads.map(lambda job: _check_shard(objects, recipe, *job), work)
-        for found in checks:
+        for found in threads.map(lambda job: _check_shard(objects, recipe, *job), work):
             findings += found
             step(1)
     return findings
@@ -251,15 +244,11 @@ def _check_shard(
     problems = []
     if int(pairs[:, 1].sum()) + INDEX_BYTES != len(data):
         problems.append(f"it has {len(data):,} bytes, its index accounts for others")
-    view = memoryview(data)
-    live = dict(
-        zip((rows["row"] % SLICES_PER_ZARR_SHARD).to_list(), rows["crc32c"].to_list(), strict=True)
-    )
+    live = dict(rows.select(pl.col("row") % SLICES_PER_ZARR_SHARD, "crc32c").iter_rows())
     bad = []
     cells = np.empty(recipe.slice_shape, recipe.dtype)
     for place, (offset, length) in enumerate(pairs.tolist()):
-        problem = _chunk_problem(bytes(view[offset : offset + length]), live.get(place), cells)
-        if problem:
+        if problem := _chunk_problem(data[offset : offset + length], live.get(place), cells):
             bad.append((place, problem))
     if bad:
         place, problem = bad[0]
@@ -287,18 +276,12 @@ def _chunk_problem(packed: bytes, crc: int | None, cells: np.ndarray) -> str:
 
 def _check_overlaps(sound: dict[int, dict[str, pl.DataFrame]]) -> Iterator[Finding]:
     """No row and no recording in two parts."""
-    rows: dict[str, list[pl.DataFrame]] = {"row": [], "recording_id": []}
-    for part, tables in sound.items():
-        label = pl.lit(part).alias("part")
-        rows["row"].append(tables[INDEX].select("row", label))
-        rows["recording_id"].append(tables[RECORDINGS].select("recording_id", label))
-    for key, frames in rows.items():
-        if not frames:
-            continue
-        twice = pl.concat(frames).filter(pl.col(key).is_duplicated()).sort(key, "part")
+    for key, table in (("row", INDEX), ("recording_id", RECORDINGS)) if sound else ():
+        parts = [tables[table].select(key, part=pl.lit(part)) for part, tables in sound.items()]
+        twice = pl.concat(parts).filter(pl.col(key).is_duplicated()).sort(key, "part")
         if len(twice):
             yield Finding(
-                object=table_name(INDEX if key == "row" else RECORDINGS, twice["part"][1]),
+                object=table_name(table, twice["part"][1]),
                 problem=f"{key} {twice[key][0]} is in part {twice['part'][0]} too: a replacement "
                 "was interrupted, build again",
                 part=int(twice["part"][1]),
@@ -319,11 +302,7 @@ def _notes(objects: Objects, sound: dict[int, dict[str, pl.DataFrame]]) -> Itera
         for part in set(table_numbers(objects, table)) - committed:
             name = table_name(table, part)
             yield Finding(object=name, problem="left by an interrupted build", damage=False)
-    live = {
-        row // SLICES_PER_ZARR_SHARD
-        for tables in sound.values()
-        for row in tables[INDEX]["row"].unique().to_list()
-    }
+    live = {number for tables in sound.values() for number in live_shards(tables[INDEX])}
     idle = [number for number in shard_numbers(objects) if number not in live]
     if idle and len(sound) == len(committed):
         yield Finding(
@@ -339,3 +318,28 @@ def shard_numbers(objects: Objects) -> list[int]:
     """The zarr shards that there are."""
     matches = (_SHARD_NAME.match(name) for name in objects.walk(f"{ARRAY}/c"))
     return sorted(int(match[1]) for match in matches if match)
+
+
+def live_shards(index: pl.DataFrame) -> list[int]:
+    """The zarr shards that rows of an index are in, in order."""
+    numbers: list[int] = (index["row"] // SLICES_PER_ZARR_SHARD).unique().sort().to_list()
+    return numbers
+
+
+@contextmanager
+def maintained(url: str, then: str, remote: RemoteConfig) -> Iterator[Objects]:
+    """The objects of a finished store that nobody else builds meanwhile, see `check_built`."""
+    objects = open_objects(url, remote=remote)
+    check_not_half_copied(objects)
+    with builder_lock(objects):
+        check_built(objects, then)
+        objects.clear_temporary()
+        yield objects
+
+
+def check_built(objects: Objects, then: str) -> None:
+    """Raises StoreError while a build of a store is unfinished; `then` is what has to wait."""
+    if table_numbers(objects, PLANS):
+        raise StoreError(
+            f"a build of {objects.url} is unfinished: end it, by tools.build_store, then {then}"
+        )

@@ -13,22 +13,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError
 
-from storage.errors import (
-    ObjectExistsError,
-    ObjectMissingError,
-    RemoteError,
-    StoreError,
-    UnsupportedError,
-)
+from storage.errors import ObjectMissingError, RemoteError, StoreError, UnsupportedError
 from storage.objects.client import DEFAULT, Remote, RemoteConfig, open_remote
-from storage.objects.protocol import Listing
+from storage.objects.protocol import Listing, Objects
 from storage.objects.retry import POLICY
 from storage.objects.urls import is_web
 
@@ -37,8 +33,10 @@ _PIECES_AT_ONCE = 4
 _IN_FLIGHT = 16
 _MD5 = re.compile(r'^"?([0-9a-f]{32})"?$')
 
+Result = TypeVar("Result")
 
-class RemoteObjects:
+
+class RemoteObjects(Objects):
     """The objects below a URL. Safe to use from several threads; pickled, it opens again."""
 
     def __init__(
@@ -58,25 +56,15 @@ class RemoteObjects:
     def _writer(self) -> Remote:
         if is_web(self.url):
             raise StoreError(
-                f"{self.url} can only be read: {self.remote.scheme}:// takes no objects. Write to "
-                "a folder or to s3://, gs:// or az://, and let the web server show that"
+                f"{self.url} can only be read: {urlsplit(self.url).scheme}:// takes no objects. "
+                "Write to a folder or to s3://, gs:// or az://, and let the web server show that"
             )
         return open_remote(self.url, self.remote_config, writing=True)
 
     def describe(self, name: str) -> str:
-        """The URL of an object, for messages."""
         return self.remote.describe(name)
 
-    def exists(self, name: str) -> bool:
-        """True where there is an object of that name; RemoteError where there is no bucket."""
-        try:
-            self.size(name)
-        except ObjectMissingError:
-            return False
-        return True
-
     def size(self, name: str) -> int:
-        """An object's size in bytes; raises ObjectMissingError where it is missing."""
         return int(self._head(name)["size"])
 
     def holds(self, name: str, data: bytes) -> bool:
@@ -92,52 +80,31 @@ class RemoteObjects:
         return tag == _upload_tag(data, in_pieces="-" in tag) or self.get(name) == data
 
     def sizes(self, names: Iterable[str]) -> dict[str, int]:
-        """The sizes of those of some objects that there are, in bytes."""
+        found: dict[str, int] = {}
 
-        def size(name: str) -> int | None:
+        def ask(name: str) -> None:
             with suppress(ObjectMissingError):
-                return self.size(name)
-            return None
+                found[name] = self.size(name)
 
-        wanted = list(names)
-        found = zip(wanted, _at_once(size, wanted), strict=True)
-        return {name: size for name, size in found if size is not None}
+        _at_once(ask, list(names))
+        return found
 
     def get(self, name: str) -> bytes:
-        """An object's bytes; raises StoreError where it is missing.
+        """Reads an object; again where it differs from the server's own md5, as far as it has one.
 
-        Read again where they differ from the server's own md5, as far as it has one.
+        Raises StoreError where it is missing.
         """
-        data = b""
 
-        def get(key: str) -> tuple[str, str]:
-            nonlocal data
-            answer = obstore.get(self.remote.store, key)
+        def take(answer: Any) -> tuple[bytes, str]:
             data = bytes(answer.bytes())
-            return _md5_of(data), _tag(answer)
+            return data, _md5_of(data)
 
-        self._checked(name, get)
-        return data
+        return self._read_checked(name, take)
 
     def get_many(self, names: Sequence[str]) -> list[bytes]:
-        """Several objects, in order, many at once."""
         return _at_once(self.get, names)
 
-    def get_range(self, name: str, offset: int, length: int) -> bytes:
-        """Bytes of an object; StoreError where it is missing or ends before them."""
-
-        def get(key: str) -> bytes:
-            store = self.remote.store
-            return bytes(obstore.get_range(store, key, start=offset, length=length))
-
-        data = self.remote.call(name, get)
-        if len(data) != length:
-            raise StoreError(f"{self.describe(name)} ends before byte {offset + length:,}")
-        return data
-
     def tail(self, name: str, length: int) -> bytes:
-        """The last bytes of an object; all of a shorter one."""
-
         def get(key: str) -> bytes:
             answer = obstore.get(self.remote.store, key, options={"range": {"suffix": length}})
             return bytes(answer.bytes())
@@ -145,12 +112,10 @@ class RemoteObjects:
         return self.remote.call(name, get)
 
     def list(self, folder: str) -> list[str]:
-        """The names directly below a folder, sorted, folder included; empty where there is none."""
         depth = folder.count("/") + 1
         return [name for name in self.walk(folder) if name.count("/") == depth]
 
     def walk(self, folder: str = "") -> dict[str, int]:
-        """All objects below a folder, by name, with their sizes in bytes; hidden ones left out."""
         if is_web(self.url):
             return self._listed(folder)
         start = len(self.remote.prefix) + 1 if self.remote.prefix else 0
@@ -163,18 +128,9 @@ class RemoteObjects:
         return {name: size for name, size in found if "/." not in f"/{name}"}
 
     def put(self, name: str, data: bytes) -> None:
-        """Puts an object, in the place of an older one if there is one; a large one in pieces."""
-
-        def put(key: str) -> None:
-            obstore.put(
-                self._writer.store,
-                key,
-                data,
-                chunk_size=_PIECE_BYTES,
-                max_concurrency=_PIECES_AT_ONCE,
-            )
-
-        self._writer.call(name, put)
+        """Puts an object; a large one in pieces."""
+        pieces: dict[str, Any] = {"chunk_size": _PIECE_BYTES, "max_concurrency": _PIECES_AT_ONCE}
+        self._writer.call(name, lambda key: obstore.put(self._writer.store, key, data, **pieces))
 
     def put_new(self, name: str, data: bytes) -> None:
         """Puts an object that must not exist yet; raises ObjectExistsError on other bytes.
@@ -187,7 +143,6 @@ class RemoteObjects:
         self._check_equal(name, data)
 
     def delete(self, name: str) -> None:
-        """Deletes an object; fine if it is gone already."""
         with suppress(ObjectMissingError):
             self._writer.call(name, lambda key: obstore.delete(self._writer.store, key))
 
@@ -195,7 +150,6 @@ class RemoteObjects:
         """There are no folders: one is gone with its last object."""
 
     def entries(self) -> Sequence[str]:
-        """The names of objects and folders directly below, sorted; hidden ones left out."""
         if is_web(self.url):
             return sorted({name.split("/")[0] for name in self.walk()})
 
@@ -208,7 +162,6 @@ class RemoteObjects:
         return sorted(name for name in names if not name.startswith("."))
 
     def check_writable(self) -> None:
-        """Raises StoreError where objects can only be read."""
         _ = self._writer
 
     @contextmanager
@@ -219,43 +172,36 @@ class RemoteObjects:
         """
         with TemporaryDirectory(prefix="melbank-") as folder:
             path = Path(folder, name.rpartition("/")[2])
-            self._checked(name, lambda key: self._download(key, path))
+
+            def take(answer: Any) -> tuple[None, str]:
+                with path.open("wb") as file:
+                    return None, _hash_stream(answer, "md5", file.write)
+
+            self._read_checked(name, take)
             yield path
 
     def digest(self, name: str) -> str:
-        """sha256 of an object of any size, in hex."""
-
-        def get(key: str) -> str:
-            hasher = hashlib.sha256()
-            for piece in obstore.get(self.remote.store, key).stream(_PIECE_BYTES):
-                hasher.update(piece)
-            return hasher.hexdigest()
-
-        return self.remote.call(name, get)
+        return self.remote.call(
+            name, lambda key: _hash_stream(obstore.get(self.remote.store, key), "sha256")
+        )
 
     def clear_temporary(self) -> None:
         """Nothing is left by killed writers that could be seen or deleted."""
 
-    def _checked(self, name: str, read: Callable[[str], tuple[str, str]]) -> None:
-        """Reads an object until its md5 is the server's; `read` returns both."""
+    def _read_checked(self, name: str, take: Callable[[Any], tuple[Result, str]]) -> Result:
+        """Reads an object until its md5 is the server's; `take` makes both of an answer."""
         seen: set[str] = set()
 
-        def is_valid(answer: tuple[str, str]) -> bool:
-            found, tag = answer
-            is_repeated = found in seen  # the same twice: the tag is no md5
-            seen.add(found)
-            return tag in ("", found) or is_repeated
+        def read(key: str) -> tuple[Result, bool]:
+            answer = obstore.get(self.remote.store, key)
+            result, md5 = take(answer)
+            tag = _MD5.match(answer.meta["e_tag"] or "")
+            is_valid = tag is None or md5 in (tag[1], *seen)  # the same twice: the tag is no md5
+            seen.add(md5)
+            return result, is_valid
 
-        POLICY.read_valid(lambda: self.remote.call(name, read), is_valid)
-
-    def _download(self, key: str, path: Path) -> tuple[str, str]:
-        answer = obstore.get(self.remote.store, key)
-        hasher = hashlib.md5(usedforsecurity=False)
-        with path.open("wb") as file:
-            for piece in answer.stream(_PIECE_BYTES):
-                hasher.update(piece)
-                file.write(piece)
-        return hasher.hexdigest(), _tag(answer)
+        (result, _), _ = POLICY.read_valid(lambda: self.remote.call(name, read), itemgetter(1))
+        return result
 
     def _head(self, name: str) -> Any:
         """Metadata of an object on the server.
@@ -285,23 +231,17 @@ class RemoteObjects:
     def _create(self, name: str, data: bytes) -> None:
         """Puts an object unless there is one; servers that cannot are told from others once."""
 
-        def create(key: str) -> None:
-            obstore.put(self._writer.store, key, data, mode="create")
-
+        store = self._writer.store
         if self._creates:
             try:
                 with suppress(AlreadyExistsError):
-                    self._writer.call(name, create)
+                    self._writer.call(
+                        name, lambda key: obstore.put(store, key, data, mode="create")
+                    )
             except UnsupportedError:
                 self._creates = False
         if not self._creates:
             self.put(name, data)
-
-    def _check_equal(self, name: str, data: bytes) -> None:
-        if not self.holds(name, data):
-            raise ObjectExistsError(
-                f"{self.describe(name)} exists with other bytes: nothing committed is overwritten"
-            )
 
     def _listed(self, folder: str) -> dict[str, int]:
         """Reads the names and sizes from the set's own listing."""
@@ -337,10 +277,15 @@ def _upload_tag(data: bytes, *, in_pieces: bool) -> str:
     return f"{_md5_of(b''.join(digests))}-{len(pieces)}"
 
 
-def _tag(answer: Any) -> str:
-    """The md5 that comes with an object; empty where the server has none."""
-    match = _MD5.match(answer.meta["e_tag"] or "")
-    return match[1] if match else ""
+def _hash_stream(
+    answer: Any, algorithm: str, write: Callable[[Any], object] = lambda piece: None
+) -> str:
+    """Returns the hash of an object's bytes, in hex, as they come; passes them on to `write`."""
+    hasher = hashlib.new(algorithm, usedforsecurity=False)
+    for piece in answer.stream(_PIECE_BYTES):
+        hasher.update(piece)
+        write(piece)
+    return hasher.hexdigest()
 
 
 def _at_once(get: Callable[[str], Any], names: Sequence[str]) -> list[Any]:

@@ -22,7 +22,7 @@ from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import AzureStore, GCSStore, HTTPStore, S3Store
@@ -47,7 +47,6 @@ _S3_CREDENTIALS = (  # one of these, or the machine's own role on AWS
 )
 _WRITE_TIMEOUT_S = 600.0  # no byte comes back before the last one has gone up
 
-
 _reached: set[str] = set()  # the servers that have answered this process
 
 Result = TypeVar("Result")
@@ -69,8 +68,7 @@ class RemoteConfig:
     connect_timeout_s: float = option(5.0, "retry a connection that takes longer, s")
     read_timeout_s: float = option(10.0, "retry a request that receives nothing for this long, s")
     mode: str = option(
-        AUTO,
-        "slices by ranged requests, from shards cached whole, or auto: by what the plan needs",
+        AUTO, "slices by ranged requests, from shards cached whole, or auto: by what the plan needs"
     )
     in_flight: int = option(64, "concurrent requests of one reader")
     prefetch_bytes: int = option(64 * 2**20, "largest prefetch window, bytes")
@@ -118,8 +116,6 @@ class Remote:
     url: str
     store: Any
     prefix: str
-    scheme: str
-    bucket: str
     endpoint: str
     config: RemoteConfig
 
@@ -150,7 +146,7 @@ class Remote:
                 _reached.add(self.endpoint)
                 raise
             except (BaseError, OSError, NotImplementedError) as error:
-                problem = explain(error, self, name)
+                problem = explain(error, self.describe(name), self.endpoint)
                 if not isinstance(problem, UnreachableError):
                     _reached.add(self.endpoint)
                 elif self.endpoint not in _reached and is_wrong_address(error):
@@ -193,51 +189,38 @@ def open_remote(url: str, config: RemoteConfig = DEFAULT, *, writing: bool = Fal
         },
     }
     try:
-        store, endpoint = _OPENERS[parts.scheme](parts.netloc, config, common)
+        store, endpoint = _open_store(parts, config, common)
     except BaseError as error:
         reason = str(error).splitlines()[0].rpartition(" error: ")[2]
         raise ConfigError(
             f"{url} cannot be opened ({reason}): check the environment variables for it"
         ) from None
-    return Remote(
-        url=url.rstrip("/"),
-        store=store,
-        prefix=prefix,
-        scheme=parts.scheme,
-        bucket=parts.netloc,
-        endpoint=endpoint,
-        config=config,
-    )
+    url = url.rstrip("/")
+    return Remote(url=url, store=store, prefix=prefix, endpoint=endpoint, config=config)
 
 
-Options = dict[str, Any]  # of obstore, for any kind of store
-Opened = tuple[Any, str]  # obstore's store, and the server as messages name it
-
-
-def _open_gs(bucket: str, _: RemoteConfig, common: Options) -> Opened:
-    return GCSStore(bucket, **common), "Google Cloud Storage"
-
-
-def _open_az(container: str, _: RemoteConfig, common: Options) -> Opened:
+def _open_store(
+    parts: SplitResult, config: RemoteConfig, common: dict[str, Any]
+) -> tuple[Any, str]:
+    """Returns obstore's store, and the server as messages name it; `common`: its options."""
+    if parts.scheme == "s3":
+        return _open_s3(parts.netloc, config, common)
+    if parts.scheme == "gs":
+        return GCSStore(parts.netloc, **common), "Google Cloud Storage"
+    if is_web(parts.geturl()):
+        common["client_options"]["allow_http"] = parts.scheme == "http"  # as the URL itself says
+        server = f"{parts.scheme}://{parts.netloc}"
+        return HTTPStore(server, **common), server
     account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME", "")
     if not account:
         raise ConfigError(
-            f"az://{container}: set the environment variable AZURE_STORAGE_ACCOUNT_NAME; the URL "
-            "is az://CONTAINER/FOLDER"
+            f"az://{parts.netloc}: set the environment variable AZURE_STORAGE_ACCOUNT_NAME; the "
+            "URL is az://CONTAINER/FOLDER"
         )
-    return AzureStore(container, account_name=account, **common), f"Azure account {account}"
+    return AzureStore(parts.netloc, account_name=account, **common), f"Azure account {account}"
 
 
-def _open_http(host: str, _: RemoteConfig, common: Options) -> Opened:
-    common["client_options"]["allow_http"] = True  # as the URL itself says
-    return HTTPStore(f"http://{host}", **common), f"http://{host}"
-
-
-def _open_https(host: str, _: RemoteConfig, common: Options) -> Opened:
-    return HTTPStore(f"https://{host}", **common), f"https://{host}"
-
-
-def _open_s3(bucket: str, config: RemoteConfig, common: Options) -> Opened:
+def _open_s3(bucket: str, config: RemoteConfig, common: dict[str, Any]) -> tuple[Any, str]:
     given = [os.environ[name] for name in _S3_ENDPOINTS if os.environ.get(name)]
     endpoint = config.endpoint_url or next(iter(given), "")
     options: dict[str, Any] = {"virtual_hosted_style_request": not config.path_style}
@@ -278,12 +261,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-_OPENERS: dict[str, Callable[[str, RemoteConfig, Options], Opened]] = {
-    "s3": _open_s3,
-    "gs": _open_gs,
-    "az": _open_az,
-    "http": _open_http,
-    "https": _open_https,
-}

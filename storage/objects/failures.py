@@ -6,7 +6,7 @@ code for the error, since the rest may show what was signed, and with which key.
 """
 
 import re
-from typing import Protocol
+from urllib.parse import urlsplit
 
 from storage.errors import (
     AccessError,
@@ -16,7 +16,7 @@ from storage.errors import (
     UnreachableError,
     UnsupportedError,
 )
-from storage.objects.urls import SCHEMES
+from storage.objects.urls import SCHEMES, is_web
 
 _STATUS = re.compile(r"status code: (\d{3})|status: (\d{3}),")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
@@ -26,67 +26,47 @@ _EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "RequestExpired", "InvalidTo
 _WRONG_KEY = ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthenticationFailed")
 
 
-class Opened(Protocol):
-    """Properties of an opened URL that messages need."""
-
-    @property
-    def scheme(self) -> str:
-        """Of the URL."""
-
-    @property
-    def bucket(self) -> str:
-        """The bucket or container."""
-
-    @property
-    def endpoint(self) -> str:
-        """The server, for messages."""
-
-    def describe(self, name: str) -> str:
-        """The URL of an object."""
-
-
-def explain(error: Exception, remote: Opened, name: str) -> StoreError:
-    """The error that users can act on."""
+def explain(error: Exception, url: str, server: str) -> StoreError:
+    """The error that users can act on; `server` as messages name it."""
     text = str(error)
-    url = remote.describe(name)
     if isinstance(error, OSError) and error.errno is not None:  # of this machine
         return StoreError(f"{url} cannot be copied here ({error.strerror}): check TMPDIR")
-    found = _STATUS.search(text)
-    status = int(found[1] or found[2]) if found else 0
+    scheme, bucket = SCHEMES[urlsplit(url).scheme], urlsplit(url).netloc
+    status = _status(error, text)
     match = _CODE.search(text)
     code = match[1] if match else ""
+    shown = f"{status} {code}".rstrip()
     if "latest/api/token" in text or "metadata.google" in text or "MissingCredentials" in text:
         return AccessError(
-            f"{url}: no credentials: set the environment variables "
-            f"{SCHEMES[remote.scheme].credentials}"
+            f"{url}: no credentials: set the environment variables {scheme.credentials}"
         )
     if isinstance(error, NotImplementedError):
-        return UnsupportedError(f"{url}: {remote.endpoint} is not asked for such a thing")
+        return UnsupportedError(f"{url}: {server} is not asked for such a thing")
     if not status:
-        return _no_answer(text, remote, url)
+        return _no_answer(text, url, server)
     if code in ("NoSuchBucket", "InvalidBucketName", "ContainerNotFound"):
         return RemoteError(
-            f"{url}: there is no bucket {remote.bucket} at {remote.endpoint} ({code}): make it, or "
-            f"check its name{_or_server(remote)}"
+            f"{url}: there is no bucket {bucket} at {server} ({code}): make it, or "
+            f"check its name{f' and {scheme.server}' if scheme.server else ''}"
         )
     if code in ("AuthorizationHeaderMalformed", "PermanentRedirect") or status in (301, 307):
-        return _wrong_region(text, remote, url)
+        return _wrong_region(text, url, server)
     if code == "NoSuchUpload":
-        return UnreachableError(f"{url}: {remote.endpoint} has lost an upload in pieces: try later")
+        return UnreachableError(f"{url}: {server} has lost an upload in pieces: try later")
     if status in (401, 403):
-        return _refused(code, status, remote, url)
+        return AccessError(f"{url}: {_refusal(code, shown, url, server)}")
     if status == 404:
-        return ObjectMissingError(f"{url} is missing: there is no such object at {remote.endpoint}")
+        return ObjectMissingError(f"{url} is missing: there is no such object at {server}")
     if status == 501 or code == "NotImplemented":
-        return UnsupportedError(f"{url}: {remote.endpoint} knows no such request ({status} {code})")
+        return UnsupportedError(f"{url}: {server} knows no such request ({shown})")
     if status == 416:
         return StoreError(f"{url} ends before the bytes that were asked for: it is not whole")
     if status >= 500 or status in (408, 409, 429):
         return UnreachableError(
-            f"{url}: {remote.endpoint} answers {_shown(status, code)} again and again: it is "
-            "overloaded or out of order; try later"
+            f"{url}: {server} answers {shown} again and again: it is overloaded or out of order; "
+            "try later"
         )
-    return RemoteError(f"{url}: {remote.endpoint} refuses the request with {_shown(status, code)}")
+    return RemoteError(f"{url}: {server} refuses the request with {shown}")
 
 
 def is_wrong_address(error: Exception) -> bool:
@@ -95,12 +75,18 @@ def is_wrong_address(error: Exception) -> bool:
     return "dns error" in text or "ConnectionRefused" in text
 
 
-def _no_answer(text: str, remote: Opened, url: str) -> StoreError:
+def _status(error: Exception, text: str) -> int:
+    """Returns the status of an answer, 0 without one; a store without HTTP raises its own 404."""
+    if found := _STATUS.search(text):
+        return int(found[1] or found[2])
+    return 404 if isinstance(error, FileNotFoundError) else 0
+
+
+def _no_answer(text: str, url: str, server: str) -> StoreError:
     """Failures below HTTP: names, connections, certificates, time."""
-    server = remote.endpoint
-    check = f"check {SCHEMES[remote.scheme].server or 'the URL'} and the network"
+    check = f"check {SCHEMES[urlsplit(url).scheme].server or 'the URL'} and the network"
     if "redirect" in text and "region" in text:
-        return _wrong_region(text, remote, url)
+        return _wrong_region(text, url, server)
     if "dns error" in text:
         return UnreachableError(f"{url}: the name of {server} is not known: {check}")
     if "ConnectionRefused" in text:
@@ -117,40 +103,29 @@ def _no_answer(text: str, remote: Opened, url: str) -> StoreError:
     return UnreachableError(f"{url}: the connection with {server} broke: {check}")
 
 
-def _refused(code: str, status: int, remote: Opened, url: str) -> StoreError:
-    shown, given = _shown(status, code), SCHEMES[remote.scheme].credentials
-    if SCHEMES[remote.scheme].is_web:
-        return AccessError(f"{url}: {remote.endpoint} does not show it to the public ({shown})")
+def _refusal(code: str, shown: str, url: str, server: str) -> str:
+    """Says why access was refused, and what to check."""
+    scheme, bucket = SCHEMES[urlsplit(url).scheme], urlsplit(url).netloc
+    if is_web(url):
+        return f"{server} does not show it to the public ({shown})"
     if code in _EXPIRED:
-        return AccessError(
-            f"{url}: the credentials have expired ({shown}): get new ones and set {given}, with "
-            "AWS_SESSION_TOKEN where they are temporary"
+        return (
+            f"the credentials have expired ({shown}): get new ones and set {scheme.credentials}, "
+            "with AWS_SESSION_TOKEN where they are temporary"
         )
     if code == "RequestTimeTooSkewed":
-        return AccessError(f"{url}: this machine's clock differs from the server's ({shown})")
+        return f"this machine's clock differs from the server's ({shown})"
     if code in _WRONG_KEY:
-        return AccessError(
-            f"{url}: {remote.endpoint} does not know these credentials ({shown}): check {given}"
-        )
-    return AccessError(
-        f"{url}: access denied by {remote.endpoint} ({shown}): check {given}, and what the "
-        f"policy of bucket {remote.bucket} lets them do"
+        return f"{server} does not know these credentials ({shown}): check {scheme.credentials}"
+    return (
+        f"access denied by {server} ({shown}): check {scheme.credentials}, and what the policy of "
+        f"bucket {bucket} lets them do"
     )
 
 
-def _wrong_region(text: str, remote: Opened, url: str) -> StoreError:
+def _wrong_region(text: str, url: str, server: str) -> StoreError:
     match = _REGION.search(text)
     region = (match[1] or match[2]) if match else "the bucket's own"
     return RemoteError(
-        f"{url}: {remote.endpoint} expects another region: set AWS_REGION or remote.region to "
-        f"{region}"
+        f"{url}: {server} expects another region: set AWS_REGION or remote.region to {region}"
     )
-
-
-def _or_server(remote: Opened) -> str:
-    server = SCHEMES[remote.scheme].server
-    return f" and {server}" if server else ""
-
-
-def _shown(status: int, code: str) -> str:
-    return f"{status} {code}" if code else str(status)

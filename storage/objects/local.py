@@ -7,20 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from storage.checksums import digest_file
-from storage.errors import (
-    ConfigError,
-    MelbankError,
-    ObjectExistsError,
-    ObjectMissingError,
-    StoreError,
-)
+from storage.errors import ConfigError, MelbankError, ObjectMissingError, StoreError
 from storage.objects.client import DEFAULT, RemoteConfig
+from storage.objects.protocol import Objects
 from storage.objects.urls import local_path
 
 TEMPORARY = ".tmp"
 
 
-class LocalObjects:
+class LocalObjects(Objects):
     """The objects below a folder of a local file system."""
 
     def __init__(self, url: str, remote: RemoteConfig = DEFAULT) -> None:
@@ -33,15 +28,12 @@ class LocalObjects:
         return self.root / name
 
     def describe(self, name: str) -> str:
-        """An object's path, for messages."""
         return str(self.path(name))
 
     def exists(self, name: str) -> bool:
-        """True where there is an object of that name."""
         return self.path(name).is_file()
 
     def size(self, name: str) -> int:
-        """An object's size in bytes; raises ObjectMissingError where it is missing."""
         path = self.path(name)
         try:
             size = path.stat().st_size
@@ -52,41 +44,27 @@ class LocalObjects:
         return size
 
     def sizes(self, names: Iterable[str]) -> dict[str, int]:
-        """The sizes of those of some objects that there are, in bytes."""
         found = {}
         for name in names:
             with contextlib.suppress(StoreError):
                 found[name] = self.size(name)
         return found
 
-    def holds(self, name: str, data: bytes) -> bool:
-        """Returns True if an object, which exists, has these bytes."""
-        return self.get(name) == data
-
     def get(self, name: str) -> bytes:
-        """An object's bytes; raises StoreError where it is missing."""
         try:
             return self.path(name).read_bytes()
         except OSError as error:
             raise StoreError(f"{self.path(name)} cannot be read: {error.strerror}") from error
 
-    def get_many(self, names: Sequence[str]) -> list[bytes]:
-        """Several objects, in order."""
-        return [self.get(name) for name in names]
-
-    def get_range(self, name: str, offset: int, length: int) -> bytes:
-        """Bytes of an object; StoreError where it is missing or ends before them."""
-        data = self._read(name, offset, os.SEEK_SET, length)
-        if len(data) != length:
-            raise StoreError(f"{self.path(name)} ends before byte {offset + length:,}")
-        return data
-
     def tail(self, name: str, length: int) -> bytes:
-        """The last bytes of an object; all of a shorter one."""
-        return self._read(name, -length, os.SEEK_END, length)
+        try:
+            with self.path(name).open("rb") as file:
+                file.seek(-length, os.SEEK_END)
+                return file.read()
+        except OSError as error:
+            raise StoreError(f"{self.path(name)} cannot be read: {error.strerror}") from error
 
     def list(self, folder: str) -> list[str]:
-        """The names directly below a folder, sorted, folder included; empty where there is none."""
         try:
             entries = list(os.scandir(self.path(folder)))
         except FileNotFoundError:
@@ -94,7 +72,6 @@ class LocalObjects:
         return sorted(f"{folder}/{entry.name}" for entry in entries if entry.is_file())
 
     def walk(self, folder: str = "") -> dict[str, int]:
-        """All objects below a folder, by name, with their sizes in bytes; hidden ones left out."""
         found = {}
         for parent, folders, files in os.walk(self.path(folder)):
             folders[:] = [name for name in folders if not name.startswith(".")]
@@ -105,13 +82,11 @@ class LocalObjects:
         return dict(sorted(found.items()))
 
     def put(self, name: str, data: bytes) -> None:
-        """Puts an object, in the place of an older one if there is one."""
         with self._written(name, data) as temporary:
             os.replace(temporary, self.path(name))
             _sync_folder(self.path(name).parent)
 
     def put_new(self, name: str, data: bytes) -> None:
-        """Puts an object that must not exist yet; raises ObjectExistsError on other bytes."""
         path = self.path(name)
         if path.exists():
             self._check_equal(name, data)
@@ -119,9 +94,7 @@ class LocalObjects:
         with self._written(name, data) as temporary:
             try:
                 os.link(temporary, path)
-            except FileExistsError:
-                self._check_equal(name, data)
-            except OSError:  # no hard links here (exFAT, some network disks)
+            except OSError:  # it exists by now, or no hard links here (exFAT, network disks)
                 if path.exists():
                     self._check_equal(name, data)
                 else:
@@ -129,16 +102,13 @@ class LocalObjects:
             _sync_folder(path.parent)
 
     def delete(self, name: str) -> None:
-        """Deletes an object; fine if it is gone already."""
         self.path(name).unlink(missing_ok=True)
 
     def drop_folder(self, folder: str) -> None:
-        """Removes a folder, if it is there and empty."""
         with contextlib.suppress(OSError):
             self.path(folder).rmdir()
 
     def entries(self) -> Sequence[str]:
-        """The names of objects and folders directly below, sorted; hidden ones left out."""
         try:
             names = os.listdir(self.root)
         except FileNotFoundError:
@@ -156,27 +126,11 @@ class LocalObjects:
         yield self.path(name)
 
     def digest(self, name: str) -> str:
-        """sha256 of an object of any size, in hex."""
         return digest_file(self.path(name))
 
     def clear_temporary(self) -> None:
-        """Deletes what killed writers left; only while nobody else writes."""
         for name in self.list(TEMPORARY):
             self.delete(name)
-
-    def _read(self, name: str, offset: int, whence: int, length: int) -> bytes:
-        try:
-            with self.path(name).open("rb") as file:
-                file.seek(offset, whence)
-                return file.read(length)
-        except OSError as error:
-            raise StoreError(f"{self.path(name)} cannot be read: {error.strerror}") from error
-
-    def _check_equal(self, name: str, data: bytes) -> None:
-        if not self.holds(name, data):
-            raise ObjectExistsError(
-                f"{self.path(name)} exists with other bytes: nothing committed is overwritten"
-            )
 
     @contextlib.contextmanager
     def _written(self, name: str, data: bytes) -> Iterator[Path]:

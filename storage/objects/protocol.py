@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from storage.errors import ObjectExistsError, ObjectMissingError
 from storage.objects.client import RemoteConfig
 
 
@@ -31,7 +32,12 @@ class Objects(Protocol):
         """Location of an object, for messages."""
 
     def exists(self, name: str) -> bool:
-        """True where there is an object of that name."""
+        """True where there is an object of that name; RemoteError where there is no bucket."""
+        try:
+            self.size(name)
+        except ObjectMissingError:
+            return False
+        return True
 
     def size(self, name: str) -> int:
         """An object's size in bytes; raises ObjectMissingError where it is missing."""
@@ -41,15 +47,14 @@ class Objects(Protocol):
 
     def holds(self, name: str, data: bytes) -> bool:
         """Returns True if an object, which exists, has these bytes."""
+        return self.get(name) == data
 
     def get(self, name: str) -> bytes:
         """An object's bytes; raises StoreError where it is missing."""
 
     def get_many(self, names: Sequence[str]) -> list[bytes]:
         """Several objects, in order."""
-
-    def get_range(self, name: str, offset: int, length: int) -> bytes:
-        """Bytes of an object; StoreError where it is missing or ends before them."""
+        return [self.get(name) for name in names]
 
     def tail(self, name: str, length: int) -> bytes:
         """The last bytes of an object; all of a shorter one."""
@@ -86,3 +91,9 @@ class Objects(Protocol):
 
     def digest(self, name: str) -> str:
         """sha256 of an object of any size, in hex."""
+
+    def _check_equal(self, name: str, data: bytes) -> None:
+        if not self.holds(name, data):
+            raise ObjectExistsError(
+                f"{self.describe(name)} exists with other bytes: nothing committed is overwritten"
+            )

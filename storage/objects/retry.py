@@ -57,12 +57,11 @@ class RetryPolicy:
 
         `read` raises what no further reading would change.
         """
-        for _ in range(self.reads - 1):
+        for _ in range(self.reads):
             result = read()
             if is_valid(result):
                 return result, True
-        result = read()
-        return result, is_valid(result)
+        return result, False
 
 
 POLICY = RetryPolicy()

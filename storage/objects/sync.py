@@ -1,7 +1,8 @@
 """Makes a copy of a store or shard set equal to its source, between any two places.
 
     target = open_objects("s3://bucket/store")
-    report = sync(STORE, open_objects("data/store"), target, SyncConfig())
+    source = open_objects("data/store")
+    report = Sync(kind=STORE, source=source, target=target, config=SyncConfig()).run()
 
 A set is described by its `SetKind`: what its objects are, in the order in which they become
 visible, and its head, the one object without which nobody takes it for a set. New data go first and
@@ -20,6 +21,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from storage.checksums import digest
 from storage.errors import ConfigError, DamageError, StoreError
@@ -120,43 +122,22 @@ class SyncReport:
         return "\n".join(lines)
 
 
-def sync(
-    kind: SetKind,
-    source: Objects,
-    target: Objects,
-    config: SyncConfig,
-    *,
-    delete: bool = False,
-    dry_run: bool = False,
-    progress: Progress = silent,
-) -> SyncReport:
-    """Makes `target` equal to `source`; `delete` takes away what the source has no more.
-
-    Raises StoreError where the source is not whole, ConfigError where the target is anything else
-    than a copy of it, DamageError where bytes of the source are not what they should be.
-    """
-    run = _Run(
-        kind=kind,
-        source=source,
-        target=target,
-        in_flight=config.in_flight,
-        progress=progress,
-    )
-    return run.run(delete=delete, dry_run=dry_run)
-
-
-@dataclass(slots=True, kw_only=True)
-class _Run:
-    """One sync of one set."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sync:
+    """A copy of one set, at `target`, to be made equal to `source`."""
 
     kind: SetKind
     source: Objects
     target: Objects
-    in_flight: int
-    progress: Progress
+    config: SyncConfig
+    progress: Progress = silent
 
-    def run(self, *, delete: bool, dry_run: bool) -> SyncReport:
-        """Compares, then copies what differs."""
+    def run(self, *, delete: bool = False, dry_run: bool = False) -> SyncReport:
+        """Compares, then copies what differs; `delete` takes away what the source has no more.
+
+        Raises StoreError where the source is not whole, ConfigError where the target is anything
+        else than a copy of it, DamageError where bytes of the source are not what they should be.
+        """
         check_apart(self.source.url, self.target.url)
         plan = self.kind.plan(self.source)
         self._check_target(plan)
@@ -215,20 +196,14 @@ class _Run:
         recorded: Mapping[str, str] = {}
         if is_remote(self.target.url) and self.target.exists(self.kind.head):
             recorded = self.kind.recorded(self.target)
-        equal: dict[str, bool | None] = {
-            item.name: there.get(item.name) == item.size_bytes
-            for item in plan.items
-            if item.sha256 and recorded.get(item.name) == item.sha256
-        }
-        same_size = [
-            item
-            for item in plan.items
-            if item.name not in equal and there.get(item.name) == item.size_bytes
-        ]
-        with self.progress("comparing", sum(item.size_bytes for item in same_size), "B") as step:
-            for item, same in self._at_once(self._is_equal, same_size, step):
-                equal[item.name] = same
-        differing = [item for item in plan.items if not equal.get(item.name)]
+        same_size = [item for item in plan.items if there.get(item.name) == item.size_bytes]
+        equal = {item for item in same_size if item.sha256 == recorded.get(item.name)}
+        unknown = [item for item in same_size if item not in equal]
+        with self.progress("comparing", sum(item.size_bytes for item in unknown), "B") as step:
+            for item, same in self._at_once(self._is_equal, unknown, step):
+                if same:
+                    equal.add(item)
+        differing = [item for item in plan.items if item not in equal]
         replaced = [item.name for item in differing if item.name in there and item in plan.data]
         if replaced and self.kind.immutable:
             raise StoreError(
@@ -254,27 +229,26 @@ class _Run:
         new = [item for item in differing if item in plan.data and item.name not in there]
         rest = [item for item in differing if item not in new and item != plan.head]
         with self.progress("copying", sum(item.size_bytes for item in differing), "B") as step:
-            for _ in self._at_once(self._copy_new, new, step):
+            for _ in self._at_once(partial(self._copy_item, put=self.target.put_new), new, step):
                 pass
             if rest or doomed or plan.head in differing:
                 self.target.delete(self.kind.head)
             for item in rest:
-                self._copy_over(item)
+                self._copy_item(item, put=self.target.put)
                 step(item.size_bytes)
             for name in doomed:
                 self.target.delete(name)
-            self._copy_over(plan.head)
+            self._copy_item(plan.head, put=self.target.put)
         self.target.delete(MARKER)
 
-    def _copy_new(self, item: Item) -> None:
+    def _copy_item(self, item: Item, *, put: Callable[[str, bytes], None]) -> None:
         data = self._read(item)
-        self.target.put_new(item.name, data)
-        self._check_arrived(item, data)
-
-    def _copy_over(self, item: Item) -> None:
-        data = self._read(item)
-        self.target.put(item.name, data)
-        self._check_arrived(item, data)
+        put(item.name, data)
+        if not self.target.holds(item.name, data):
+            raise StoreError(
+                f"{self.target.describe(item.name)} came out with other bytes than were put: run "
+                "it again"
+            )
 
     def _read(self, item: Item) -> bytes:
         """An object of the source; DamageError where it stays other than it should be."""
@@ -299,18 +273,11 @@ class _Run:
             return f"is damaged ({error})"
         return ""
 
-    def _check_arrived(self, item: Item, data: bytes) -> None:
-        if not self.target.holds(item.name, data):
-            raise StoreError(
-                f"{self.target.describe(item.name)} came out with other bytes than were put: run "
-                "it again"
-            )
-
     def _at_once(
         self, work: Callable[[Item], "bool | None"], items: Sequence[Item], step: Step
     ) -> "Iterable[tuple[Item, bool | None]]":
         """Does work for each item, several at once; yields them in order. Stops at an error."""
-        threads = ThreadPoolExecutor(self.in_flight)
+        threads = ThreadPoolExecutor(self.config.in_flight)
         try:
             for item, result in zip(items, threads.map(work, items), strict=True):
                 step(item.size_bytes)

@@ -15,12 +15,10 @@ class Scheme:
     """Facts about one kind of object store; `storage.objects.client` has the opener of each.
 
     `credentials` and `server` name, for messages, what sets the credentials and the address.
-    `is_web`: a plain web server, which is read without credentials and cannot list.
     """
 
     credentials: str = "of the server"
     server: str = ""
-    is_web: bool = False
 
 
 SCHEMES = {
@@ -33,8 +31,8 @@ SCHEMES = {
         credentials="AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
         server="AZURE_STORAGE_ACCOUNT_NAME",
     ),
-    "http": Scheme(is_web=True),
-    "https": Scheme(is_web=True),
+    "http": Scheme(),
+    "https": Scheme(),
 }
 
 _SECRETS = ("key", "secret", "token", "password", "credential", "sas")
@@ -48,9 +46,8 @@ def is_remote(url: str) -> bool:
 
 
 def is_web(url: str) -> bool:
-    """Returns True for a URL of a web server, which can only be read, and not listed."""
-    scheme = SCHEMES.get(urlsplit(url).scheme)
-    return scheme is not None and scheme.is_web
+    """Returns True for a URL of a web server: read without credentials, and never listed."""
+    return urlsplit(url).scheme in ("http", "https")
 
 
 def check_bare(url: str) -> None:

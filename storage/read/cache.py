@@ -15,10 +15,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 WHOLE, PART = ".shard", ".part"
 _PART_NAME = re.compile(r"[0-9a-f]+\.(\d+)\.part")
@@ -28,15 +25,6 @@ def shard_key(url: str, *, size_bytes: int, version: str) -> str:
     """The key, in hex, of one version (etag, or time of change) of the object at a URL."""
     text = f"{url}\n{size_bytes}\n{version}"
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
-    """A whole shard in the folder."""
-
-    last_use_ns: int
-    path: Path
-    size_bytes: int
 
 
 class ShardCache:
@@ -89,10 +77,6 @@ class ShardCache:
         os.ftruncate(file, 0)  # what a killed process may have left
         return claim
 
-    def size_bytes(self) -> int:
-        """All whole shards together."""
-        return sum(entry.size_bytes for entry in self._entries())
-
     def clear_leftovers(self) -> None:
         """Deletes what killed processes have left half written."""
         for path in self._parts():
@@ -109,14 +93,18 @@ class ShardCache:
         """
         self.clear_leftovers()
         under_way = {mine, *self._parts()}
-        entries = sorted(self._entries(), key=lambda entry: entry.last_use_ns)
-        total = sum(entry.size_bytes for entry in entries)
-        total += sum(int(path.name.split(".")[1]) for path in under_way)
-        for entry in entries:
+        total = sum(int(path.name.split(".")[1]) for path in under_way)
+        whole = []
+        for path in self.folder.glob(f"*{WHOLE}"):
+            with contextlib.suppress(FileNotFoundError):  # another process evicts too
+                found = path.stat()
+                whole.append((found.st_mtime_ns, found.st_size, path))
+                total += found.st_size
+        for _, size_bytes, path in sorted(whole):  # the oldest use first
             if total <= self.limit_bytes:
                 break
-            entry.path.unlink(missing_ok=True)
-            total -= entry.size_bytes
+            path.unlink(missing_ok=True)
+            total -= size_bytes
         return total <= self.limit_bytes
 
     def _whole(self, key: str) -> Path:
@@ -125,14 +113,8 @@ class ShardCache:
     def _parts(self) -> list[Path]:
         return [path for path in self.folder.glob(f"*{PART}") if _PART_NAME.match(path.name)]
 
-    def _entries(self) -> Iterator[_Entry]:
-        for path in self.folder.glob(f"*{WHOLE}"):
-            with contextlib.suppress(FileNotFoundError):  # another process evicts too
-                found = path.stat()
-                yield _Entry(last_use_ns=found.st_mtime_ns, path=path, size_bytes=found.st_size)
 
-
-class ShardClaim:
+class ShardClaim(contextlib.AbstractContextManager["ShardClaim"]):
     """The right of one thread to write one shard; given back when closed."""
 
     def __init__(self, *, file: int, part: Path, whole: Path) -> None:
@@ -141,9 +123,6 @@ class ShardClaim:
         self._whole = whole
         self._open = True
         self._lock = threading.Lock()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -22,19 +22,8 @@ class ShardUse:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModeChoice:
-    """`ranged` or `cached`, and why."""
-
-    mode: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.mode} ({self.reason})"
-
-
-def choose_mode(use: ShardUse, *, num_epochs: int, cache_bytes: int) -> ModeChoice:
-    """Chooses the mode that costs fewer bytes over the remaining epochs.
+def choose_mode(use: ShardUse, *, num_epochs: int, cache_bytes: int) -> tuple[str, str]:
+    """Chooses the mode that costs fewer bytes over the remaining epochs; returns it and why.
 
     Ranged requests bring the slices of an epoch, again in each epoch; the cache brings whole
     shards, once. Shards that do not all fit into the cache are never cached: in the random order
@@ -43,13 +32,10 @@ def choose_mode(use: ShardUse, *, num_epochs: int, cache_bytes: int) -> ModeChoi
     ranged = f"{num_epochs} epochs by ranged requests are {_gb(use.needed_bytes * num_epochs)}"
     whole = f"the shards are {_gb(use.shard_bytes)}"
     if use.shard_bytes > cache_bytes:
-        return ModeChoice(
-            mode=RANGED,
-            reason=f"{whole}, the cache takes {_gb(cache_bytes)}; remote.cache_size_gb=",
-        )
+        return RANGED, f"{whole}, the cache takes {_gb(cache_bytes)}; remote.cache_size_gb="
     if use.needed_bytes * num_epochs < use.shard_bytes:
-        return ModeChoice(mode=RANGED, reason=f"{ranged}, {whole}")
-    return ModeChoice(mode=CACHED, reason=f"{ranged}, {whole}, which fit into the cache")
+        return RANGED, f"{ranged}, {whole}"
+    return CACHED, f"{ranged}, {whole}, which fit into the cache"
 
 
 def _gb(num_bytes: int) -> str:

@@ -14,12 +14,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numcodecs import zstd
@@ -58,15 +57,12 @@ class Extents:
         return len(self.offset)
 
     def __getitem__(self, take: slice | np.ndarray) -> "Extents":
-        return Extents(
-            objects=self.objects,
-            object_no=self.object_no[take],
-            offset=self.offset[take],
-            length=self.length[take],
-            crc32c=self.crc32c[take],
-            codecs=self.codecs,
-            remote=self.remote,
-        )
+        arrays = ("object_no", "offset", "length", "crc32c")
+        return replace(self, **{name: getattr(self, name)[take] for name in arrays})
+
+    def object_of(self, position: int) -> str:
+        """The path or URL of one extent's object."""
+        return self.objects[int(self.object_no[position])]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -123,7 +119,7 @@ def open_path(path: str) -> int:
     return os.open(path, os.O_RDONLY | os.O_NONBLOCK)
 
 
-class ExtentReader:
+class ExtentReader(AbstractContextManager["ExtentReader"]):
     """Reads extents of local files into arrays. Safe to use from several threads.
 
     Keeps up to 128 files open; use it as a context manager, or call `close`. `open_file` gives the
@@ -137,15 +133,8 @@ class ExtentReader:
         self._files: OrderedDict[str, OpenFile] = OrderedDict()
         self._lock = threading.Lock()
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """In another process: a reader with nothing open."""
-        return partial(ExtentReader, check=self._check, open_file=self._open_file), ()
 
     def close(self) -> None:
         """Closes all files; the reader may be used again."""
@@ -221,21 +210,14 @@ class ExtentReader:
     ) -> str:
         """Decodes one extent into `view`; returns what is wrong, or an empty string."""
         try:
-            if codec == RAW:
-                if length != view.nbytes:
-                    return f"{length} bytes where a slice has {view.nbytes}"
+            if codec == RAW and length == view.nbytes:
                 if os.preadv(file, [view.data], offset) != length:
                     return ENDS_EARLY
-            else:
-                packed = os.pread(file, length, offset)
-                if len(packed) != length:
-                    return ENDS_EARLY
-                decode_chunk(packed, view)
-        except (OSError, DamageError, RuntimeError, ValueError) as error:
+                return CHANGED if self._check and crc32c(view) != crc else ""
+            packed = b"" if codec == RAW else os.pread(file, length, offset)
+        except OSError as error:
             return str(error)
-        if self._check and crc32c(view) != crc:
-            return CHANGED
-        return ""
+        return unpack(packed, length, codec, view, crc if self._check else None)
 
 
 def _as_they_lie(extents: Extents) -> Iterator[Place]:
@@ -262,6 +244,27 @@ def cells_as_bytes(out: np.ndarray, num_slices: int) -> np.ndarray:
     if len(out) != num_slices or not out.flags.c_contiguous:
         raise ValueError(f"out must be contiguous with {num_slices} rows, not {out.shape}")
     return out.view(np.uint8).reshape(len(out), math.prod(out.shape[1:]) * out.itemsize)
+
+
+def unpack(
+    packed: bytes | memoryview, length: int, codec: Codec, view: np.ndarray, crc: int | None
+) -> str:
+    """Decodes one extent into `view`, uint8; returns what is wrong, or an empty string.
+
+    `crc`: that of the decoded bytes; None: not checked.
+    """
+    if codec == RAW and length != view.nbytes:
+        return f"{length} bytes where a slice has {view.nbytes}"
+    if len(packed) != length:
+        return ENDS_EARLY
+    try:
+        if codec == RAW:
+            view.data[:] = packed
+        else:
+            decode_chunk(packed, view)
+    except (DamageError, RuntimeError, ValueError) as error:
+        return str(error)
+    return "" if crc is None or crc32c(view) == crc else CHANGED
 
 
 def decode_chunk(packed: bytes | memoryview, view: np.ndarray) -> None:

@@ -14,25 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from storage.checksums import crc32c
-from storage.errors import DamageError
 from storage.objects.client import RemoteConfig
 from storage.objects.retry import POLICY
 from storage.objects.urls import is_remote
-from storage.read.coalesce import MergedRanges, merge_ranges
+from storage.read.coalesce import GAP_BYTES, MergedRanges, merge_ranges
 from storage.read.downloads import ShardDownloads
 from storage.read.event_loop import background_loop
 from storage.read.extents import (
-    CHANGED,
-    ENDS_EARLY,
-    RAW,
     AnnouncedRead,
     BadExtent,
     ExtentReader,
     Extents,
     cells_as_bytes,
-    decode_chunk,
     open_path,
+    unpack,
 )
 from storage.read.requests import Fetcher
 
@@ -74,11 +69,6 @@ class RemoteReader:
         """True where more should be announced before the next read."""
         return self._ahead_bytes < self._fetcher.pace.ahead_bytes
 
-    @property
-    def num_requests(self) -> int:
-        """Number of requests, retries included, but not those of obstore itself."""
-        return self._fetcher.num_requests
-
     def close(self) -> None:
         """Calls off what was announced and not read."""
         for announced in list(self._announced):
@@ -118,17 +108,18 @@ class RemoteReader:
         if len(arrived.cached):
             bad |= self._read_cached(extents, arrived.cached, out)
         for _ in range(POLICY.reads - 1):
-            again = [position for position in sorted(bad) if self._is_url(extents, position)]
+            again = [key for key in sorted(bad) if is_remote(extents.object_of(key))]
             if not again:
                 break
             bad = {key: reason for key, reason in bad.items() if key not in again}
-            bad |= self._fetch_again(extents, np.array(again), out)
+            gathered = self._gather(extents, again=np.array(again))
+            bad |= self._decode(extents, self._wait(background_loop().submit(gathered)), out)
         for position in bad:
             views[position] = 0
         return [
             BadExtent(
                 position=position,
-                object=extents.objects[extents.object_no[position]],
+                object=extents.object_of(position),
                 offset=int(extents.offset[position]),
                 reason=reason,
             )
@@ -156,24 +147,24 @@ class RemoteReader:
             return open_path(name)
         return self._downloads.open(name)
 
-    @staticmethod
-    def _is_url(extents: Extents, position: int) -> bool:
-        return is_remote(extents.objects[extents.object_no[position]])
+    async def _gather(self, extents: Extents, *, again: np.ndarray | None = None) -> _Arrived:
+        """Runs in the background loop.
 
-    async def _gather(self, extents: Extents) -> _Arrived:
-        """Runs in the background loop."""
+        `again`: positions of the slices to be requested from their servers, each by itself.
+        """
         present, object_no = np.unique(extents.object_no, return_inverse=True)
         urls = [extents.objects[number] for number in present.tolist()]
         is_held = np.array([not is_remote(url) for url in urls], bool)
-        if self._downloads is not None:
+        if self._downloads is not None and again is None:
             asked = np.flatnonzero(~is_held)
             is_held[asked] = await self._downloads.hold(
                 [urls[number] for number in asked.tolist()], self._fetcher
             )
         is_cached = is_held[object_no]
-        ranged = np.flatnonzero(~is_cached)
+        ranged = np.flatnonzero(~is_cached) if again is None else again
         apart = object_no[ranged] * _APART
-        merged = merge_ranges(apart + extents.offset[ranged], extents.length[ranged])
+        gap_bytes = GAP_BYTES if again is None else -1
+        merged = merge_ranges(apart + extents.offset[ranged], extents.length[ranged], gap_bytes)
         object_of, begin = np.divmod(merged.begin, _APART)
         length = merged.end - merged.begin
         requests = zip(object_of.tolist(), begin.tolist(), length.tolist(), strict=True)
@@ -191,12 +182,9 @@ class RemoteReader:
         bad = {}
         answers = [memoryview(answer) for answer in arrived.answers]
         for position, request_no, begin, length, codec, crc in _places(extents, arrived):
-            view = views[position]
             packed = answers[request_no][begin : begin + length]
-            reason = _unpack(packed, length, codec, view)
-            if not reason and self._check and crc32c(view) != crc:
-                reason = CHANGED
-            if reason:
+            expected = crc if self._check else None
+            if reason := unpack(packed, length, codec, views[position], expected):
                 bad[position] = reason
         return bad
 
@@ -215,29 +203,6 @@ class RemoteReader:
             self._files.close()
         return {int(places[one.position]): one.reason for one in bad}
 
-    def _fetch_again(self, extents: Extents, places: np.ndarray, out: np.ndarray) -> dict[int, str]:
-        """Fetches some extents again, each by itself; what is wrong still, by position."""
-        some = extents[places]
-        cells = np.empty_like(out, shape=(len(places), *out.shape[1:]))
-
-        async def fetch_all() -> _Arrived:
-            fetches = [
-                self._fetcher.fetch(some.objects[number], begin, begin + length)
-                for number, begin, length in zip(
-                    some.object_no.tolist(), some.offset.tolist(), some.length.tolist(), strict=True
-                )
-            ]
-            alone = np.arange(len(some))
-            merged = MergedRanges(
-                begin=some.offset, end=some.offset + some.length, request_no=alone
-            )
-            answers = await asyncio.gather(*fetches)
-            return _Arrived(cached=alone[:0], ranged=alone, merged=merged, answers=answers)
-
-        bad = self._decode(some, self._wait(background_loop().submit(fetch_all())), cells)
-        out[places] = cells
-        return {int(places[position]): reason for position, reason in bad.items()}
-
 
 def _places(extents: Extents, arrived: _Arrived) -> Iterator[tuple[int, int, int, int, str, int]]:
     """Position, number of the answer, place in it, length, codec and crc32c of what was fetched."""
@@ -252,19 +217,3 @@ def _places(extents: Extents, arrived: _Arrived) -> Iterator[tuple[int, int, int
         extents.crc32c[ranged].tolist(),
         strict=True,
     )
-
-
-def _unpack(packed: memoryview, length: int, codec: str, view: np.ndarray) -> str:
-    """Decodes one extent into `view`; returns what is wrong, or an empty string."""
-    if len(packed) != length:
-        return ENDS_EARLY
-    if codec == RAW:
-        if length != view.nbytes:
-            return f"{length} bytes where a slice has {view.nbytes}"
-        view.data[:] = packed
-        return ""
-    try:
-        decode_chunk(packed, view)
-    except (DamageError, RuntimeError, ValueError) as error:
-        return str(error)
-    return ""

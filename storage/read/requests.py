@@ -8,7 +8,7 @@ where it broke off, a body that was cut.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -20,26 +20,57 @@ from storage.errors import StoreError, UnreachableError
 from storage.objects.client import Remote, RemoteConfig, open_remote, remote_environment
 from storage.objects.failures import explain
 from storage.objects.retry import POLICY, Attempts
-from storage.read.pace import Pace
+
+LOWEST_BYTES = 16 * 2**20  # of the prefetch window, until something was measured; 400 slices
+_WEIGHT = 0.2  # of the newest rate
+_FADING = 0.995  # of the slowest answer, with each faster one
 
 Answer = TypeVar("Answer")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
+class Pace:
+    """Prefetch window: twice the bandwidth-delay product, as measured; the caller has the clock.
+
+    A reader that takes R bytes/s never waits if what it wants next was asked for longer ago than
+    the slowest answer takes. Twice that much is asked for, so the amount grows while it is what
+    limits R, and stops where the reader or the line does.
+    """
+
+    highest_bytes: int
+    rate_bytes_s: float = 0.0
+    slowest_s: float = 0.0  # of recent answers
+    _last_read_s: float | None = None
+
+    def note_answer(self, took_s: float) -> None:
+        """A request was answered."""
+        self.slowest_s = max(took_s, self.slowest_s * _FADING)
+
+    def note_read(self, num_bytes: int, at_s: float) -> None:
+        """A batch was read."""
+        if self._last_read_s is not None and at_s > self._last_read_s:
+            rate = num_bytes / (at_s - self._last_read_s)
+            self.rate_bytes_s += _WEIGHT * (rate - self.rate_bytes_s)
+        self._last_read_s = at_s
+
+    @property
+    def ahead_bytes(self) -> int:
+        """Size of the prefetch window, bytes."""
+        wanted = int(2 * self.rate_bytes_s * self.slowest_s)
+        return min(max(wanted, LOWEST_BYTES), self.highest_bytes)
+
+
 class Fetcher:
     """Requests of one reader: at most `remote.in_flight` at a time, in the order of asking.
 
     Its coroutines run in the background loop.
     """
 
-    config: RemoteConfig
-    pace: Pace = field(init=False)
-    num_requests: int = 0
-    _slots: asyncio.Semaphore = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.pace = Pace(highest_bytes=self.config.prefetch_bytes)
-        self._slots = asyncio.Semaphore(self.config.in_flight)
+    def __init__(self, config: RemoteConfig) -> None:
+        self.config = config
+        self.pace = Pace(highest_bytes=config.prefetch_bytes)
+        self.num_requests = 0
+        self._slots = asyncio.Semaphore(config.in_flight)
 
     async def fetch(self, url: str, begin: int, end: int) -> Any:
         """The bytes [begin, end) of an object, as a buffer; fewer where it ends before.
@@ -74,7 +105,7 @@ class Fetcher:
                 except TimeoutError:
                     raise problem from None
                 except (BaseError, OSError) as error:
-                    problem = explain(error, remote, key)
+                    problem = explain(error, remote.describe(key), remote.endpoint)
                     pause_s = attempts.pause_s(problem)
                 await asyncio.sleep(pause_s)
 
@@ -102,8 +133,8 @@ class Fetcher:
 def locate(url: str, config: RemoteConfig) -> tuple[Remote, str]:
     """The opened bucket, or web server, of an object, and its key there."""
     parts = urlsplit(url)
-    folder, _, name = url.removeprefix(f"{parts.scheme}://{parts.netloc}").rpartition("/")
     root = f"{parts.scheme}://{parts.netloc}"
+    folder, _, name = url.removeprefix(root).rpartition("/")
     key = "/".join(part for part in [*unquote(folder).split("/"), name] if part)
     return _open(root, config, tuple(sorted(remote_environment().items()))), key
 

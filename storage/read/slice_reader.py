@@ -1,7 +1,8 @@
 """Extents of files and of object stores by one reader."""
 
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from storage.read.extents import AnnouncedRead, BadExtent, ExtentReader, Extents
 from storage.read.ranged import RemoteReader
 
 
-class SliceReader:
+class SliceReader(AbstractContextManager["SliceReader"]):
     """Reads extents wherever they are: `ExtentReader` for files, `RemoteReader` for URLs.
 
     `mode` is `ranged` or `cached`; None takes `remote.mode`, of which `auto` means ranged to who
@@ -26,9 +27,6 @@ class SliceReader:
         self._mode = mode
         self._local = ExtentReader(check=check)
         self._remote: RemoteReader | None = None
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -84,9 +82,7 @@ class SliceReader:
     def _remote_reader(self) -> RemoteReader:
         if self._remote is None:
             config = self._config
-            mode = self._mode or config.mode
-            downloads = None
-            if mode == CACHED:
-                downloads = shared_downloads(config.cache_folder, config)
+            is_cached = (self._mode or config.mode) == CACHED
+            downloads = shared_downloads(config.cache_folder, config) if is_cached else None
             self._remote = RemoteReader(config, check=self._check, downloads=downloads)
         return self._remote

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from storage.audio.integrity import AUDIO_ENDINGS
 from storage.errors import ConfigError
-from storage.source.cells import tidy, tidy_label
+from storage.source.cells import is_missing, tidy, tidy_label
 from storage.source.csv_text import TextTable
 from storage.source.label_lists import parse_labels
 from storage.source.listing import Listing, shown_name
@@ -56,7 +56,7 @@ class Found:
 
 def recordings_of_csv(table: TextTable, files: Listing, classes: Collection[str]) -> Found:
     """The recordings that a csv names; `classes` are those of taxonomy.csv."""
-    names = [tidy(cell) for cell in table.columns[FILENAME]]
+    names = ["" if is_missing(cell) else tidy(cell) for cell in table.columns[FILENAME]]
     found = Found(recordings=[])
     matches = match_names(names, files.names())
     labels = _Labels.of(table, classes)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from datasets.randomness import KEY, random_bits, random_unit, recording_keys
+from datasets.randomness import random_bits, random_unit, recording_keys
 from tests.fakes import fake_recordings
 
 KEYS = np.arange(4096, dtype=np.uint64)
@@ -22,11 +22,6 @@ def test_keys_are_the_blake2b_of_the_ids_alone():
     assert recording_keys(shuffled).tolist() == keys[[2, 0, 3, 1]].tolist()
     # hashlib.blake2b("take 0.5%é".encode(), digest_size=8), read as little endian
     assert keys[0] == int.from_bytes(bytes.fromhex("013065bb15f7a102"), "little")
-
-
-def test_a_stored_key_is_used_as_it_is():
-    table = fake_recordings([1, 2]).with_columns(**{KEY: np.array([7, 9], np.uint64)})
-    assert recording_keys(table).tolist() == [7, 9]
 
 
 @pytest.mark.parametrize(

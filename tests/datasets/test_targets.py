@@ -193,33 +193,30 @@ def test_a_whole_file_leaves_all_rows_eligible(tmp_path):
     assert np.array_equal(found[15:], expected(soft_frame(pool)))
 
 
+AGAIN = TABLE.with_columns(
+    pl.format("again/{}", "recording_id").alias("recording_id"),
+    pl.col("first_row") + SOURCE_ROWS,
+    own_recording_id="recording_id",
+    source=pl.lit("again"),
+)
+
+
 def test_ids_that_were_renamed_are_found_by_the_ids_of_the_source(tmp_path):
-    again = TABLE.with_columns(
-        pl.format("again/{}", "recording_id").alias("recording_id"),
-        own_recording_id="recording_id",
-        source=pl.lit("again"),
-    )
     path = written(soft_frame(), tmp_path)
-    soft = read_soft_sources(again, {"again": SourceSpec(store="x", targets=path)})
+    soft = read_soft_sources(AGAIN, {"again": SourceSpec(store="x", targets=path)})
     assert soft.covered_R.all()
 
 
 def test_predictions_of_a_mix_are_told_apart_by_source(tmp_path):
     """The second source has the ids of the first; only its own lines may count for it."""
-    again = TABLE.with_columns(
-        pl.format("again/{}", "recording_id").alias("recording_id"),
-        pl.col("first_row") + SOURCE_ROWS,
-        own_recording_id="recording_id",
-        source=pl.lit("again"),
-    )
     first = soft_frame(seed=1).with_columns(source=pl.lit("first"))
     second = soft_frame(seed=2).with_columns(
         pl.format("again/{}", "recording_id").alias("recording_id"), source=pl.lit("again")
     )
     path = written(pl.concat([first, second]).drop("slice_no"), tmp_path)
-    soft = read_soft_sources(again, {"again": SourceSpec(store="x", targets=path)})
+    soft = read_soft_sources(AGAIN, {"again": SourceSpec(store="x", targets=path)})
     found = soft.targets(HARD, LABELS).of(PLAN.rows + SOURCE_ROWS, PLAN.planned_no)
     assert np.array_equal(found, expected(second))
     path = written(first, tmp_path)
     with pytest.raises(ConfigError, match="by recording_id and source"):
-        read_soft_sources(again, {"again": SourceSpec(store="x", targets=path)})
+        read_soft_sources(AGAIN, {"again": SourceSpec(store="x", targets=path)})

@@ -3,13 +3,9 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from storage.build.build import BuildConfig, build_store
-from storage.recipe import Recipe
-from storage.source.table import SourceConfig
-from tests.sounds import write_source
+from tests.small_store import build_small_store
 from tools.ablate import COMMAND, main
 from tools.cli.ablation import AblationConfig, plan_runs, section_of
 from tools.cli.command import run
@@ -32,11 +28,7 @@ trainer: {epochs: 1, effective_batch_size: 4, progress: false, accelerator: cpu}
 @pytest.fixture
 def words(tmp_path: Path) -> list[str]:
     """A call on a small store."""
-    seconds = [3, 4, 3, 5, 3, 4, 3, 4, 3]
-    source = write_source(tmp_path / "source", seconds, np.random.default_rng(2))
-    recipe = Recipe(sample_rate_hz=8000, fmax_hz=4000, slice_s=3.0, n_mels=64)
-    store = str(tmp_path / "store")
-    build_store(SourceConfig(root=str(source)), recipe, store, BuildConfig(workers=1))
+    store = build_small_store(tmp_path, [3, 4, 3, 5, 3, 4, 3, 4, 3])
     config = tmp_path / "ablation.yaml"
     config.write_text(CONFIG)
     return ["--config", str(config), f"store={store}", f"ablation.root={tmp_path / 'runs'}"]

@@ -1,5 +1,7 @@
 """The YAML files in configs/: each is valid, and base.yaml has the defaults that were promised."""
 
+from operator import attrgetter
+
 import numpy as np
 import pytest
 import torch
@@ -33,20 +35,27 @@ def callbacks(base, tmp_path):
     return trainer.callbacks
 
 
-def test_base_has_five_folds_stratified_by_label_and_grouped_by_source(base):
-    assert (base.folds.cv, base.folds.num_folds) == ("stratified_group", 5)
+PROMISED = {
+    "folds.cv": "stratified_group",
+    "folds.num_folds": 5,
+    "train_folds": [0, 1, 2],
+    "loss.name": "bce",
+    "model.pooling": "avgmax",
+    "model.output": "softmax",
+    "averaging.kind": "swa",
+    "averaging.start": 15 / 20,
+    "trainer.epochs": 20,
+    "trainer.effective_batch_size": 16,
+    "trainer.precision": "auto",  # bf16 where the hardware computes it
+    "trainer.compile": "auto",  # where it pays
+    "trainer.logger": "auto",  # wandb where it is installed
+    "trainer.detect_anomaly": False,
+}
 
 
-def test_base_trains_three_of_them(base):
-    assert base.train_folds == [0, 1, 2]
-
-
-def test_base_trains_twenty_epochs(base):
-    assert base.trainer.epochs == 20
-
-
-def test_base_takes_binary_cross_entropy(base):
-    assert base.loss.name == "bce"
+@pytest.mark.parametrize("key", PROMISED)
+def test_base_has_what_was_promised(base, key):
+    assert attrgetter(key)(base) == PROMISED[key]
 
 
 def test_base_takes_adamw(base):
@@ -68,14 +77,6 @@ def test_base_warms_up_for_an_epoch_and_then_follows_a_cosine(base):
     np.testing.assert_allclose(rates[100:], 0.01 + 0.99 * (1 + np.cos(angle)) / 2)
 
 
-def test_base_computes_in_bf16_where_the_hardware_does(base):
-    assert base.trainer.precision == "auto"
-
-
-def test_base_steps_on_sixteen_samples(base):
-    assert base.trainer.effective_batch_size == 16
-
-
 def test_base_stops_after_four_epochs_without_a_better_kl(callbacks):
     (stopping,) = (one for one in callbacks if isinstance(one, EarlyStopping))
     assert (stopping.monitor, stopping.mode, stopping.patience) == ("val_kl", "min", 4)
@@ -86,35 +87,10 @@ def test_base_keeps_the_weights_of_the_best_kl(callbacks):
     assert "val_kl" in kept
 
 
-def test_base_averages_weights_from_epoch_fifteen_on(base):
-    assert base.averaging.kind == "swa"
-    assert int(base.averaging.start * base.trainer.epochs) == 15
-
-
-def test_base_pools_by_avgmax(base):
-    assert base.model.pooling == "avgmax"
-
-
 def test_base_gives_the_backbone_one_channel(base):
     model = build_classifier(base.model, num_classes=3, slice_shape=(64, 64))
     first = next(part for part in model.modules() if isinstance(part, torch.nn.Conv2d))
     assert first.in_channels == 1
-
-
-def test_base_gives_softmax_probabilities(base):
-    assert base.model.output == "softmax"
-
-
-def test_base_compiles_where_it_pays(base):
-    assert base.trainer.compile == "auto"
-
-
-def test_base_logs_to_wandb_where_it_is_installed(base):
-    assert base.trainer.logger == "auto"
-
-
-def test_base_does_not_look_for_anomalies(base):
-    assert not base.trainer.detect_anomaly
 
 
 def test_debug_looks_for_anomalies():

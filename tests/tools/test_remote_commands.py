@@ -18,6 +18,7 @@ from storage.objects.open import open_objects
 from tests.paths import ROOT
 from tests.s3_server import S3
 from tests.shard_sets import contents
+from tests.small_store import SECONDS, SHORT
 from tests.sounds import write_source
 from tools.cli.command import run
 from tools.testbed.fault_proxy import KINDS, FaultProxy, Faults
@@ -29,26 +30,14 @@ RECIPE = [
     "recipe.slice_s=3.0",
     "recipe.n_mels=64",
 ]
-SHORT = [
-    "model.backbone=test_resnet",
-    "model.views=[[4,4]]",
-    "folds.num_folds=3",
-    "train_folds=[0,2]",
-    "trainer.epochs=1",
-    "trainer.effective_batch_size=4",
-    "train_loader.batch_size=2",
-    "trainer.progress=false",
-    "trainer.accelerator=cpu",
-    "trainer.threads=1",
-]
+ONE_EPOCH = [*SHORT, "trainer.epochs=1"]
 SHARDS = ["write_shards.shard_size_bytes=300000"]
 Call = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    seconds = [3, 8, 5, 6, 4, 7, 5, 3, 9, 6, 5, 4, 8, 5, 3]
-    return write_source(tmp_path_factory.mktemp("source"), seconds, np.random.default_rng(2))
+    return write_source(tmp_path_factory.mktemp("source"), SECONDS, np.random.default_rng(2))
 
 
 @pytest.fixture
@@ -88,7 +77,7 @@ def all_of(
         ),
     }
     for kind in kinds:
-        call(tools.train, places[kind], f"experiment.root={results / kind}", *SHORT)
+        call(tools.train, places[kind], f"experiment.root={results / kind}", *ONE_EPOCH)
     return said
 
 

@@ -7,48 +7,30 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from storage.build.build import BuildConfig, build_store
-from storage.recipe import Recipe
-from storage.source.table import SourceConfig
 from tests.paths import ROOT
-from tests.sounds import write_source
+from tests.small_store import SECONDS, SHORT, build_small_store
 from tools.cli.command import run
 from tools.train import COMMAND, main
 
 WORDS = [
-    "model.backbone=test_resnet",
-    "model.views=[[4,4]]",
-    "folds.num_folds=3",
-    "train_folds=[0,2]",
+    *SHORT,
     "trainer.epochs=4",
     "trainer.checkpoint_steps=2",
-    "trainer.effective_batch_size=4",
-    "train_loader.batch_size=2",
     "averaging.kind=swa",
     "averaging.start=0.25",
     "augment.mixup.p=0.5",
     "sampling.slices_per_recording=2",
-    "trainer.progress=false",
-    "trainer.accelerator=cpu",
-    "trainer.threads=1",
     "trainer.logger=csv",
 ]
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("resume")
-    seconds = [3, 8, 5, 6, 4, 7, 5, 3, 9, 6, 5, 4]
-    source = write_source(folder / "source", seconds, np.random.default_rng(2))
-    recipe = Recipe(sample_rate_hz=8000, fmax_hz=4000, slice_s=3.0, n_mels=64)
-    url = folder / "store"
-    build_store(SourceConfig(root=str(source)), recipe, str(url), BuildConfig(workers=1))
-    return url
+    return build_small_store(tmp_path_factory.mktemp("resume"), SECONDS[:12])
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,8 @@ import pytest
 from matplotlib.image import imread
 
 from datasets.augment.pipeline import AUGMENTATIONS, AugmentConfig
-from storage.build.build import BuildConfig, build_store
-from storage.recipe import Recipe
-from storage.source.table import SourceConfig
 from tests.paths import ROOT
-from tests.sounds import write_source
+from tests.small_store import build_small_store
 from tools.cli.command import run
 from tools.cli.contact_sheet import BOTTOM, DPI, GAP, LEFT, PANEL, RIGHT, TOP
 from tools.show_augment import COMMAND, SMALL, main
@@ -23,12 +20,7 @@ ALIGNMENT = 0.003  # two panels of one slice differ by so much, lying between pi
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("augment")
-    source = write_source(folder / "source", [3, 4, 5, 3, 4, 5], np.random.default_rng(2))
-    recipe = Recipe(sample_rate_hz=8000, fmax_hz=4000, slice_s=3.0, n_mels=64)
-    url = folder / "store"
-    build_store(SourceConfig(root=str(source)), recipe, str(url), BuildConfig(workers=1))
-    return url
+    return build_small_store(tmp_path_factory.mktemp("augment"), [3, 4, 5, 3, 4, 5])
 
 
 def draw(store: Path, *words: str) -> int:

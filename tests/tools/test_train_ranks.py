@@ -7,19 +7,13 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 
-from storage.build.build import BuildConfig, build_store
-from storage.recipe import Recipe
-from storage.source.table import SourceConfig
 from storage.store import open_store
 from tests.paths import ROOT
-from tests.sounds import write_source
-from tests.tools.test_train import SHORT
+from tests.small_store import SHORT, build_small_store
 
 pytestmark = pytest.mark.slow  # each start takes ten seconds
 
@@ -27,12 +21,7 @@ pytestmark = pytest.mark.slow  # each start takes ten seconds
 @pytest.fixture
 def store(tmp_path):
     """A store of 15 synthesised recordings."""
-    seconds = [3, 8, 5, 6, 4, 7, 5, 3, 9, 6, 5, 4, 8, 5, 3]
-    source = write_source(tmp_path / "source", seconds, np.random.default_rng(2))
-    recipe = Recipe(sample_rate_hz=8000, fmax_hz=4000, slice_s=3.0, n_mels=64)
-    place = str(tmp_path / "store")
-    build_store(SourceConfig(root=str(source)), recipe, place, BuildConfig(workers=1))
-    return place
+    return build_small_store(tmp_path)
 
 
 def start(store, root, *words):
@@ -75,7 +64,7 @@ def test_both_ranks_make_one_experiment(store, tmp_path):
     scores = json.loads((tmp_path / "preds/exp_001/scores.json").read_text())
     assert [fold["fold"] for fold in scores["folds"]] == [0, 2]
     assert sum(fold["num_slices"] for fold in scores["folds"]) == len(oof)
-    with open_store(store) as opened:
+    with open_store(str(store)) as opened:
         held_out = opened.slice_index().filter(
             pl.col("recording_id").is_in(oof["recording_id"].unique().to_list())
         )
@@ -84,7 +73,7 @@ def test_both_ranks_make_one_experiment(store, tmp_path):
 
 def test_an_error_of_any_rank_ends_all_with_its_reason(store, tmp_path):
     """The plan decides which rank meets the bad slices first."""
-    for shard in (Path(store) / "slices.zarr" / "c").rglob("*"):
+    for shard in (store / "slices.zarr" / "c").rglob("*"):
         if shard.is_file():
             data = bytearray(shard.read_bytes())
             data[20_000:-20_000] = bytes(len(data) - 40_000)

@@ -5,27 +5,31 @@ What needs one process only is done in that of the tests: starting one takes sec
 
 import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
 
-import numpy as np
 import pytest
 
-from tests.learnable import write_learnable_source
 from tests.paths import ROOT
-from tests.training_run import EFFECTIVE_BATCH, Run, batches, fold_of, train_here
+from tests.training_run import (
+    EFFECTIVE_BATCH,
+    Run,
+    assert_same,
+    batches,
+    fold_of,
+    train_here,
+    write_source,
+)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A source of uneven recordings, for all trainings here."""
     folder = tmp_path_factory.mktemp("ddp")
-    source = write_learnable_source(folder / "cells.raw", 31)
-    (folder / "source.pkl").write_bytes(pickle.dumps(source))
+    write_source(folder, 31)
     return folder
 
 
@@ -77,12 +81,6 @@ def together(folder):
     return folder
 
 
-def assert_same(found, expected):
-    assert [batch["rows"] for batch in found] == [batch["rows"] for batch in expected]
-    losses = ([batch["loss"] for batch in each] for each in (found, expected))
-    np.testing.assert_allclose(*losses, rtol=0, atol=1e-5)
-
-
 def test_two_ranks_take_the_steps_of_one(alone, together):
     ranks = batches(together, "together")
     assert len(ranks) == 2
@@ -103,7 +101,7 @@ def test_killed_on_two_ranks_and_resumed_on_one_nothing_is_lost_or_seen_twice(fo
     steps = len(plan(0)) // EFFECTIVE_BATCH
     process = start(folder, "killed", checkpoint_steps=2, pause_s=0.1)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not (folder / "killed" / "step=4.ckpt").exists():
             assert process.poll() is None
             assert time.monotonic() < deadline

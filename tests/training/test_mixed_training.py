@@ -9,8 +9,6 @@ import pytest
 
 from datasets.augment.level import BackgroundMixConfig
 from datasets.augment.pipeline import AugmentConfig
-from datasets.folds import FoldConfig
-from datasets.loading.reader import LoaderConfig
 from datasets.sampling.epoch_plan import SamplingConfig, plan_all
 from datasets.slice_source import SOURCE_ROWS
 from datasets.sources.background import BackgroundConfig, BackgroundPlan
@@ -18,30 +16,9 @@ from datasets.sources.mix import MixedSource, SourceMix, SourceSpec
 from storage.errors import ConfigError
 from tests.fakes import write_fake_source
 from tests.learnable import write_learnable_source
-from training.config import TrainingConfig
+from tests.training.short_training import config_in, short_trainer
 from training.cross_validation import train_folds
-from training.experiments.experiment import ExperimentConfig
-from training.model.models import ModelConfig
-from training.model.optimizers import OptimizerConfig
 from training.split import fold_data, split_recordings
-from training.trainer import TrainerConfig
-
-
-def config_in(root: Path, **options) -> TrainingConfig:
-    """Two of three folds, four short epochs of a very small backbone."""
-    basic = TrainingConfig(
-        model=ModelConfig(backbone="test_resnet"),
-        optimizer=OptimizerConfig(learning_rate=3e-3),
-        sampling=SamplingConfig(slices_per_recording=2),
-        folds=FoldConfig(cv="column"),
-        train_loader=LoaderConfig(batch_size=8),
-        trainer=TrainerConfig(
-            precision="32-true", epochs=4, effective_batch_size=8, progress=False, threads=1
-        ),
-        experiment=ExperimentConfig(root=str(root)),
-        train_folds=[1, 3],
-    )
-    return replace(basic, **options)
 
 
 @pytest.fixture(scope="module")
@@ -71,18 +48,24 @@ def write_soft(source, hidden, path):
     return str(path)
 
 
+def mix_of(**sources):
+    return SourceMix([MixedSource(name=name, source=source) for name, source in sources.items()])
+
+
+@pytest.fixture
+def noise(tmp_path):
+    return write_fake_source(tmp_path / "noise.raw", [4, 2, 7], seed=3)
+
+
 @pytest.fixture
 def mixed(focal, pool, tmp_path):
     """The mix of both, and a config with soft targets and weights."""
-    mix = SourceMix(
-        [MixedSource(name="focal", source=focal), MixedSource(name="pool", source=pool[0])]
-    )
     soft = write_soft(*pool, tmp_path / "soft.parquet")
     specs = {
         "focal": SourceSpec(store="focal"),
         "pool": SourceSpec(store="pool", weight=0.5, train_only=True, targets=soft),
     }
-    return mix, config_in(tmp_path / "lab", sources=specs)
+    return mix_of(focal=focal, pool=pool[0]), config_in(tmp_path / "lab", sources=specs)
 
 
 def test_the_pool_is_learned_from_with_its_share_and_never_held_out(mixed):
@@ -133,11 +116,10 @@ def test_two_sources_train_and_the_tables_name_them(mixed, focal):
 def test_predictions_of_a_mix_serve_as_soft_targets_of_its_second_source(focal, tmp_path):
     other = focal.table.with_columns(pl.format("other/{}", "recording_id").alias("recording_id"))
     second = replace(focal, table=other)
-    mix = SourceMix([MixedSource(name="one", source=focal), MixedSource(name="two", source=second)])
+    mix = mix_of(one=focal, two=second)
     specs = {"one": SourceSpec(store="one"), "two": SourceSpec(store="two")}
-    config = config_in(tmp_path, sources=specs, train_folds=[1], trainer=TrainerConfig(
-        precision="32-true", epochs=1, effective_batch_size=8, progress=False, threads=1
-    ))  # fmt: skip
+    trainer = short_trainer(epochs=1)
+    config = config_in(tmp_path, sources=specs, train_folds=[1], trainer=trainer)
     report = train_folds(mix, config)
     path = report.experiment.preds / "oof.parquet"
     oof = pl.read_parquet(path)
@@ -162,7 +144,7 @@ def test_classes_of_the_soft_targets_are_classes(focal, pool, tmp_path):
     source, hidden = pool
     path = Path(write_soft(source, hidden, tmp_path / "soft.parquet"))
     pl.read_parquet(path).with_columns(p_owl=0.5).write_parquet(path)
-    mix = SourceMix([MixedSource(name="focal", source=focal), MixedSource(name="p", source=source)])
+    mix = mix_of(focal=focal, p=source)
     specs = {"focal": SourceSpec(store="x"), "p": SourceSpec(store="y", targets=str(path))}
     split = split_recordings(mix, config_in(tmp_path, sources=specs))
     assert split.labels.names == ("a", "b", "c", "owl")
@@ -170,11 +152,8 @@ def test_classes_of_the_soft_targets_are_classes(focal, pool, tmp_path):
 
 
 def test_recordings_without_label_and_soft_targets_are_not_used(focal, pool, tmp_path):
-    mix = SourceMix(
-        [MixedSource(name="focal", source=focal), MixedSource(name="p", source=pool[0])]
-    )
     specs = {"focal": SourceSpec(store="x"), "p": SourceSpec(store="y")}
-    split = split_recordings(mix, config_in(tmp_path, sources=specs))
+    split = split_recordings(mix_of(focal=focal, p=pool[0]), config_in(tmp_path, sources=specs))
     assert split.used_R.tolist() == [True] * 48 + [False] * 24
 
 
@@ -185,10 +164,9 @@ def test_a_config_with_sources_needs_the_mix_of_them(focal, tmp_path):
 
 
 def test_training_only_sources_leave_somebody_to_score(focal, tmp_path):
-    mix = SourceMix([MixedSource(name="focal", source=focal)])
     config = config_in(tmp_path, sources={"focal": SourceSpec(store="x", train_only=True)})
     with pytest.raises(ConfigError, match="no recording can be held out"):
-        split_recordings(mix, config)
+        split_recordings(mix_of(focal=focal), config)
 
 
 def test_a_condition_acts_on_training_and_not_on_what_is_held_out(focal, tmp_path):
@@ -200,7 +178,7 @@ def test_a_condition_acts_on_training_and_not_on_what_is_held_out(focal, tmp_pat
         pl.col("max_db") > -45, pl.col("rating") > 1, pl.col("fold") != 1
     )
     assert set(learned) <= set(loud["row"])
-    assert len(learned) == len(loud) // 8 * 8
+    assert len(learned) == len(loud) // 4 * 4
     held_out = np.concatenate([batch.rows.numpy() for batch in data.val_reader()])
     assert held_out.tolist() == plan_all(focal.table.filter(fold=1)).rows.tolist()
 
@@ -212,11 +190,7 @@ def test_what_cannot_be_drawn_is_said_before_a_number_is_taken(focal, tmp_path):
     assert not (tmp_path / "lab").exists()
 
 
-def test_backgrounds_are_mixed_in_with_their_probability(focal, tmp_path):
-    noise = write_fake_source(tmp_path / "noise.raw", [4, 2, 7], seed=3)
-    short = TrainerConfig(
-        precision="32-true", epochs=1, effective_batch_size=8, progress=False, threads=1
-    )
+def test_backgrounds_are_mixed_in_with_their_probability(focal, noise, tmp_path):
     tables = []
     for p in (None, 0.0, 0.7):
         mixing = BackgroundMixConfig() if p is None else BackgroundMixConfig(p=p, min_snr_db=5)
@@ -225,7 +199,7 @@ def test_backgrounds_are_mixed_in_with_their_probability(focal, tmp_path):
             augment=AugmentConfig(background=mixing),
             background=BackgroundConfig(store="noise"),
             train_folds=[1],
-            trainer=short,
+            trainer=short_trainer(epochs=1),
         )
         behind = None if p is None else noise
         report = train_folds(focal, config, background=behind)
@@ -234,12 +208,11 @@ def test_backgrounds_are_mixed_in_with_their_probability(focal, tmp_path):
     assert not tables[2].equals(tables[0])
 
 
-def test_a_fold_reads_backgrounds_for_training_alone(focal, tmp_path):
-    noise = write_fake_source(tmp_path / "noise.raw", [4, 2, 7], seed=3)
+def test_a_fold_reads_backgrounds_for_training_alone(focal, noise, tmp_path):
     config = config_in(tmp_path)
     plan = BackgroundPlan(noise, seed=0)
     data = fold_data(focal, split_recordings(focal, config), 1, config, plan)
-    assert next(iter(data.train_reader(accumulation=1))).background.shape == (8, 8, 16)
+    assert next(iter(data.train_reader(accumulation=1))).background.shape == (4, 8, 16)
     assert next(iter(data.val_reader())).background is None
 
 

@@ -3,22 +3,17 @@
 Augmentation, dropout and the schedule are on. `test_ddp.py` does the same on several ranks.
 """
 
-import pickle
-
-import numpy as np
 import pytest
 
 from storage.errors import ConfigError
-from tests.learnable import write_learnable_source
-from tests.training_run import EFFECTIVE_BATCH, Run, fold_of, train_here
+from tests.training_run import EFFECTIVE_BATCH, Run, assert_same, fold_of, train_here, write_source
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A source, and a training of two epochs with a checkpoint after each step."""
     folder = tmp_path_factory.mktemp("resume")
-    source = write_learnable_source(folder / "cells.raw", 19)
-    (folder / "source.pkl").write_bytes(pickle.dumps(source))
+    write_source(folder, 19)
     return folder
 
 
@@ -35,20 +30,13 @@ def num_steps(folder):
     return len(fold_of(Run(folder=str(folder), out="")).planner()(0)) // EFFECTIVE_BATCH
 
 
-def assert_same(found, expected):
-    assert [batch["rows"] for batch in found] == [batch["rows"] for batch in expected]
-    assert [batch["batch"] for batch in found] == [batch["batch"] for batch in expected]
-    losses = ([batch["loss"] for batch in each] for each in (found, expected))
-    np.testing.assert_allclose(*losses, rtol=0, atol=1e-5)
-
-
 @pytest.mark.parametrize("when", [1, 3, -1, 0, 1.5], ids=str)
 def test_the_rest_is_the_same(folder, whole, when):
     """After some steps, before the epoch's last one, after it, in the second epoch."""
     in_epoch = num_steps(folder)
     steps = {-1: in_epoch - 1, 0: in_epoch, 1.5: in_epoch + 2}.get(when, when)
     rest = train_here(folder, f"from {when}", checkpoint=checkpoint(folder, steps))
-    assert_same(rest, whole[2 * steps :])  # two batches per step
+    assert_same(rest, whole[2 * steps :], "batch")  # two batches per step
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
@@ -66,7 +54,6 @@ def test_another_accumulation_sees_the_same_steps(folder, whole, batch_size):
 
 
 def test_other_data_is_refused_with_the_difference(folder, whole, tmp_path):
-    source = write_learnable_source(tmp_path / "cells.raw", 22)
-    (tmp_path / "source.pkl").write_bytes(pickle.dumps(source))
+    write_source(tmp_path, 22)
     with pytest.raises(ConfigError, match=r"recordings: .* then, .* now"):
         train_here(tmp_path, "other", checkpoint=checkpoint(folder, 3))

@@ -41,9 +41,7 @@ def test_accumulation_fills_the_effective_batch(effective, batch, ranks, steps):
 
 
 def test_a_batch_size_that_does_not_divide_is_refused_with_those_that_do():
-    with pytest.raises(
-        ConfigError, match=r"16 is no multiple of .*batch_size=6 x 1 .*1, 2, 4, 8, 16$"
-    ):
+    with pytest.raises(ConfigError, match=r"16 is no multiple of .*=6 x 1 .*1, 2, 4, 8, 16$"):
         accumulation(16, 6)
     with pytest.raises(ConfigError, match=r"batch_size=16 x 2 ranks.*1, 2, 4, 8$"):
         accumulation(16, 16, 2)
@@ -51,11 +49,11 @@ def test_a_batch_size_that_does_not_divide_is_refused_with_those_that_do():
 
 def test_on_a_cpu_auto_is_bf16_where_it_computes_in_that_and_nothing_compiled():
     plain = choose_precision("auto", "cpu", 64, {"avx512_f": True, "avx512_bf16": False})
-    assert str(plain) == "precision: 32-true (a CPU without bf16)"
+    assert plain == ("32-true", "a CPU without bf16")
     for name in ("avx512_bf16", "amx_bf16"):
         assert choose_precision("auto", "cpu", 64, {name: True}).value == "bf16-mixed"
         narrow = choose_precision("auto", "cpu", 63, {name: True})
-        assert str(narrow) == "precision: 32-true (CPUs fail in bf16 on images of 63 frames)"
+        assert narrow == ("32-true", "CPUs fail in bf16 on images of 63 frames")
     compiled = choose_compile("auto", "cpu")
     assert compiled.value == "off"
     assert "CPU" in compiled.reason
@@ -102,14 +100,8 @@ def test_wandb_is_offline_without_a_key_and_says_so(monkeypatch, tmp_path):
 
 def test_all_choices_are_told():
     lines = choose_machine(TrainerConfig(accelerator="cpu"), 313).lines()
-    assert [line.split(":")[0] for line in lines] == [
-        "accelerator",
-        "strategy",
-        "precision",
-        "compile",
-        "logger",
-        "threads",
-    ]
+    names = ["accelerator", "strategy", "precision", "compile", "logger", "threads"]
+    assert [line.split(":")[0] for line in lines] == names
 
 
 def test_ranks_divide_the_threads_among_themselves():
@@ -137,21 +129,15 @@ def test_torch_has_its_threads_back_afterwards():
     assert torch.get_num_threads() == before
 
 
-def test_waiting_threads_do_not_spin():
-    code = "import training, os; print(os.environ['OMP_WAIT_POLICY'])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+def test_waiting_threads_do_not_spin_since_torch_is_loaded_only_after_that():
+    before = "import os, sys, datasets.shards.shard_set, storage.store, tools.cli.command"
+    after = "import training; print(os.environ['OMP_WAIT_POLICY'])"
+    code = f"{before}; print('torch' in sys.modules); {after}"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.check_output(
+        [sys.executable, "-c", code], text=True, cwd=ROOT, env=environment
     )
-    assert done.stdout.strip() == "PASSIVE"
-
-
-def test_torch_is_loaded_only_after_that():
-    before = "import sys, datasets.shards.shard_set, storage.store, tools.cli.command"
-    code = f"{before}; print('torch' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert done.stdout.strip() == "False"
+    assert done.split() == ["False", "PASSIVE"]
 
 
 @pytest.mark.parametrize("newest", ["step", "epoch"])
@@ -176,33 +162,3 @@ def test_quiet_lightning_silences_information_and_known_noise_only():
         with pytest.warns(UserWarning, match="something new"):
             warnings.warn("something new", UserWarning, 2)
     assert log.level == before
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"epochs": 0}, "trainer.epochs=0 must be at least 1"),
-        ({"effective_batch_size": 0}, "trainer.effective_batch_size=0"),
-        ({"patience": -1}, "trainer.patience=-1 must be at least 0"),
-        ({"precision": "64"}, "trainer.precision=64 is none of auto, 32-true"),
-        ({"compile": "maybe"}, "trainer.compile=maybe is none of auto, true, false"),
-        ({"logger": "paper"}, "trainer.logger=paper is none of auto, csv, wandb"),
-        ({"accelerator": "tpu"}, "trainer.accelerator=tpu is none of auto, cpu, gpu"),
-        ({"devices": 0}, "trainer.devices=0 must be at least 1"),
-        ({"strategy": "fsdp"}, "trainer.strategy=fsdp is none of auto, ddp"),
-    ],
-    ids=[
-        "epochs",
-        "effective",
-        "patience",
-        "precision",
-        "compile",
-        "logger",
-        "accelerator",
-        "devices",
-        "strategy",
-    ],
-)
-def test_impossible_values_are_refused_by_name(options, message):
-    with pytest.raises(ConfigError, match=message):
-        TrainerConfig(**options)

@@ -16,13 +16,12 @@ from datasets.augment.pipeline import AugmentConfig
 from datasets.folds import FoldConfig
 from datasets.loading.reader import LoaderConfig
 from tests.learnable import write_learnable_source
-from tests.training.test_cross_validation import FOLDS, config_in, train
+from tests.training.short_training import FOLDS, config_in, short_trainer
 from training.cross_validation import train_folds
 from training.model.averaging import AveragingConfig
 from training.model.models import Classifier, ModelConfig
 from training.model.optimizers import OptimizerConfig
 from training.module import NonFiniteLossError
-from training.trainer import TrainerConfig
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +34,10 @@ def test_early_stopping_counts_epochs_without_a_better_kl(source, tmp_path):
         tmp_path,
         train_folds=[1],
         optimizer=OptimizerConfig(learning_rate=1e-12),
-        trainer=TrainerConfig(
-            precision="32-true",
-            epochs=12,
-            effective_batch_size=8,
-            patience=2,
-            progress=False,
-            threads=1,
-        ),
+        trainer=short_trainer(epochs=12, patience=2),
         augment=AugmentConfig(),
     )
-    result = train(source, stuck).folds[0]
+    result = train_folds(source, stuck).folds[0]
     assert result.num_epochs < 12
     assert result.num_epochs == result.best_epoch + 2
 
@@ -55,17 +47,9 @@ def test_the_last_weights_are_judged_where_they_are_asked_for(source, tmp_path):
         tmp_path,
         train_folds=[1],
         optimizer=OptimizerConfig(learning_rate=0.3, final_fraction=1.0, warmup_epochs=0.0),
-        trainer=TrainerConfig(
-            precision="32-true",
-            epochs=5,
-            effective_batch_size=8,
-            patience=0,
-            keep="last",
-            progress=False,
-            threads=1,
-        ),
+        trainer=short_trainer(epochs=5, patience=0, keep="last"),
     )
-    report = train(source, overshooting)
+    report = train_folds(source, overshooting)
     log = pl.read_csv(report.experiment.preds / "log" / "fold_1" / "metrics.csv")
     kl = log["val_kl"].drop_nulls()
     assert report.folds[0].best_epoch == 5
@@ -77,26 +61,21 @@ def test_a_loss_that_is_not_finite_ends_the_experiment_and_cleans_up(source, tmp
     caplog.set_level("INFO", "training")
     config = config_in(tmp_path, optimizer=OptimizerConfig(learning_rate=1e30, warmup_epochs=0.0))
     with pytest.raises(NonFiniteLossError, match="Rows: "):
-        train(source, config)
+        train_folds(source, config)
     assert not list((tmp_path / "weights").iterdir())
     assert not list((tmp_path / "preds").iterdir())
     assert not list((tmp_path / "configs").glob("*.yaml"))
     assert any("ended in NonFiniteLossError" in line for line in caplog.messages)
-    assert train(source, config_in(tmp_path, train_folds=[1])).experiment.name == "exp_002"
+    assert train_folds(source, config_in(tmp_path, train_folds=[1])).experiment.name == "exp_002"
 
 
 def test_interrupting_keeps_what_is_there_and_stays_an_interrupt(source, tmp_path):
-    config = config_in(
-        tmp_path,
-        trainer=TrainerConfig(
-            precision="32-true", epochs=500, patience=0, progress=False, threads=1
-        ),
-    )
+    config = config_in(tmp_path, trainer=short_trainer(epochs=500, patience=0))
     timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            train(source, config)
+            train_folds(source, config)
     finally:
         timer.cancel()
     assert (tmp_path / "configs" / "exp_001.yaml").exists()
@@ -104,7 +83,7 @@ def test_interrupting_keeps_what_is_there_and_stays_an_interrupt(source, tmp_pat
 
 
 def test_models_of_finished_folds_are_not_kept(source, tmp_path):
-    train(source, config_in(tmp_path))
+    train_folds(source, config_in(tmp_path))
     alive = [thing for thing in gc.get_objects() if type(thing) is Classifier]
     assert not alive
 
@@ -114,16 +93,14 @@ def test_memory_does_not_grow_from_fold_to_fold(source, tmp_path):
     config = config_in(
         tmp_path,
         model=ModelConfig(backbone="resnet10t"),
-        trainer=TrainerConfig(
-            precision="32-true", epochs=1, effective_batch_size=48, progress=False, threads=1
-        ),
+        trainer=short_trainer(epochs=1, effective_batch_size=48),
         train_loader=LoaderConfig(batch_size=48),
         averaging=AveragingConfig(kind="ema"),
         folds=FoldConfig(cv="column", column="part"),
         train_folds=[],
     )
     parts = source.table.with_columns(part=pl.int_range(pl.len()) % 6)
-    done = train(replace(source, table=parts), config)
+    done = train_folds(replace(source, table=parts), config)
     left = [result.memory.host_bytes for result in done.folds]
     assert len(left) == 6
     assert min(left) > 50e6
@@ -134,10 +111,7 @@ def test_memory_does_not_grow_from_fold_to_fold(source, tmp_path):
 
 def test_an_experiment_goes_on_with_the_folds_that_are_missing(source, tmp_path, caplog):
     """Stopped before its second fold, then failing there, it has still what the first one left."""
-    trainer = TrainerConfig(
-        precision="32-true", epochs=1, effective_batch_size=8, progress=False, threads=1
-    )
-    config = config_in(tmp_path, trainer=trainer)
+    config = config_in(tmp_path, trainer=short_trainer(epochs=1))
     caplog.set_level("INFO", "training")
     stopping, failing = KeyboardInterrupt(), ValueError("the sea is rough")
     with pytest.raises(KeyboardInterrupt), raising_at("fold 3:", stopping):

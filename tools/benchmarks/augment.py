@@ -10,9 +10,8 @@ of configs/base.yaml, in turn in one process; each is set off against the step w
 just before it. About two minutes.
 """
 
-import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -20,11 +19,12 @@ import torch
 from datasets.augment.pipeline import AUGMENTATIONS, AugmentConfig
 from datasets.batch import Batch
 from storage.options import check_at_least, check_between, check_positive, option
+from tools.benchmarks.harness.process import Result
+from tools.benchmarks.harness.runs import Columns, measure_in_turn, medians, table_of
 from tools.benchmarks.harness.train_step import Bench, Step, open_bench
 from tools.cli.command import Arguments, Command
 from tools.cli.config import DEFAULT_CONFIG, load_config
-from tools.cli.progress_bars import bar
-from tools.cli.tables import MARKDOWN, Section, Table, publish
+from tools.cli.tables import MARKDOWN, Section
 from tools.cli.training_inputs import TrainSections
 
 NONE = "none"
@@ -54,69 +54,54 @@ class Sections(TrainSections):
 COMMAND = Command(doc=__doc__, sections=Sections, config="configs/demo.yaml", flags=(MARKDOWN,))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
-    """Times of the steps of one kind, s, and of those without augmentation just before them."""
-
-    wall_s: list[float]
-    cpu_s: list[float]
-    cpu_before_s: list[float]
-    wall_before_s: list[float]
-
-
-def main(config: Sections, arguments: Arguments) -> None:
-    """Measures, prints the table, writes it where asked for."""
+def run_benchmark(config: Sections, _: Arguments) -> Section:
+    """Measures all kinds of steps in turn, each next to one without augmentation."""
+    chosen = config.benchmark
     with open_bench(config) as bench:
-        section = run_benchmark(bench, config)
-    publish(section, "augment", arguments)
+        about, batch = bench.about(), _one_batch(bench)
+        steps = {name: bench.stepper(augment) for name, augment in _kinds(config)}
 
+        def run(name: str) -> Result:
+            wall_before_s, cpu_before_s = _seconds(bench, steps[NONE], batch)
+            wall_s, cpu_s = _seconds(bench, steps[name], batch)
+            return {
+                "wall_s": wall_s,
+                "cpu_s": cpu_s,
+                "wall_before_s": wall_before_s,
+                "cpu_before_s": cpu_before_s,
+                "wall_added_s": wall_s - wall_before_s,
+                "cpu_added_s": cpu_s - cpu_before_s,
+            }
 
-def run_benchmark(bench: Bench, config: Sections) -> Section:
-    """All kinds of steps, as a section of the report."""
-    kinds = dict(_kinds(config))
-    steps = {name: bench.stepper(augment) for name, augment in kinds.items()}
-    taken = _measure(bench, steps, config.benchmark.rounds)
+        found = measure_in_turn(steps, chosen.rounds + WARM_UP, run)
     intro = (
-        f"{bench.about()}. Medians of {config.benchmark.rounds} steps of each kind in turn, on one "
+        f"{about}. Medians of {chosen.rounds} steps of each kind in turn, on one "
         "batch; each is set off against the step without augmentation just before it. CPU time is "
-        f"that of all threads. Alone, an augmentation has p={config.benchmark.p}."
+        f"that of all threads. Alone, an augmentation has p={chosen.p}."
     )
-    rows = tuple(_row(name, one) for name, one in taken.items())
-    columns = ("augmentation", "step, CPU ms", "step, wall ms", "added CPU", "added wall")
+    columns: Columns = {
+        "step, CPU ms": lambda one: f"{one['cpu_s'] * 1e3:.2f}",
+        "step, wall ms": lambda one: f"{one['wall_s'] * 1e3:.2f}",
+        "added CPU": lambda one: f"{one['cpu_added_s'] / one['cpu_before_s']:+.1%}",
+        "added wall": lambda one: f"{one['wall_added_s'] / one['wall_before_s']:+.1%}",
+    }
+    kinds = {name: medians(results[WARM_UP:]) for name, results in found.items()}
     return Section(
         name="augment",
         title="What augmentation adds to a training step",
-        parts=(intro, Table(columns=columns, rows=rows)),
+        parts=(intro, table_of("augmentation", columns, kinds)),
     )
 
 
 def _kinds(config: Sections) -> Iterator[tuple[str, AugmentConfig]]:
-    """Every kind of step: a name and its augmentations; none comes first."""
+    """Yields every kind of step: a name and its augmentations; none comes first."""
     off = AugmentConfig()
     yield NONE, off
     for name in AUGMENTATIONS:
         alone = replace(getattr(config.augment, name), p=config.benchmark.p)
         yield name, replace(off, **{name: alone})
-    base = load_config(TrainSections, DEFAULT_CONFIG).augment
-    for name, whole in (("all of the config", config.augment), (f"all of {DEFAULT_CONFIG}", base)):
-        yield name, whole
-
-
-def _measure(bench: Bench, steps: Mapping[str, Step], rounds: int) -> dict[str, Taken]:
-    batch = _one_batch(bench)
-    taken = {name: Taken(wall_s=[], cpu_s=[], cpu_before_s=[], wall_before_s=[]) for name in steps}
-    with bar("measuring", rounds + WARM_UP, "round") as shown:
-        for number in range(rounds + WARM_UP):
-            for name, step in steps.items():
-                before = _seconds(bench, steps[NONE], batch)
-                wall_s, cpu_s = _seconds(bench, step, batch)
-                if number >= WARM_UP:
-                    taken[name].wall_s.append(wall_s)
-                    taken[name].cpu_s.append(cpu_s)
-                    taken[name].wall_before_s.append(before[0])
-                    taken[name].cpu_before_s.append(before[1])
-            shown(1)
-    return taken
+    yield "all of the config", config.augment
+    yield f"all of {DEFAULT_CONFIG}", load_config(TrainSections, DEFAULT_CONFIG).augment
 
 
 def _seconds(bench: Bench, step: Step, batch: Batch) -> tuple[float, float]:
@@ -132,16 +117,3 @@ def _one_batch(bench: Bench) -> Batch:
     reader = bench.data.train_reader(accumulation=1)
     (batch,) = reader.read_batches(range(1), ahead=False)
     return bench.move(batch._replace(background=torch.roll(batch.slices, 1, 0)))
-
-
-def _row(name: str, taken: Taken) -> tuple[str, ...]:
-    cpu_s, wall_s = statistics.median(taken.cpu_s), statistics.median(taken.wall_s)
-    cpu = _added(taken.cpu_s, taken.cpu_before_s)
-    wall = _added(taken.wall_s, taken.wall_before_s)
-    return name, f"{cpu_s * 1e3:.2f}", f"{wall_s * 1e3:.2f}", f"{cpu:+.1%}", f"{wall:+.1%}"
-
-
-def _added(times: list[float], before: list[float]) -> float:
-    """The median difference to the step before, as a share of the median of those."""
-    pairs = zip(times, before, strict=True)
-    return statistics.median(one - other for one, other in pairs) / statistics.median(before)

@@ -13,33 +13,38 @@ minute a run per 2 h of audio.
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from storage.errors import ConfigError
 from storage.options import check_at_least, check_positive, option
-from tools.benchmarks.building.report import (
-    EXPLANATION,
-    MB,
-    Result,
-    Way,
-    median_of,
-    ratios_table,
-    ways_of,
-    ways_table,
-    write_chart,
-)
-from tools.benchmarks.harness.process import Measured, check_measurable, run_measured
+from tools.benchmarks.harness.chart import write_bars
+from tools.benchmarks.harness.process import Result, check_measurable, run_measured
 from tools.benchmarks.harness.recordings import (
     Recordings,
     find_recordings,
     join_recordings,
     link_recordings,
 )
-from tools.benchmarks.harness.work_folder import work_folder
+from tools.benchmarks.harness.runs import (
+    MB,
+    Columns,
+    Medians,
+    measure_in_turn,
+    medians,
+    table_of,
+    work_folder,
+)
 from tools.cli.command import Arguments, Command
-from tools.cli.progress_bars import bar
-from tools.cli.tables import MARKDOWN, PLOT, Section, Table, publish
+from tools.cli.tables import MARKDOWN, PLOT, Section, Table
 
 MEL_SLICES, MEL_ROUNDS = 200, 5
+EXPLANATION = (
+    "Numeric libraries have one thread per process, but in the first row, where they take what "
+    "they like, as in a notebook. Work: from the end of the imports, of the workers too, to the "
+    "end. Whole: from starting Python on. Per core: by CPU time, all processes together. Decoding "
+    "alone: libsndfile in blocks, nothing else. The files are in the page cache; ours are synced "
+    "to disk, the .npy files are not."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,88 +81,137 @@ class Sections:
 COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN, PLOT))
 
 
-def main(config: Sections, arguments: Arguments) -> None:
-    """Measures all ways, prints the tables, writes what was asked for."""
+class Way(NamedTuple):
+    """One way of making slices: its title in the tables, and its function in `variants`."""
+
+    title: str
+    name: str
+    workers: int = 1
+    one_thread: bool = True
+
+
+def run_benchmark(config: Sections, arguments: Arguments) -> Section:
+    """Measures all ways on all recordings."""
     check_measurable()
-    section = run_benchmark(config.benchmark, plot=arguments.plot)
-    publish(section, "build", arguments)
-
-
-def run_benchmark(config: BuildBenchmarkConfig, *, plot: bool) -> Section:
-    """All ways on all recordings, as a section of the report."""
-    with work_folder(config.work_dir) as folder:
-        recordings = _recordings(config, folder / "source")
-        results = _measure_ways(config, recordings, folder)
-        mel = run_measured(
-            "tools.benchmarks.building.mel_only",
-            [str(recordings.root), str(MEL_SLICES), str(MEL_ROUNDS)],
-        ).answer
+    chosen = config.benchmark
+    with work_folder(chosen.work_dir) as folder:
+        files, root = find_recordings(chosen.source_root, chosen.limit), folder / "source"
+        if chosen.join_s is None:
+            recordings = link_recordings(files, root, chosen.repeat)
+        else:
+            recordings = join_recordings(files, root, chosen.join_s, chosen.repeat)
+        results = _measure_ways(_ways(chosen.workers), recordings, folder, chosen.runs)
+        words = [str(recordings.root), str(MEL_SLICES), str(MEL_ROUNDS)]
+        mel = run_measured("tools.benchmarks.building.mel_only", words)
         parts: list[Table | str] = [
             recordings.summary() + ". " + EXPLANATION,
             ways_table(results, recordings.audio_s),
-            ratios_table(results, mel),
+            ratios_table(list(results.values()), mel, chosen.workers),
             f"mel alone: {mel['num_slices']} slices, librosa {mel['librosa_ms']:.2f} ms and ours "
             f"{mel['ours_ms']:.2f} ms of CPU each; they differ by {mel['difference_db']:.4f} dB "
             "at most.",
         ]
-        if config.long_recording:
-            parts += _long_parts(config, folder)
-    name = "build " + config.label if config.label else "build"
-    if plot:
-        parts.append(write_chart(results, recordings.audio_s, name))
-    title = "Building: recordings into slices" + (f" ({config.label})" if config.label else "")
+        if chosen.long_recording:
+            parts += _long_parts(chosen, folder)
+    name = "build " + chosen.label if chosen.label else "build"
+    if arguments.plot:
+        speeds = {
+            title: [recordings.audio_s / result[cost] for result in results.values()]
+            for title, cost in (
+                ("x real time, by the clock", "work_s"),
+                ("x real time per core, by CPU time", "work_cpu_s"),
+            )
+        }
+        parts.append(write_bars(name, "x real time of each way", list(results), speeds))
+    title = "Building: recordings into slices" + (f" ({chosen.label})" if chosen.label else "")
     return Section(name=name, title=title, parts=tuple(parts))
 
 
-def _long_parts(config: BuildBenchmarkConfig, folder: Path) -> list[Table | str]:
-    """Memory that one very long recording takes."""
-    long = Path(config.long_recording)
-    recordings = link_recordings([long], folder / "long", 1)
-    rows = []
-    for way in ways_of(config.workers):
-        if way.workers == 1 and way.one_thread:
-            result = median_of(way, [_measure(way, recordings, folder)])
-            seconds, mb = f"{result.work_s:.1f}", f"{result.peak_bytes / MB:,.0f}"
-            rows.append((way.title, seconds, mb, f"{result.above_imports_bytes / MB:,.0f}"))
+def _ways(workers: int) -> list[Way]:
+    """Returns the ways to be measured, in the order of the table."""
     return [
-        f"One recording of {recordings.audio_s / 3600:.2f} h in one process:",
-        Table(columns=("way", "work s", "peak MB", "above imports MB"), rows=tuple(rows)),
+        Way("notebook: librosa, .npy", "notebook", one_thread=False),
+        Way("notebook, held to one thread", "notebook"),
+        Way(f"notebook in a joblib pool of {workers}", "notebook", workers),
+        Way("melbank, 1 worker", "ours"),
+        Way(f"melbank, {workers} workers", "ours", workers),
+        Way("decoding alone", "floor"),
     ]
 
 
-def _recordings(config: BuildBenchmarkConfig, root: Path) -> Recordings:
-    files = find_recordings(config.source_root, config.limit)
-    if config.join_s is None:
-        return link_recordings(files, root, config.repeat)
-    return join_recordings(files, root, config.join_s, config.repeat)
-
-
 def _measure_ways(
-    config: BuildBenchmarkConfig, recordings: Recordings, folder: Path
-) -> list[Result]:
-    """All ways in turn, so that a change of the machine's mood meets all of them."""
-    ways = ways_of(config.workers)
-    measured: dict[Way, list[tuple[Measured, int]]] = {way: [] for way in ways}
+    ways: list[Way], recordings: Recordings, folder: Path, runs: int
+) -> dict[str, Medians]:
+    """Returns the medians of each way by its title, of memory the most."""
     for file in recordings.files:
         file.read_bytes()  # into the page cache, before the first one's turn
-    with bar("measuring", config.runs * len(ways), "run") as step:
-        for _ in range(config.runs):
-            for way in ways:
-                measured[way].append(_measure(way, recordings, folder))
-                step(1)
-    return [median_of(way, measured[way]) for way in ways]
+    found = measure_in_turn(ways, runs, lambda way: _measure(way, recordings, folder))
+    most = ("peak_bytes", "above_imports_bytes")
+    return {way.title: medians(results, most) for way, results in found.items()}
 
 
-def _measure(way: Way, recordings: Recordings, folder: Path) -> tuple[Measured, int]:
-    """One run of one way, and the bytes that it left."""
+def _measure(way: Way, recordings: Recordings, folder: Path) -> Result:
+    """Runs one way once; the result has the bytes that it left too."""
     target = folder / "target"
     target.mkdir()
     try:
-        arguments = [way.name, str(way.workers), str(recordings.root), str(target)]
-        measured = run_measured(
-            "tools.benchmarks.building.variants", arguments, one_thread=way.one_thread
-        )
+        words = [way.name, str(way.workers), str(recordings.root), str(target)]
+        module = "tools.benchmarks.building.variants"
+        result = run_measured(module, words, one_thread=way.one_thread)
         size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     finally:
         shutil.rmtree(target)
-    return measured, size
+    return {**result, "stored_bytes": size}
+
+
+def ways_table(results: dict[str, Medians], audio_s: float) -> Table:
+    """Returns a row per way."""
+    num_slices = max(one["num_slices"] for one in results.values())
+
+    def bytes_per_slice(one: Medians) -> str:
+        kept = one["num_slices"]
+        return f"{one['stored_bytes'] / kept:,.0f}" if kept else "-"
+
+    columns: Columns = {
+        "x real time": lambda one: f"{audio_s / one['work_s']:,.0f}",
+        "x real time per core": lambda one: f"{audio_s / one['work_cpu_s']:,.0f}",
+        "slices/s": lambda one: f"{num_slices / one['work_s']:,.0f}",
+        "CPU ms/slice": lambda one: f"{one['work_cpu_s'] / num_slices * 1e3:.2f}",
+        "bytes/slice": bytes_per_slice,
+        "startup s": lambda one: f"{one['startup_s']:.1f}",
+        "whole s": lambda one: f"{one['whole_s']:.1f}",
+        "peak MB": lambda one: f"{one['peak_bytes'] / MB:,.0f}",
+        "above imports MB": lambda one: f"{one['above_imports_bytes'] / MB:,.0f}",
+    }
+    return table_of("way", columns, results)
+
+
+def ratios_table(results: list[Medians], mel: Result, workers: int) -> Table:
+    """Returns ratios for the work and for the whole process."""
+    notebook, held, pool, one, several, floor = results
+    pairs = (
+        ("melbank against the notebook held to one thread, per core", held, one),
+        ("melbank against the notebook, per core", notebook, one),
+        ("melbank against the notebook, 1 process each, by time", notebook, one),
+        (f"melbank against the pool, {workers} processes each, by time", pool, several),
+        (f"melbank with {workers} workers against 1, by time", one, several),
+        ("melbank against decoding alone, which is 1, per core", floor, one),
+    )
+    rows = []
+    for title, slow, fast in pairs:
+        unit = "s" if title.endswith("by time") else "cpu_s"
+        ratios = [slow[f"{span}_{unit}"] / fast[f"{span}_{unit}"] for span in ("work", "whole")]
+        rows.append((title, *(f"{ratio:.2f}" for ratio in ratios)))
+    mel_alone = f"{mel['librosa_ms'] / mel['ours_ms']:.2f}"
+    rows.append(("mel alone, against librosa, per core", mel_alone, "-"))
+    return Table(columns=("speed", "work", "whole process"), rows=tuple(rows))
+
+
+def _long_parts(config: BuildBenchmarkConfig, folder: Path) -> list[Table | str]:
+    """Returns the memory that one very long recording takes."""
+    recordings = link_recordings([Path(config.long_recording)], folder / "long", 1)
+    ways = [way for way in _ways(config.workers) if way.workers == 1 and way.one_thread]
+    return [
+        f"One recording of {recordings.audio_s / 3600:.2f} h in one process:",
+        ways_table(_measure_ways(ways, recordings, folder, 1), recordings.audio_s),
+    ]

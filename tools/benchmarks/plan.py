@@ -8,16 +8,14 @@ of a hundred million slices, shuffled in blocks. Each run in a fresh process, in
 synthetic table; no slices are read. About three minutes; needs 8 GB.
 """
 
-import statistics
 from dataclasses import dataclass, field
 
 from storage.options import check_at_least, option
-from tools.benchmarks.harness.process import Measured, check_measurable, run_measured
+from tools.benchmarks.harness.process import Result, check_measurable, run_measured
+from tools.benchmarks.harness.runs import MB, Columns, measure_in_turn, medians, table_of
 from tools.cli.command import Arguments, Command
-from tools.cli.progress_bars import bar
-from tools.cli.tables import MARKDOWN, Section, Table, publish
+from tools.cli.tables import MARKDOWN, Section
 
-MB = 1e6
 TITLES = {
     "one": "one random slice per recording, sqrt balance, global shuffle",
     "blocks": "every slice, shuffled in blocks",
@@ -48,61 +46,35 @@ class Sections:
 COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN,))
 
 
-def main(config: Sections, arguments: Arguments) -> None:
-    """Measures, prints the table, writes it where asked for."""
+def run_benchmark(config: Sections, _: Arguments) -> Section:
+    """Measures both kinds of plans."""
     check_measurable()
-    section = run_benchmark(config.benchmark)
-    publish(section, "plan", arguments)
+    chosen = config.benchmark
+    sizes = {"one": chosen.one_slices, "blocks": chosen.block_slices}
 
+    def run(case: str) -> Result:
+        words = [case, str(sizes[case]), str(chosen.seed)]
+        return run_measured("tools.benchmarks.harness.plan_run", words)
 
-def run_benchmark(config: PlanBenchmarkConfig) -> Section:
-    """Both kinds of plans, as a section of the report."""
-    sizes = {"one": config.one_slices, "blocks": config.block_slices}
-    runs: dict[str, list[Measured]] = {case: [] for case in sizes}
-    with bar("measuring", config.runs * len(sizes), "run") as step:
-        for _ in range(config.runs):
-            for case, size in sizes.items():
-                words = [case, str(size), str(config.seed)]
-                runs[case].append(run_measured("tools.benchmarks.harness.plan_run", words))
-                step(1)
+    found = measure_in_turn(sizes, chosen.runs, run)
     intro = (
         "Synthetic recordings, 13 slices each on average. The planner is made once for a training "
         "(mostly the keys of the recordings), a plan once for each epoch. CPU and wall time, one "
         "thread. Memory: the largest resident size of the whole process, and that much above the "
         "imports and the table."
     )
-    rows = tuple(_row(case, sizes[case], measured) for case, measured in runs.items())
-    columns = (
-        "plan",
-        "recordings",
-        "slices",
-        "samples",
-        "planner CPU s",
-        "plan CPU s",
-        "plan wall s",
-        "peak MB",
-        "above the table MB",
-    )
+    columns: Columns = {
+        "recordings": lambda one: f"{one['num_recordings']:,.0f}",
+        "slices": lambda one: f"{one['num_slices']:,.0f}",
+        "samples": lambda one: f"{one['num_samples']:,.0f}",
+        "planner CPU s": lambda one: f"{one['planner_cpu_s']:.2f}",
+        "plan CPU s": lambda one: f"{one['plan_cpu_s']:.2f}",
+        "plan wall s": lambda one: f"{one['plan_s']:.2f}",
+        "peak MB": lambda one: f"{one['peak_bytes'] / MB:,.0f}",
+        "above the table MB": lambda one: f"{one['above_imports_bytes'] / MB:,.0f}",
+    }
+    most = ("peak_bytes", "above_imports_bytes")
+    plans = {TITLES[case]: medians(results, most) for case, results in found.items()}
     return Section(
-        name="plan", title="Epoch plans", parts=(intro, Table(columns=columns, rows=rows))
-    )
-
-
-def _row(case: str, num_slices: int, measured: list[Measured]) -> tuple[str, ...]:
-    def median(name: str) -> str:
-        return f"{statistics.median(one.answer[name] for one in measured):.2f}"
-
-    answer = measured[0].answer
-    peak_bytes = max(one.peak_bytes for one in measured)
-    above_bytes = max(one.peak_bytes - one.imports_bytes for one in measured)
-    return (
-        TITLES[case],
-        f"{answer['num_recordings']:,}",
-        f"{num_slices:,}",
-        f"{answer['num_samples']:,}",
-        median("planner_cpu_s"),
-        median("plan_cpu_s"),
-        median("plan_s"),
-        f"{peak_bytes / MB:,.0f}",
-        f"{above_bytes / MB:,.0f}",
+        name="plan", title="Epoch plans", parts=(intro, table_of("plan", columns, plans))
     )

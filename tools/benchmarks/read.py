@@ -11,43 +11,40 @@ What arrives is compared with what was asked for. Without store= and shards= sli
 real ones where benchmark.source_root is given. An hour for all; copies take 13 times the slices.
 """
 
+import math
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from storage.encoding import ENCODINGS
-from storage.errors import StoreError
 from storage.options import check_choice, check_positive, option
+from tools.benchmarks.harness.chart import write_bars
 from tools.benchmarks.harness.page_cache import evict, warm
-from tools.benchmarks.harness.process import check_measurable
-from tools.benchmarks.harness.work_folder import work_folder
-from tools.benchmarks.reading.contenders import (
-    CELLS,
-    COPY,
-    SHARDS,
-    STORE,
-    WAYS,
-    Way,
-    our_python,
-    run_way,
-    spec_of,
-)
-from tools.benchmarks.reading.environments import PEERS, python_of
+from tools.benchmarks.harness.process import Result, check_measurable
+from tools.benchmarks.harness.runs import MB, Columns, Medians, medians, table_of, work_folder
+from tools.benchmarks.reading.contenders import ARROW, COPY, FLOOR, OURS, PEERS, WAYS, Way
+from tools.benchmarks.reading.contest import Contest, Turn
 from tools.benchmarks.reading.plans import ALL, ONE, TASKS
-from tools.benchmarks.reading.report import COLD, WARM, Copy, Measurements, sections_parts
-from tools.benchmarks.reading.results import Result, Results, Turn
-from tools.benchmarks.reading.slices import (
-    Material,
-    SlicesConfig,
-    given_material,
-    made_material,
-)
+from tools.benchmarks.reading.slices import Material, SlicesConfig, given_material, made_material
 from tools.cli.command import Arguments, Command
-from tools.cli.tables import MARKDOWN, PLOT, Section, Table, publish
+from tools.cli.tables import MARKDOWN, PLOT, Section, Table
 
 NPY = "npy"
 FLOAT32_SHARE = 4  # as many bytes in a quarter of the recordings
+WARM, COLD = "warm", "cold"
+TIMES_PEER, TIMES_ARROW, FLOOR_SHARE, MEMORY_MB = 3.5, 1.2, 0.5, 150
+
+EXPLANATION = (
+    "Each run in a process of its own, held to one core and one thread, no worker processes; ways "
+    "in turn, medians. CPU time is that of all threads of the process, of the reading alone: "
+    "opening is not in it, drawing the epoch is for melbank, the others are given theirs. Batches "
+    "are torch tensors in the cell type as stored. melbank's rows without a remark verify a crc32c "
+    "of every slice; zarr-python verifies that of its compressed chunks, nobody else anything. A "
+    "way that cannot pick slices reads all of them and drops those that are not wanted; only the "
+    "wanted ones are counted. Floors fill one kept buffer. Asked: bytes that system calls returned "
+    "(mapped files need none). Memory: the peak above a process that has imported torch, pages of "
+    "mapped files included. A store keeps its slices compressed, so there is no raw one to measure."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,145 +93,23 @@ class Sections:
 COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN, PLOT))
 
 
-def main(config: Sections, arguments: Arguments) -> None:
-    """Measures all ways, prints the tables, writes what was asked for."""
+def run_benchmark(config: Sections, arguments: Arguments) -> Section:
+    """Measures all ways on all slices."""
     check_measurable()
-    section = run_benchmark(config, plot=arguments.plot)
-    publish(section, "read", arguments)
-
-
-def run_benchmark(config: Sections, *, plot: bool) -> Section:
-    """All ways on all slices, as a section of the report."""
     parts: list[Table | str] = []
     given = config.store is not None or config.shards is not None
-    dtypes = [""] if given else config.benchmark.dtypes
     with work_folder(config.benchmark.work_dir) as work:
-        for dtype in dtypes:
+        for dtype in [""] if given else config.benchmark.dtypes:
             folder = work / (dtype or "given")
             folder.mkdir()
             material = _material(config, dtype, folder)
-            measurements = _Run(config.benchmark, material, folder).measure()
-            parts += sections_parts(measurements, plot=plot)
+            parts += _measured_parts(config.benchmark, material, folder, plot=arguments.plot)
             shutil.rmtree(folder)
     return Section(name="read", title="Reading: slices into training", parts=tuple(parts))
 
 
-class _Run:
-    """All ways on the slices of one cell type."""
-
-    def __init__(self, config: ReadBenchmarkConfig, material: Material, folder: Path) -> None:
-        self._config = config
-        self._material = material
-        self._folder = folder
-        ways = tuple(way for way in WAYS if not way.peer or way.peer in config.peers)
-        self._results = Results(ways=ways)
-        self._copies: dict[str, Copy] = {}
-        self._stayed: list[float] = []
-        self._pythons: dict[str, Path] = {}
-
-    def measure(self) -> Measurements:
-        """Copies, then measures in turn, so that a slower moment slows all contenders."""
-        config, ways, failures = self._config, self._results.ways, self._results.failures
-        self._leave_out_what_is_not_given()
-        for way in ways:
-            if way.reads == COPY and way.module not in self._copies and way not in failures:
-                with self._results.failing(*(one for one in ways if one.module == way.module)):
-                    self._write_copy(way)
-        expected = {task: self._expect(task) for task in config.tasks}
-        turns = [
-            (way, (task, state))
-            for state in config.states
-            for task in config.tasks
-            for way in ways
-            if task in way.tasks
-        ]
-        self._results.measure(config.runs * turns, lambda turn: self._read(turn, expected))
-        return Measurements(
-            material=self._material,
-            results=self._results,
-            copies=self._copies,
-            stayed=max(self._stayed, default=0.0),
-            tasks=tuple(config.tasks),
-            states=tuple(config.states),
-            runs=config.runs,
-        )
-
-    def _leave_out_what_is_not_given(self) -> None:
-        for way in self._results.ways:
-            missing = (way.reads == STORE and self._material.store is None) or (
-                way.reads == SHARDS and self._material.shards is None
-            )
-            if missing:
-                self._results.failures[way] = f"{way.reads}= was not given"
-
-    def _write_copy(self, way: Way) -> None:
-        """Writes the copy for the contenders of one module."""
-        target = self._folder / way.module
-        packages = []
-        if way.peer in PEERS:
-            self._pythons[way.peer] = python_of(PEERS[way.peer], self._config.env_dir)
-            packages = [PEERS[way.peer].package]
-        spec = spec_of(
-            way, "write", cells=str(self._material.cells), target=str(target), packages=packages
-        )
-        answer = run_way(self._python(way), spec, self._config.timeout_s)
-        self._copies[way.module] = Copy(
-            versions=answer["versions"],
-            size_bytes=sum(file.stat().st_size for file in target.rglob("*") if file.is_file()),
-        )
-
-    def _expect(self, task: str) -> dict[str, Any]:
-        spec = spec_of(
-            WAYS[0],
-            "expect",
-            cells=str(self._material.cells),
-            plans=[str(file) for file in self._material.plans[task]],
-        )
-        return run_way(our_python(), spec, self._config.timeout_s)
-
-    def _read(self, turn: Turn, expected: dict[str, dict[str, Any]]) -> Result:
-        """Runs one contender; checks what it delivered when it is the first time."""
-        way, (task, state) = turn
-        is_first = not self._results.found.get(turn)
-        target = self._target(way)
-        if state == WARM:
-            warm(target)
-        else:
-            self._stayed.append(evict(target))
-        spec = spec_of(
-            way,
-            "read",
-            target=str(target),
-            about={**self._material.about, "task": task},
-            plans=[str(file) for file in self._material.plans[task]],
-            rows=str(self._material.rows) if way.module == "melbank" else "",
-            cold=state == COLD,
-            least_s=self._config.least_s,
-            check=is_first,
-        )
-        result = run_way(self._python(way), spec, self._config.timeout_s)
-        wanted = expected[task]["everything" if task in way.streams else "planned"]
-        if is_first and result["delivered"] != wanted:
-            raise StoreError(
-                f"{result['delivered'][0]} slices came where {wanted[0]} were asked for, "
-                "or others than those"
-            )
-        return result
-
-    def _target(self, way: Way) -> Path:
-        given = {
-            CELLS: self._material.cells,
-            STORE: self._material.store,
-            SHARDS: self._material.shards,
-        }
-        return given.get(way.reads) or self._folder / way.module
-
-    def _python(self, way: Way) -> Path:
-        return self._pythons.get(way.peer, our_python())
-
-
 def _material(config: Sections, dtype: str, folder: Path) -> Material:
-    """The given slices, or made ones of a cell type."""
+    """Returns the given slices, or made ones of a cell type."""
     chosen = config.benchmark
     if not dtype:
         store = None if config.store is None else Path(config.store)
@@ -243,3 +118,157 @@ def _material(config: Sections, dtype: str, folder: Path) -> Material:
     if dtype == "float32":
         chosen = replace(chosen, num_recordings=max(1, chosen.num_recordings // FLOAT32_SHARE))
     return made_material(chosen, dtype, folder)
+
+
+def _measured_parts(
+    config: ReadBenchmarkConfig, material: Material, folder: Path, *, plot: bool
+) -> list[Table | str]:
+    """Measures all ways on the slices of one cell type; returns the report's parts on it."""
+    ways = tuple(way for way in WAYS if not way.peer or way.peer in config.peers)
+    contest = Contest(ways, config, material, folder)
+    stayed = _measure(contest, config)
+    dtype, shape = material.about["dtype"], material.about["shape"]
+    parts: list[Table | str] = [
+        f"{dtype}: {material.num_slices:,} slices [{shape[0]}, {shape[1]}] of "
+        f"{material.num_recordings:,} recordings, "
+        f"{material.num_slices * material.slice_bytes / MB:,.0f} MB; {config.runs} runs. "
+        + EXPLANATION,
+        _copies_table(contest),
+    ]
+    for state in config.states:
+        for task in config.tasks:
+            title = f"{dtype}, {TASKS[task]}, {state}"
+            if state == COLD:
+                title += f" (at most {stayed:.1%} of a way's pages were still there)"
+            parts += [f"**{title}**", _speeds_table(contest, task, state)]
+    if dtype == "uint8" and ONE in config.tasks and WARM in config.states:
+        parts += targets_parts(_medians(contest, ONE, WARM))
+    if plot and WARM in config.states:
+        parts.append(_chart(contest, dtype, config.tasks))
+    return parts
+
+
+def _measure(contest: Contest, config: ReadBenchmarkConfig) -> float:
+    """Copies, then measures; returns the largest share of a way's pages that a cold cache held."""
+    stayed, checked = [0.0], set()
+
+    def read(turn: Turn) -> Result:
+        way, (task, state) = turn
+        source = contest.source(way)
+        if state == WARM:
+            warm(source)
+        else:
+            stayed.append(evict(source))
+        result = contest.run(
+            way,
+            "read",
+            source,
+            about={**contest.material.about, "task": task},
+            plans=list(map(str, contest.material.plans[task])),
+            cold=state == COLD,
+            least_s=config.least_s,
+            check=turn not in checked,
+            streams=task in way.streams,
+        )
+        checked.add(turn)
+        return result
+
+    contest.prepare(contest.source)
+    turns = [
+        (way, (task, state))
+        for state in config.states
+        for task in config.tasks
+        for way in contest.ways
+        if task in way.tasks
+    ]
+    contest.measure(turns, read)
+    return max(stayed)
+
+
+def _medians(contest: Contest, task: str, state: str) -> dict[Way, Medians]:
+    """Returns the medians per slice of each way that was measured; of memory the most."""
+    found = contest.results((task, state))
+    return {way: medians(results, ("above_torch_bytes",)) for way, results in found.items()}
+
+
+def _copies_table(contest: Contest) -> Table:
+    """Returns the disk space of each peer's copy."""
+    rows = []
+    plain_bytes = contest.material.num_slices * contest.material.slice_bytes
+    for way in {way.copy: way for way in contest.ways if way.reads == COPY}.values():
+        if way.copy in contest.versions:
+            versions = [f"{name} {found}" for name, found in contest.versions[way.copy].items()]
+            files = [file for file in contest.source(way).rglob("*") if file.is_file()]
+            size = sum(file.stat().st_size for file in files)
+            cells = (f"{size / MB:,.0f}", f"{size / plain_bytes:.2f}")
+            rows.append((way.copy, ", ".join(versions) or "-", *cells))
+    return Table(columns=("copy", "written by", "MB", "times the cells"), rows=tuple(rows))
+
+
+def _speeds_table(contest: Contest, task: str, state: str) -> Table:
+    """Returns a row per way; failures say why."""
+    found = _medians(contest, task, state)
+    by_title = {way.title: one for way, one in found.items()}
+    nothing = {"cpu_s": math.nan}
+    ours_s = by_title.get(OURS, nothing)["cpu_s"]
+    floor_s = by_title.get(FLOOR, nothing)["cpu_s"]
+    columns: Columns = {
+        "slices/s": lambda one: f"{1 / one['wall_s']:,.0f}",
+        "slices per CPU s": lambda one: f"{1 / one['cpu_s']:,.0f}",
+        "CPU us/slice": lambda one: f"{one['cpu_s'] * 1e6:,.1f}",
+        "times melbank's CPU": lambda one: f"{one['cpu_s'] / ours_s:.2f}".replace("nan", "-"),
+        "of the pread floor": lambda one: f"{floor_s / one['cpu_s']:.0%}".replace("nan%", "-"),
+        "asked kB/slice": lambda one: f"{one['asked_bytes'] / 1e3:,.1f}",
+        "from disk kB/slice": lambda one: f"{one['disk_bytes'] / 1e3:,.1f}",
+        "peak MB above torch": lambda one: f"{one['above_torch_bytes'] / MB:,.0f}",
+    }
+    rows = {
+        f"{way.title}: {contest.failures[way]}" if way in contest.failures else way.title: (
+            found.get(way)
+        )
+        for way in contest.ways
+        if task in way.tasks
+    }
+    return table_of("way", columns, rows)
+
+
+def targets_parts(found: dict[Way, Medians]) -> list[Table | str]:
+    """Returns targets and results: uint8, warm, one slice of each recording."""
+    cpu_s = {way.title: one["cpu_s"] for way, one in found.items()}
+    if OURS not in cpu_s:
+        return []
+    peers = {way.title for way in found if way.peer}
+    arrow = {title for title in peers if title.startswith(ARROW)}
+    rows = []
+    for name, titles, least in (
+        ("any peer but Hugging Face's arrow", peers - arrow, TIMES_PEER),
+        ("Hugging Face's arrow", arrow, TIMES_ARROW),
+    ):
+        if titles:
+            nearest = min(titles, key=cpu_s.__getitem__)
+            times = f"{cpu_s[nearest] / cpu_s[OURS]:.2f} ({nearest})"
+            rows.append((f"CPU of {name}, times ours", f">= {least}", times))
+    if FLOOR in cpu_s:
+        share = f"{cpu_s[FLOOR] / cpu_s[OURS]:.0%}"
+        rows.append(("of the pread floor", f">= {FLOOR_SHARE:.0%}", share))
+    (memory_mb,) = (
+        one["above_torch_bytes"] / MB for way, one in found.items() if way.title == OURS
+    )
+    rows.append(("peak MB above torch", f"<= {MEMORY_MB}", f"{memory_mb:,.0f}"))
+    table = Table(columns=("target, with checksums", "aim", "measured"), rows=tuple(rows))
+    return ["Targets, for uint8, warm, one slice of each recording:", table]
+
+
+def _chart(contest: Contest, dtype: str, tasks: list[str]) -> str:
+    """Draws CPU per slice, warm; returns the Markdown that shows it."""
+    found = {task: _medians(contest, task, WARM) for task in tasks}
+    ways = [way for way in contest.ways if any(way in one for one in found.values())]
+    panels = {
+        f"CPU us per slice: {TASKS[task]}": [
+            one[way]["cpu_s"] * 1e6 if way in one else math.nan for way in ways
+        ]
+        for task, one in found.items()
+    }
+    titles = [way.title for way in ways]
+    caption = f"{dtype}, CPU time per slice"
+    return write_bars(f"read {dtype}", caption, titles, panels, logarithmic=True)

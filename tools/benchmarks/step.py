@@ -11,25 +11,36 @@ minutes with configs/demo.yaml.
 """
 
 import itertools
+import shutil
 import statistics
+import subprocess
+import threading
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from datasets.batch import Batch
 from datasets.loading.reader import BatchReader
 from storage.options import check_at_least, option
-from tools.benchmarks.harness.gpu_trace import GpuTrace, write_trace
+from tools.benchmarks.harness.process import Result
+from tools.benchmarks.harness.runs import measure_in_turn, medians
 from tools.benchmarks.harness.train_step import Bench, Step, open_bench
 from tools.cli.command import Arguments, Command
-from tools.cli.progress_bars import bar
-from tools.cli.tables import MARKDOWN, Section, Table, publish
+from tools.cli.tables import MARKDOWN, Section, Table
 from tools.cli.training_inputs import TrainSections
 
 KEPT, READ = "batch kept on the device", "batches of the reader"
 PICTURE = "benchmark_step.png"
+COLOURS = ("#9aa5b1", "#2a7f62")
+SAMPLE_EVERY_MS = 50
+Spans = Sequence[tuple[float, float]]  # from and to, by time.perf_counter
+Samples = list[tuple[float, float]]  # time.perf_counter, utilisation in percent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,92 +74,65 @@ COMMAND = Command(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
-    """Steps of one kind in a row: when, and what one of them took, s."""
-
-    began: float  # time.perf_counter
-    ended: float
-    wall_s: float
-    cpu_s: float
-
-
-def main(config: Sections, arguments: Arguments) -> None:
-    """Measures, prints the table, writes it where asked for."""
-    picture = Path(arguments.markdown or "").parent / PICTURE
-    with open_bench(config) as bench, GpuTrace(bench.device) as trace:
-        stretches = measure(bench, config.benchmark)
-        section = report(bench, config.benchmark, stretches, trace)
-    if arguments.plot and trace.samples:
-        spans = {name: [(one.began, one.ended) for one in many] for name, many in stretches.items()}
-        write_trace(picture, trace, spans)
+def run_benchmark(config: Sections, arguments: Arguments) -> Section:
+    """Measures stretches of both kinds, and draws the GPU's utilisation where asked for."""
+    chosen = config.benchmark
+    with open_bench(config) as bench, gpu_samples(bench.device) as samples:
+        stretches = measure(bench, chosen)
+    spans = {
+        name: [(one["began"], one["ended"]) for one in many] for name, many in stretches.items()
+    }
+    if arguments.plot and samples:
+        picture = Path(arguments.markdown or "").parent / PICTURE
+        write_trace(picture, samples, spans)
         print(picture)
-    publish(section, "step", arguments)
-
-
-def measure(bench: Bench, config: StepBenchmarkConfig) -> dict[str, list[Stretch]]:
-    """Stretches of both kinds, in turn."""
-    step = bench.stepper(bench.config.augment)
-    reader = bench.data.train_reader(accumulation=1)
-    (first,) = reader.read_batches(range(1), ahead=False)
-    kept = bench.move(first)
-    found: dict[str, list[Stretch]] = {KEPT: [], READ: []}
-    with bar("measuring", 2 * config.stretches, "stretch") as shown:
-        _stretch(bench, step, itertools.repeat(kept), config)  # a GPU compiles, a CPU wakes up
-        for _ in range(config.stretches):
-            found[KEPT].append(_stretch(bench, step, itertools.repeat(kept), config))
-            shown(1)
-            with closing(_endless(reader)) as batches:
-                found[READ].append(_stretch(bench, step, batches, config))
-            shown(1)
-    return found
-
-
-def report(
-    bench: Bench,
-    config: StepBenchmarkConfig,
-    stretches: dict[str, list[Stretch]],
-    trace: GpuTrace,
-) -> Section:
-    """The result as a section of the report."""
     kept, read = stretches[KEPT], stretches[READ]
     intro = (
-        f"{bench.about()}. {config.stretches} stretches of {config.steps} steps of each kind, in "
-        f"turn, each after {config.warm_up} that are not counted; medians of the stretches. CPU "
+        f"{bench.about()}. {chosen.stretches} stretches of {chosen.steps} steps of each kind, in "
+        f"turn, each after {chosen.warm_up} that are not counted; medians of the stretches. CPU "
         "time is that of all threads, the reader's too. `slower`: the median of the quotients of "
         "neighbours."
     )
     rows = []
     for name, many in stretches.items():
-        walls = [one.wall_s / other.wall_s - 1 for one, other in zip(many, kept, strict=True)]
-        cpus = [one.cpu_s / other.cpu_s - 1 for one, other in zip(many, kept, strict=True)]
-        spans = [(one.began, one.ended) for one in many]
-        rows.append(
-            (
-                name,
-                f"{statistics.median(one.wall_s for one in many) * 1e3:.2f}",
-                f"{statistics.median(one.cpu_s for one in many) * 1e3:.2f}",
-                "" if many is kept else f"{statistics.median(walls):+.1%}",
-                "" if many is kept else f"{statistics.median(cpus):+.1%}",
-                trace.mean_text(spans),
-            )
-        )
-    samples = bench.config.train_loader.batch_size / statistics.median(one.wall_s for one in read)
+        found = medians(many)
+        more = [_more(many, kept, cost) if many is read else "" for cost in ("wall_s", "cpu_s")]
+        milliseconds = [f"{found[cost] * 1e3:.2f}" for cost in ("wall_s", "cpu_s")]
+        rows.append((name, *milliseconds, *more, mean_text(samples, spans[name])))
     columns = ("step on", "wall ms", "CPU ms", "slower", "more CPU", "GPU busy")
+    samples_per_s = config.train_loader.batch_size / medians(read)["wall_s"]
     return Section(
         name="step",
         title="What reading adds to a training step",
         parts=(
             intro,
             Table(columns=columns, rows=tuple(rows)),
-            f"With the reader {samples:,.0f} samples/s.",
+            f"With the reader {samples_per_s:,.0f} samples/s.",
         ),
     )
 
 
+def measure(bench: Bench, config: StepBenchmarkConfig) -> dict[str, list[Result]]:
+    """Measures stretches of both kinds, in turn."""
+    step = bench.stepper(bench.config.augment)
+    reader = bench.data.train_reader(accumulation=1)
+    (first,) = reader.read_batches(range(1), ahead=False)
+    kept = bench.move(first)
+
+    def stretch(kind: str) -> Result:
+        if kind == KEPT:
+            return _stretch(bench, step, itertools.repeat(kept), config)
+        with closing(_endless(reader)) as batches:
+            return _stretch(bench, step, batches, config)
+
+    stretch(KEPT)  # a GPU compiles, a CPU wakes up
+    return measure_in_turn((KEPT, READ), config.stretches, stretch)
+
+
 def _stretch(
     bench: Bench, step: Step, batches: Iterator[Batch], config: StepBenchmarkConfig
-) -> Stretch:
+) -> Result:
+    """Takes steps of one kind; returns when, by time.perf_counter, and what one of them took, s."""
     for batch in itertools.islice(batches, config.warm_up):
         step(batch)
     bench.wait()
@@ -157,16 +141,73 @@ def _stretch(
         step(batch)
     bench.wait()
     ended, ended_cpu = time.perf_counter(), time.process_time()
-    return Stretch(
-        began=began,
-        ended=ended,
-        wall_s=(ended - began) / config.steps,
-        cpu_s=(ended_cpu - began_cpu) / config.steps,
-    )
+    wall_s, cpu_s = (ended - began) / config.steps, (ended_cpu - began_cpu) / config.steps
+    return {"began": began, "ended": ended, "wall_s": wall_s, "cpu_s": cpu_s}
+
+
+def _more(read: list[Result], kept: list[Result], cost: str) -> str:
+    """Returns the median of the quotients of neighbours, as what is above 1."""
+    quotients = [one[cost] / other[cost] for one, other in zip(read, kept, strict=True)]
+    return f"{statistics.median(quotients) - 1:+.1%}"
 
 
 def _endless(reader: BatchReader) -> Generator[Batch, None, None]:
-    """The batches of the epoch again and again."""
+    """Yields the batches of the epoch again and again."""
     numbers = range(len(reader))
     while True:
         yield from reader.read_batches(numbers, ahead=True)
+
+
+@contextmanager
+def gpu_samples(device: torch.device) -> Iterator[Samples]:
+    """Yields a list that grows by samples of the first GPU until the block ends.
+
+    Without a GPU or without nvidia-smi there are none.
+    """
+    samples: Samples = []
+    if device.type != "cuda" or shutil.which("nvidia-smi") is None:
+        yield samples
+        return
+    command = ["nvidia-smi", "-i", "0", "--query-gpu=utilization.gpu"]
+    command += ["--format=csv,noheader,nounits", f"--loop-ms={SAMPLE_EVERY_MS}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+
+        def listen() -> None:
+            for line in process.stdout or ():
+                if line.strip().isdigit():
+                    samples.append((time.perf_counter(), float(line)))
+
+        thread = threading.Thread(target=listen, name="gpu-trace", daemon=True)
+        thread.start()
+        try:
+            yield samples
+        finally:
+            process.terminate()
+            thread.join()
+
+
+def mean_text(samples: Samples, spans: Spans) -> str:
+    """Returns the mean utilisation within spans of time, as `97%`, or `-` without samples."""
+    inside = [busy for at, busy in samples if any(start <= at < end for start, end in spans)]
+    return f"{sum(inside) / len(inside):.0f}%" if inside else "-"
+
+
+def write_trace(file: Path, samples: Samples, spans: Mapping[str, Spans]) -> None:
+    """Draws the utilisation over time, s; what ran when is the background colour."""
+    figure = Figure(figsize=(10, 2.6), dpi=110)
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    start = min(began for many in spans.values() for began, _ in many)
+    for colour, (name, many) in zip(COLOURS, spans.items(), strict=True):
+        for number, (began, ended) in enumerate(many):
+            label = name if number == 0 else None
+            axes.axvspan(began - start, ended - start, color=colour, alpha=0.35, label=label, lw=0)
+    axes.plot([at - start for at, _ in samples], [busy for _, busy in samples], lw=0.8)
+    axes.set_xlim(0, max(ended for many in spans.values() for _, ended in many) - start)
+    axes.set_ylim(0, 105)
+    axes.set_xlabel("time (s)")
+    axes.set_ylabel("GPU busy (%)")
+    axes.legend(loc="lower right", fontsize=8)
+    figure.tight_layout()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file)

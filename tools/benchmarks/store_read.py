@@ -10,8 +10,6 @@ a minute; copies take 100 kB per slice, by default 4,096 of them.
 
 import importlib
 import importlib.util
-import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,19 +20,18 @@ import numpy as np
 
 from storage.errors import StoreError
 from storage.format.zarr_shards import ARRAY
-from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.urls import local_path
 from storage.options import check_at_least, option
 from storage.store import Store, open_store
+from tools.benchmarks.harness.process import Result
+from tools.benchmarks.harness.runs import Columns, measure_in_turn, medians, table_of, work_folder
 from tools.benchmarks.reading.contenders import CELLS, COPY, STORE, Way
+from tools.benchmarks.ways.run_way import Batch, Epoch, check
 from tools.cli.command import Arguments, Command
 from tools.cli.config import StoreSection
-from tools.cli.progress_bars import bar
-from tools.cli.tables import MARKDOWN, Section, Table, publish
+from tools.cli.tables import MARKDOWN, Section, Table
 
 BATCH = 64
-CHECKED = 8
-
 HDF5 = {"h5py, lzf": "lzf", "h5py, gzip": "gzip"}
 WAYS = (
     Way("melbank", "melbank", "store_rows", reads=STORE),
@@ -45,7 +42,7 @@ WAYS = (
     Way("np.memmap, uncompressed", "floors", "take", reads=CELLS),
 )
 
-Read = Callable[[np.ndarray], Iterator[np.ndarray]]  # yields the batches of these slices
+Read = Callable[[np.ndarray], Iterator[Batch]]  # yields the batches of these slices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,25 +68,20 @@ class Sections(StoreSection):
 COMMAND = Command(doc=__doc__, sections=Sections, flags=(MARKDOWN,))
 
 
-def main(config: Sections, arguments: Arguments) -> None:
-    """Measures all contenders, prints the table, writes it where asked for."""
-    section = run_benchmark(config.store, config.benchmark, config.remote)
-    publish(section, "store-read", arguments)
-
-
-def run_benchmark(url: str, config: StoreReadConfig, remote: RemoteConfig = DEFAULT) -> Section:
-    """Returns the report's section on all contenders with the slices of one store."""
-    with open_store(url, remote) as store, tempfile.TemporaryDirectory(prefix="melbank-") as folder:
+def run_benchmark(config: Sections, _: Arguments) -> Section:
+    """Measures all contenders with the slices of one store."""
+    chosen = config.benchmark
+    with open_store(config.store, config.remote) as store, work_folder("") as copies:
         num_stored = len(store.slice_index())
-        rows = _some_rows(store, config.num_slices)
-        np.save(Path(folder) / "cells.npy", store.read(rows))
+        rows = _some_rows(store, chosen.num_slices)
+        np.save(copies / "rows.npy", rows)
+        np.save(copies / "cells.npy", store.read(rows))
         readers = {
-            way.title: open_way(way, local_path(url), rows, Path(folder))
+            way.title: open_way(way, local_path(config.store), rows, copies)
             for way in WAYS
             if way.module != "hdf5" or importlib.util.find_spec("h5py")
         }
-        check_equal(readers, len(rows))
-        table = _measure(readers, len(rows), config)
+        table = _measure(readers, len(rows), chosen)
     intro = (
         f"{len(rows):,} slices of a store of {num_stored:,}; one thread, files in "
         "the page cache. melbank checks a crc32c of every slice that it reads, zarr-python those "
@@ -99,9 +91,10 @@ def run_benchmark(url: str, config: StoreReadConfig, remote: RemoteConfig = DEFA
 
 
 def open_way(way: Way, store: Path, rows: np.ndarray, folder: Path) -> Read:
-    """Opens a contender, with a copy of the cells in `folder` where it reads one.
+    """Opens a contender, with a copy of the cells in `folder` where it reads one, and checks it.
 
-    Its batches are asked for by positions in `rows`, which is increasing.
+    Its batches are asked for by positions in `rows`, which is increasing. Raises StoreError where
+    they have other cells.
     """
     module = importlib.import_module(f"tools.benchmarks.ways.{way.module}")
     cells = np.load(folder / "cells.npy", mmap_mode="r")
@@ -111,67 +104,50 @@ def open_way(way: Way, store: Path, rows: np.ndarray, folder: Path) -> Read:
     if way.module == "zarr_python":
         target = store / ARRAY
     about: dict[str, Any] = {"shape": cells.shape[1:], "dtype": cells.dtype, "batch_size": BATCH}
-    epoch = getattr(module, way.function)(target, about)
+    epoch: Epoch = getattr(module, way.function)(target, about)
 
-    def read(wanted: np.ndarray) -> Iterator[np.ndarray]:
-        for batch, _ in epoch(rows[wanted] if way.reads == STORE else wanted, 0):
-            yield batch.numpy()
+    def read(wanted: np.ndarray) -> Iterator[Batch]:
+        numbers = rows[wanted] if way.reads == STORE else wanted
+        return epoch(np.split(numbers, range(BATCH, len(numbers), BATCH)), 0)
 
+    rows_file = folder / "rows.npy" if way.reads == STORE else None
+    spec = {"cells": folder / "cells.npy", "rows": rows_file}
+    for wanted in (
+        np.random.default_rng(0).integers(len(rows), size=8),
+        np.arange(min(BATCH, len(rows))),
+    ):
+        try:
+            check(read(wanted), wanted, spec)
+        except ValueError as error:
+            raise StoreError(f"{way.title}: {error}") from error
     return read
 
 
-def check_equal(readers: dict[str, Read], count: int) -> None:
-    """Raises StoreError unless all contenders give the same cells, random ones and neighbours."""
-    wanted = np.random.default_rng(0).integers(count, size=CHECKED)
-    for numbers in (wanted, np.arange(min(BATCH, count))):
-        (expected,) = next(iter(readers.values()))(numbers)
-        for title, read in readers.items():
-            if not np.array_equal(expected, next(read(numbers))):
-                raise StoreError(f"{title} reads other cells than melbank: its time says nothing")
-
-
 def _measure(readers: dict[str, Read], count: int, config: StoreReadConfig) -> Table:
-    """Measures contenders in turn at each repeat, so that a slower moment slows all of them."""
-    rng = np.random.default_rng(config.seed)
-    taken_s: dict[str, list[list[float]]] = {title: [[], [], []] for title in readers}
-    with bar("measuring", config.repeats + config.runs, "round") as step:
-        for number in range(config.repeats + config.runs):
-            if number < config.repeats:
-                asked = {0: rng.integers(count, size=1), 1: rng.integers(count, size=BATCH)}
-            else:
-                asked = {2: np.arange(count)}
-            for title, read in readers.items():
-                for kind, wanted in asked.items():
-                    taken_s[title][kind].append(_seconds(read, wanted))
-            step(1)
-    return _table(
-        {title: list(map(statistics.median, times)) for title, times in taken_s.items()}, count
+    """Returns the medians of each contender; the ratios are to melbank, which comes first."""
+    draws = {title: np.random.default_rng(config.seed) for title in readers}  # the same for all
+
+    def read_random(title: str) -> Result:
+        one, batch = (draws[title].integers(count, size=size) for size in (1, BATCH))
+        return {
+            "one_s": _seconds(readers[title], one),
+            "batch_s": _seconds(readers[title], batch),
+        }
+
+    random = measure_in_turn(readers, config.repeats, read_random)
+    passes = measure_in_turn(
+        readers, config.runs, lambda title: {"pass_s": _seconds(readers[title], np.arange(count))}
     )
-
-
-def _table(medians_s: dict[str, list[float]], count: int) -> Table:
-    """Returns one row per contender; the ratios are to melbank, which comes first."""
-    rows = []
-    for way in WAYS:
-        if way.title not in medians_s:
-            rows.append((f"{way.title}: h5py is not installed", *"----"))
-            continue
-        one_s, batch_s, pass_s = medians_s[way.title]
-        times = batch_s / medians_s[WAYS[0].title][1]
-        rows.append(
-            (
-                way.title,
-                f"{one_s * 1e3:.3f}",
-                f"{batch_s * 1e3:.2f}",
-                f"{times:.2g}",
-                f"{count / pass_s:,.0f}",
-            )
-        )
-    columns = (
-        "way", "one random slice, ms", f"{BATCH} random slices, ms", "times melbank's",
-        "full pass, slices/s",
-    )  # fmt: skip
-    return Table(columns=columns, rows=tuple(rows))
+    found = {title: medians(random[title]) | medians(passes[title]) for title in readers}
+    melbank_s = found[WAYS[0].title]["batch_s"]
+    columns: Columns = {
+        "one random slice, ms": lambda one: f"{one['one_s'] * 1e3:.3f}",
+        f"{BATCH} random slices, ms": lambda one: f"{one['batch_s'] * 1e3:.2f}",
+        "times melbank's": lambda one: f"{one['batch_s'] / melbank_s:.2g}",
+        "full pass, slices/s": lambda one: f"{count / one['pass_s']:,.0f}",
+    }
+    missing = {f"{title}: h5py is not installed": None for title in HDF5 if title not in found}
+    return table_of("way", columns, {**found, **missing})
 
 
 def _seconds(read: Read, wanted: np.ndarray) -> float:

@@ -16,7 +16,7 @@ import soundfile
 
 from storage.audio.ogg import ogg_crc32, read_pages
 from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_at_least, check_between, check_positive, option
 from tools.birdsong.species import SPECIES, Species
 from tools.birdsong.voices import RATE_HZ, Singer, Take, Waveform, synthesise_audio
 from tools.cli.progress_bars import bar
@@ -31,12 +31,10 @@ class BirdsongConfig:
     scale: float = option(1.0, "factor on the number of recordings; 1 gives an hour of audio")
 
     def __post_init__(self) -> None:
-        possible = 2 <= self.num_species <= len(SPECIES) and 0 < self.scale <= 100
-        if not possible or self.seed < 0:
-            raise ConfigError(
-                f"demo.num_species={self.num_species} must be 2 to {len(SPECIES)}, demo.scale="
-                f"{self.scale:g} above 0 and at most 100, demo.seed={self.seed} at least 0"
-            )
+        check_between(self, "demo", 2, len(SPECIES), "num_species")
+        check_between(self, "demo", 0, 100, "scale")
+        check_positive(self, "demo", "scale")
+        check_at_least(self, "demo", 0, "seed")
 
 
 def synthesise_birdsong(folder: Path, config: BirdsongConfig) -> int:

@@ -73,7 +73,7 @@ def _note(phrase: Phrase, duration_s: float, pitch: float, distance_m: float) ->
         frequency_hz = pitch * 2 ** (np.interp(place, knots, np.log2(contour_hz)) + vibrato)
         phase = 2 * np.pi * np.cumsum(frequency_hz) / RATE_HZ
         for harmonic, level_db in enumerate((0.0, *phrase.harmonics_db), 1):
-            if harmonic * frequency_hz.max() < CEILING_HZ:
+            if harmonic * np.max(frequency_hz) < CEILING_HZ:
                 loss_db = (harmonic * frequency_hz / 1000) ** 1.3 * distance_m / 100
                 tone += 10 ** ((level_db - loss_db) / 20) * np.sin(harmonic * phase)
                 power += 10 ** (level_db / 10)

@@ -5,9 +5,10 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -82,18 +83,8 @@ def train_runs(runs: Sequence[AblationRun], jobs: int, progress: Progress) -> No
     missing = [run for run in runs if run.scores_file() is None]
     threads = max(1, num_cores() // jobs)
     with progress("training", len(missing), "run") as step, ThreadPoolExecutor(jobs) as pool:
-        for _ in _in_turn(pool, missing, threads):
+        for _ in pool.map(_train, missing, repeat(threads)):  # cancels the others where one fails
             step(1)
-
-
-def _in_turn(pool: ThreadPoolExecutor, runs: Sequence[AblationRun], threads: int) -> Iterator[None]:
-    waiting = [pool.submit(_train, run, threads) for run in runs]
-    try:
-        for future in waiting:
-            yield future.result()
-    finally:
-        for future in waiting:
-            future.cancel()
 
 
 def _train(run: AblationRun, threads: int) -> None:

@@ -22,15 +22,8 @@ class BuildSections(LimitSection, StoreSection):
 
 def build(config: BuildSections, recipe: Recipe) -> int:
     """Builds slices of a recipe, prints a summary; returns the exit code."""
-    report = build_store(
-        config.source,
-        recipe,
-        config.store,
-        config.build,
-        limit=config.limit,
-        progress=bar,
-        remote=config.remote,
-    )
+    about = (config.source, recipe, config.store, config.build)
+    report = build_store(*about, limit=config.limit, progress=bar, remote=config.remote)
     print(report.summary())
     if report.holds_nothing:
         print("error: not one recording could be stored: see the reasons above", file=sys.stderr)

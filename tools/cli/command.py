@@ -9,7 +9,6 @@ import argparse
 import logging
 import os
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn
@@ -83,10 +82,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(command: Command[Section]) -> argparse.ArgumentParser:
-    summary, _, usage = command.doc.partition("\n")
     parser = _Parser(
         prog=_called_as(),
-        description=f"{summary}\n\n{textwrap.dedent(usage).rstrip().lstrip(chr(10))}",
+        description=command.doc.rstrip(),
         epilog=_keys(command.sections),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -58,16 +58,7 @@ SECTIONS = (
 SHORT_KEYS = {"executor": "build.executor"}  # on the command line
 
 _URL = re.compile(r"^\w+://\S+$")
-_PLAIN_WORDS = (  # what OmegaConf says -> what that means
-    (
-        re.compile(r"Incompatible value 'None' for field of type '(\w+)'"),
-        "{name} was given no value; it takes one of type {0}",
-    ),
-    (
-        re.compile(r"is not a ListConfig, list or tuple"),
-        "{name} takes a list, such as {name}=[0,1]",
-    ),
-)
+_NO_VALUE = re.compile(r"Incompatible value 'None' for field of type '(\w+)'")  # by OmegaConf
 
 Section = TypeVar("Section")
 
@@ -297,9 +288,10 @@ def _one_line(error: Exception) -> str:
     key = next((line for line in lines if line.startswith("full_key:")), "")
     first = lines[0] if lines else repr(error)
     name = key.removeprefix("full_key:").strip()
-    if name.isdigit() and "is not a ListConfig" in first:  # a place in a list has no longer name
+    if "is not a ListConfig" in first and name.isdigit():  # a place in a list has no longer name
         return "a list of lists is wanted, such as [[4,1],[2,2]]; [[4,1]] is one of a single list"
-    for pattern, plain in _PLAIN_WORDS:
-        if found := pattern.search(first):
-            return plain.format(*found.groups(), name=name)
+    if "is not a ListConfig" in first:
+        return f"{name} takes a list, such as {name}=[0,1]"
+    if found := _NO_VALUE.search(first):
+        return f"{name} was given no value; it takes one of type {found[1]}"
     return f"{name}: {first}" if name and name not in first else first

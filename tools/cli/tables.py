@@ -4,9 +4,9 @@ import datetime
 import importlib.metadata
 import os
 import platform
-import re
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,11 +84,12 @@ def write_section(
     begin, end = f"<!-- begin {section.name} -->", f"<!-- end {section.name} -->"
     block = f"{begin}\n{section.markdown(command, module)}\n{end}"
     text = file.read_text(encoding="utf-8") if file.exists() else HEAD
-    if begin in text:
-        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-        text, count = pattern.subn(lambda _: block, text)
-        if not count:
+    before, is_there, after = text.partition(begin)
+    if is_there:
+        _, is_closed, after = after.partition(end)
+        if not is_closed:
             raise ConfigError(f"{file} has {begin!r} without {end!r}: correct it by hand")
+        text = f"{before}{block}{after}"
     else:
         text = f"{text.rstrip()}\n\n{block}\n"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -119,17 +120,13 @@ def versions() -> str:
     """The versions of the packages that matter here, those that are installed."""
     found = []
     for name in PACKAGES:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return ", ".join(found)
 
 
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    lines = info.read_text().splitlines() if info.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(filter(None, named), platform.processor() or platform.machine())

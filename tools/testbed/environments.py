@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,14 +51,13 @@ def _uv(*words: str) -> None:
     for name in ("VIRTUAL_ENV", "PYTHONPATH"):
         env.pop(name, None)
     command = [uv, "--quiet", *words]
-    with tempfile.TemporaryDirectory() as elsewhere:
-        try:
-            subprocess.run(
-                command, cwd=elsewhere, env=env, timeout=INSTALL_TIMEOUT_S, check=True,
-                capture_output=True, text=True,
-            )  # fmt: skip
-        except subprocess.CalledProcessError as error:
-            lines = error.stderr.strip().splitlines() or ["no reason given"]
-            raise StoreError(lines[-1].strip()) from error
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise StoreError(str(error)) from error
+    try:
+        subprocess.run(
+            command, cwd="/", env=env, timeout=INSTALL_TIMEOUT_S, check=True,
+            capture_output=True, text=True,
+        )  # fmt: skip
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.strip().splitlines() or ["no reason given"]
+        raise StoreError(lines[-1].strip()) from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise StoreError(str(error)) from error

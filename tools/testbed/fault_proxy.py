@@ -8,22 +8,17 @@
 Requests go through unchanged, the Host header too, which clients sign. Which requests are hit is
 drawn from the seed in the order of arrival. A fault that needs a body in the answer (truncated,
 flipped) leaves answers without one alone, and is not counted then.
-
-To measure clients rather than the server, `keep` lets the proxy answer GETs of some objects
-by itself, and `link_bytes_s` bounds what all answers together take, as a network does. What was
-counted so far can be asked for by HTTP, at `counts_url`.
 """
 
 import asyncio
 import io
-import json
 import random
 import socket
 import struct
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import quote
 
@@ -31,7 +26,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from storage.errors import ConfigError
+from storage.options import check_between, check_choice
 
 ERROR, BUSY, RESET = "500", "503", "reset"
 TRUNCATED, STALLED, FLIPPED = "truncated", "stalled", "flipped"
@@ -40,7 +35,6 @@ KINDS = (ERROR, BUSY, RESET, TRUNCATED, STALLED, FLIPPED)
 LINE_BYTES = 64 * 1024  # after so many bytes, others may have the line
 COUNTS_PATH = "/-/counts"
 LINGER_0 = struct.pack("ii", 1, 0)  # closing then sends a reset, not an end
-_KEPT_HEADERS = ("etag", "last-modified", "content-type", "accept-ranges")
 _OF_CONNECTION = ("connection", "expect", "keep-alive", "transfer-encoding")
 REFUSALS = {ERROR: ("Internal Server Error", "InternalError"), BUSY: ("Slow Down", "SlowDown")}
 
@@ -49,7 +43,7 @@ REFUSALS = {ERROR: ("Internal Server Error", "InternalError"), BUSY: ("Slow Down
 class Faults:
     """Faults of requests: `latency_s` to each, one of `kinds` to a share of them.
 
-    `link_bytes_s`: what the line to the clients carries in a second; 0: whatever it can.
+    `link_bytes_s`: what the line to all clients together carries in a second; 0: whatever it can.
 
     500; 503 with Retry-After; reset (half of them before the server has heard, half after it has
     done the request); truncated: an honest Content-Length, half of the body, the end;
@@ -60,52 +54,20 @@ class Faults:
     kinds: tuple[str, ...] = KINDS
     latency_s: float = 0.0
     stall_s: float = 5.0
-    retry_after_s: int = 1
     link_bytes_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate <= 1:
-            raise ConfigError(f"rate={self.rate:g} must lie between 0 and 1")
-        for kind in self.kinds:
-            if kind not in KINDS:
-                raise ConfigError(f"{kind} is none of the faults {', '.join(KINDS)}")
+        check_between(self, "", 0, 1, "rate")
+        check_choice(self, "", "kinds", KINDS)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Counts:
-    """Counts of requests by method (LIST: a GET that lists), bodies' bytes, faults."""
+    """Counts of requests by method (LIST: a GET that lists), bytes of their answers, faults."""
 
     requests: Counter[str] = field(default_factory=Counter)
     sent_bytes: Counter[str] = field(default_factory=Counter)
-    received_bytes: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
-
-    def encode(self) -> bytes:
-        """As JSON."""
-        return json.dumps(
-            {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        ).encode()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """Object that the proxy gives without asking the server."""
-
-    headers: dict[str, str]
-    body: memoryview
-
-    def answer(self, request: web.BaseRequest) -> tuple[web.StreamResponse, memoryview]:
-        """Answer and body for a request with or without a Range header."""
-        size, spec = len(self.body), request.http_range
-        if spec.start is None and spec.stop is None:
-            answer, body = web.StreamResponse(headers=self.headers), self.body
-        else:
-            begin, end, _ = spec.indices(size)
-            body = self.body[begin:end]
-            place = {"Content-Range": f"bytes {begin}-{end - 1}/{size}"}
-            answer = web.StreamResponse(status=206, headers={**self.headers, **place})
-        answer.content_length = len(body)
-        return answer, body
 
 
 class FaultProxy:
@@ -118,22 +80,21 @@ class FaultProxy:
         self._random = random.Random(seed)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
-        self._kept: dict[str, Kept] = {}
+        self._kept: dict[str, tuple[dict[str, str], memoryview]] = {}
         self._line_free_s = 0.0
         self.endpoint = ""
 
     @property
     def counts_url(self) -> str:
-        """URL of the counts; requests to it are not counted."""
+        """URL of the counts so far, as JSON; requests to it are not counted."""
         return f"{self.endpoint}{COUNTS_PATH}"
 
     def keep(self, path: str, headers: Mapping[str, str], body: memoryview) -> None:
         """Answers GETs of `/bucket/key` without the server from now on, with these bytes.
 
-        Signatures of such requests are not checked.
+        Thus clients are measured, not the server. Signatures are not checked then.
         """
-        kept = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
-        self._kept[quote(path)] = Kept(headers=kept, body=body)
+        self._kept[quote(path)] = _passed(headers), body
 
     def reset_counts(self) -> Counts:
         """Starts new counts; returns the old ones."""
@@ -171,12 +132,13 @@ class FaultProxy:
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.raw_path == COUNTS_PATH:
-            return web.Response(body=self.counts.encode())
+            return web.json_response(vars(self.counts))
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0
         self.counts.requests[_kind(request)] += 1
-        fault = self._draw()
+        hit = self._random.random() < self.faults.rate
+        fault = self._random.choice(self.faults.kinds) if hit else ""
         if self.faults.latency_s:
             await asyncio.sleep(self.faults.latency_s)
         if fault in REFUSALS:
@@ -185,24 +147,18 @@ class FaultProxy:
             return self._reset(request)
         kept = self._kept.get(request.raw_path.partition("?")[0])
         if kept is not None and request.method == "GET" and not fault:
-            return await self._give(kept, request)
+            return await self._give(request, *kept)
         try:
             return await self._forward(request, fault)
         except (aiohttp.ClientError, ConnectionError):
             return _close(request)  # one of the two has gone: so does this connection
-
-    def _draw(self) -> str:
-        """Draws the fault of the next request; mostly none."""
-        if self._random.random() >= self.faults.rate:
-            return ""
-        return self._random.choice(self.faults.kinds)
 
     async def _refuse(self, request: web.BaseRequest, fault: str) -> web.Response:
         """Answers with an error instead of the server."""
         self.counts.faults[fault] += 1
         await request.content.read()  # `request.read` has a limit of 1 MiB
         reason, code = REFUSALS[fault]
-        wait = {"Retry-After": str(self.faults.retry_after_s)} if fault == BUSY else {}
+        wait = {"Retry-After": "1"} if fault == BUSY else {}
         return web.Response(
             status=int(fault),
             reason=reason,
@@ -220,9 +176,17 @@ class FaultProxy:
             request.transport.abort()
         return web.Response()
 
-    async def _give(self, kept: Kept, request: web.BaseRequest) -> web.StreamResponse:
+    async def _give(
+        self, request: web.BaseRequest, headers: dict[str, str], body: memoryview
+    ) -> web.StreamResponse:
         """Answers with an object of the proxy, at the speed of the line."""
-        answer, body = kept.answer(request)
+        answer, size = web.StreamResponse(headers=headers), len(body)
+        if "Range" in request.headers:
+            begin, end, _ = request.http_range.indices(size)
+            body = body[begin:end]
+            answer.set_status(206)
+            answer.headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
+        answer.content_length = len(body)
         await answer.prepare(request)
         for start in range(0, len(body), LINE_BYTES):
             await self._send(answer, body[start : start + LINE_BYTES])
@@ -239,7 +203,6 @@ class FaultProxy:
             data=None if body is None else io.BytesIO(body),  # bytes over 1 MiB cause a warning
             allow_redirects=False,
         ) as upstream:
-            self.counts.received_bytes[kind] += len(body or b"")
             if fault == RESET:
                 return self._reset(request)
             answer = web.StreamResponse(
@@ -251,8 +214,8 @@ class FaultProxy:
                 await self._spoil(request, answer, fault, await upstream.read())
             else:
                 async for block in upstream.content.iter_any():
+                    self.counts.sent_bytes[kind] += len(block)  # first: the client may ask at once
                     await self._send(answer, block)
-                    self.counts.sent_bytes[kind] += len(block)
             return answer
 
     async def _spoil(
@@ -263,19 +226,19 @@ class FaultProxy:
         half = len(body) // 2
         self.counts.sent_bytes[_kind(request)] += half if fault == TRUNCATED else len(body)
         await self._send(answer, body[:half])
+        rest = bytearray(body[half:])
         if fault == TRUNCATED:
             _close(request)
             return
         if fault == STALLED:
             await asyncio.sleep(self.faults.stall_s)
         else:
-            body = (
-                bytes([*body[:half], body[half] ^ 1 << self._random.randrange(8)])
-                + body[half + 1 :]
-            )
-        await self._send(answer, body[half:])
+            rest[0] ^= 1 << self._random.randrange(8)
+        await self._send(answer, rest)
 
-    async def _send(self, answer: web.StreamResponse, block: bytes | memoryview) -> None:
+    async def _send(
+        self, answer: web.StreamResponse, block: bytes | bytearray | memoryview
+    ) -> None:
         """Sends bytes once the line has carried them."""
         if self.faults.link_bytes_s:
             now_s = self._loop.time()

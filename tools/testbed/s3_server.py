@@ -3,27 +3,50 @@
     with S3Server(folder) as server:
         server.make_bucket("shards")
         subprocess.run(command, env={**os.environ, **server.environment()})
+        answer = request(server.access, "GET", "/shards/key", headers={"Range": "bytes=0-9"})
 
 Swift checks signatures, knows ranges, multipart uploads and If-None-Match (If-Match answers 501).
 It is installed from the package index, once, into an environment of its own below
 ~/.cache/melbank (or $MELBANK_CACHE); it runs in one process, see `swift_process`, which ends with
-ours. Objects stay in the folder, so that a killed server finds them again.
+ours. Objects stay in the folder, so that a killed server finds them again. `request` is for tests
+and set-up, not for data: bare, without retries; obstore signs its URL.
 """
 
+import datetime
+import http.client
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.store import S3Store
 
 from storage.errors import StoreError
 from tools.testbed.environments import python_with
-from tools.testbed.s3_requests import Access, request
 
 REQUIREMENTS = ("swift==2.38.3",)
-ACCESS_KEY, SECRET_KEY, REGION = "melbank:tester", "local-s3-secret-3b9f", "us-east-1"
+ACCESS_KEY, SECRET_KEY = "melbank:tester", "local-s3-secret-3b9f"
+REGION = "us-east-1"  # of Swift, unless its config names another
 PROGRAM = Path(__file__).with_name("swift_process.py")
+TIMEOUT_S = 30.0  # of one request
+Method = Literal["DELETE", "GET", "HEAD", "POST", "PUT"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Endpoint that leads to the server, and the credentials for it."""
+
+    endpoint: str
+    access_key: str = ACCESS_KEY
+    secret_key: str = SECRET_KEY
+    region: str = REGION
 
 
 class S3Server:
@@ -37,7 +60,7 @@ class S3Server:
     @property
     def access(self) -> Access:
         """Address and keys."""
-        return access_at(f"http://127.0.0.1:{self._port}")
+        return Access(endpoint=f"http://127.0.0.1:{self._port}")
 
     @property
     def is_running(self) -> bool:
@@ -48,13 +71,11 @@ class S3Server:
         """Starts it and waits until it answers; StoreError where it cannot be had."""
         check_attributes(self.folder)
         python = python_with(REQUIREMENTS, _environment_folder())
+        command = [str(python), "-W", "ignore", str(PROGRAM), str(self.folder), str(self._port)]
         log = self.folder / "server.log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [
-                    *(str(python), "-W", "ignore", str(PROGRAM), str(self.folder), str(self._port)),
-                    *(ACCESS_KEY, SECRET_KEY, REGION),
-                ],
+                [*command, ACCESS_KEY, SECRET_KEY],
                 stdin=subprocess.PIPE,  # held open: the server ends when this process has gone
                 stdout=subprocess.PIPE,
                 stderr=output,
@@ -69,14 +90,10 @@ class S3Server:
 
     def kill(self) -> None:
         """Kills it at once (SIGKILL), as a crash would; what was answered stays."""
-        if self._process is None:
-            return
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-        self._process = None
+        if self._process is not None:
+            with self._process as process:  # closes its pipes, then waits
+                process.kill()
+            self._process = None
 
     def restart(self, after_s: float = 0.0) -> None:
         """Kills it, waits, and starts it again on the same port with the same objects."""
@@ -85,11 +102,20 @@ class S3Server:
         self.start()
 
     def environment(self, endpoint: str = "") -> dict[str, str]:
-        """The environment variables by which AWS's clients, and melbank, reach it.
+        """The AWS_* variables by which AWS's clients, and melbank, reach it.
 
-        `endpoint` is that of a proxy in front of it.
+        `endpoint` is that of a proxy in front of it. No configuration file of the user's is read.
         """
-        return environment_of(access_at(endpoint) if endpoint else self.access)
+        return {
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ENDPOINT_URL": endpoint or self.access.endpoint,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
 
     def make_bucket(self, name: str) -> str:
         """Makes a bucket and gives its name."""
@@ -106,23 +132,50 @@ class S3Server:
         self.kill()
 
 
-def access_at(endpoint: str) -> Access:
-    """The server's keys, at an endpoint that leads to it."""
-    return Access(endpoint=endpoint, access_key=ACCESS_KEY, secret_key=SECRET_KEY, region=REGION)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Answer with its body; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
 
 
-def environment_of(access: Access) -> dict[str, str]:
-    """The AWS_* variables for it; no configuration file of the user's is looked at."""
-    return {
-        "AWS_ACCESS_KEY_ID": access.access_key,
-        "AWS_SECRET_ACCESS_KEY": access.secret_key,
-        "AWS_REGION": access.region,
-        "AWS_DEFAULT_REGION": access.region,
-        "AWS_ENDPOINT_URL": access.endpoint,
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
+def request(
+    access: Access,
+    method: Method,
+    path: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+) -> Answer:
+    """Sends one signed request and reads the answer; OSError or HTTPException if none."""
+    url = urlsplit(presigned(access, method, path, expires_s=300))
+    target, given = f"{url.path}?{url.query}", dict(headers or {})
+    with closing(http.client.HTTPConnection(url.netloc, timeout=TIMEOUT_S)) as connection:
+        connection.request(method, target, body=body, headers=given)
+        with connection.getresponse() as answer:
+            names = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(status=answer.status, headers=names, body=answer.read())
+
+
+def presigned(access: Access, method: Method, path: str, *, expires_s: int) -> str:
+    """URL for a request of `/bucket` or `/bucket/key` without credentials, for a while."""
+    bucket, _, key = path.removeprefix("/").partition("/")
+    store = open_bucket(access, bucket)
+    return obstore.sign(store, method, key, datetime.timedelta(seconds=expires_s))
+
+
+def open_bucket(access: Access, bucket: str) -> S3Store:
+    """obstore's view of a bucket."""
+    return S3Store(
+        bucket,
+        endpoint=access.endpoint,
+        region=access.region,
+        access_key_id=access.access_key,
+        secret_access_key=access.secret_key,
+        client_options={"allow_http": True},
+    )
 
 
 def check_attributes(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """OpenStack Swift with its S3 API, all four of its servers in this one process, on loopback.
 
-    PYTHON swift_process.py FOLDER PORT ACCESS_KEY SECRET_KEY REGION
+    PYTHON swift_process.py FOLDER PORT ACCESS_KEY SECRET_KEY
 
 PYTHON is one that has Swift. Objects are below FOLDER, which another start finds again; port 0
 takes any free one. Prints the port when ready, and ends with its standard input: nobody who is
@@ -35,98 +35,64 @@ disable_fallocate = true
 log_level = ERROR
 """
 SWIFT_CONF = """[swift-hash]
-swift_hash_path_prefix = melbank
 swift_hash_path_suffix = melbank
 """
 STORAGE_CONF = """
-[pipeline:main]
-pipeline = {kind}-server
-[app:{kind}-server]
+[app:main]
 use = egg:swift#{kind}
 """
 PROXY_CONF = """
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck cache listing_formats s3api tempauth copy slo \
-proxy-server
+# Swift adds what it always needs: catch_errors, gatekeeper, listing_formats, copy ...
+pipeline = s3api tempauth slo proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
-allow_account_management = true
 # A busy process answers itself late: that is no reason to do without its one disk for a minute.
 conn_timeout = 10
 error_suppression_limit = 1000000
-[filter:catch_errors]
-use = egg:swift#catch_errors
-[filter:gatekeeper]
-use = egg:swift#gatekeeper
-[filter:healthcheck]
-use = egg:swift#healthcheck
-[filter:cache]
-paste.filter_factory = swift_process:cache_filter
-[filter:listing_formats]
-use = egg:swift#listing_formats
 [filter:s3api]
 use = egg:swift#s3api
-location = {region}
-s3_acl = false
-dns_compliant_bucket_names = true
-allow_multipart_uploads = true
 [filter:tempauth]
 use = egg:swift#tempauth
 user_{user} = {secret} .admin .reseller_admin
-[filter:copy]
-use = egg:swift#copy
 [filter:slo]
 use = egg:swift#slo
 """
 
 
 class Memory:
-    """Part of memcached that Swift's middleware uses, in a dictionary; entries expire."""
+    """Part of memcached that Swift uses here, in a dictionary; entries expire."""
 
     def __init__(self) -> None:
         self.entries: dict[str, tuple[Any, float]] = {}
 
     def get(self, key: str, **_: Any) -> Any:
         """The value, or None."""
-        value, ends = self.entries.get(key, (None, 0.0))
-        return value if not ends or ends > time.time() else None
+        value, ends_s = self.entries.get(key, (None, 0.0))
+        return value if ends_s > time.time() else None
 
-    def set(self, key: str, value: Any, *, time: float = 0, **_: Any) -> None:
-        """Keeps a value for so many seconds; 0: for good."""
-        self.entries[key] = (value, ends_at(time))
-
-    def incr(self, key: str, delta: int = 1, time: float = 0) -> int:
-        """Counts."""
-        value = max(0, int(self.get(key) or 0) + delta)
-        self.set(key, value, time=time)
-        return value
+    def set(self, key: str, value: Any, **options: Any) -> None:
+        """Keeps a value for `time` seconds."""
+        self.entries[key] = (value, time.time() + options["time"])
 
     def delete(self, key: str, **_: Any) -> None:
         """Forgets a value."""
         self.entries.pop(key, None)
 
 
-def ends_at(seconds: float) -> float:
-    """When an entry ends that is kept for so long; 0: never."""
-    return time.time() + seconds if seconds else 0.0
-
-
-def cache_filter(_: dict[str, str], **__: str) -> Callable[[App], App]:
-    """The filter that hands one `Memory` to all that follow."""
+def with_memory(app: App) -> App:
+    """The app, whose requests share one `Memory`."""
     memory = Memory()
 
-    def wrapped(app: App) -> App:
-        def answer(env: dict[str, Any], start_response: Any) -> Any:
-            env["swift.cache"] = memory
-            return app(env, start_response)
+    def answer(env: dict[str, Any], start_response: Any) -> Any:
+        env["swift.cache"] = memory
+        return app(env, start_response)
 
-        return answer
-
-    return wrapped
+    return answer
 
 
-def main(folder: str, port: str, access_key: str, secret_key: str, region: str) -> None:
+def main(folder: str, port: str, access_key: str, secret_key: str) -> None:
     """Serves until standard input ends."""
     utils.monkey_patch()
     conf = Path(folder) / "conf"
@@ -134,7 +100,7 @@ def main(folder: str, port: str, access_key: str, secret_key: str, region: str) 
     end_with_standard_input()
     os.environ["TZ"] = "UTC+0"  # Swift reads the times of its own answers as UTC
     time.tzset()
-    write_configs(conf, user=access_key.replace(":", "_"), secret=secret_key, region=region)
+    write_configs(conf, user=access_key.replace(":", "_"), secret=secret_key)
     utils.set_swift_dir(str(conf))
     sockets = {kind: listen() for kind in STORAGE}
     sockets["proxy"] = listen(int(port))
@@ -144,7 +110,7 @@ def main(folder: str, port: str, access_key: str, secret_key: str, region: str) 
     print(sockets["proxy"].getsockname()[1], flush=True)
     for kind in STORAGE:
         eventlet.spawn(serve, sockets[kind], apps[kind])
-    serve(sockets["proxy"], apps["proxy"])
+    serve(sockets["proxy"], with_memory(apps["proxy"]))
 
 
 def serve(listening: Any, app: App) -> None:
@@ -177,17 +143,8 @@ def listen(port: int = 0) -> Any:
 def write_ring(conf: Path, kind: str, port: int) -> None:
     """One device, one copy of everything: what Swift looks up to find an object's place."""
     builder = RingBuilder(4, 1, 0)
-    device: dict[str, Any] = {
-        "id": 0,
-        "region": 1,
-        "zone": 1,
-        "device": "d1",
-        "weight": 1,
-        "meta": "",
-    }
-    for prefix in ("", "replication_"):
-        device |= {f"{prefix}ip": "127.0.0.1", f"{prefix}port": port}
-    builder.add_dev(device)
+    place = {"region": 1, "zone": 1, "ip": "127.0.0.1", "port": port}
+    builder.add_dev({**place, "device": "d1", "weight": 1})
     builder.rebalance()
     builder.get_ring().save(str(conf / f"{kind}.ring.gz"))
 

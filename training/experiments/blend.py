@@ -17,11 +17,10 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
-from datasets.labels import Labels
 from storage.errors import ConfigError
-from training.experiments.listing import FINISHED, ExperimentRecord, list_experiments
-from training.experiments.report import OOF, POOLED_OOF, format_table
-from training.model.metrics import TITLES, Scores, Truth, score_cells
+from training.experiments.listing import FINISHED, find_records, list_experiments
+from training.experiments.report import OOF, POOLED_OOF, format_table, score_frame
+from training.model.metrics import TITLES, Scores, score_cells
 
 SECONDARY_WEIGHT = "loss.secondary_weight"
 
@@ -72,8 +71,13 @@ def blend_experiments(
     """
     weights = list(weights) or [1.0] * len(names)
     _check(names, weights)
-    records = {record.name: record for record in list_experiments(root)}
-    chosen = [_finished(records, name, root) for name in names]
+    chosen = find_records(list_experiments(root), names)
+    for record in chosen:
+        if record.status != FINISHED:
+            raise ConfigError(
+                f"{record.name} is {record.status}: only finished experiments have predictions of "
+                "all folds"
+            )
     slices, recordings = (
         [_read(Path(root) / "preds" / name / table) for name in names]
         for table in (OOF, POOLED_OOF)
@@ -92,19 +96,6 @@ def blend_experiments(
     )
 
 
-def score_frame(frame: pl.DataFrame, secondary_weight: float) -> Scores:
-    """Scores of a table of held-out predictions, by the targets that stand in it."""
-    classes = [name for name in frame.columns if name.startswith("p_")]
-    labels = Labels(tuple(name.removeprefix("p_") for name in classes))
-    target = pl.col("target")
-    truth = Truth.of(
-        frame.select(primary_label=target.list.first(), secondary_labels=target.list.slice(1)),
-        labels,
-        secondary_weight,
-    )
-    return truth.score(frame.select(classes).to_numpy(), np.arange(len(frame)))
-
-
 def _check(names: Sequence[str], weights: Sequence[float]) -> None:
     if len(set(names)) < 2 or len(set(names)) < len(names):
         raise ConfigError("a blend is of two experiments or more, each named once")
@@ -113,20 +104,6 @@ def _check(names: Sequence[str], weights: Sequence[float]) -> None:
             f"a blend of {len(names)} experiments takes {len(names)} weights above 0, "
             f"not {', '.join(f'{weight:g}' for weight in weights)}"
         )
-
-
-def _finished(
-    records: dict[str, ExperimentRecord], name: str, root: str | Path
-) -> ExperimentRecord:
-    record = records.get(name)
-    if record is None:
-        known = ", ".join(records) or "none"
-        raise ConfigError(f"there is no experiment {name} in {root}; there are: {known}")
-    if record.status != FINISHED:
-        raise ConfigError(
-            f"{name} is {record.status}: only finished experiments have predictions of all folds"
-        )
-    return record
 
 
 def _read(path: Path) -> pl.DataFrame:

@@ -185,20 +185,13 @@ def write_settings(experiment: Experiment, settings: Mapping[str, Any]) -> None:
 
 def describe_commit() -> str:
     """The git commit of this checkout, and whether files differ from it."""
-    place = Path(__file__).parents[2]
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(place), *words], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
+    words = ["--always", "--exclude=*", "--abbrev=40", "--dirty=, with changes"]
+    command = ["git", "-C", str(Path(__file__).parents[2]), "describe", *words]
     try:
-        commit = git("rev-parse", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no")
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "not a git checkout"
-    return f"commit {commit}{', with changes' if changed else ''}"
+    return f"commit {done.stdout.strip()}"
 
 
 def _places(root: Path, number: int) -> Experiment:

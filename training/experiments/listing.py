@@ -78,16 +78,24 @@ def check_sort(sort: str) -> None:
         raise ConfigError(f"--sort {sort} is none of name, {', '.join(METRICS)}")
 
 
+def find_records(
+    records: Sequence[ExperimentRecord], names: Sequence[str]
+) -> list[ExperimentRecord]:
+    """The records of these names; raises ConfigError on a name that does not exist."""
+    known = {record.name: record for record in records}
+    strange = [name for name in names if name not in known]
+    if strange:
+        there = ", ".join(known) or "none"
+        raise ConfigError(f"there is no experiment {strange[0]}; there are {there}")
+    return [known[name] for name in names]
+
+
 def compare_experiments(records: Sequence[ExperimentRecord], names: Sequence[str]) -> pl.DataFrame:
     """Scores, then the config keys that differ: one line each, one column per experiment.
 
     Raises ConfigError on a name that does not exist.
     """
-    known = {record.name: record for record in records}
-    strange = [name for name in names if name not in known]
-    if strange:
-        raise ConfigError(f"there is no experiment {strange[0]}; there are {', '.join(known)}")
-    chosen = [known[name] for name in names]
+    chosen = find_records(records, names)
     lines = [
         [metric.title, *(metric.text(record.scores.get(key)) for record in chosen)]
         for key, metric in METRICS.items()

@@ -7,13 +7,12 @@ Half a second each.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from polars.exceptions import NoDataError
+from sklearn.metrics import confusion_matrix
 
 from datasets.labels import Labels
 from training.model.metrics import METRICS
@@ -31,7 +30,7 @@ def write_curves(log: Path, target: Path) -> None:
     for file in sorted(log.rglob("metrics.csv"), key=lambda path: path.stat().st_mtime_ns):
         if (table := _read_log(file)) is not None:
             folds.setdefault(file.parent.name, []).append(table)
-    figure = _figure(4.2 * len(CURVES), 3.4)
+    figure = Figure((4.2 * len(CURVES), 3.4), dpi=110, layout="tight")
     for place, (column, title) in enumerate(CURVES.items(), start=1):
         axes = figure.add_subplot(1, len(CURVES), place)
         for name, parts in sorted(folds.items()):
@@ -44,7 +43,6 @@ def write_curves(log: Path, target: Path) -> None:
         axes.grid(alpha=0.3)
     if figure.axes[0].lines:
         figure.axes[0].legend(fontsize=8)
-    figure.tight_layout()
     figure.savefig(target, format="png")
 
 
@@ -57,22 +55,14 @@ def _read_log(file: Path) -> pl.DataFrame | None:
     return table if "epoch" in table.columns else None
 
 
-def confusion_CC(oof: pl.DataFrame, labels: Labels) -> np.ndarray[Any, Any]:
-    """Confusion matrix: recordings by primary (rows) and predicted label, int64 [C, C]."""
-    predicted_R = oof.select(f"p_{name}" for name in labels.names).to_numpy().argmax(1)
-    number = {name: place for place, name in enumerate(labels.names)}
-    primary_R = np.array([number[names[0]] for names in oof["target"]], np.int64)
-    counts: np.ndarray[Any, Any] = np.zeros((len(labels), len(labels)), np.int64)
-    np.add.at(counts, (primary_R, predicted_R), 1)
-    return counts
-
-
 def write_confusion(oof_file: Path, labels: Labels, target: Path) -> None:
     """Shares of each label's recordings, a row each, by the label that they were taken for."""
-    counts_CC = confusion_CC(pl.read_parquet(oof_file), labels)
-    shares_CC = counts_CC / counts_CC.sum(1, keepdims=True).clip(1)
+    oof, names = pl.read_parquet(oof_file), np.array(labels.names)
+    predicted_R = names[oof.select(f"p_{name}" for name in names).to_numpy().argmax(1)]
+    primary_R = oof["target"].list.first().to_numpy()
+    shares_CC = confusion_matrix(primary_R, predicted_R, labels=names, normalize="true")
     side = 3.0 + 0.16 * min(len(labels), MAX_NAMES)
-    figure = _figure(side + 1.0, side)
+    figure = Figure((side + 1.0, side), dpi=110, layout="tight")
     axes = figure.add_subplot()
     image = axes.imshow(shares_CC, cmap="viridis", vmin=0, vmax=1)
     if len(labels) <= MAX_NAMES:
@@ -82,11 +72,4 @@ def write_confusion(oof_file: Path, labels: Labels, target: Path) -> None:
     axes.set_xlabel("taken for")
     axes.set_ylabel("primary label")
     figure.colorbar(image, label="share of the label's recordings")
-    figure.tight_layout()
     figure.savefig(target, format="png")
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=110)
-    FigureCanvasAgg(figure)
-    return figure

@@ -1,29 +1,21 @@
 """The scores of an experiment: as a table for people, as `scores.json` for programs."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from training.experiments.experiment import (
-    Experiment,
-)
-from training.model.metrics import TITLES, Scores, score_cells
+import numpy as np
+import polars as pl
+
+from datasets.labels import Labels
+from training.experiments.experiment import Experiment
+from training.model.metrics import TITLES, Scores, Truth, score_cells
 from training.runtime.memory import MemoryLeft
 
 OOF, EMBEDDINGS, RESULT = "oof.parquet", "embeddings.parquet", "result.json"
 POOLED_OOF, POOLED_EMBEDDINGS = "oof_recordings.parquet", "embeddings_recordings.parquet"
-COLUMNS = (
-    "fold",
-    "recordings",
-    "slices",
-    "epoch",
-    *TITLES,
-    "minutes",
-    "MB left",
-)
+COLUMNS = ("fold", "recordings", "slices", "epoch", *TITLES, "minutes", "MB left")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +95,21 @@ class TrainingReport:
             "overall": self.overall,
             "pooled": self.pooled,
         }
-        path.write_text(json.dumps(_without_nan(values), indent=2) + "\n", encoding="utf-8")
+        plain = json.loads(json.dumps(values), parse_constant=lambda _: None)  # NaN
+        path.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+
+
+def score_frame(frame: pl.DataFrame, secondary_weight: float) -> Scores:
+    """Scores of a table of held-out predictions, by the targets that stand in it."""
+    classes = [name for name in frame.columns if name.startswith("p_")]
+    labels = Labels(tuple(name.removeprefix("p_") for name in classes))
+    target = pl.col("target")
+    truth = Truth.of(
+        frame.select(primary_label=target.list.first(), secondary_labels=target.list.slice(1)),
+        labels,
+        secondary_weight,
+    )
+    return truth.score(frame.select(classes).to_numpy(), np.arange(len(frame)))
 
 
 def format_table(header: Sequence[str], lines: Sequence[Sequence[str]], *, num_totals: int) -> str:
@@ -116,11 +122,3 @@ def format_table(header: Sequence[str], lines: Sequence[Sequence[str]], *, num_t
     rule = "-" * len(row(header))
     folds, totals = lines[:-num_totals], lines[-num_totals:]
     return "\n".join([row(header), rule, *map(row, folds), rule, *map(row, totals)])
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

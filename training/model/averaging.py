@@ -17,6 +17,7 @@ with the live ones.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import pytorch_lightning as pl
@@ -52,11 +53,7 @@ class WeightAverage(Callback):
     """
 
     def __init__(
-        self,
-        config: AveragingConfig,
-        *,
-        total_epochs: int,
-        batches: Callable[[], Iterable[Tensor]],
+        self, config: AveragingConfig, *, total_epochs: int, batches: Callable[[], Iterable[Tensor]]
     ) -> None:
         self._config = config
         self._start_epoch = int(config.start * total_epochs)
@@ -124,7 +121,7 @@ class WeightAverage(Callback):
         if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()):
             return
         training = model.training
-        update_bn(_first(self._batches(), self._config.norm_batches), model, device=device)
+        update_bn(islice(self._batches(), self._config.norm_batches), model, device=device)
         model.train(training)
 
 
@@ -132,10 +129,3 @@ def _assign(model: nn.Module, values: dict[str, Tensor]) -> None:
     """Copies values into a model's own tensors, which optimizer and compiled code hold."""
     for name, tensor in model.state_dict().items():
         tensor.copy_(values[name])
-
-
-def _first(batches: Iterable[Tensor], count: int) -> Iterable[Tensor]:
-    for number, batch in enumerate(batches):
-        if number == count:
-            break
-        yield batch

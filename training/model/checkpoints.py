@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from datasets.labels import Labels
 from storage.errors import ConfigError, MelbankError, StoreError
 from storage.recipe import Recipe
-from training.model.models import Classifier, ModelConfig, build_classifier
+from training.model.models import Classifier, ModelConfig, build_classifier, first_line
 
 KEY = "melbank"
 FORMAT = 2
@@ -60,7 +61,7 @@ def read_checkpoint(path: str | Path) -> TrainedClassifier:
     except FileNotFoundError as error:
         raise StoreError(f"{path} does not exist; look in weights/exp_XXX/fold_K.ckpt") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise StoreError(f"{path} is no checkpoint of melbank: {_first_line(error)}") from error
+        raise StoreError(f"{path} is no checkpoint of melbank: {first_line(error)}") from error
     contents = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
     if contents is None or contents.get("format") != FORMAT:
         raise StoreError(
@@ -73,7 +74,7 @@ def read_checkpoint(path: str | Path) -> TrainedClassifier:
         if isinstance(error, MelbankError):
             raise
         raise StoreError(
-            f"{path} does not hold together ({_first_line(error)}): train it again"
+            f"{path} does not hold together ({first_line(error)}): train it again"
         ) from error
 
 
@@ -85,7 +86,9 @@ def _classifier(
     recipe = Recipe.from_dict(contents["recipe"])
     model_config = _model_config(config["model"], path)
     model = build_classifier(model_config, num_classes=len(labels), slice_shape=recipe.slice_shape)
-    model.load_state_dict(_model_weights(checkpoint["state_dict"]))
+    weights = checkpoint["state_dict"]
+    consume_prefix_in_state_dict_if_present(weights, MODEL_PREFIX)
+    model.load_state_dict(weights)
     return TrainedClassifier(
         model=model.eval(),
         labels=labels,
@@ -103,15 +106,3 @@ def _model_config(values: dict[str, Any], path: str | Path) -> ModelConfig:
         return ModelConfig(**{**values, "pretrained": False, "weights_file": ""})
     except (TypeError, ConfigError) as error:
         raise StoreError(f"{path} describes a model of another version: {error}") from error
-
-
-def _model_weights(state: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name.removeprefix(MODEL_PREFIX): value
-        for name, value in state.items()
-        if name.startswith(MODEL_PREFIX)
-    }
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0] or type(error).__name__

@@ -60,30 +60,16 @@ class LossConfig:
 
 def build_loss(config: LossConfig) -> Loss:
     """The loss of a config: (logits, targets) -> float32 [B]."""
-    loss = LOSSES[config.name](config)
-    return smoothed(loss, config.label_smoothing) if config.label_smoothing else loss
-
-
-def smoothed(loss: Loss, smoothing: float) -> Loss:
-    """A loss of targets of which a share is spread evenly over all classes.
-
-    Source: Szegedy et al., CVPR 2016, section 7; the sum of a row that is one stays one.
-    """
+    loss, smoothing = LOSSES[config.name](config), config.label_smoothing
 
     def smooth_loss(logits: Tensor, targets: Tensor) -> Tensor:
-        spread = smoothing / targets.shape[1]
-        return loss(logits, targets * (1 - smoothing) + spread)
+        """A share of the targets is spread evenly over all classes; the sum of a row stays one.
 
-    return smooth_loss
+        Source: Szegedy et al., CVPR 2016, section 7.
+        """
+        return loss(logits, targets * (1 - smoothing) + smoothing / targets.shape[1])
 
-
-def bce(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy, each class for itself, mean over the classes that are known."""
-    known = ~targets.isnan()
-    cells = functional.binary_cross_entropy_with_logits(
-        logits.float(), targets.nan_to_num(0.0), reduction="none"
-    )
-    return _mean_of_known(cells, known)
+    return smooth_loss if smoothing else loss
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -102,28 +88,28 @@ def kl_divergence(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def focal(gamma: float) -> Loss:
-    """Binary focal loss for soft targets: bce times |target - probability| ** gamma.
+    """Binary cross-entropy times |target - probability| ** gamma, mean over the known classes.
 
-    For targets of 0 and 1 that is Lin et al., ICCV 2017, without its alpha.
+    For targets of 0 and 1 that is Lin et al., ICCV 2017, without its alpha. With gamma 0 it is
+    the cross-entropy itself, each class for itself.
     """
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         logits, known, targets = logits.float(), ~targets.isnan(), targets.nan_to_num(0.0)
         cells = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-        distances = (targets - logits.sigmoid()).abs()
-        return _mean_of_known(cells * distances.pow(gamma), known)
+        if gamma:
+            cells = cells * (targets - logits.sigmoid()).abs().pow(gamma)
+        return (cells * known).sum(1) / known.sum(1).clamp_min(1)  # the others get no gradient
 
     return loss
+
+
+bce = focal(0.0)
 
 
 def to_distribution(targets: Tensor) -> Tensor:
     """Rows brought to sum one; a row of zeros stays one."""
     return targets / targets.sum(1, keepdim=True).clamp_min(1e-12)
-
-
-def _mean_of_known(cells: Tensor, known: Tensor) -> Tensor:
-    """float [B]: the mean of the known cells of each row; cells that are not get no gradient."""
-    return (cells * known).sum(1) / known.sum(1).clamp_min(1)
 
 
 LOSSES: dict[str, Callable[[LossConfig], Loss]] = {

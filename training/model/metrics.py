@@ -135,7 +135,7 @@ def macro_roc_auc(positives_NC: np.ndarray, probabilities_NC: np.ndarray) -> flo
         positive, negative = is_positive.sum(), (~is_positive).sum()
         above = ranks[is_positive].sum() - positive * (positive + 1) / 2
         areas.append(above / (float(positive) * float(negative)))
-    return float(np.mean(areas)) if areas else float("nan")
+    return float(np.mean(areas)) if areas else math.nan
 
 
 def macro_average_precision(positives_NC: np.ndarray, probabilities_NC: np.ndarray) -> float:
@@ -143,12 +143,10 @@ def macro_average_precision(positives_NC: np.ndarray, probabilities_NC: np.ndarr
 
     Classes without positives are left out; scikit-learn's definition, without interpolation.
     """
-    defined = np.flatnonzero(positives_NC.any(0))
-    precisions = [
-        average_precision_score(positives_NC[:, place], probabilities_NC[:, place])
-        for place in defined
-    ]
-    return float(np.mean(precisions)) if precisions else float("nan")
+    defined = positives_NC.any(0)
+    if not defined.any():
+        return math.nan
+    return float(average_precision_score(positives_NC[:, defined], probabilities_NC[:, defined]))
 
 
 def accuracy(primary_N: np.ndarray, probabilities_NC: np.ndarray) -> float:

@@ -80,27 +80,24 @@ class View(nn.Module):
         dropout: float,
         num_classes: int,
         embedding_size: int,
+        fixed_size: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(embedding_size, num_classes)
+        self.full_batch = 0  # see `Classifier.compile_backbones`
         self._pool = pool
-        self._full_batch = 0
+        self._fixed_size = fixed_size
 
     def forward(self, slices_BMT: Tensor) -> Prediction:
         """Logits and embeddings of slices, float [B, M, T] in [0, 1]."""
-        images = prepare_images(slices_BMT, self._pool, needs_fixed_size(self.backbone))
-        missing = 0 if self.training else max(0, self._full_batch - len(images))
+        images = prepare_images(slices_BMT, self._pool, self._fixed_size)
+        missing = 0 if self.training else max(0, self.full_batch - len(images))
         if missing:
             images = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)])
         embedding_BE = self.backbone(images)[: len(slices_BMT)]
         return Prediction(self.head(self.dropout(embedding_BE)), embedding_BE)
-
-    def compile_backbone(self, *, full_batch: int) -> None:
-        """See `Classifier.compile_backbones`."""
-        self._full_batch = full_batch
-        self.backbone.compile(dynamic=False)
 
 
 class Classifier(nn.Module):
@@ -129,7 +126,8 @@ class Classifier(nn.Module):
         batch size would compile again.
         """
         for view in self.views:
-            view.compile_backbone(full_batch=full_batch)
+            view.full_batch = full_batch
+            view.backbone.compile(dynamic=False)
 
 
 def build_classifier(
@@ -153,7 +151,7 @@ def _build_view(
     if pool[0] > slice_shape[0] or pool[1] > slice_shape[1]:
         raise ConfigError(f"{name} leaves nothing of slices of {slice_shape[0]} x {slice_shape[1]}")
     architecture = timm.get_pretrained_cfg(config.backbone.split(".")[0])
-    fixed_size = bool(architecture and architecture.fixed_input_size)
+    fixed_size = bool(architecture and architecture.fixed_input_size)  # most transformers
     image = prepare_images(torch.zeros(1, *slice_shape), pool, fixed_size)
     backbone = _build_backbone(config, img_size=tuple(image.shape[2:]) if fixed_size else None)
     backbone = backbone.to(memory_format=torch.channels_last)
@@ -171,6 +169,7 @@ def _build_view(
         dropout=config.dropout,
         num_classes=num_classes,
         embedding_size=embedding_size,
+        fixed_size=fixed_size,
     )
 
 
@@ -202,11 +201,6 @@ def prepare_images(slices_BMT: Tensor, pool: tuple[int, int], fixed_size: bool) 
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def needs_fixed_size(backbone: nn.Module) -> bool:
-    """True where a backbone is built for one image size, as most transformers are."""
-    return bool(getattr(backbone, "pretrained_cfg", {}).get("fixed_input_size", False))
-
-
 def probabilities(logits: Tensor, output: str) -> Tensor:
     """float32 [B, C] by `model.output`: softmax, rows of sum one, or sigmoid, each for itself."""
     logits = logits.float()
@@ -233,10 +227,14 @@ def _build_backbone(config: ModelConfig, img_size: tuple[int, ...] | None) -> nn
     try:
         backbone: nn.Module = timm.create_model(config.backbone, pretrained=pretrained, **options)
     except (OSError, RuntimeError, AssertionError, TypeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         source = config.weights_file or ("its hub" if pretrained else "nothing")
         raise ConfigError(
             f"model.backbone={config.backbone} cannot be built with pooling={config.pooling} and "
-            f"weights from {source}: {reason}"
+            f"weights from {source}: {first_line(error)}"
         ) from error
     return backbone
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__

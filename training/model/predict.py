@@ -6,7 +6,7 @@ oof_frame(predictions, recordings, labels, fold=0).write_parquet("oof.parquet")
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,7 @@ import torch
 
 from datasets.batch import Batch
 from datasets.labels import Labels
+from datasets.slice_source import SOURCE, rows_in_source
 from storage.encoding import to_unit
 from training.model.models import Classifier, probabilities
 from training.runtime.ranks import gather_ranks
@@ -21,17 +22,13 @@ from training.runtime.ranks import gather_ranks
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Predictions:
-    """N slices in the order in which they were read.
+class Predictions(NamedTuple):
+    """N slices in the order in which they were read."""
 
-    rows, recording_no int64 [N]; probabilities float32 [N, C]; embeddings float32 [N, E].
-    """
-
-    rows: np.ndarray
-    recording_no: np.ndarray
-    probabilities: np.ndarray
-    embeddings: np.ndarray
+    rows: np.ndarray  # int64 [N]
+    recording_no: np.ndarray  # int64 [N]
+    probabilities: np.ndarray  # float32 [N, C]
+    embeddings: np.ndarray  # float32 [N, E]
 
 
 def predict(
@@ -48,40 +45,24 @@ def predict(
     """
     device = device or torch.device("cpu")
     model = model.to(device).eval()
-    rows, recording_no = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    found = [np.empty((0, model.num_classes), np.float32)]
-    embeddings = [np.empty((0, model.embedding_size), np.float32)]
+    nothing, widths = np.empty(0, np.int64), (model.num_classes, model.embedding_size)
+    parts = [Predictions(nothing, nothing, *(np.empty((0, n), np.float32) for n in widths))]
     with torch.inference_mode(), autocast(device, precision):
         for batch in batches:
             if not len(batch.rows):
                 continue
             logits, embedding = model(to_unit(batch.slices.to(device, non_blocking=True)))
-            found.append(probabilities(logits, output).cpu().numpy())
-            embeddings.append(embedding.float().cpu().numpy())
-            rows.append(batch.rows.cpu().numpy())
-            recording_no.append(batch.recording_no.cpu().numpy())
-    return Predictions(
-        rows=np.concatenate(rows),
-        recording_no=np.concatenate(recording_no),
-        probabilities=np.concatenate(found),
-        embeddings=np.concatenate(embeddings),
-    )
+            found = probabilities(logits, output)
+            part = (batch.rows, batch.recording_no, found, embedding.float())
+            parts.append(Predictions(*(values.cpu().numpy() for values in part)))
+    return Predictions(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def gather_predictions(share: Predictions, device: torch.device) -> Predictions:
-    """The predictions of all ranks on each of them, sorted by row; `device` carries them."""
-
-    def whole(values: np.ndarray) -> np.ndarray:
-        return gather_ranks(torch.from_numpy(values).to(device)).cpu().numpy()
-
-    rows = whole(share.rows)
-    order = rows.argsort()
-    return Predictions(
-        rows=rows[order],
-        recording_no=whole(share.recording_no)[order],
-        probabilities=whole(share.probabilities)[order],
-        embeddings=whole(share.embeddings)[order],
-    )
+def gather_predictions(share: Predictions) -> Predictions:
+    """The predictions of all ranks on each of them, sorted by row."""
+    whole = [gather_ranks(torch.from_numpy(values)).numpy() for values in share]
+    order = whole[0].argsort()  # rows
+    return Predictions(*(values[order] for values in whole))
 
 
 def pool_recordings(predictions: Predictions) -> Predictions:
@@ -107,33 +88,34 @@ def pool_recordings(predictions: Predictions) -> Predictions:
 def oof_frame(
     predictions: Predictions, recordings: pl.DataFrame, labels: Labels, *, fold: int
 ) -> pl.DataFrame:
-    """recording_id, row, fold, target (labels, the primary first), and `p_<label>` per class."""
-    described = recordings.select("recording_id", target=target_lists())
-    columns = {
-        f"p_{name}": pl.Series(predictions.probabilities[:, place])
-        for place, name in enumerate(labels.names)
-    }
+    """recording_id, row, fold, target (labels, the primary first), and `p_<label>` per class.
+
+    Of a mix, `row` is as each source itself counts, and the last column is `source`.
+    """
+    described = recordings.select("recording_id", pl.col(f"^{SOURCE}$"), target=target_lists())
     return described[predictions.recording_no].select(
         "recording_id",
-        pl.Series("row", predictions.rows),
+        pl.Series("row", rows_in_source(predictions.rows)),
         pl.lit(fold, pl.Int64).alias("fold"),
         "target",
-        *(values.alias(name) for name, values in columns.items()),
+        *(
+            pl.Series(f"p_{name}", predictions.probabilities[:, place])
+            for place, name in enumerate(labels.names)
+        ),
+        pl.col(f"^{SOURCE}$"),
     )
 
 
 def embedding_frame(
     predictions: Predictions, recordings: pl.DataFrame, *, fold: int
 ) -> pl.DataFrame:
-    """row, recording_id, fold, embedding (list of float32)."""
-    embeddings = pl.Series("embedding", predictions.embeddings).arr.to_list()
-    return pl.DataFrame(
-        {
-            "row": predictions.rows,
-            "recording_id": recordings["recording_id"][predictions.recording_no],
-            "fold": np.full(len(predictions.rows), fold, np.int64),
-            "embedding": embeddings,
-        }
+    """row, recording_id, fold, embedding (list of float32); of a mix as in `oof_frame`."""
+    return recordings[predictions.recording_no].select(
+        pl.Series("row", rows_in_source(predictions.rows)),
+        "recording_id",
+        pl.lit(fold, pl.Int64).alias("fold"),
+        pl.Series("embedding", predictions.embeddings).arr.to_list(),
+        pl.col(f"^{SOURCE}$"),
     )
 
 

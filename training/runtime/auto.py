@@ -5,7 +5,7 @@ import netrc
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -23,16 +23,11 @@ BF16_ABILITIES = ("avx512_bf16", "amx_bf16")  # elsewhere bf16 is emulated, and 
 MIN_BF16_FRAMES = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Choice(NamedTuple):
     """A value and why it was taken."""
 
-    name: str
     value: str
     reason: str
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.value} ({self.reason})"
 
 
 def choose_accelerator(asked: str) -> Choice:
@@ -43,10 +38,10 @@ def choose_accelerator(asked: str) -> Choice:
             "trainer.accelerator=gpu: torch sees no CUDA device here; use cpu or auto"
         )
     if asked != "auto":
-        return _asked("accelerator", asked)
+        return _asked(asked)
     if has_gpu:
-        return Choice(name="accelerator", value="gpu", reason=torch.cuda.get_device_name())
-    return Choice(name="accelerator", value="cpu", reason="torch sees no CUDA device")
+        return Choice("gpu", torch.cuda.get_device_name())
+    return Choice("cpu", "torch sees no CUDA device")
 
 
 def choose_strategy(asked: str, accelerator: str, devices: int) -> Choice:
@@ -56,10 +51,10 @@ def choose_strategy(asked: str, accelerator: str, devices: int) -> Choice:
             f"trainer.devices={devices}: torch sees {torch.cuda.device_count()} GPUs here"
         )
     if asked != "auto":
-        return _asked("strategy", asked)
+        return _asked(asked)
     if devices > 1:
-        return Choice(name="strategy", value="ddp", reason=f"{devices} ranks")
-    return Choice(name="strategy", value="auto", reason="one process")
+        return Choice("ddp", f"{devices} ranks")
+    return Choice("auto", "one process")
 
 
 def choose_precision(
@@ -71,32 +66,31 @@ def choose_precision(
     torch names them; None: those of this one.
     """
     if asked != "auto":
-        return _asked("precision", asked)
+        return _asked(asked)
     if accelerator == "cpu":
         if cpu is None:
             cpu = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not tell
         if any(cpu.get(name) for name in BF16_ABILITIES):
             if num_frames < MIN_BF16_FRAMES:
-                reason = f"CPUs fail in bf16 on images of {num_frames} frames"
-                return Choice(name="precision", value="32-true", reason=reason)
-            return Choice(name="precision", value="bf16-mixed", reason="the CPU computes in bf16")
-        return Choice(name="precision", value="32-true", reason="a CPU without bf16")
+                return Choice("32-true", f"CPUs fail in bf16 on images of {num_frames} frames")
+            return Choice("bf16-mixed", "the CPU computes in bf16")
+        return Choice("32-true", "a CPU without bf16")
     if torch.cuda.get_device_capability() >= (8, 0):
-        return Choice(name="precision", value="bf16-mixed", reason="the GPU computes in bf16")
-    return Choice(name="precision", value="16-mixed", reason="the GPU is older than bf16")
+        return Choice("bf16-mixed", "the GPU computes in bf16")
+    return Choice("16-mixed", "the GPU is older than bf16")
 
 
 def choose_compile(asked: str, accelerator: str) -> Choice:
     """`on` or `off`: compiling pays on a GPU, where it needs triton and a C compiler."""
     if asked.lower() != "auto":
-        return _asked("compile", COMPILES[asked.lower()])
+        return _asked(COMPILES[asked.lower()])
     if accelerator == "cpu":
-        return Choice(name="compile", value="off", reason="CPU: compiling costs more than it saves")
+        return Choice("off", "CPU: compiling costs more than it saves")
     if importlib.util.find_spec("triton") is None:
-        return Choice(name="compile", value="off", reason="triton is not installed")
+        return Choice("off", "triton is not installed")
     if not any(shutil.which(name) for name in (os.environ.get("CC", "cc"), "gcc", "clang")):
-        return Choice(name="compile", value="off", reason="there is no C compiler")
-    return Choice(name="compile", value="on", reason="GPU with triton and a C compiler")
+        return Choice("off", "there is no C compiler")
+    return Choice("on", "GPU with triton and a C compiler")
 
 
 def choose_logger(asked: str) -> Choice:
@@ -108,12 +102,12 @@ def choose_logger(asked: str) -> Choice:
             "`pip install wandb`, or trainer.logger=csv"
         )
     if asked != "auto" and asked != "wandb":
-        return _asked("logger", asked)
+        return _asked(asked)
     if installed:
         how = "as asked" if asked == "wandb" else "wandb is installed"
         where = "with your key" if has_wandb_key() else "offline, for there is no key"
-        return Choice(name="logger", value="wandb", reason=f"{how}; {where}")
-    return Choice(name="logger", value="csv", reason="wandb is not installed")
+        return Choice("wandb", f"{how}; {where}")
+    return Choice("csv", "wandb is not installed")
 
 
 def has_wandb_key() -> bool:
@@ -129,12 +123,12 @@ def has_wandb_key() -> bool:
 def choose_threads(asked: int, *, num_ranks: int = 1) -> Choice:
     """Threads of torch: one per core that the process may use, shared by the ranks."""
     if asked:
-        return _asked("threads", str(asked))
+        return _asked(str(asked))
     reason = "cores of this process, by affinity and container quota"
     if num_ranks > 1:
         reason += f", divided among {num_ranks} ranks"
-    return Choice(name="threads", value=str(max(1, num_cores() // num_ranks)), reason=reason)
+    return Choice(str(max(1, num_cores() // num_ranks)), reason)
 
 
-def _asked(name: str, value: str) -> Choice:
-    return Choice(name=name, value=value, reason="as asked")
+def _asked(value: str) -> Choice:
+    return Choice(value, "as asked")

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor
 from tqdm import tqdm
 
 from storage.progress import PlainLines
@@ -26,7 +25,7 @@ class FoldBar(Callback):
     def __init__(self, fold: int, shown: Mapping[str, str]) -> None:
         self._fold = fold
         self._shown = shown
-        self._bar: tqdm[Any] | None = None
+        self._bar: tqdm[Any] = tqdm(disable=True)
         self._loss = math.nan
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -43,17 +42,14 @@ class FoldBar(Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Names the epoch, counted from 1 to the last possible one."""
-        if self._bar is not None:
-            epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
-            self._bar.set_description_str(f"fold {self._fold} epoch {epoch}", refresh=False)
+        epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self._bar.set_description_str(f"fold {self._fold} epoch {epoch}", refresh=False)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
     ) -> None:
         """One step on; the loss is a running mean."""
-        if self._bar is None:
-            return
-        loss = _number(outputs["loss"]) * trainer.accumulate_grad_batches
+        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
         before = loss if math.isnan(self._loss) else self._loss
         self._loss = SMOOTHING * before + (1 - SMOOTHING) * loss
         self._show(trainer)
@@ -62,33 +58,21 @@ class FoldBar(Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Shows the new scores at once."""
         self._show(trainer)
-        if self._bar is not None:
-            self._bar.refresh()
+        self._bar.refresh()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Closes the bar after the last epoch."""
-        self._close()
+        self._bar.close()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Closes the bar before anybody reports what went wrong."""
-        self._close()
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self._bar.close()
 
     def _show(self, trainer: pl.Trainer) -> None:
-        if self._bar is None:
-            return
         shown = {"loss": f"{self._loss:.4f}"}
         for key, name in self._shown.items():
             if key in trainer.callback_metrics:
-                shown[name] = f"{_number(trainer.callback_metrics[key]):.3f}"
+                shown[name] = f"{float(trainer.callback_metrics[key]):.3f}"
         self._bar.set_postfix(shown, refresh=False)
-
-
-def _number(value: Tensor | float) -> float:
-    return float(value)

@@ -2,11 +2,10 @@
 
 import ctypes
 import gc
-import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
+import psutil
 import torch
 
 MB = 1e6
@@ -42,21 +41,11 @@ def keep_freed_memory() -> None:
 def release_memory() -> MemoryLeft:
     """Collects what nobody refers to, gives it back to the system, and says what is left."""
     gc.collect()
-    gpu_bytes = 0
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-        gpu_bytes = torch.cuda.memory_allocated()
+    torch.cuda.empty_cache()  # without a GPU it does nothing
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc keeps free pages otherwise
         if trim is not None:
             trim(0)
-    return MemoryLeft(host_bytes=resident_bytes(), gpu_bytes=gpu_bytes)
-
-
-def resident_bytes() -> int:
-    """The resident size of this process, 0 where there is no /proc to read it from."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    return MemoryLeft(
+        host_bytes=psutil.Process().memory_info().rss, gpu_bytes=torch.cuda.memory_allocated()
+    )

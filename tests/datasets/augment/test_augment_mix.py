@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.augment.mix import CutMixConfig, MixStyleConfig, MixupConfig, ResizeMixConfig
+from datasets.augment.mix import CutMixConfig, ResizeMixConfig
 from datasets.augment.pipeline import AugmentConfig
-from tests.datasets.augment.test_augment import MIXING, config_of, run, samples
+from tests.datasets.augment.test_augment import CLASSES, MIXING, config_of, run, samples
 
 
 def test_mixup_weighs_slices_and_targets_alike_and_never_mixes_a_sample_with_itself():
@@ -19,26 +19,6 @@ def test_mixup_weighs_slices_and_targets_alike_and_never_mixes_a_sample_with_its
     others = targets - torch.diag(own)
     torch.testing.assert_close(others.sum(1), 1 - own)
     assert ((others > 0).sum(0) <= 1).all()  # each is the partner of one other
-
-
-def test_mixup_weights_follow_the_beta_distribution():
-    num = 3000
-    targets = torch.zeros(num, 2)
-    targets[::2, 0] = 1
-    slices = targets[:, :1, None].clone()
-    position = torch.arange(num)
-    config = AugmentConfig(mixup=MixupConfig(p=1.0, alpha=0.4))
-    other = torch.empty(0)
-    for start in range(0, num, 2):  # in batches of two each sample's partner is the other
-        pair = slice(start, start + 2)
-        batch = (slices[pair], targets[pair], torch.tensor(0), position[pair])
-        other = torch.cat([other, run(config, batch)[0][1].flatten()])
-    draws = np.random.default_rng(1).beta(0.4, 0.4, 100_000)
-    expected = np.minimum(draws, 1 - draws)
-    quantiles = np.linspace(0.1, 0.9, 5)
-    np.testing.assert_allclose(
-        np.quantile(other.numpy(), quantiles), np.quantile(expected, quantiles), atol=0.025
-    )
 
 
 def test_mix_style_moves_mean_and_spread_of_each_band_to_weighted_means_of_two():
@@ -77,21 +57,26 @@ def test_mix_style_leaves_alone_what_is_silent_and_what_would_take_over_silence(
     assert torch.equal(styled, slices)
 
 
-def test_mix_style_weights_follow_the_beta_distribution():
-    num = 3000
+@pytest.mark.parametrize("name", ["mixup", "mix_style"])
+def test_weights_follow_the_beta_distribution(name):
+    """In batches of two, each sample's partner is the other."""
+    num, alpha = 3000, 0.4
     level = torch.tensor([0.25, 0.75]).repeat(num // 2)
-    slices = level[:, None, None].expand(num, 1, 2).clone()
-    config = AugmentConfig(mix_style=MixStyleConfig(p=1.0, alpha=0.3))
-    position = torch.arange(num)
-    moved = torch.empty(0)
-    for start in range(0, num, 2):  # in batches of two each sample's partner is the other
+    slices = level[:, None, None].expand(num, 1, 2)
+    config = AugmentConfig(**{name: CLASSES[name](p=1.0, alpha=alpha)})
+    moved = []
+    for start in range(0, num, 2):
         pair = slice(start, start + 2)
-        batch = (slices[pair], torch.ones(2, 1), torch.tensor(0), position[pair])
-        moved = torch.cat([moved, (run(config, batch)[0][:, 0, 0] - level[pair]).abs() * 2])
-    expected = np.random.default_rng(1).beta(0.3, 0.3, 100_000)
+        batch = (slices[pair], torch.ones(2, 1), torch.tensor(0), torch.arange(start, start + 2))
+        moved.append((run(config, batch)[0][:, 0, 0] - level[pair]).abs() * 2)
+    expected = np.random.default_rng(1).beta(alpha, alpha, 100_000)
+    if name == "mixup":
+        expected = np.minimum(expected, 1 - expected)
     quantiles = np.linspace(0.1, 0.9, 5)
     np.testing.assert_allclose(
-        np.quantile(moved.numpy(), quantiles), np.quantile(expected, quantiles), atol=0.04
+        np.quantile(torch.cat(moved).numpy(), quantiles),
+        np.quantile(expected, quantiles),
+        atol=0.025 if name == "mixup" else 0.04,
     )
 
 

@@ -48,16 +48,10 @@ def found(tmp_path_factory):
 
 @pytest.mark.parametrize("batch_size", BATCH_SIZES)
 @pytest.mark.parametrize("size", SIZES)
-def test_each_sample_is_evaluated_exactly_once(found, size, batch_size):
+def test_each_sample_is_evaluated_exactly_once_and_all_ranks_know_all(found, size, batch_size):
     ranks = [rank[f"{size}/{batch_size}"] for rank in found]
     planned = ranks[0]["planned"]
     assert len(planned) == size
-    assert sorted(row for rank in ranks for row in rank["own"]) == planned
-
-
-@pytest.mark.parametrize("batch_size", BATCH_SIZES)
-@pytest.mark.parametrize("size", SIZES)
-def test_all_ranks_know_what_all_have(found, size, batch_size):
-    ranks = [rank[f"{size}/{batch_size}"] for rank in found]
     whole = [row for rank in ranks for row in rank["own"]]
+    assert sorted(whole) == planned
     assert [rank["all"] for rank in ranks] == [whole] * NUM_RANKS

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, plan_all
 from storage.errors import DamageError, StoreError
 from tests.fakes import write_fake_source
+from tests.shard_sets import flip
 
 LENGTHS = [3, 1, 8, 2, 13]
 
@@ -25,12 +27,8 @@ def source(tmp_path):
 
 def spoil(source, places):
     """Flips a byte of the slices at these places."""
-    with open(source.url, "r+b") as file:
-        for place in places:
-            file.seek(place * source.recipe.slice_bytes + 3)
-            (byte,) = file.read(1)
-            file.seek(-1, os.SEEK_CUR)
-            file.write(bytes([byte ^ 1]))
+    for place in places:
+        flip(Path(source.url), place * source.recipe.slice_bytes + 3)
 
 
 def read_all(source, *, max_bad=0, bad=None):
@@ -38,7 +36,7 @@ def read_all(source, *, max_bad=0, bad=None):
     cells = np.empty((len(rows), *source.recipe.slice_shape), source.recipe.dtype)
     bad = [] if bad is None else bad
     with CarefulReader(check=True, max_bad=max_bad, bad=bad) as reader:
-        return reader.read(source.extents(rows), rows, cells), cells
+        return reader.read_rows(source.extents(rows), rows, cells), cells
 
 
 def test_a_file_that_is_away_for_a_moment_costs_nothing(source, tmp_path):
@@ -60,9 +58,9 @@ def test_a_file_put_anew_is_opened_anew(source, tmp_path):
     rows = source.index["row"].to_numpy()
     cells = np.empty((len(rows), *source.recipe.slice_shape), np.uint8)
     with CarefulReader(check=True, max_bad=0, bad=[]) as reader:
-        assert reader.read(source.extents(rows[:4]), rows[:4], cells[:4]).all()  # it is open now
+        assert reader.read_rows(source.extents(rows[:4]), rows[:4], cells[:4]).all()  # now open
         os.replace(sound, source.url)
-        assert reader.read(source.extents(rows), rows, cells).all()
+        assert reader.read_rows(source.extents(rows), rows, cells).all()
     assert np.array_equal(cells, source.cells)
 
 

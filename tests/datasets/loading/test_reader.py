@@ -7,8 +7,6 @@ import threading
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from datasets.labels import Labels
 from datasets.loading.reader import BatchReader, LoaderConfig
@@ -16,9 +14,7 @@ from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, plan_all
 from storage.errors import ConfigError
 from storage.recipe import Recipe
 from tests.fakes import write_fake_source
-
-LENGTHS = [3, 1, 8, 2, 13, 1, 5, 4, 30, 2, 7, 6]
-RANKS = [(1, 8, 1), (2, 4, 1), (4, 1, 2), (1, 2, 4)]  # world size, batch size, accumulation
+from tests.shard_sets import LENGTHS
 
 
 @pytest.fixture(scope="module")
@@ -149,70 +145,11 @@ def test_each_epoch_differs_and_a_second_reader_agrees(source):
     assert epochs[0] != epochs[1] != epochs[2]
 
 
-@pytest.mark.parametrize(("world_size", "batch_size", "accumulation"), RANKS)
-def test_optimizer_steps_hold_the_same_samples_on_any_number_of_ranks(
-    source, world_size, batch_size, accumulation
-):
-    alone = [sorted(batch.rows.tolist()) for batch in train_reader(source)]
-    ranks = [
-        rows_of(train_reader(source, ranks=(rank, world_size, accumulation), batch_size=batch_size))
-        for rank in range(world_size)
-    ]
-    steps = [
-        sorted(
-            row for rank in ranks for batch in rank[start : start + accumulation] for row in batch
-        )
-        for start in range(0, len(ranks[0]), accumulation)
-    ]
-    assert steps == alone
-
-
-@pytest.mark.parametrize("world_size", [2, 3, 5])
-def test_evaluation_counts_each_sample_once_over_all_ranks(source, world_size):
-    readers = [eval_reader(source, rank=rank, world_size=world_size) for rank in range(world_size)]
-    assert len({len(reader) for reader in readers}) == 1
-    rows = [row for reader in readers for batch in rows_of(reader) for row in batch]
-    assert sorted(rows) == plan_all(source.table).rows.tolist()
-
-
 def test_wrap_fills_the_last_step_with_the_first_samples(source):
     batches = list(train_reader(source, remainder="wrap"))
     assert len(batches) == 5
     assert batches[4].rows.tolist()[4:] == batches[0].rows.tolist()[:4]
     assert batches[4].position.tolist() == list(range(32, 40))
-
-
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(before=st.sampled_from(RANKS), after=st.sampled_from(RANKS), step=st.integers(0, 4))
-def test_a_state_resumes_at_any_step_on_any_number_of_ranks(source, before, after, step):
-    """The steps before and after are those of a training that was never interrupted."""
-
-    def reader_of(setting, rank):
-        world_size, batch_size, accumulation = setting
-        return train_reader(source, ranks=(rank, world_size, accumulation), batch_size=batch_size)
-
-    first = reader_of(before, 0)
-    first.set_epoch(1)
-    batches = iter(first)
-    for _ in range(step * before[2]):
-        next(batches)
-    state = first.state_dict()
-    batches.close()
-    whole = train_reader(source)
-    whole.set_epoch(1)
-    remaining = sorted(row for batch in rows_of(whole)[step:] for row in batch)
-    seen = []
-    for rank in range(after[0]):
-        resumed = reader_of(after, rank)
-        resumed.load_state_dict(state)
-        resumed.set_epoch(1)  # the same epoch keeps its position
-        seen += [row for batch in rows_of(resumed) for row in batch]
-        assert len(resumed) == 4 * after[2]  # the length stays that of the epoch
-        resumed.set_epoch(2)
-        assert len(list(resumed)) == len(resumed)
-    assert sorted(seen) == remaining
 
 
 def test_the_state_counts_what_was_handed_out_not_what_was_read_ahead(source):

@@ -9,13 +9,13 @@ import pytest
 from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, plan_all
 from storage.errors import DamageError
 from tests.datasets.loading.test_reader import (
-    LENGTHS,
     eval_reader,
     prefetch_threads,
     rows_of,
     train_reader,
 )
 from tests.fakes import write_fake_source
+from tests.shard_sets import LENGTHS, flip
 
 BAD_ROW = 25  # rows 7-9, 17, then 25-32
 
@@ -24,9 +24,7 @@ BAD_ROW = 25  # rows 7-9, 17, then 25-32
 def damaged(tmp_path):
     """A source with a flipped byte in the slice of its 5th row (recording 2)."""
     source = write_fake_source(tmp_path / "cells.raw", LENGTHS, seed=1)
-    data = bytearray((tmp_path / "cells.raw").read_bytes())
-    data[4 * source.recipe.slice_bytes + 3] ^= 1
-    (tmp_path / "cells.raw").write_bytes(data)
+    flip(tmp_path / "cells.raw", 4 * source.recipe.slice_bytes + 3)
     return source
 
 

@@ -17,9 +17,8 @@ from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from storage.store import open_store
 from tests.fakes import write_fake_source
+from tests.shard_sets import LENGTHS
 from tests.sounds import write_source
-
-LENGTHS = [3, 1, 8, 2, 13, 1, 5, 4, 30, 2, 7, 6]
 
 
 @pytest.fixture(scope="module")

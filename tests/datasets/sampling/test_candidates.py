@@ -6,29 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, needs_slice_index, plan_all
+from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, needs_slice_index
 from storage.errors import ConfigError
-from tests.fakes import fake_recordings
+from tests.fakes import fake_recordings, fake_slice_index
+from tests.shard_sets import LENGTHS
 
-LENGTHS = [3, 1, 8, 2, 13, 1, 5, 4, 30, 2, 7, 6]
 TABLE = fake_recordings(LENGTHS)
 
-
-def slice_index(table, seed=0):
-    plan = plan_all(table)
-    generator = np.random.default_rng(seed)
-    return pl.DataFrame(
-        {
-            "row": plan.rows,
-            "recording_id": table["recording_id"].gather(plan.planned_no),
-            "slice_no": plan.rows - table["first_row"].to_numpy()[plan.planned_no],
-            "max_db": generator.uniform(-80, 0, len(plan)),
-            "silent": generator.random(len(plan)) < 0.4,
-        }
-    )
-
-
-INDEX = slice_index(TABLE)
+INDEX = fake_slice_index(TABLE)
 
 
 def planner(where, table=TABLE, index=INDEX, eligible=None, **options):
@@ -90,7 +75,7 @@ def test_a_new_recording_does_not_change_what_is_seen_of_the_others():
 )
 def test_candidates_come_equally_often_to_within_one(lengths, draws, seed):
     table = fake_recordings(lengths).sample(fraction=1, shuffle=True, seed=seed % 100)
-    index = slice_index(table, seed)
+    index = fake_slice_index(table, seed)
     if index["silent"].all():
         return
     config = SamplingConfig(where="NOT silent", slices_per_recording=draws)

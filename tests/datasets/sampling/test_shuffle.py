@@ -1,7 +1,6 @@
 """datasets.sampling.shuffle: the order of an epoch, against the plain way of saying it."""
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +9,8 @@ from datasets.randomness import random_bits, sort_bits
 from datasets.sampling import epoch_plan, shuffle
 from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig
 from datasets.sampling.shuffle import SampleBits, block_order, global_order, runs_of
-from tests.fakes import fake_recordings
+from tests.fakes import fake_recordings, fake_slice_index
+from tests.shard_sets import LENGTHS
 
 
 def samples(counts, seed):
@@ -72,12 +72,8 @@ def test_runs_cover_everything_once_and_are_long_enough(sizes, least):
 
 @pytest.mark.parametrize("choice", ["random", "all", "first", "energy"])
 def test_plans_do_not_depend_on_how_much_is_made_at_a_time(choice, monkeypatch):
-    table = fake_recordings([3, 1, 8, 2, 13, 1, 5, 4, 30, 2, 7, 6])
-    index = table.select(
-        "recording_id",
-        row=pl.int_ranges("first_row", pl.col("first_row") + pl.col("num_slices")),
-    ).explode("row")
-    index = index.with_columns(max_db=-(pl.col("row") % 17).cast(pl.Float64))
+    table = fake_recordings(LENGTHS)
+    index = fake_slice_index(table)
     config = SamplingConfig(slice_choice=choice, balance="sqrt")
     whole = EpochPlanner(table, config, seed=1, slice_index=index)(2)
     for size in (1, 7, 20):

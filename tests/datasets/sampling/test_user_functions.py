@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, needs_slice_index, plan_all
+from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, needs_slice_index
 from storage.errors import ConfigError
-from tests.fakes import fake_recordings
+from tests.fakes import fake_recordings, fake_slice_index
 
 TABLE = fake_recordings([3, 1, 8, 2, 13, 5], num_labels=2)
 OWN = '''
@@ -63,13 +63,6 @@ def own_module(tmp_path, monkeypatch):
     sys.modules.pop("my_choices", None)
 
 
-def levels():
-    plan = plan_all(TABLE)
-    level = np.random.default_rng(0).uniform(-80, 0, len(plan))
-    ids = TABLE["recording_id"].gather(plan.planned_no)
-    return pl.DataFrame({"row": plan.rows, "recording_id": ids, "max_db": level})
-
-
 def test_an_own_slice_choice_decides():
     config = SamplingConfig(slice_choice="my_choices:early")
     assert needs_slice_index(config, TABLE)
@@ -87,7 +80,7 @@ def test_a_planner_with_an_own_strategy_can_go_to_another_process():
 
 
 def test_an_own_slice_choice_may_look_at_the_slices_that_are_candidates():
-    index = levels()
+    index = fake_slice_index(TABLE)
     config = SamplingConfig(
         slice_choice="my_choices:loudest", where="max_db < -10", slices_per_recording=2
     )

@@ -32,16 +32,6 @@ FRESH = replace(SMALL_SHARDS, fresh=True)
 DROPPING = replace(SMALL_SHARDS, max_drop_share=1.0)
 
 
-@pytest.fixture
-def source(tmp_path):
-    return write_fake_source(tmp_path / "cells.raw", LENGTHS, seed=1)
-
-
-@pytest.fixture
-def target(tmp_path):
-    return tmp_path / "shards"
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset leaves them open
 def test_a_source_that_grows_twice_never_touches_a_finished_shard(source, target, workers):
@@ -79,7 +69,8 @@ def test_bytes_are_equal_for_any_number_of_workers(source, tmp_path):
 
 
 def test_a_run_with_nothing_to_do_writes_nothing(source, target):
-    write_shards(source, str(target), SMALL_SHARDS)
+    first = write_shards(source, str(target), SMALL_SHARDS)
+    assert first.new_shards == first.num_shards
     before = identities(target, "*.*")
     report = write_shards(source, str(target), replace(SMALL_SHARDS, shard_size_bytes=10**6))
     assert report.new_shards == 0

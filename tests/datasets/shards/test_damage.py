@@ -16,7 +16,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from datasets.loading import quarantine
 from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, plan_all
 from datasets.shards.format import INDEX, MANIFEST, RECORDINGS, ShardManifest
@@ -27,11 +26,10 @@ from datasets.shards.writer import ShardConfig, write_shards
 from storage.checksums import digest
 from storage.errors import DamageError, StoreError
 from storage.objects.open import open_objects
-from storage.objects.retry import RetryPolicy
 from storage.recipe import Recipe
 from tests.datasets.shards.test_reindex import npy, write_tar
 from tests.fakes import SMALL, write_fake_source
-from tests.shard_sets import contents, part_of, read_all
+from tests.shard_sets import contents, flip, part_of, read_all
 
 LENGTHS = [4] * 10
 CONFIG = ShardConfig(shard_size_bytes=30_000, workers=1)  # two recordings in each shard
@@ -73,22 +71,27 @@ def sign(folder: Path, table: str | None = None, data: bytes = b"", **changes: o
     (folder / MANIFEST).write_bytes(replace(manifest, files=files, **changes).encode())
 
 
-def truncate(folder):
-    os.truncate(folder / ONE, 5000)
+def flip_near_a_slice(distance):
+    """Flips a bit so many bytes after the start of the cells of a slice."""
+
+    def do(folder):
+        lines = pl.read_parquet(folder / INDEX).filter(pl.col("shard") == ONE)
+        flip(folder / ONE, lines["offset"][2] + distance, 4)
+
+    return do
 
 
-def flip_a_byte(folder):
-    data = bytearray((folder / ONE).read_bytes())
-    line = pl.read_parquet(folder / INDEX).filter(pl.col("shard") == ONE).row(2, named=True)
-    data[line["offset"] + 5] ^= 16
-    (folder / ONE).write_bytes(data)
+def flip_the_middle(name):
+    return lambda folder: flip(folder / name, (folder / name).stat().st_size // 2, 2)
 
 
-def flip_a_byte_of_a_header(folder):
-    data = bytearray((folder / ONE).read_bytes())
-    line = pl.read_parquet(folder / INDEX).filter(pl.col("shard") == ONE).row(2, named=True)
-    data[line["offset"] - 128 - 500] ^= 16  # in the tar header of the .npy member
-    (folder / ONE).write_bytes(data)
+def cut_to(size_bytes):
+    return lambda folder: os.truncate(folder / ONE, size_bytes)
+
+
+def append(folder):
+    with (folder / ONE).open("ab") as file:
+        file.write(b"more")
 
 
 def remove(folder):
@@ -97,18 +100,6 @@ def remove(folder):
 
 def put_back_an_older_index(folder):
     shutil.copy(folder.parent / "earlier" / INDEX, folder / INDEX)
-
-
-def flip_a_byte_of_the_index(folder):
-    data = bytearray((folder / INDEX).read_bytes())
-    data[len(data) // 2] ^= 4
-    (folder / INDEX).write_bytes(data)
-
-
-def flip_a_byte_of_the_recordings(folder):
-    data = bytearray((folder / RECORDINGS).read_bytes())
-    data[len(data) // 2] ^= 4
-    (folder / RECORDINGS).write_bytes(data)
 
 
 def add_a_member(folder):
@@ -144,10 +135,6 @@ def claim_another_dtype(folder):
     sign(folder, recipe=replace(SMALL, encoding="float16"))
 
 
-def empty(folder):
-    (folder / ONE).write_bytes(b"")
-
-
 def swap(folder):
     assert (folder / ONE).stat().st_size == (folder / TWO).stat().st_size
     (folder / ONE).rename(folder / "aside")
@@ -166,9 +153,7 @@ def put_a_pipe(folder):
 
 
 def spoil_the_manifest(folder):
-    data = bytearray((folder / MANIFEST).read_bytes())
-    data[data.index(b"hop")] ^= 1
-    (folder / MANIFEST).write_bytes(data)
+    flip(folder / MANIFEST, (folder / MANIFEST).read_bytes().index(b"hop"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,18 +173,21 @@ class Case:
 
 
 CASES = {
-    "truncated tar": Case(do=truncate, bad_rows=7),
-    "flipped byte": Case(do=flip_a_byte, opening=None, bad_rows=1, repair="delete"),
-    "flipped byte in a tar header": Case(do=flip_a_byte_of_a_header, opening=None, repair="delete"),
+    "truncated tar": Case(do=cut_to(5000), bad_rows=7),
+    "flipped byte": Case(do=flip_near_a_slice(5), opening=None, bad_rows=1, repair="delete"),
+    "flipped byte in the header of a .npy member": Case(
+        do=flip_near_a_slice(-128 - 500), opening=None, repair="delete"
+    ),
+    "bytes at its end": Case(do=append),
     "missing shard": Case(do=remove, indexing=None, bad_rows=8),
     "stale side index": Case(
         do=put_back_an_older_index, opening=INDEX, verifying=INDEX, indexing=None
     ),
     "flipped byte in the index": Case(
-        do=flip_a_byte_of_the_index, opening=INDEX, verifying=INDEX, indexing=None
+        do=flip_the_middle(INDEX), opening=INDEX, verifying=INDEX, indexing=None
     ),
     "flipped byte in the recordings": Case(
-        do=flip_a_byte_of_the_recordings, opening=RECORDINGS, verifying=RECORDINGS, indexing=None
+        do=flip_the_middle(RECORDINGS), opening=RECORDINGS, verifying=RECORDINGS, indexing=None
     ),
     "foreign member": Case(do=add_a_member, opening=None, repair="delete"),
     "duplicate key": Case(do=add_a_key_again, opening=None, repair="delete"),
@@ -210,7 +198,7 @@ CASES = {
     "wrong dtype claimed": Case(
         do=claim_another_dtype, opening=INDEX, verifying=INDEX, indexing=None, repair="index"
     ),
-    "empty tar": Case(do=empty, bad_rows=8),
+    "empty tar": Case(do=cut_to(0), bad_rows=8),
     "swapped shards": Case(do=swap, opening=None, indexing=None, bad_rows=16, repair="delete"),
     "folder for a file": Case(do=put_a_folder, bad_rows=8, repair="remove"),
     "pipe for a file": Case(do=put_a_pipe, bad_rows=8),
@@ -218,13 +206,10 @@ CASES = {
         do=spoil_the_manifest, opening=MANIFEST, verifying=MANIFEST, indexing=None, repair="index"
     ),
 }
-pytestmark = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    """Reads again at once: damage stays, and the tests need not wait for that."""
-    monkeypatch.setattr(quarantine, "POLICY", RetryPolicy(reread_after_s=(0.0,)))
+pytestmark = [
+    pytest.mark.parametrize("case", CASES.values(), ids=CASES),
+    pytest.mark.usefixtures("impatient"),
+]
 
 
 def read_in_spite(shards, source):

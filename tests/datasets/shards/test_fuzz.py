@@ -2,12 +2,10 @@
 
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from datasets.loading import quarantine
 from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.sampling.epoch_plan import plan_all
 from datasets.shards.format import INDEX, MANIFEST, RECORDINGS
@@ -16,12 +14,12 @@ from datasets.shards.shard_set import open_shards
 from datasets.shards.verify import verify_shards
 from datasets.shards.writer import write_shards
 from storage.errors import StoreError
-from storage.objects.retry import RetryPolicy
 from storage.recipe import Recipe
 from tests.fakes import write_fake_source
-from tests.shard_sets import SMALL_SHARDS, check_holds, contents, read_all
+from tests.shard_sets import SMALL_SHARDS, check_holds, contents, flip, read_all
 
 ONE = IndexConfig(workers=1)
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +29,6 @@ def written(tmp_path_factory):
     source = write_fake_source(folder / "cells.raw", [3, 6, 1, 9, 2, 5, 4], seed=1)
     assert write_shards(source, str(folder / "shards"), SMALL_SHARDS).num_shards == 3
     return source, folder / "shards"
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    """Reads again at once: damage stays."""
-    monkeypatch.setattr(quarantine, "POLICY", RetryPolicy(reread_after_s=(0.0,)))
-
-
-def flip(path: Path, rng: np.random.Generator) -> None:
-    """Changes one bit somewhere in a file."""
-    data = bytearray(path.read_bytes())
-    data[rng.integers(len(data))] ^= 1 << rng.integers(8)
-    path.write_bytes(data)
 
 
 def attempt(call, *arguments):
@@ -100,7 +85,8 @@ def check_flips(written, tmp_path, count, seed):
     for number in range(count):
         folder = tmp_path / f"flip-{number}"
         shutil.copytree(whole, folder)
-        flip(folder / names[rng.integers(len(names))], rng)
+        path = folder / names[rng.integers(len(names))]
+        flip(path, rng.integers(path.stat().st_size), rng.integers(8))
         check_reading(folder, source)
         assert is_found_by_verify(folder)
         indexed.append(check_indexing(folder, source))

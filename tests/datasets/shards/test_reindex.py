@@ -22,7 +22,7 @@ from datasets.shards.verify import verify_shards
 from datasets.shards.writer import ShardConfig, write_shards
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.recipe import FOREIGN, Recipe
-from tests.fakes import SMALL, write_fake_source
+from tests.fakes import SMALL
 from tests.shard_sets import (
     LENGTHS,
     SMALL_SHARDS,
@@ -35,16 +35,6 @@ from tests.shard_sets import (
 
 ONE = IndexConfig(workers=1)
 KNOWN = ["row", "recording_id", "slice_no", "start_s", "max_db", "crc32c"]
-
-
-@pytest.fixture
-def source(tmp_path):
-    return write_fake_source(tmp_path / "cells.raw", LENGTHS, seed=1)
-
-
-@pytest.fixture
-def target(tmp_path):
-    return tmp_path / "shards"
 
 
 def write_stock(folder, samples, *, maxcount=4):
@@ -285,17 +275,6 @@ def test_the_recipe_must_give_the_frames_of_the_slices(target):
         index_shards(str(target), SMALL, ONE)
     index_shards(str(target), replace(SMALL, slice_s=0.64), ONE)
     assert open_shards(str(target)).recipe.slice_shape == (8, 21)
-
-
-def test_a_changed_byte_in_our_own_tars_is_found(source, target):
-    write_shards(source, str(target), SMALL_SHARDS)
-    place = int(open_shards(str(target)).extents(np.array([25])).offset[0])
-    path = target / "shard-000000.tar"
-    data = bytearray(path.read_bytes())
-    data[place] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(DamageError, match=r"shard-000000\.tar.*row 25"):
-        index_shards(str(target), SMALL, ONE)
 
 
 def test_a_recording_that_is_not_whole_is_found(source, target):

@@ -12,17 +12,8 @@ from datasets.shards.writer import write_shards
 from storage.errors import StoreError
 from tests.datasets.shards.test_reindex import ONE, arrays, good, npy, write_tar
 from tests.fakes import SMALL, write_fake_source
-from tests.shard_sets import LENGTHS, SMALL_SHARDS, contents
-
-
-@pytest.fixture
-def source(tmp_path):
-    return write_fake_source(tmp_path / "cells.raw", LENGTHS, seed=1)
-
-
-@pytest.fixture
-def target(tmp_path):
-    return tmp_path / "shards"
+from tests.shard_sets import SMALL_SHARDS, contents
+from tests.spoiled import replaced
 
 
 def link(kind, name="s9.npy"):
@@ -74,39 +65,21 @@ def test_a_tar_that_cannot_be_used_is_refused_by_name(target, members, said):
     assert {*contents(target)} == {"bad.tar"}
 
 
-def cut(data, tar):
-    return data[: len(data) // 2]
+SPOILED = {
+    "cut": lambda data, members: data[: len(data) // 2],
+    "cut between members": lambda data, members: data[: members[2].offset],
+    "cut at the end": lambda data, members: data[: members[-1].offset_data + 512],
+    "spoilt header": lambda data, members: replaced(data, members[2].offset + 3, b"?"),
+    "another after it": lambda data, members: data + data,
+    "compressed": lambda data, members: b"\x1f\x8b\x08" + data,
+}
 
 
-def cut_between_members(data, tar):
-    return data[: tar.getmembers()[2].offset]
-
-
-def cut_the_end(data, tar):
-    end = tar.getmembers()[-1]
-    return data[: end.offset_data + 512]
-
-
-def spoil_a_header(data, tar):
-    place = tar.getmembers()[2].offset + 3
-    return data[:place] + b"?" + data[place + 1 :]
-
-
-def append_another(data, tar):
-    return data + data
-
-
-def compress(data, tar):
-    return b"\x1f\x8b\x08" + data
-
-
-@pytest.mark.parametrize(
-    "spoil", [cut, cut_between_members, cut_the_end, spoil_a_header, append_another, compress]
-)
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
 def test_a_truncated_or_damaged_tar_is_refused_by_name(target, spoil):
     path = write_tar(target / "bad.tar", [*good(0), *good(1)])
     with tarfile.open(path) as tar:
-        data = spoil(path.read_bytes(), tar)
+        data = spoil(path.read_bytes(), tar.getmembers())
     path.write_bytes(data)
     with pytest.raises(StoreError, match=r"bad\.tar"):
         index_shards(str(target), SMALL, ONE)

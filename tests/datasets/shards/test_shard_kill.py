@@ -27,6 +27,7 @@ HALF = 50
 TABLES = ("shards.parquet", "recordings.parquet")
 SECONDS = 1.0  # about what writing takes; a kill may also come after the end
 CONFIG = ShardConfig(shard_size_bytes=100_000, workers=2)
+ALONE = replace(CONFIG, workers=1)
 WRITE = f"""
 import sys
 from dataclasses import replace
@@ -100,11 +101,10 @@ def noted(target: Path) -> dict[str, tuple[int, int]]:
 
 def check_kills(writer: Writer, tmp_path: Path, num_kills: int, seed: int) -> int:
     """Kills and finishes, alternately a first writing and an appending; returns how many left."""
-    alone = replace(CONFIG, workers=1)
-    write_shards(part_of(writer.source, range(HALF)), str(tmp_path / "half"), alone)
-    write_shards(writer.source, str(tmp_path / "at once"), alone)
+    write_shards(part_of(writer.source, range(HALF)), str(tmp_path / "half"), ALONE)
+    write_shards(writer.source, str(tmp_path / "at once"), ALONE)
     shutil.copytree(tmp_path / "half", tmp_path / "appended")
-    write_shards(writer.source, str(tmp_path / "appended"), alone)
+    write_shards(writer.source, str(tmp_path / "appended"), ALONE)
     rng = random.Random(seed)
     num_unfinished = 0
     for number in range(num_kills):
@@ -166,16 +166,15 @@ def test_where_the_source_changes_behind_a_killed_run_its_tars_are_kept(writer, 
 
 def test_a_killed_fresh_run_goes_on_and_leaves_nothing_of_the_old_set(writer, tmp_path):
     target = tmp_path / "shards"
-    alone = replace(CONFIG, workers=1)
-    small = replace(alone, shard_size_bytes=10_000)
+    small = replace(ALONE, shard_size_bytes=10_000)
     assert write_shards(part_of(writer.source, range(HALF)), str(target), small).num_shards > 40
     writer.kill(writer.start(target, how="fresh"), target, None)
     kept = noted(target)
     with pytest.raises(StoreError, match="not a finished shard set"):
         open_shards(str(target))
-    write_shards(writer.source, str(target), replace(alone, fresh=True))
+    write_shards(writer.source, str(target), replace(ALONE, fresh=True))
     assert kept.items() <= identities(target).items()
-    write_shards(writer.source, str(tmp_path / "at once"), alone)
+    write_shards(writer.source, str(tmp_path / "at once"), ALONE)
     assert contents(target) == contents(tmp_path / "at once")
 
 
@@ -184,9 +183,8 @@ def test_damaged_notes_are_none(writer, tmp_path):
     writer.kill(writer.start(target), target, None)
     for number, path in enumerate(sorted(target.glob("unfinished/*.tar.*"))):
         path.write_bytes(path.read_bytes()[: 3 + number])
-    alone = replace(CONFIG, workers=1)
-    write_shards(writer.source, str(target), alone)
-    write_shards(writer.source, str(tmp_path / "at once"), alone)
+    write_shards(writer.source, str(target), ALONE)
+    write_shards(writer.source, str(tmp_path / "at once"), ALONE)
     assert contents(target) == contents(tmp_path / "at once")
 
 

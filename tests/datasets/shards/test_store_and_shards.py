@@ -23,7 +23,7 @@ from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from storage.store import open_store
 from tests.paths import ROOT
-from tests.shard_sets import identities, read_stock
+from tests.shard_sets import flip, identities, read_stock
 from tests.sounds import write_source
 from tools.cli.command import run
 
@@ -143,20 +143,6 @@ def test_every_slice_of_the_store_is_in_the_shards(pair):
     assert plan.rows.tolist() == store.slice_index()["row"].to_list()
 
 
-def test_recordings_and_index_are_copied_whole(pair):
-    store, shards = pair
-    assert shards.recordings().equals(store.recordings())
-    assert shards.slice_index().equals(store.slice_index())
-    assert (shards.recipe, shards.store_id) == (store.recipe, store.store_id)
-
-
-def test_stock_webdataset_finds_the_arrays_of_the_store(pair):
-    store, shards = pair
-    samples = read_stock(Path(shards.url))
-    assert [sample["json"]["row"] for sample in samples] == store.slice_index()["row"].to_list()
-    assert np.array_equal(np.stack([sample["mel.npy"] for sample in samples]), store.slices())
-
-
 def test_the_command_writes_the_same_shards(pair, tmp_path):
     store, shards = pair
     words = [
@@ -201,24 +187,11 @@ def test_the_commands_rebuild_verify_and_name_what_is_damaged(pair, tmp_path, ca
     assert open_shards(str(folder)).slice_index()["row"].equals(store.slice_index()["row"])
     code, said = call(tools.verify, *words)
     assert (code, "0 damaged" in said) == (0, True)
-    data = bytearray((folder / "shard-000001.tar").read_bytes())
-    data[30_000] ^= 1
-    (folder / "shard-000001.tar").write_bytes(data)
+    flip(folder / "shard-000001.tar", 30_000)
     for module in (tools.verify, tools.index_shards):
         code, said = call(module, *words[module is tools.index_shards :])
         assert (code, "shard-000001.tar" in said) == (1, True)
     assert call(tools.index_shards, f"shards={tmp_path}")[0] == 2
-
-
-@pytest.mark.parametrize("module", [tools.index_shards, tools.write_shards])
-def test_the_commands_show_examples_and_keys(module, capsys):
-    with pytest.raises(SystemExit):
-        run(module.COMMAND, module.main, ["--help"])
-    name = module.__name__.removeprefix("tools.")
-    shown = capsys.readouterr().out
-    assert f"python -m tools.{name}" in shown
-    assert f"{name}.workers=null" in shown
-    assert "Exit code 1" in shown
 
 
 def test_the_command_refuses_a_wrong_call_in_one_line(pair, tmp_path):
@@ -233,3 +206,11 @@ def test_the_command_refuses_a_wrong_call_in_one_line(pair, tmp_path):
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "thesis.tex" in done.stderr
+
+
+def test_indexing_shows_its_examples_and_keys(capsys):
+    with pytest.raises(SystemExit):
+        run(tools.index_shards.COMMAND, tools.index_shards.main, ["--help"])
+    shown = capsys.readouterr().out
+    for words in ("python -m tools.index_shards", "index_shards.workers=null", "Exit code 1"):
+        assert words in shown

@@ -3,7 +3,6 @@
 import gc
 import hashlib
 import json
-import os
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -21,17 +20,7 @@ from datasets.shards.writer import ShardConfig, write_shards
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.recipe import Recipe
 from tests.fakes import write_fake_source
-from tests.shard_sets import LENGTHS, SMALL_SHARDS, contents, read_all
-
-
-@pytest.fixture
-def source(tmp_path):
-    return write_fake_source(tmp_path / "cells.raw", LENGTHS, seed=1)
-
-
-@pytest.fixture
-def target(tmp_path):
-    return tmp_path / "shards"
+from tests.shard_sets import LENGTHS, SMALL_SHARDS, contents, flip, read_all
 
 
 @pytest.mark.parametrize("encoding", ["uint8", "float16", "float32"])
@@ -122,12 +111,6 @@ def test_long_names_are_found_again(tmp_path, target):
     assert np.array_equal(read_all(open_shards(str(target))), source.cells)
 
 
-def test_equal_input_gives_equal_bytes(source, tmp_path):
-    write_shards(source, str(tmp_path / "one"), SMALL_SHARDS)
-    write_shards(source, str(tmp_path / "two"), SMALL_SHARDS)
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
-
-
 def test_checksums_are_those_of_the_files(source, target):
     write_shards(source, str(target), SMALL_SHARDS)
     document = json.loads((target / "shards.json").read_text())
@@ -137,15 +120,6 @@ def test_checksums_are_those_of_the_files(source, target):
         data = (target / name).read_bytes()
         assert entry["size_bytes"] == len(data)
         assert entry["sha256"] == hashlib.sha256(data).hexdigest()
-
-
-def test_a_second_run_writes_nothing(source, target):
-    first = write_shards(source, str(target), SMALL_SHARDS)
-    times = {path: path.stat().st_mtime_ns for path in target.glob("*.tar")}
-    second = write_shards(source, str(target), SMALL_SHARDS)
-    assert first.new_shards == first.num_shards
-    assert second.new_shards == 0
-    assert times == {path: path.stat().st_mtime_ns for path in target.glob("*.tar")}
 
 
 def test_where_and_limit_take_a_part_with_its_rows(source, target, tmp_path):
@@ -190,59 +164,8 @@ def test_a_folder_that_holds_something_else_is_left_alone(source, target):
         write_shards(source, str(target / "thesis.tex"), SMALL_SHARDS)
 
 
-def damage_truncate(folder):
-    os.truncate(folder / "shard-000001.tar", 5000)
-
-
-def damage_remove(folder):
-    (folder / "shard-000001.tar").unlink()
-
-
-def damage_append(folder):
-    with (folder / "shard-000001.tar").open("ab") as file:
-        file.write(b"more")
-
-
-@pytest.mark.parametrize("damage", [damage_truncate, damage_remove, damage_append])
-def test_a_stale_truncated_or_missing_shard_is_refused_by_name_and_mended(source, target, damage):
-    write_shards(source, str(target), SMALL_SHARDS)
-    whole = contents(target)
-    damage(target)
-    with pytest.raises(DamageError, match=r"shard-000001\.tar.*write_shards again"):
-        open_shards(str(target))
-    assert write_shards(source, str(target), SMALL_SHARDS).new_shards == 1
-    assert contents(target) == whole
-
-
-@pytest.mark.parametrize("name", ["shards.parquet", "recordings.parquet"])
-def test_a_flipped_bit_in_a_table_is_refused_by_name_and_mended(source, target, name):
-    write_shards(source, str(target), SMALL_SHARDS)
-    whole = contents(target)
-    data = bytearray(whole[name])
-    data[len(data) // 2] ^= 4
-    (target / name).write_bytes(data)
-    with pytest.raises(DamageError, match=name):
-        open_shards(str(target))
-    write_shards(source, str(target), SMALL_SHARDS)
-    assert contents(target) == whole
-
-
-def test_a_flipped_byte_in_a_slice_is_found_when_it_is_read(source, target):
-    write_shards(source, str(target), SMALL_SHARDS)
-    shards = open_shards(str(target))
-    place = int(shards.extents(np.array([25])).offset[0])
-    path = target / "shard-000000.tar"
-    data = bytearray(path.read_bytes())
-    data[place] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(DamageError, match=r"shard-000000\.tar.*checksum"):
-        read_all(shards)
-
-
 def test_a_damaged_source_is_not_copied(source, target):
-    data = bytearray(Path(source.url).read_bytes())
-    data[5] ^= 1
-    Path(source.url).write_bytes(data)
+    flip(Path(source.url), 5)
     with pytest.raises(DamageError, match="checksum"):
         write_shards(source, str(target), SMALL_SHARDS)
 

@@ -44,6 +44,11 @@ def mix_of(**sources):
     return SourceMix([MixedSource(name=name, source=one) for name, one in sources.items()])
 
 
+def planner_of(mix, weights=None, *, seed=1, **sampling):
+    config = SamplingConfig(**sampling)
+    return EpochPlanner(mix.recordings(), config, seed=seed, source_weights=weights)
+
+
 def test_recordings_are_those_of_all_sources_with_shifted_rows(focal, pool):
     table = mix_of(focal=focal, pool=pool).recordings()
     assert table["source"].to_list() == ["focal"] * 8 + ["pool"] * 3
@@ -66,12 +71,7 @@ def test_the_slice_index_has_the_same_rows_and_ids(focal, pool):
 def test_batches_hold_the_cells_of_their_source(focal, pool):
     mix = mix_of(focal=focal, pool=pool)
     table = mix.recordings()
-    planner = EpochPlanner(
-        table,
-        SamplingConfig(slices_per_recording=4),
-        seed=3,
-        source_weights={"focal": 1, "pool": 1},
-    )
+    planner = planner_of(mix, {"focal": 1, "pool": 1}, slices_per_recording=4)
     targets = np.arange(len(table), dtype=np.float32)[:, None]
     reader = BatchReader(mix, planner, LoaderConfig(batch_size=11), targets=targets, train=True)
     for batch in reader:
@@ -100,9 +100,7 @@ def test_zarr_and_tar_can_be_mixed(tmp_path):
             "tar": SourceSpec(shards=str(tmp_path / "two shards"), shared_ids="rename"),
         }
     )
-    planner = EpochPlanner(
-        mix.recordings(), SamplingConfig(slice_choice="all", order="block", block_rows=2), seed=1
-    )
+    planner = planner_of(mix, slice_choice="all", order="block", block_rows=2)
     reader = BatchReader(mix, planner, LoaderConfig(batch_size=3), targets=None, train=False)
     sources = [open_store(str(tmp_path / name)) for name in ("one", "two")]
     seen = []
@@ -163,12 +161,7 @@ def test_two_sources_resume_exactly(focal, pool):
     mix = mix_of(focal=focal, pool=pool)
 
     def reader(weights):
-        planner = EpochPlanner(
-            mix.recordings(),
-            SamplingConfig(slices_per_recording=4, balance="sqrt"),
-            seed=3,
-            source_weights=weights,
-        )
+        planner = planner_of(mix, weights, seed=3, slices_per_recording=4, balance="sqrt")
         return BatchReader(mix, planner, LoaderConfig(batch_size=4), targets=None, train=True)
 
     weights = {"focal": 1.0, "pool": 0.3}
@@ -189,21 +182,14 @@ def test_two_sources_resume_exactly(focal, pool):
 
 
 def test_a_new_source_does_not_change_which_slices_are_chosen_of_the_first(focal, pool):
-    config = SamplingConfig(slices_per_recording=2)
-    alone = EpochPlanner(mix_of(focal=focal).recordings(), config, seed=1)(2)
-    both = EpochPlanner(mix_of(focal=focal, pool=pool).recordings(), config, seed=1)(2)
+    alone = planner_of(mix_of(focal=focal), slices_per_recording=2)(2)
+    both = planner_of(mix_of(focal=focal, pool=pool), slices_per_recording=2)(2)
     assert both.rows[both.rows < SOURCE_ROWS].tolist() == alone.rows.tolist()
 
 
 def test_a_plan_describes_its_sources_and_can_be_looked_at(focal, pool, tmp_path):
     mix = mix_of(focal=focal, pool=pool)
-    planner = EpochPlanner(
-        mix.recordings(),
-        SamplingConfig(slices_per_recording=2),
-        seed=1,
-        source_weights={"focal": 3, "pool": 1},
-    )
-    plan = planner(0)
+    plan = planner_of(mix, {"focal": 3, "pool": 1}, slices_per_recording=2)(0)
     lines = plan.describe()
     assert lines.columns == [
         "source", "primary_label", "recordings", "recordings_seen", "samples", "share",
@@ -274,18 +260,10 @@ def test_weights_default_to_one_where_any_is_given_and_to_none_where_none_is():
 
 
 def test_a_weight_without_recordings_is_refused_and_zero_means_never(focal, pool):
-    table = mix_of(focal=focal, pool=pool).recordings()
-    never = EpochPlanner(
-        table, SamplingConfig(), seed=1, source_weights={"focal": 0.0, "pool": 1.0}
-    )
+    never = planner_of(mix_of(focal=focal, pool=pool), {"focal": 0.0, "pool": 1.0})
     assert (never(0).rows >= SOURCE_ROWS).all()
     with pytest.raises(ConfigError, match=r"source pool has weight 0\.3 but no recording"):
-        EpochPlanner(
-            table.filter(source="focal"),
-            SamplingConfig(),
-            seed=1,
-            source_weights={"focal": 1.0, "pool": 0.3},
-        )
+        planner_of(mix_of(focal=focal), {"focal": 1.0, "pool": 0.3})
 
 
 @pytest.mark.parametrize(

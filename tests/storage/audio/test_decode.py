@@ -75,9 +75,7 @@ def test_float_peaks_beyond_full_scale_survive(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e11])
 def test_unusable_samples_become_0_and_the_others_stay(value: float, tmp_path: Path) -> None:
-    decoder = Decoder(
-        write(tmp_path / "x.wav", with_samples("wav-float", {0: value, 999: value})), RATE_HZ
-    )
+    decoder = Decoder(write(tmp_path / "x.wav", with_samples({0: value, 999: value})), RATE_HZ)
     samples = np.concatenate([block.copy() for block in decoder])
     expected = sound()[:, 0].copy()
     expected[[0, 999]] = 0
@@ -127,18 +125,17 @@ def test_all_before_a_decoder_error_is_kept(tmp_path: Path) -> None:
     assert "the decoder stopped" in decoder.problem
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "a b (2).ogg",
-        "Tränings data \u2013 鳥の声.ogg",
-        "%41.x.ogg",
-        "-.ogg",
-        "noending",
-        "x.wav",
-        "é\n.ogg",
-    ],
-)
+NAMES = [
+    "a b (2).ogg",
+    "Tränings data \u2013 鳥の声.ogg",
+    "%41.x.ogg",
+    "-.ogg",
+    "noending",
+    "é\n.ogg",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_names_do_not_matter(name: str, tmp_path: Path) -> None:
     assert len(decode(write(tmp_path / name, encoded("vorbis")))) == LENGTH_S * RATE_HZ
 
@@ -171,7 +168,7 @@ def test_a_decoder_knows_what_it_met(tmp_path: Path) -> None:
     assert sum(len(block) for block in decoder) == 32_000 * LENGTH_S
     assert decoder.header == read_header(tmp_path / "x.ogg")
     assert (decoder.header.num_channels, decoder.header.sample_rate_hz) == (2, RATE_HZ)
-    assert (decoder.header.format, decoder.header.num_frames) == ("OGG/VORBIS", 48_000)
+    assert decoder.header.num_frames == 48_000
     assert decoder.duration_s == LENGTH_S
     assert decoder.problem is None
 
@@ -231,16 +228,10 @@ def write_long(path: Path, hours: float) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("ending", "hours"),
-    [
-        pytest.param("flac", 0.5, id="flac-30min"),
-        *(
-            pytest.param(ending, 3, id=f"{ending}-3h", marks=pytest.mark.slow)
-            for ending in ("flac", "ogg", "mp3", "wav")
-        ),
-    ],
-)
+LONG = [pytest.param(ending, 3, marks=pytest.mark.slow) for ending in ("flac", "ogg", "mp3", "wav")]
+
+
+@pytest.mark.parametrize(("ending", "hours"), [("flac", 0.5), *LONG])
 def test_memory_does_not_grow_with_length(ending: str, hours: float, tmp_path: Path) -> None:
     few, short_mb = peak_memory(write_long(tmp_path / f"short.{ending}", 0.05))
     many, long_mb = peak_memory(write_long(tmp_path / f"long.{ending}", hours))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from storage.audio.decode import Decoder, read_header
 from storage.audio.integrity import examine
 from storage.audio.mp3 import scan_mpeg
-from storage.audio.ogg import PIECE_BYTES, Junk, ogg_crc32, read_pages
+from storage.audio.ogg import PIECE_BYTES, ogg_crc32, read_pages
 from storage.errors import AudioError
 from tests.spoiled import FORMATS, LENGTH_S, RATE_HZ, decoded, encoded, noise, ogg_pages, removed
 
@@ -46,12 +46,9 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 
     def of(data: bytes) -> Outcome:
         path.write_bytes(data)
-        try:
-            header_s = read_header(path).duration_s
-        except AudioError:
-            header_s = 0.0
         decoder = Decoder(path, RATE_HZ)
         try:
+            header_s = read_header(path).duration_s
             samples = np.concatenate([block.copy() for block in decoder])
         except AudioError as error:
             return Outcome(status=REJECTED, samples=np.zeros(0, np.float32), reason=str(error))
@@ -147,34 +144,18 @@ def test_the_checksum_of_ogg_is_that_of_its_definition(data: bytes) -> None:
     assert ogg_crc32(data) == remainder
 
 
-@pytest.mark.parametrize("kind", ["vorbis", "opus"])
-def test_pages_of_real_encoders_carry_that_checksum(kind: str) -> None:
-    for page in ogg_pages(encoded(kind)):
-        named = int.from_bytes(page[22:26], "little")
-        assert ogg_crc32(page[:22] + bytes(4) + page[26:]) == named
-
-
-def test_pages_and_junk_cover_a_file_whatever_the_size_of_the_pieces(tmp_path: Path) -> None:
+def test_pages_are_found_between_junk_whatever_the_size_of_the_pieces(tmp_path: Path) -> None:
     pages = ogg_pages(encoded("vorbis"))
-    parts = [
-        noise(70_000),
-        *pages,
-        b"OggS" * 40,
-        *pages * 40,
-        noise(9),
-        *pages[:-1],
-        pages[-1][:99],
-    ]
+    parts = [noise(70_000), *pages, b"OggS" * 40, *pages * 40, noise(9), *pages[:-1]]
     path = tmp_path / "many.ogg"
-    path.write_bytes(b"".join(parts))
+    path.write_bytes(b"".join([*parts, pages[-1][:99]]))
     assert path.stat().st_size > 2 * PIECE_BYTES
+    ends = np.cumsum([len(part) for part in parts]).tolist()
     with path.open("rb") as file:
-        items = list(read_pages(file))
-    assert [item.start for item in items[1:]] == [item.end for item in items[:-1]]
-    assert items[0].start == 0
-    assert items[-1].end == path.stat().st_size
-    assert sum(isinstance(item, Junk) for item in items) == 4
-    assert sum(not isinstance(item, Junk) for item in items) == 42 * len(pages) - 1
+        found = [(page.start, page.end) for page in read_pages(file)]
+    assert found == [
+        (end - len(part), end) for part, end in zip(parts, ends, strict=True) if part in pages
+    ]
 
 
 def test_the_pieces_of_an_mp3_do_not_matter(tmp_path: Path) -> None:

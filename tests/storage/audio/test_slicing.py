@@ -40,14 +40,12 @@ def test_at_most_the_shortest_tail_is_left_out(num_samples: int) -> None:
     count = num_slices(num_samples, RECIPE)
     covered = (count - 1) * RECIPE.step_samples + RECIPE.slice_samples
     assert num_samples - covered < 20
-    if count > 1:
-        before = covered - RECIPE.step_samples
-        assert num_samples > before
+    assert count == 1 or num_samples > covered - RECIPE.step_samples
 
 
-@pytest.mark.parametrize(
-    ("num_samples", "expected"),
-    [(0, 0), (1, 1), (200, 1), (219, 1), (220, 2), (300, 2), (319, 2), (320, 3)],
-)
+EDGES = [(0, 0), (1, 1), (200, 1), (219, 1), (220, 2), (300, 2), (319, 2), (320, 3)]
+
+
+@pytest.mark.parametrize(("num_samples", "expected"), EDGES)
 def test_count_at_the_edges(num_samples: int, expected: int) -> None:
     assert num_slices(num_samples, RECIPE) == expected

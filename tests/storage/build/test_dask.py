@@ -17,40 +17,20 @@ import pytest
 
 from storage.build.build import BuildConfig, build_store
 from storage.build.dask import check_shared
-from storage.build.jobs import PartJob
-from storage.build.plan import PartRange
+from storage.build.plan import PartJob, PartRange
 from storage.errors import ConfigError, StoreError
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from tests.paths import ROOT
 from tests.sounds import write_source
 from tests.storage.build.test_build import bytes_of
+from tests.storage.build.test_kill import Builder
 from tools.cli.building import BuildSections
 from tools.cli.config import load_config
 
 needs_dask = pytest.mark.skipif(
     importlib.util.find_spec("distributed") is None, reason="the extra dask is not installed"
 )
-BUILD = """
-import sys
-import storage.build.plan
-storage.build.plan.MIN_PART_SLICES = int(sys.argv[4])
-import storage.build.dask
-storage.build.dask.NO_WORKER_S = storage.build.dask.POLL_S = 1
-storage.build.dask.CONNECT_S = 5
-from storage.build.build import BuildConfig, build_store
-from storage.errors import MelbankError
-from storage.recipe import Recipe
-from storage.source.table import SourceConfig
-
-if __name__ == "__main__":
-    source, store, executor = sys.argv[1:4]
-    try:
-        config = BuildConfig(executor=executor, workers=2)
-        build_store(SourceConfig(root=source), Recipe(), store, config)
-    except MelbankError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-"""
 
 
 class Cluster:
@@ -72,14 +52,11 @@ class Cluster:
 
     def start(self, role: str, *words: str, path: Path = ROOT) -> "subprocess.Popen[bytes]":
         log = self.stack.enter_context((self.folder / f"{role}.log").open("ab"))
+        variables = {"PYTHONPATH": str(path), "DASK_TEMPORARY_DIRECTORY": str(self.folder)}
         process = subprocess.Popen(
             [sys.executable, "-m", f"distributed.cli.dask_{role}", "--no-dashboard", *words],
             cwd=self.folder,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(path),
-                "DASK_TEMPORARY_DIRECTORY": str(self.folder),
-            },
+            env={**os.environ, **variables},
             stdout=log,
             stderr=log,
         )
@@ -88,24 +65,12 @@ class Cluster:
         return process
 
 
-class Building:
-    """The same build as a process of its own."""
-
-    def __init__(self, folder: Path, source: Path, part_slices: int) -> None:
-        self.script = folder / "build.py"
-        self.script.write_text(BUILD)
-        self.source = source.resolve()  # relative paths are taken from its folder
-        self.part_slices = part_slices
+class Building(Builder):
+    """A build of relative paths, as people give them; workers run in another folder."""
 
     def start(self, store: Path, executor: str) -> "subprocess.Popen[str]":
-        words = [self.source.name, os.path.relpath(store, self.source.parent), executor]
-        return subprocess.Popen(
-            [sys.executable, str(self.script), *words, str(self.part_slices)],
-            cwd=self.source.parent,  # paths as people give them; workers run in another folder
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        path = os.path.relpath(store, self.source.parent)
+        return super().start(path, 2, executor, stderr=subprocess.PIPE)
 
     def finish(self, process: "subprocess.Popen[str]") -> tuple[int, str]:
         """(exit code, what it said), less what distributed logs when a machine is slow."""
@@ -136,22 +101,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_source(tmp_path_factory.mktemp("dask") / "src", rng.uniform(3, 10, 36), rng)
 
 
-def check_killed_worker(building: Building, cluster: Cluster, folder: Path) -> None:
-    """Kills one of two workers half-way, and holds the store against a local build's."""
-    assert building.finish(building.start(folder / "local", "local")) == (0, "")
-    wanted = bytes_of(folder / "local")
-    assert num_parts(folder / "local") >= 8
-    cluster.add_worker()
-    total = num_parts(folder / "local")
-    for attempt in range(4):  # a quick build may be done before the kill: then once more
-        store = folder / f"store-{attempt}"
-        num_at_kill = build_with_a_kill(building, cluster, store)
-        assert bytes_of(store) == wanted
-        if num_at_kill < total:
-            return
-    pytest.fail("the worker was never killed half-way")
-
-
 def build_with_a_kill(building: Building, cluster: Cluster, store: Path) -> int:
     """Builds, and kills a worker on the way; returns how many parts were committed then."""
     doomed = cluster.add_worker()
@@ -165,18 +114,23 @@ def build_with_a_kill(building: Building, cluster: Cluster, store: Path) -> int:
 
 @needs_dask
 @pytest.mark.slow
-def test_a_killed_worker_changes_no_byte(source: Path, tmp_path: Path) -> None:
-    with cluster_in(tmp_path) as cluster:
-        check_killed_worker(Building(tmp_path, source, 8), cluster, tmp_path)
-
-
-@needs_dask
-@pytest.mark.slow
-def test_real_recordings_survive_a_killed_worker(
-    real_data: Callable[[str], Path], tmp_path: Path
+@pytest.mark.parametrize(("name", "part_slices"), [("made", 8), ("esc10", 24)])
+def test_a_worker_killed_half_way_changes_no_byte(
+    name: str, part_slices: int, real_data: Callable[[str], Path], source: Path, tmp_path: Path
 ) -> None:
+    building = Building(tmp_path, source if name == "made" else real_data(name), part_slices)
+    assert building.finish(building.start(tmp_path / "local", "local")) == (0, "")
+    total = num_parts(tmp_path / "local")
+    assert total >= 8
     with cluster_in(tmp_path) as cluster:
-        check_killed_worker(Building(tmp_path, real_data("esc10"), 24), cluster, tmp_path)
+        cluster.add_worker()
+        for attempt in range(4):  # a quick build may be done before the kill: then once more
+            store = tmp_path / f"store-{attempt}"
+            num_at_kill = build_with_a_kill(building, cluster, store)
+            assert bytes_of(store) == bytes_of(tmp_path / "local")
+            if num_at_kill < total:
+                return
+    pytest.fail("the worker was never killed half-way")
 
 
 @needs_dask

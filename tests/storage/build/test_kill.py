@@ -15,19 +15,28 @@ from tests.paths import ROOT
 from tests.sounds import write_source
 from tests.storage.build.test_build import bytes_of, identities
 
+MANY_KILLS = int(os.environ.get("MELBANK_KILLS", "15"))
 BUILD = """
 import sys
+import storage.build.dask
 import storage.build.plan
-storage.build.plan.MIN_PART_SLICES = 8  # many parts, so that a kill can fall between any two
 from storage.build.build import BuildConfig, build_store
+from storage.errors import MelbankError
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 
+source, store, workers, executor, part_slices = sys.argv[1:]
+storage.build.plan.MIN_PART_SLICES = int(part_slices)  # many parts: a kill can fall between any two
+storage.build.dask.NO_WORKER_S = storage.build.dask.POLL_S = 1
+storage.build.dask.CONNECT_S = 5
+
 if __name__ == "__main__":
-    source, store, workers = sys.argv[1:]
-    config = BuildConfig(workers=int(workers))
+    config = BuildConfig(workers=int(workers), executor=executor)
     print("ready", flush=True)
-    build_store(SourceConfig(root=source), Recipe(), store, config)
+    try:
+        build_store(SourceConfig(root=source), Recipe(), store, config)
+    except MelbankError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
 """
 
 
@@ -40,18 +49,22 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Builder:
     """The same build in a process group of its own, to be killed or waited for."""
 
-    def __init__(self, folder: Path, source: Path) -> None:
+    def __init__(self, folder: Path, source: Path, part_slices: int = 8) -> None:
         self.script = folder / "build.py"
         self.script.write_text(BUILD)
-        self.source = source
+        self.source = source.resolve()  # relative paths are taken from its folder
+        self.part_slices = part_slices
 
-    def start(self, store: Path, workers: int) -> "subprocess.Popen[str]":
-        words = [sys.executable, str(self.script), str(self.source), str(store), str(workers)]
+    def start(
+        self, store: Path, workers: int, executor: str = "local", stderr: int | None = None
+    ) -> "subprocess.Popen[str]":
+        words = (self.source.name, store, workers, executor, self.part_slices)
         process = subprocess.Popen(
-            words,
-            cwd=ROOT,
+            [sys.executable, str(self.script), *map(str, words)],
+            cwd=self.source.parent,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             start_new_session=True,
         )
@@ -76,43 +89,32 @@ class Builder:
             process.wait()
 
 
-def wait_for_a_shard(store: Path, process: "subprocess.Popen[str]") -> None:
-    while process.poll() is None and not identities(store, "slices.zarr/c"):
-        time.sleep(0.01)
-
-
-def check_kills(num_kills: int, workers: int, source: Path, tmp_path: Path, seed: int) -> int:
-    """Kills builds at random moments and finishes them; returns how many had begun to write."""
+@pytest.mark.parametrize("num_kills", [2, pytest.param(MANY_KILLS, marks=pytest.mark.slow)])
+def test_killed_builds_finish_with_equal_bytes(
+    num_kills: int, source: Path, tmp_path: Path
+) -> None:
+    """Kills builds at random moments and finishes them."""
     builder = Builder(tmp_path, source)
     whole = tmp_path / "whole"
-    seconds = builder.finish(whole, workers)
+    seconds = builder.finish(whole, 2)
     wanted = bytes_of(whole)
-    rng = random.Random(seed)
+    rng = random.Random(num_kills)
     half_done = 0
     for number in range(num_kills):
         store = tmp_path / f"store-{number}"
-        process = builder.start(store, workers)
+        process = builder.start(store, 2)
         if number % 2:  # any moment; every other kill falls where parts are under way
             time.sleep(rng.uniform(0.1, 1.0) * seconds)
         else:
-            wait_for_a_shard(store, process)
+            while process.poll() is None and not identities(store, "slices.zarr/c"):
+                time.sleep(0.01)
             time.sleep(rng.uniform(0, 0.1) * seconds)
         builder.kill(process)
         shards = identities(store, "slices.zarr/c")
         committed = identities(store, "index")
         half_done += bool(shards) and len(committed) < 5
-        builder.finish(store, workers)
+        builder.finish(store, 2)
         assert bytes_of(store) == wanted, f"kill {number}"
         assert shards.items() <= identities(store, "slices.zarr/c").items(), f"kill {number}"
         assert committed.items() <= identities(store, "index").items(), f"kill {number}"
-    return half_done
-
-
-def test_killed_builds_finish_with_equal_bytes(source: Path, tmp_path: Path) -> None:
-    check_kills(2, 2, source, tmp_path, seed=1)
-
-
-@pytest.mark.slow
-def test_many_killed_builds_finish_with_equal_bytes(source: Path, tmp_path: Path) -> None:
-    num_kills = int(os.environ.get("MELBANK_KILLS", "15"))
-    assert check_kills(num_kills, 2, source, tmp_path, seed=2) > 0
+    assert half_done or num_kills < MANY_KILLS

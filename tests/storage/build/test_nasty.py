@@ -41,12 +41,7 @@ REAL_FILES = [  # name, outcome, slices, a word of the reason
     ("18_long_334s.mp3", "stored", 133, ""),
     ("19_one_hour_mono_16k.ogg", "stored", 1439, ""),
     ("20 Tränings data \u2013 鳥の声 (2).ogg", "stored", 1, ""),
-    (
-        "21 Cinciallegra_28_5_2012_Riserva Naturale Torbiere del Sebino.mp3",
-        "stored",
-        8,
-        "",
-    ),
+    ("21 Cinciallegra_28_5_2012_Riserva Naturale Torbiere del Sebino.mp3", "stored", 8, ""),
     ("22_wav_inside.mp3", "stored", 2, ""),
     ("23_vorbis_inside.wav", "stored", 1, ""),
     ("24_chained.ogg", "stored", 3, ""),
@@ -61,7 +56,6 @@ REAL_FILES = [  # name, outcome, slices, a word of the reason
     ("33_trailing_garbage.ogg", "stored", 1, ""),
     ("34_no_extension", "stored", 1, ""),
 ]
-SILENT = ("13_all_silence.mp3", "14_all_silence.ogg")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,14 +140,10 @@ def test_made_file_has_its_outcome(made: Built, name: str) -> None:
     assert (status, count) == (case.status, expected)
     assert case.word in reason
     assert bool(reason) == (status != "stored")
-
-
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.length_s])
-def test_made_file_is_stored_as_far_as_it_is_sound(made: Built, name: str) -> None:
-    case = CASES[name]
-    row = made.recordings.filter(pl.col("filename") == name + case.ending)
-    slack_s = 0.2 if "mp3" in name else 0.06  # delay and padding that no tag records
-    assert row["duration_s"][0] == pytest.approx(case.length_s, abs=slack_s)
+    if status != "rejected":
+        row = made.recordings.filter(pl.col("filename") == name + case.ending)
+        slack_s = 0.2 if "mp3" in name else 0.06  # delay and padding that no tag records
+        assert row["duration_s"][0] == pytest.approx(case.length_s, abs=slack_s)
 
 
 @pytest.mark.parametrize("which", ["made", "real"])
@@ -176,7 +166,7 @@ def test_what_is_stored_is_finite(which: str, request: pytest.FixtureRequest) ->
 def test_silence_is_flagged(real: Built) -> None:
     index = pl.read_parquet(Path(real.url) / "index" / "*.parquet")
     silent = index.filter(pl.col("silent"))["recording_id"].unique().to_list()
-    assert {*SILENT} <= {*silent}
+    assert {"13_all_silence.mp3", "14_all_silence.ogg"} <= {*silent}
     assert "31_dc_only.flac" not in silent
 
 

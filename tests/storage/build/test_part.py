@@ -63,12 +63,6 @@ def build(source: Path, store: Path, progress: Progress = silent) -> None:
     build_store(SourceConfig(root=str(source)), RECIPE, str(store), one, progress=progress)
 
 
-def full_disk(store: Path) -> AbstractContextManager[None]:
-    """Room for tables and plans, not for a zarr shard."""
-    del store
-    return largest_file(50_000)
-
-
 @contextmanager
 def file_in_the_way(store: Path) -> Iterator[None]:
     """A file where the folder of the zarr shard has to be."""
@@ -77,6 +71,10 @@ def file_in_the_way(store: Path) -> Iterator[None]:
     place.write_bytes(b"")
     yield
     place.unlink()
+
+
+def full_disk(_: Path) -> AbstractContextManager[None]:
+    return largest_file(50_000)  # room for tables and plans, not for a zarr shard
 
 
 @pytest.mark.parametrize("trouble", [full_disk, file_in_the_way])

@@ -12,7 +12,7 @@ from storage.build.build import BuildConfig, build_store
 from storage.errors import DamageError
 from storage.maintenance.compact import compact_store
 from storage.maintenance.repair import repair_store
-from storage.maintenance.verify import VerifyReport, verify_store
+from storage.maintenance.verify import verify_store
 from storage.objects.open import open_objects
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
@@ -79,28 +79,19 @@ def flip(store: Path, rng: random.Random) -> str:
     return f"{path.relative_to(store)} at {place}"
 
 
-def check_flips(num_flips: int, built: Path, source: Path, tmp_path: Path, seed: int) -> None:
-    rng = random.Random(seed)
-    wanted = bytes_of(built)
-    store = tmp_path / "store"
-    shutil.copytree(built, store)
+@pytest.mark.parametrize("num_flips", [12, pytest.param(200, marks=pytest.mark.slow)])
+def test_flipped_bytes_are_found_and_mended(
+    num_flips: int, built: Path, store: Path, source: Path
+) -> None:
+    rng = random.Random(num_flips)
     for number in range(num_flips):
         what = flip(store, rng)
         assert verify_store(str(store)).damage, f"flip {number} in {what} was not found"
-        check_mended(store, source, wanted)
+        check_mended(store, source, bytes_of(built))
 
 
-def test_flipped_bytes_are_found_and_mended(built: Path, source: Path, tmp_path: Path) -> None:
-    check_flips(12, built, source, tmp_path, seed=3)
-
-
-@pytest.mark.slow
-def test_200_flipped_bytes_are_found_and_mended(built: Path, source: Path, tmp_path: Path) -> None:
-    check_flips(200, built, source, tmp_path, seed=4)
-
-
-def remove(*names: str):
-    return lambda store: [(store / name).unlink() for name in names]
+def remove(name: str):
+    return lambda store: (store / name).unlink()
 
 
 def swap(one: str, two: str):
@@ -116,24 +107,22 @@ def truncate(name: str):
     return lambda store: (store / name).write_bytes((store / name).read_bytes()[:-100])
 
 
-@pytest.mark.parametrize(
-    "harm",
-    [
-        pytest.param(remove("slices.zarr/c/1/0/0"), id="missing-zarr-shard"),
-        pytest.param(remove("index/part-00001.parquet"), id="missing-index"),
-        pytest.param(remove("recordings/part-00000.parquet"), id="missing-recordings"),
-        pytest.param(remove("rejects/part-00002.parquet"), id="missing-rejects"),
-        pytest.param(remove("catalog.json"), id="missing-catalogue"),
-        pytest.param(remove("melbank.json"), id="missing-manifest"),
-        pytest.param(remove("slices.zarr/zarr.json"), id="missing-zarr-json"),
-        pytest.param(swap("slices.zarr/c/0/0/0", "slices.zarr/c/1/0/0"), id="swapped-zarr-shards"),
-        pytest.param(
-            swap("index/part-00000.parquet", "index/part-00001.parquet"), id="swapped-index"
-        ),
-        pytest.param(truncate("slices.zarr/c/0/0/0"), id="truncated-zarr-shard"),
-        pytest.param(truncate("index/part-00000.parquet"), id="truncated-index"),
-    ],
-)
+HARMS = {
+    "missing-zarr-shard": remove("slices.zarr/c/1/0/0"),
+    "missing-index": remove("index/part-00001.parquet"),
+    "missing-recordings": remove("recordings/part-00000.parquet"),
+    "missing-rejects": remove("rejects/part-00002.parquet"),
+    "missing-catalogue": remove("catalog.json"),
+    "missing-manifest": remove("melbank.json"),
+    "missing-zarr-json": remove("slices.zarr/zarr.json"),
+    "swapped-zarr-shards": swap("slices.zarr/c/0/0/0", "slices.zarr/c/1/0/0"),
+    "swapped-index": swap("index/part-00000.parquet", "index/part-00001.parquet"),
+    "truncated-zarr-shard": truncate("slices.zarr/c/0/0/0"),
+    "truncated-index": truncate("index/part-00000.parquet"),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
 def test_harm_is_found_and_mended(harm, store: Path, built: Path, source: Path) -> None:
     harm(store)
     check_mended(store, source, bytes_of(built))
@@ -166,28 +155,19 @@ def test_a_part_without_its_audio_is_left_and_named(
     assert verify_store(str(store)).damage
 
 
-def notes(report: VerifyReport) -> str:
-    return " ".join(finding.problem for finding in report.findings if not finding.damage)
-
-
 def test_leftovers_are_noted_and_compacted(store: Path, source: Path, tmp_path: Path) -> None:
     smaller = Path(shutil.copytree(source, tmp_path / "smaller"))
     index = pl.read_parquet(store / "index/part-00000.parquet")
-    csv = pl.read_csv(smaller / "train.csv").with_columns(
-        pl.col("filename").str.replace(r"\.ogg$", "").alias("id")
-    )
-    gone = index["recording_id"].unique().implode()
-    csv.filter(~pl.col("id").is_in(gone)).drop("id").write_csv(smaller / "train.csv")
-    build_store(
-        SourceConfig(root=str(smaller)),
-        Recipe(),
-        str(store),
-        BuildConfig(workers=1, max_drop_share=1),
-    )
+    ids = pl.col("filename").str.replace(r"\.ogg$", "")
+    kept = ~ids.is_in(index["recording_id"].unique().implode())
+    pl.read_csv(smaller / "train.csv").filter(kept).write_csv(smaller / "train.csv")
+    config = BuildConfig(workers=1, max_drop_share=1)
+    build_store(SourceConfig(root=str(smaller)), Recipe(), str(store), config)
     (store / "recordings/part-00099.parquet").write_bytes(b"x")
     report = verify_store(str(store))
     assert not report.damage
-    assert "1 zarr shards hold no live slice" in notes(report)
+    notes = " ".join(finding.problem for finding in report.findings)
+    assert "1 zarr shards hold no live slice" in notes
     cells = open_store(str(store)).slices()
     assert compact_store(str(store)).num_objects == 2
     assert not open_objects(str(store)).exists("slices.zarr/c/0/0/0")

@@ -5,8 +5,11 @@ Here too: what each failure of an object store says.
 
 import pickle
 import random
+import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +27,7 @@ from storage.errors import (
 )
 from storage.format.catalog import LISTING, Catalog
 from storage.objects.bucket import RemoteObjects
-from storage.objects.client import RemoteConfig, open_remote
+from storage.objects.client import RemoteConfig
 from storage.objects.failures import explain
 from storage.objects.local import LocalObjects
 from storage.objects.open import open_objects
@@ -54,7 +57,6 @@ def test_what_is_put_is_there(objects: Objects) -> None:
     objects.put("index/a", b"0123456789")
     assert objects.get("index/a") == b"0123456789"
     assert objects.get_many(["index/a", "index/a"]) == [b"0123456789"] * 2
-    assert objects.get_range("index/a", 3, 4) == b"3456"
     assert objects.tail("index/a", 3) == b"789"
     assert objects.size("index/a") == 10
     assert objects.digest("index/a").startswith("84d89877f0d4041efb6bf91a16f0248f2fd573e6")
@@ -75,20 +77,9 @@ def test_what_is_missing_is_missing(objects: Objects) -> None:
     objects.clear_temporary()
     with pytest.raises(ObjectMissingError, match="index/a is missing"):
         objects.size("index/a")
-    for read in (
-        lambda: objects.get("index/a"),
-        lambda: objects.get_range("index/a", 0, 1),
-        lambda: objects.tail("index/a", 1),
-    ):
+    for read in (lambda: objects.get("index/a"), lambda: objects.tail("index/a", 1)):
         with pytest.raises(StoreError, match="index/a"):
             read()
-
-
-def test_a_range_behind_the_end_is_an_error(objects: Objects) -> None:
-    objects.put("a", b"0123")
-    for offset in (2, 100):
-        with pytest.raises(StoreError, match="a "):
-            objects.get_range("a", offset, 10)
 
 
 def test_listing_keeps_to_its_folder(objects: Objects) -> None:
@@ -124,21 +115,12 @@ def test_many_may_create_one_object_at_once(objects: Objects) -> None:
     won: dict[str, list[int]] = {"same": [], "other": []}
 
     def create(name: str, value: int) -> None:
-        try:
+        with suppress(ObjectExistsError):
             objects.put_new(name, bytes([value]) * 50_000)
-        except ObjectExistsError:
-            return
-        won[name].append(value)
+            won[name].append(value)
 
-    threads = [
-        threading.Thread(target=create, args=job)
-        for no in range(6)
-        for job in (("same", 7), ("other", no))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(12) as threads:
+        list(threads.map(create, ["same", "other"] * 6, [7, 0, 7, 1, 7, 2, 7, 3, 7, 4, 7, 5]))
     assert won["same"] == [7] * 6
     assert objects.get("other")[0] in won["other"]
     assert objects.get("other") == objects.get("other")[:1] * 50_000
@@ -206,7 +188,6 @@ def test_a_web_server_shows_what_the_catalogue_lists(web: tuple[Path, Objects]) 
     assert objects.list("index") == ["index/part-0"]
     assert list(objects.entries()) == ["index", "melbank.json"]
     assert objects.get("index/part-0") == local.get("index/part-0")
-    assert objects.get_range("unlisted", 2, 5) == local.get_range("unlisted", 2, 5)
     assert objects.tail("unlisted", 7) == local.tail("unlisted", 7)
     assert objects.size("unlisted") == 800
     assert not objects.exists("none")
@@ -316,40 +297,32 @@ EXPLAINED = {
 
 
 @pytest.mark.parametrize("name", EXPLAINED)
-def test_answers_that_our_server_never_gives_are_explained_too(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+def test_answers_that_our_server_never_gives_are_explained_too(name: str) -> None:
     status, code, kind, words = EXPLAINED[name]
     text = (
         f"Generic S3 error: Server returned non-2xx status code: {status} Some: <Error><Code>{code}"
         "</Code><AWSAccessKeyId>hunter2</AWSAccessKeyId></Error>"
     )
-    error = explain(OSError(text), open_remote("s3://b/x"), "a")
+    error = explain(OSError(text), "s3://b/x/a", "AWS us-east-1")
     assert type(error) is kind
-    with pytest.raises(kind, match=words):
-        raise error
+    assert re.search(words, str(error))
     assert "hunter2" not in str(error)
     assert "\n" not in str(error)
 
 
 def test_bytes_that_change_or_break_off_on_the_way_are_read_again(
-    s3: S3, monkeypatch: pytest.MonkeyPatch
+    s3: S3, proxy: FaultProxy
 ) -> None:
     data = {f"index/{no:02d}": np.random.default_rng(no).bytes(20_000) for no in range(20)}
-    with FaultProxy(
-        s3.endpoint, Faults(rate=0.3, kinds=(RESET, TRUNCATED, FLIPPED)), seed=5
-    ) as way:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", way.endpoint)
-        objects = open_objects(s3.url("x"))
-        for name, content in data.items():
-            objects.put_new(name, content)
-        for name, content in data.items():
-            assert objects.get(name) == content
-        assert objects.get_many(list(data)) == list(data.values())
-        assert list(objects.walk("index")) == list(data)
-        assert all(way.counts.faults[kind] for kind in (RESET, TRUNCATED, FLIPPED))
+    proxy.faults = Faults(rate=0.3, kinds=(RESET, TRUNCATED, FLIPPED))
+    objects = open_objects(s3.url("x"))
+    for name, content in data.items():
+        objects.put_new(name, content)
+    for name, content in data.items():
+        assert objects.get(name) == content
+    assert objects.get_many(list(data)) == list(data.values())
+    assert list(objects.walk("index")) == list(data)
+    assert all(proxy.counts.faults[kind] for kind in (RESET, TRUNCATED, FLIPPED))
 
 
 def test_a_server_that_comes_back_in_time_is_waited_for(s3: S3) -> None:

@@ -1,11 +1,11 @@
 """A copy is equal to its source, or it opens for nobody: whatever stops a sync, and wherever."""
 
-import os
 import random
 import shutil
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,8 @@ from storage.maintenance.verify import verify_store
 from storage.objects.copy_mark import NAME as MARKER
 from storage.objects.local import LocalObjects
 from storage.objects.open import open_objects
-from storage.objects.sync import SetKind, SyncConfig, SyncReport, sync
+from storage.objects.protocol import Objects
+from storage.objects.sync import Sync, SyncConfig, SyncReport
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from storage.store import open_store
@@ -31,11 +32,13 @@ from tests.paths import ROOT
 from tests.s3_server import S3
 from tests.shard_sets import contents
 from tests.sounds import write_source
+from tests.spoiled import flipped
 from tests.static_server import StaticServer
 from tools.cli.command import run
 from tools.testbed.fault_proxy import FaultProxy, Faults
 
 KINDS = {"store": STORE, "shards": SHARDS}
+DATA = {"store": "slices.zarr/c/*/0/0", "shards": "*.tar"}  # what holds the slices
 
 
 def build(root: Path, folder: Path) -> None:
@@ -56,8 +59,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(6)
     root = write_source(folder / "source", rng.uniform(2, 12, 8).tolist(), rng)
     build(root, folder)
-    assert len(list((folder / "store" / "slices.zarr" / "c").iterdir())) > 2
-    assert len(list((folder / "shards").glob("*.tar"))) > 2
+    assert all(len(list((folder / kind).glob(DATA[kind]))) > 2 for kind in KINDS)
     return folder
 
 
@@ -85,11 +87,18 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 def copy(kind: str, source: object, target: object, **more: bool) -> SyncReport:
     listing = KINDS[kind].listing
-    ends = (
+    source, target = (
         end if isinstance(end, LocalObjects) else open_objects(str(end), listing)
         for end in (source, target)
     )
-    return sync(KINDS[kind], *ends, SyncConfig(), **more)
+    sync = Sync(kind=KINDS[kind], source=source, target=target, config=SyncConfig())
+    return sync.run(**more)
+
+
+def check_equal(objects: Objects, wanted: dict[str, bytes]) -> None:
+    """The objects are these, and no others."""
+    assert objects.walk().keys() == wanted.keys()
+    assert all(objects.get(name) == data for name, data in wanted.items())
 
 
 def open_copy(kind: str, folder: Path) -> None:
@@ -111,12 +120,10 @@ def test_a_copy_has_equal_bytes_and_another_run_copies_nothing(
 
 
 def test_there_and_back_over_s3(kind: str, whole: Path, tmp_path: Path, s3: S3) -> None:
-    there = copy(kind, whole / kind, s3.url("birds/copy"))
-    assert copy(kind, whole / kind, s3.url("birds/copy")).num_copied == 0
-    assert copy(kind, s3.url("birds/copy"), s3.url("second")).num_copied == there.num_copied
-    assert copy(kind, s3.url("birds/copy"), s3.url("second")).num_copied == 0
-    copy(kind, s3.url("second"), tmp_path / "back")
-    assert copy(kind, s3.url("second"), tmp_path / "back").num_copied == 0
+    places = [whole / kind, s3.url("birds/copy"), s3.url("second"), tmp_path / "back"]
+    for source, target in pairwise(places):
+        assert copy(kind, source, target).num_copied == len(contents(whole / kind))
+        assert copy(kind, source, target).num_copied == 0
     assert contents(tmp_path / "back") == contents(whole / kind)
 
 
@@ -134,11 +141,7 @@ def test_an_update_makes_the_copy_equal(
         report = copy(kind, grown / kind, target, delete=True)
         assert 0 < report.num_copied < first.num_copied + 9
         assert report.num_equal > 0
-        walked = open_objects(str(target)).walk()
-        wanted = contents(grown / kind)
-        assert walked.keys() - {MARKER} == wanted.keys()
-        assert MARKER not in walked
-        assert all(open_objects(str(target)).get(name) == wanted[name] for name in wanted)
+        check_equal(open_objects(str(target)), contents(grown / kind))
 
 
 class StoppedError(StoreError):
@@ -172,11 +175,7 @@ class StoppingObjects(LocalObjects):
 
 @pytest.mark.parametrize("update", [False, True], ids=["first copy", "update"])
 def test_stopped_anywhere_it_is_what_it_was_or_opens_for_nobody(
-    kind: str,
-    update: bool,
-    whole: Path,
-    grown: Path,
-    tmp_path: Path,
+    kind: str, update: bool, whole: Path, grown: Path, tmp_path: Path
 ) -> None:
     states = [contents(grown / kind)]
     if update:
@@ -215,44 +214,45 @@ def visible_state(kind: str, folder: Path, states: list[dict[str, bytes]]) -> st
     raise AssertionError(f"{sorted(there)} is neither the old copy nor the new one")
 
 
-def test_damage_in_the_source_is_not_copied(kind: str, whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "pattern", "problem"),
+    [
+        ("store", DATA["store"], "is damaged"),
+        ("store", "recordings/part-00001.parquet", "differs from its sha256"),
+        ("shards", DATA["shards"], "differs from its sha256"),
+    ],
+    ids=["zarr shard", "table", "tar"],
+)
+def test_damage_in_the_source_is_not_copied(
+    kind: str, pattern: str, problem: str, whole: Path, tmp_path: Path
+) -> None:
     damaged = Path(shutil.copytree(whole / kind, tmp_path / "damaged"))
-    victim = next(iter(damaged.glob("slices.zarr/c/*/0/0" if kind == "store" else "*.tar")))
+    victim = next(damaged.glob(pattern))
     spoil(victim)
-    with pytest.raises(DamageError, match=f"{victim}.*tools.verify"):
+    with pytest.raises(DamageError, match=f"{victim} {problem}.*tools.verify"):
         copy(kind, damaged, tmp_path / "copy")
     assert not (tmp_path / "copy" / victim.relative_to(damaged)).exists()
     with pytest.raises(StoreError):
         open_copy(kind, tmp_path / "copy")
 
 
-def test_damage_in_a_table_of_the_source_is_not_copied(whole: Path, tmp_path: Path) -> None:
-    damaged = Path(shutil.copytree(whole / "store", tmp_path / "damaged"))
-    victim = damaged / "recordings" / "part-00001.parquet"
+def test_damage_in_a_copy_is_found(kind: str, whole: Path, tmp_path: Path) -> None:
+    copy(kind, whole / kind, tmp_path / kind)
+    victim = next((tmp_path / kind).glob(DATA[kind]))
     spoil(victim)
-    with pytest.raises(DamageError, match=r"part-00001\.parquet differs from its sha256"):
-        copy("store", damaged, tmp_path / "copy")
-
-
-def test_damage_in_a_copy_is_found(whole: Path, tmp_path: Path) -> None:
-    for kind, pattern in (("store", "slices.zarr/c/*/0/0"), ("shards", "*.tar")):
-        copy(kind, whole / kind, tmp_path / kind)
-        victim = next(iter((tmp_path / kind).glob(pattern)))
-        spoil(victim)
-        if kind == "store":
-            with pytest.raises(StoreError, match=f"{victim} has other bytes than"):
-                copy(kind, whole / kind, tmp_path / kind)
-            victim.unlink()
-        assert copy(kind, whole / kind, tmp_path / kind).num_copied == 1
-        assert contents(tmp_path / kind) == contents(whole / kind)
+    if kind == "store":
+        with pytest.raises(StoreError, match=f"{victim} has other bytes than"):
+            copy(kind, whole / kind, tmp_path / kind)
+        victim.unlink()
+    assert copy(kind, whole / kind, tmp_path / kind).num_copied == 1
+    assert contents(tmp_path / kind) == contents(whole / kind)
 
 
 def spoil(file: Path) -> None:
     """One bit of a file, somewhere in its first half."""
-    data = bytearray(file.read_bytes())
-    data[len(data) // 3] ^= 4
+    data = file.read_bytes()
     file.unlink()  # it may be a link to another's
-    file.write_bytes(data)
+    file.write_bytes(flipped(data, len(data) // 3))
 
 
 def test_what_the_source_has_no_more_goes_only_with_delete(whole: Path, tmp_path: Path) -> None:
@@ -328,41 +328,37 @@ def test_unfinished_sources_are_refused(whole: Path, tmp_path: Path) -> None:
         copy("shards", shards, tmp_path / "copy")
 
 
-def test_objects_recorded_with_equal_sha256_are_not_read_back(s3: S3, whole: Path) -> None:
+def test_objects_recorded_with_equal_sha256_are_not_read_back(
+    s3: S3, proxy: FaultProxy, whole: Path
+) -> None:
     """The records of the two sets are enough."""
     copy("shards", whole / "shards", s3.url("copy"))
-    with FaultProxy(s3.endpoint, Faults(), seed=0) as proxy, pytest.MonkeyPatch.context() as patch:
-        for name, value in s3.environment(proxy.endpoint).items():
-            patch.setenv(name, value)
-        assert copy("shards", whole / "shards", s3.url("copy")).num_copied == 0
-        assert proxy.counts.sent_bytes["GET"] < 20_000  # shards.json alone
+    proxy.reset_counts()
+    assert copy("shards", whole / "shards", s3.url("copy")).num_copied == 0
+    assert proxy.counts.sent_bytes["GET"] < 20_000  # shards.json alone
 
 
 @pytest.mark.parametrize("num_kills", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_and_run_again_it_ends_with_equal_bytes(
-    kind: str, num_kills: int, whole: Path, s3: S3
+    kind: str, num_kills: int, whole: Path, s3: S3, proxy: FaultProxy
 ) -> None:
     """SIGKILL at random moments of syncs to the real server, over a slow line."""
-    rng = random.Random(num_kills)
-    with FaultProxy(s3.endpoint, Faults(latency_s=0.02), seed=0) as proxy:
-        environment = {**os.environ, **s3.environment(proxy.endpoint)}
-        for number in range(num_kills):
-            words = [whole / kind, s3.url(f"copy {number}"), "sync.in_flight=2"]
-            command = [sys.executable, "-m", "tools.sync", *map(str, words)]
-            before = proxy.counts.requests["PUT"]
-            process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
-            )
-            wanted = rng.randrange(1, len(contents(whole / kind)))
-            while process.poll() is None and proxy.counts.requests["PUT"] - before < wanted:
-                time.sleep(0.002)
-            process.kill()
-            process.wait()
-            copy(kind, whole / kind, s3.url(f"copy {number}"))
-            objects = open_objects(s3.url(f"copy {number}"))
-            wanted_bytes = contents(whole / kind)
-            assert objects.walk().keys() == wanted_bytes.keys()
-            assert all(objects.get(name) == data for name, data in wanted_bytes.items())
+    rng, wanted = random.Random(num_kills), contents(whole / kind)
+    for number in range(num_kills):
+        proxy.faults = Faults(latency_s=0.02)
+        proxy.reset_counts()
+        url = s3.url(f"copy {number}")
+        words = [str(whole / kind), url, "sync.in_flight=2"]
+        command = [sys.executable, "-m", "tools.sync", *words]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        num_puts = rng.randrange(1, len(wanted))
+        while process.poll() is None and proxy.counts.requests["PUT"] < num_puts:
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+        proxy.faults = Faults()
+        copy(kind, whole / kind, url)
+        check_equal(open_objects(url), wanted)
 
 
 def call(*words: object) -> int:
@@ -394,9 +390,6 @@ def test_wrong_calls_are_one_line(
 
 
 def test_kinds_know_their_names() -> None:
-    def owned(kind: SetKind, names: list[str]) -> list[str]:
-        return [name for name in names if kind.owns(name)]
-
     names = ["melbank.json", "shards.json", "index/part-00000.parquet", "shard-000000.tar", "x.txt"]
-    assert owned(STORE, names) == ["melbank.json", "index/part-00000.parquet"]
-    assert owned(SHARDS, names) == ["shards.json", "shard-000000.tar"]
+    assert list(filter(STORE.owns, names)) == ["melbank.json", "index/part-00000.parquet"]
+    assert list(filter(SHARDS.owns, names)) == ["shards.json", "shard-000000.tar"]

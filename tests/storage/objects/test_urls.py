@@ -3,11 +3,14 @@
 import pickle
 from pathlib import Path
 
+import obstore
 import pytest
+from obstore.store import MemoryStore
 
-from storage.errors import ConfigError
+from storage.errors import ConfigError, ObjectMissingError
 from storage.objects.bucket import RemoteObjects
 from storage.objects.client import RemoteConfig, open_remote
+from storage.objects.failures import explain
 from storage.objects.open import open_objects
 from tools.cli.config import StoreSection, load_config
 
@@ -51,8 +54,7 @@ def test_urls_of_no_use_are_refused(url: str) -> None:
 
 
 def test_the_section_remote_reaches_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
     words = ["remote.endpoint_url=https://r2.example", "remote.region=auto", "remote.timeout_s=7"]
     config = load_config(StoreSection, BASE, words).remote
     objects = pickle.loads(pickle.dumps(open_objects("s3://bucket/x", remote=config)))
@@ -64,8 +66,7 @@ def test_the_section_remote_reaches_other_processes(monkeypatch: pytest.MonkeyPa
 
 
 def test_plain_http_goes_no_further_than_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
     for host in ("127.0.0.1:9000", "localhost", "[::1]:80", "127.8.9.1"):
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}")
         open_remote("s3://bucket/x")
@@ -95,3 +96,10 @@ def test_google_and_azure_urls_open(monkeypatch: pytest.MonkeyPatch) -> None:
     assert azure.key("a") == "store/a"
     assert azure.store.config["account_name"] == "birds"
     assert azure.store.config["container_name"] == "container"
+
+
+def test_an_object_that_a_store_without_http_lacks_is_missing() -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        obstore.get(MemoryStore(), "a")
+    problem = explain(caught.value, "https://host/store/a", "host")
+    assert isinstance(problem, ObjectMissingError)

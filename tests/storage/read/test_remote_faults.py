@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +24,6 @@ def local(tmp_path: Path) -> FakeSource:
 @pytest.fixture
 def remote(local: FakeSource, s3: S3) -> RemoteFake:
     return upload(local, s3.url("cells"))
-
-
-@pytest.fixture
-def proxy(s3: S3, remote: RemoteFake, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """Between this process and the server; without faults until they are set."""
-    with FaultProxy(s3.endpoint, Faults(), seed=3) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        yield proxy
 
 
 @pytest.mark.parametrize("mode", [RANGED, CACHED])

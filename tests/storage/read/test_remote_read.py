@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import obstore
 import pytest
 from torch.utils.data import DataLoader
 
@@ -19,7 +18,8 @@ from datasets.shards.writer import ShardConfig, write_shards
 from datasets.sources.mix import MixedSource, SourceMix
 from storage.build.build import BuildConfig, build_store
 from storage.errors import AccessError, ObjectMissingError, StoreError
-from storage.objects.client import CACHED, RANGED, RemoteConfig, open_remote
+from storage.objects.client import CACHED, RANGED, RemoteConfig
+from storage.objects.open import open_objects
 from storage.read.downloads import shared_downloads
 from storage.read.event_loop import background_loop
 from storage.read.slice_reader import SliceReader
@@ -27,19 +27,13 @@ from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from storage.store import open_store
 from tests.fakes import FakeSource, write_fake_source
-from tests.remote_sources import (
-    LENGTHS,
-    RemoteFake,
-    check_equal,
-    reader_of,
-    upload,
-    upload_folder,
-)
+from tests.remote_sources import LENGTHS, RemoteFake, check_equal, reader_of, upload, upload_folder
 from tests.s3_server import S3
 from tests.sounds import write_source
+from tests.spoiled import flipped
 from tests.static_server import StaticServer
 from tools.cli.command import run
-from tools.testbed.fault_proxy import FaultProxy, Faults
+from tools.testbed.fault_proxy import FaultProxy
 
 Configure = Callable[..., RemoteConfig]
 MODES = [RANGED, CACHED]
@@ -141,40 +135,30 @@ def test_local_and_remote_sources_mix(
 ) -> None:
     remote = replace(remote, remote=configure())
     other = write_fake_source(tmp_path / "other.raw", [5, 2, 9], seed=2)
-    mixes = [
-        SourceMix(
-            [
-                MixedSource(name="far", source=first),
-                MixedSource(name="near", source=other, shared_ids="rename"),
-            ]
-        )
-        for first in (remote, local)
-    ]
-    check_equal(mixes[0], mixes[1])
+    second = MixedSource(name="near", source=other, shared_ids="rename")
+    firsts = (MixedSource(name="far", source=source) for source in (remote, local))
+    check_equal(*(SourceMix([first, second]) for first in firsts))
 
 
 def test_neighbours_come_in_one_request(remote: RemoteFake) -> None:
     with SliceReader() as reader:
-        assert np.array_equal(read_all(remote, reader), remote.local.cells)
+        assert np.array_equal(read_all(remote, reader), remote.cells)
         assert reader._remote is not None
-        assert reader._remote.num_requests == len(remote.urls)
+        assert reader._remote._fetcher.num_requests == len(remote.urls)
 
 
 def test_an_epoch_from_the_cache_asks_for_nothing(
-    remote: RemoteFake, s3: S3, configure: Configure, monkeypatch: pytest.MonkeyPatch
+    remote: RemoteFake, proxy: FaultProxy, configure: Configure
 ) -> None:
     config = configure(mode=CACHED)
-    remote = replace(remote, remote=config)
-    with FaultProxy(s3.endpoint, Faults(), seed=0) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        reader = reader_of(remote)
-        list(reader)
-        wait_for_downloads(config)
-        proxy.reset_counts()
-        reader.set_epoch(1)
-        assert len(list(reader)) == len(reader)
-        assert not proxy.counts.requests
-    size_bytes = remote.local.cells.nbytes
+    reader = reader_of(replace(remote, remote=config))
+    list(reader)
+    wait_for_downloads(config)
+    proxy.reset_counts()
+    reader.set_epoch(1)
+    assert len(list(reader)) == len(reader)
+    assert not proxy.counts.requests
+    size_bytes = remote.cells.nbytes
     assert sum(path.stat().st_size for path in config.cache_folder.iterdir()) == size_bytes
 
 
@@ -204,7 +188,7 @@ def test_a_replaced_object_is_another_shard(
     newer = upload(write_fake_source(tmp_path / "newer.raw", LENGTHS, seed=2), remote.url)
     assert newer.urls == remote.urls
     with SliceReader(config) as reader:
-        assert np.array_equal(read_all(newer, reader), newer.local.cells)
+        assert np.array_equal(read_all(newer, reader), newer.cells)
         read_all(newer, reader)
         wait_for_downloads(config)
     assert len(list(config.cache_folder.iterdir())) == len(remote.urls)  # the old ones are gone
@@ -227,7 +211,9 @@ def test_a_cache_that_cannot_be_written_costs_one_line(
     assert "takes no more shards (Not a directory): slices are read by ranged requests" in line
 
 
-def test_auto_takes_the_cheaper_way_and_says_why(remote: RemoteFake, configure: Configure) -> None:
+def test_auto_takes_the_cheaper_way_and_says_why(
+    remote: RemoteFake, local: FakeSource, configure: Configure
+) -> None:
     config = configure(cache_size_gb=0.0)
     reader = reader_of(replace(remote, remote=config))
     assert reader.expect_epochs(3).startswith("ranged (the shards are 0.00 GB, the cache takes")
@@ -241,12 +227,11 @@ def test_auto_takes_the_cheaper_way_and_says_why(remote: RemoteFake, configure: 
     assert len(list(config.cache_folder.iterdir())) == len(remote.urls)
     ranged = replace(remote, remote=configure(mode=RANGED))
     assert not reader_of(ranged).expect_epochs(3)
-    assert not reader_of(remote.local).expect_epochs(3)
+    assert not reader_of(local).expect_epochs(3)
 
 
 def test_what_is_not_there_is_named(remote: RemoteFake) -> None:
-    opened = open_remote(remote.url)
-    obstore.delete(opened.store, opened.key("2.raw"))
+    open_objects(remote.url).delete("2.raw")
     with SliceReader() as reader, pytest.raises(ObjectMissingError, match=r"2\.raw is missing"):
         read_all(remote, reader)
 
@@ -260,10 +245,8 @@ def test_wrong_credentials_end_it_at_once(
 
 
 def test_damage_in_the_bucket_is_set_aside_and_named(remote: RemoteFake) -> None:
-    opened = open_remote(remote.url)
-    data = bytearray(obstore.get(opened.store, opened.key("0.raw")).bytes())
-    data[5] ^= 1
-    obstore.put(opened.store, opened.key("0.raw"), bytes(data))
+    objects = open_objects(remote.url)
+    objects.put("0.raw", flipped(objects.get("0.raw"), 5))
     reader = reader_of(remote, max_bad=1)
     assert len(list(reader)) == len(reader)
     (bad,) = reader.bad

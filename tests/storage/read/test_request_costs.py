@@ -1,6 +1,6 @@
 """Costs of reading from a bucket, requests and bytes, are those of docs/object-storage.md."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +17,19 @@ from storage.objects.client import RemoteConfig
 from storage.recipe import Recipe
 from tests.fakes import write_fake_source
 from tests.s3_server import S3
-from tools.testbed.fault_proxy import FaultProxy, Faults
+from tools.testbed.fault_proxy import FaultProxy
 
 NUM_RECORDINGS, SLICES_EACH = 32, 13
 SLICE_BYTES = 128 * 313
 
 
 @pytest.fixture
-def counted(
-    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[SliceSource, FaultProxy]]:
+def shards(s3: S3, proxy: FaultProxy, tmp_path: Path) -> SliceSource:
     """Shards in a bucket, read by ranges through a proxy that counts."""
     path = tmp_path / "cells.raw"
     fake = write_fake_source(path, [SLICES_EACH] * NUM_RECORDINGS, seed=1, recipe=Recipe())
     write_shards(fake, s3.url("shards"), ShardConfig(shard_size_bytes=6_000_000, workers=1))
-    with FaultProxy(s3.endpoint, Faults(), seed=0) as proxy:
-        for name, value in s3.environment(proxy.endpoint).items():
-            monkeypatch.setenv(name, value)
-        yield open_shards(s3.url("shards"), RemoteConfig(mode="ranged")), proxy
+    return open_shards(s3.url("shards"), RemoteConfig(mode="ranged"))
 
 
 def one_each(recordings: pl.DataFrame) -> Callable[[int], Any]:
@@ -53,13 +48,11 @@ def in_order(recordings: pl.DataFrame) -> Callable[[int], Any]:
     ids=["one of each", "in order"],
 )
 def test_a_slice_costs_so_many_requests_and_bytes(
-    planner: Any, most_requests: float, most_bytes: float, counted: tuple[SliceSource, FaultProxy]
+    planner: Any, most_requests: float, most_bytes: float, shards: SliceSource, proxy: FaultProxy
 ) -> None:
-    shards, proxy = counted
     proxy.reset_counts()
-    reader = BatchReader(
-        shards, planner(shards.recordings()), LoaderConfig(batch_size=32), targets=None, train=False
-    )
+    plan = planner(shards.recordings())
+    reader = BatchReader(shards, plan, LoaderConfig(batch_size=32), targets=None, train=False)
     rows = np.concatenate([batch.rows.numpy() for batch in reader])
     counts = proxy.reset_counts()
     assert len(rows) == len(set(rows.tolist())) >= NUM_RECORDINGS

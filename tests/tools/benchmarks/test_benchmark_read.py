@@ -1,6 +1,7 @@
 """Reading is measured: every way delivers what was asked for, and what fails says why."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,14 @@ import torch
 from storage.errors import ConfigError, StoreError
 from tests.tools.benchmarks.test_benchmark import BASE, ON_LINUX, numbers, tables_in
 from tools import benchmark
-from tools.benchmarks.harness.page_cache import evict, resident_pages, warm
-from tools.benchmarks.reading.contenders import FLOOR, OURS, WAYS, Way, our_python, run_way
-from tools.benchmarks.reading.environments import Peer, python_of
+from tools.benchmarks.read import targets_parts
+from tools.benchmarks.reading.contenders import COPY, FLOOR, OURS, WAYS, Way
+from tools.benchmarks.reading.contest import run_way
 from tools.benchmarks.reading.plans import ALL, ONE
-from tools.benchmarks.reading.report import Medians, targets_parts
 from tools.benchmarks.reading.slices import Material, SlicesConfig, given_material, made_material
 from tools.benchmarks.ways import floors, hdf5, melbank, npy_files, webdataset_tars, zarr_python
-from tools.benchmarks.ways.run_way import delivered, fingerprint, fingerprint_all
+from tools.benchmarks.ways.run_way import check, load_plans
+from tools.testbed.environments import python_with
 
 pytestmark = ON_LINUX
 # Those whose libraries are here anyway; the slow test below measures the others too.
@@ -36,19 +37,11 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
     return made_material(SMALL, "uint8", tmp_path_factory.mktemp("made"))
 
 
-def epoch_of(way: Way, material: Material, task: str, copy: Path) -> list[Any]:
-    """The fingerprint of what a way delivers in the first epoch of a task."""
-    module = MODULES[way.module]
-    target = {"cells": material.cells, "store": material.store, "shards": material.shards}.get(
-        way.reads, copy
-    )
-    if target is copy:
-        module.write(np.load(material.cells, mmap_mode="r"), copy)
+def spec_of(material: Material, task: str, **more: str) -> dict[str, Any]:
+    """The part of a task for `run_way` that says what is to come."""
+    plans = [str(file) for file in material.plans[task]]
     about = {**material.about, "task": task}
-    epoch = getattr(module, way.function)(target, about)
-    rows = str(material.rows) if module is melbank else ""
-    batches = epoch(np.load(material.plans[task][0]), 0)
-    return delivered(batches, {"about": about, "rows": rows})
+    return {"cells": str(material.cells), "rows": "", "plans": plans, "about": about, **more}
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset leaves them open
@@ -57,9 +50,14 @@ def epoch_of(way: Way, material: Material, task: str, copy: Path) -> list[Any]:
 def test_a_way_delivers_what_is_planned(way, task: str, material: Material, tmp_path: Path) -> None:
     if task not in way.tasks:
         pytest.skip("not a task of this way")
-    cells, wanted = np.load(material.cells), np.load(material.plans[task][0])
-    expected = fingerprint_all(cells) if task in way.streams else fingerprint(cells, wanted)
-    assert epoch_of(way, material, task, tmp_path / "copy") == expected
+    module, source = MODULES[way.module], getattr(material, way.reads, tmp_path / "copy")
+    if way.reads == COPY:
+        module.write(np.load(material.cells, mmap_mode="r"), source)
+    rows = str(material.rows) if module is melbank else ""
+    spec = spec_of(material, task, rows=rows)
+    plan = load_plans(spec)[0]
+    batches = getattr(module, way.function)(source, spec["about"])(plan, 0)
+    check(batches, None if task in way.streams else np.concatenate(plan), spec)
 
 
 def test_a_plan_has_one_slice_of_each_recording_or_every_slice(material: Material) -> None:
@@ -86,19 +84,19 @@ def test_given_slices_are_those_of_the_store_and_of_its_tars(
         given_material(material.store, None, replace(SMALL, num_recordings=7), tmp_path)
 
 
-def test_other_slices_have_another_fingerprint() -> None:
-    cells = np.random.default_rng(5).integers(0, 256, (6, 4, 5), np.uint8)
-    known = fingerprint(cells, np.array([4, 1, 3]))
-    assert known == fingerprint(cells, np.array([1, 3, 4]))
-    assert known != fingerprint(cells, np.array([1, 3]))
-    assert known != fingerprint(cells, np.array([1, 3, 5]))
-    assert known != fingerprint(cells, np.array([1, 3, 3]))
-    other = cells.copy()
-    other[3, 0, 0] ^= 1
-    assert known != fingerprint(other, np.array([4, 1, 3]))
-    asked = {"about": {"shape": [4, 5], "dtype": "float32"}, "rows": ""}
-    with pytest.raises(ValueError, match=r"batches are torch.uint8 \[2, 4, 5\]"):
-        delivered(iter([(torch.from_numpy(cells[:2]), np.arange(2))]), asked)
+def test_other_slices_than_those_asked_for_are_found_out(material: Material) -> None:
+    cells, spec = np.load(material.cells), spec_of(material, ONE)
+    wanted = np.array([4, 1, 3])
+    check([(torch.from_numpy(cells[[1, 3, 4]]), np.array([1, 3, 4]))], wanted, spec)
+    for others in ([1, 3], [1, 3, 5], [1, 3, 3]):
+        with pytest.raises(ValueError, match="not those asked for"):
+            check([(torch.from_numpy(cells[others]), np.array(others))], wanted, spec)
+    other = cells[wanted]
+    other[2, 0, 0] ^= 1
+    with pytest.raises(ValueError, match="differ from those written"):
+        check([(torch.from_numpy(other), wanted)], wanted, spec)
+    with pytest.raises(ValueError, match=r"batches are torch.float32 \[3, 128, 313\]"):
+        check([(torch.from_numpy(other).float(), wanted)], wanted, spec)
 
 
 @pytest.mark.parametrize(
@@ -112,50 +110,34 @@ def test_other_slices_have_another_fingerprint() -> None:
 def test_a_way_that_fails_says_why(
     code: str, timeout_s: float, reason: str, tmp_path: Path
 ) -> None:
-    module, plan = tmp_path / "way.py", tmp_path / "plan.npy"
+    module = tmp_path / "way.py"
     module.write_text(code)
-    np.save(plan, np.arange(3))
-    asked = {"job": "read", "module": str(module), "function": "f", "project": "", "cold": True}
-    asked |= {"plans": [str(plan)], "target": str(tmp_path), "about": {}}
+    asked = {"job": "read", "module": str(module), "function": "f", "project": ""}
+    asked |= {"plans": [], "target": str(tmp_path), "about": {"batch_size": 1}}
     with pytest.raises(StoreError, match=reason):
-        run_way(our_python(), asked, timeout_s)
+        run_way(Path(sys.executable), asked, timeout_s)
 
 
 def test_an_environment_that_cannot_be_made_says_why(tmp_path: Path) -> None:
-    peer = Peer(name="none", package="/no/such/package", versions="")
+    folder = tmp_path / "none"
     with pytest.raises(StoreError, match="/no/such/package cannot be installed: "):
-        python_of(peer, str(tmp_path))
-    assert not list(tmp_path.glob("*/ready.json"))
+        python_with(["/no/such/package"], folder)
+    assert not (folder / "ready.json").exists()
 
 
 def test_a_ready_environment_is_taken_as_it_is(tmp_path: Path) -> None:
-    peer = Peer(name="ready", package="/no/such/package", versions="")
-    with pytest.raises(StoreError):
-        python_of(peer, str(tmp_path))
-    (folder,) = (path for path in tmp_path.iterdir() if path.name.startswith("ready-"))
-    (folder / "ready.json").write_text(json.dumps({"requirements": peer.requirements}))
-    assert python_of(peer, str(tmp_path)) == folder / "bin" / "python"
-
-
-def test_files_go_into_the_page_cache_and_out_again(tmp_path: Path) -> None:
-    file = tmp_path / "folder" / "file"
-    file.parent.mkdir()
-    file.write_bytes(bytes(1_000_001))
-    (tmp_path / "empty").touch()
-    warm(tmp_path)
-    with file.open("rb") as opened:
-        assert resident_pages(opened.fileno()).sum() == 245
-        stayed = evict(tmp_path)
-        assert resident_pages(opened.fileno()).mean() == stayed  # 0, but on a disk in memory
+    (tmp_path / "ready.json").write_text(json.dumps({"requirements": ["/no/such/package"]}))
+    assert python_with(["/no/such/package"], tmp_path) == tmp_path / "bin" / "python"
 
 
 def test_targets_are_held_against_the_nearest_peer() -> None:
     peers = {"quick": 30e-6, "slow": 90e-6, "Hugging Face, map": 21e-6}
     medians = {OURS: 10e-6, FLOOR: 4e-6} | peers
     found = {
-        Way(title=title, module="m", function="f", peer="p" if title in peers else ""): Medians(
-            wall_s=cpu_s, cpu_s=cpu_s, asked_bytes=1, disk_bytes=0, above_torch_bytes=99e6
-        )
+        Way(title, "m", "f", peer="p" if title in peers else ""): {
+            "cpu_s": cpu_s,
+            "above_torch_bytes": 99e6,
+        }
         for title, cpu_s in medians.items()
     }
     table = targets_parts(found)[1]
@@ -204,22 +186,3 @@ def test_every_peer_delivers_the_same(tmp_path: Path) -> None:
     assert all("cannot be installed" in title for title in failed), failed
     measured = {row[0] for row in rows if len(row) == 9 and row[1] != "-"}
     assert len(measured) >= 7
-
-
-@pytest.mark.parametrize(
-    ("word", "message"),
-    [
-        ("benchmark.runs=0", "benchmark.runs=0 must be at least 1"),
-        ("benchmark.least_s=0", "benchmark.least_s=0 must be positive"),
-        ("benchmark.peers=[litdta]", "litdta is none of npy, webdataset"),
-        ("benchmark.tasks=[two]", "two is none of one, all"),
-        ("benchmark.states=[hot]", "hot is none of warm, cold"),
-        ("benchmark.dtypes=[int8]", "int8 is none of uint8"),
-        ("benchmark.work_dir=no/such/folder", "there is no such folder"),
-        ("shards=no/such/shards", "is not a finished shard set"),
-        ("benchmark.num_recording=1", "Did you mean num_recordings"),
-    ],
-)
-def test_a_wrong_call_is_refused(word: str, message: str, capsys) -> None:
-    assert benchmark.main(["read", "--config", str(BASE), word]) in (1, 2)
-    assert message in capsys.readouterr().err

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from omegaconf import OmegaConf
@@ -22,6 +23,15 @@ from training.experiments.experiment import (
 @pytest.fixture
 def config(tmp_path):
     return ExperimentConfig(root=str(tmp_path / "lab"))
+
+
+@pytest.fixture
+def experiment(config, caplog):
+    """One that has begun and written its settings; what it logs is in `caplog`."""
+    caplog.set_level("INFO", "training")
+    experiment = take_experiment(config)
+    write_settings(experiment, {"seed": 1})
+    return experiment
 
 
 def fail_after_writing(experiment, error):
@@ -61,18 +71,15 @@ def test_other_files_in_the_folders_are_no_experiments(config, tmp_path):
 
 def test_starts_at_the_same_moment_get_different_numbers(config):
     num = 16
-    barrier, taken = threading.Barrier(num), []
+    barrier = threading.Barrier(num)
 
-    def start():
+    def start(_):
         barrier.wait()
-        taken.append(take_experiment(config).name)
+        return take_experiment(config).name
 
-    threads = [threading.Thread(target=start) for _ in range(num)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(taken) == [f"exp_{number:03d}" for number in range(1, num + 1)]
+    with ThreadPoolExecutor(num) as threads:
+        taken = sorted(threads.map(start, range(num)))
+    assert taken == [f"exp_{number:03d}" for number in range(1, num + 1)]
 
 
 @pytest.mark.slow  # eight times loading torch
@@ -101,14 +108,8 @@ def test_eight_processes_that_start_together_get_eight_numbers(tmp_path):
     assert sorted(taken) == [f"exp_{number:03d}" for number in range(1, 9)]
 
 
-def test_an_exception_cleans_up_says_why_and_is_raised(config, caplog):
-    experiment = take_experiment(config)
-    caplog.set_level("INFO", "training")
-    write_settings(experiment, {"seed": 1})
-    with (
-        pytest.raises(ValueError, match="the sea is rough"),
-        guard_experiment(experiment),
-    ):
+def test_an_exception_cleans_up_says_why_and_is_raised(experiment, caplog):
+    with pytest.raises(ValueError, match="the sea is rough"), guard_experiment(experiment):
         fail_after_writing(experiment, ValueError("the sea is rough"))
     assert not experiment.weights.exists()
     assert not experiment.preds.exists()
@@ -117,35 +118,26 @@ def test_an_exception_cleans_up_says_why_and_is_raised(config, caplog):
     assert "the sea is rough" in experiment.mark.read_text()
 
 
-def test_a_resumed_experiment_keeps_what_it_had_where_it_fails(config, caplog):
-    experiment = take_experiment(config)
-    caplog.set_level("INFO", "training")
-    write_settings(experiment, {"seed": 1})
-    with (
-        pytest.raises(ValueError, match="the sea is rough"),
-        guard_experiment(experiment, resumed=True),
-    ):
+def test_a_resumed_experiment_keeps_what_it_had_where_it_fails(experiment, caplog):
+    guard = guard_experiment(experiment, resumed=True)
+    with pytest.raises(ValueError, match="the sea is rough"), guard:
         fail_after_writing(experiment, ValueError("the sea is rough"))
     assert (experiment.weights / "fold_0.ckpt").exists()
     assert experiment.preds.exists()
     assert experiment.config_file.exists()
     assert experiment.mark.read_text() == ""  # else it could not be resumed again
-    assert caplog.messages == [
-        "exp_001 ended in ValueError: the sea is rough; it is as it was before"
-    ]
+    ending = "exp_001 ended in ValueError: the sea is rough; it is as it was before"
+    assert caplog.messages == [ending]
 
 
-def test_what_is_stopped_from_outside_is_kept(config, caplog):
-    experiment = take_experiment(config)
-    caplog.set_level("INFO", "training")
+def test_what_is_stopped_from_outside_is_kept(experiment, caplog):
     with pytest.raises(KeyboardInterrupt), guard_experiment(experiment):
         fail_after_writing(experiment, KeyboardInterrupt())
     assert (experiment.weights / "fold_0.ckpt").exists()
     assert "kept" in caplog.messages[0]
 
 
-def test_settings_can_be_read_as_a_config_and_name_versions(config):
-    experiment = take_experiment(config)
+def test_settings_can_be_read_as_a_config_and_name_versions(experiment):
     settings = {"seed": 3, "model": {"backbone": "resnet18"}, "train_folds": [0, 1], "limit": None}
     write_settings(experiment, settings)
     assert OmegaConf.to_container(OmegaConf.load(experiment.config_file)) == settings

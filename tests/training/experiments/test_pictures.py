@@ -6,10 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 from matplotlib.image import imread
-from sklearn.metrics import confusion_matrix
 
 from datasets.labels import Labels
-from training.experiments.pictures import confusion_CC, write_confusion, write_curves
+from training.experiments.pictures import write_confusion, write_curves
 
 LABELS = Labels(("a", "b$", "c"))
 
@@ -21,15 +20,6 @@ def oof(seed: int = 0) -> pl.DataFrame:
     }
     target = [[LABELS.names[place], "z"] for place in rng.integers(0, 3, 50)]
     return pl.DataFrame({"target": target, **columns})
-
-
-def test_confusion_agrees_with_scikit_learn() -> None:
-    table = oof()
-    predicted = np.array(LABELS.names)[table.select(pl.col("^p_.*$")).to_numpy().argmax(1)]
-    expected = confusion_matrix(
-        table["target"].list.first().to_numpy(), predicted, labels=LABELS.names
-    )
-    assert np.array_equal(confusion_CC(table, LABELS), expected)
 
 
 def test_confusion_is_drawn_with_any_names_and_with_labels_that_do_not_occur(

@@ -12,7 +12,6 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from storage.errors import ConfigError
 from training.model.averaging import AveragingConfig, WeightAverage
 from training.trainer import quiet_lightning
 
@@ -135,7 +134,7 @@ def test_swa_is_the_mean_of_the_epochs_from_its_start_on(tmp_path: Path) -> None
     _, watcher, _ = fit(tmp_path, SWA)
     for epoch in range(EPOCHS):
         expected = mean_of(watcher.epochs[EPOCHS // 2 : epoch + 1] or [watcher.epochs[epoch]])
-        assert_equal(expected, watcher.validated[epoch], norms=False)
+        assert_equal(expected, watcher.validated[epoch], norms=epoch < EPOCHS // 2)
 
 
 @pytest.mark.parametrize("kind", ["swa", "ema"])
@@ -144,12 +143,6 @@ def test_training_goes_on_as_if_nothing_were_averaged(kind: str, tmp_path: Path)
     _, watched, _ = fit(tmp_path / "averaged", AveragingConfig(kind=kind, start=0.2, decay=0.9))
     for one, other in zip(alone.steps, watched.steps, strict=True):
         assert_equal(one, other)
-
-
-def test_before_its_start_validation_sees_the_live_weights(tmp_path: Path) -> None:
-    _, watcher, _ = fit(tmp_path, SWA)
-    for live, seen in zip(watcher.epochs[: EPOCHS // 2], watcher.validated, strict=False):
-        assert_equal(live, seen)
 
 
 def test_ema_follows_its_formula_from_the_first_step_on(tmp_path: Path) -> None:
@@ -208,11 +201,3 @@ def test_stopping_judges_trained_weights_long_before_averaging_begins(tmp_path: 
         {f"model.{k}": v for k, v in untrained.items()}
     )
     assert average.num_averaged == max(0, len(watcher.validated) - 15)
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"kind": "mean"}, {"start": 1.0}, {"decay": -0.1}, {"norm_batches": 0}]
-)
-def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(wrong))):
-        AveragingConfig(**wrong)

@@ -15,12 +15,9 @@ from datasets.folds import FoldConfig
 from datasets.loading.reader import LoaderConfig
 from tests.fakes import FakeSource, write_fake_source
 from tests.paths import ROOT
-from training.config import TrainingConfig
+from tests.training.short_training import config_in, short_trainer
 from training.cross_validation import train_folds
-from training.experiments.experiment import ExperimentConfig
 from training.experiments.report import TrainingReport
-from training.model.models import ModelConfig
-from training.trainer import TrainerConfig
 
 NUM_CLASSES = 206
 PREDICT = """
@@ -56,12 +53,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> FakeSource:
 
 @pytest.fixture(scope="module")
 def report(source: FakeSource, tmp_path_factory: pytest.TempPathFactory) -> TrainingReport:
-    config = TrainingConfig(
-        model=ModelConfig(backbone="test_resnet"),
+    config = config_in(
+        tmp_path_factory.mktemp("lab"),
         folds=FoldConfig(cv="stratified", num_folds=2),
         train_loader=LoaderConfig(batch_size=16),
-        trainer=TrainerConfig(precision="32-true", epochs=1, progress=False, threads=1),
-        experiment=ExperimentConfig(root=str(tmp_path_factory.mktemp("lab"))),
+        trainer=short_trainer(epochs=1, effective_batch_size=16),
         train_folds=[0],
     )
     return train_folds(source, config)

@@ -13,7 +13,6 @@ from datasets.labels import Labels
 from training.model.metrics import (
     METRICS,
     Truth,
-    accuracy,
     kl_divergence,
     macro_average_precision,
     macro_roc_auc,
@@ -100,19 +99,6 @@ def test_cmap_is_the_mean_over_classes_that_occur():
     expected = average_precision_score(positives[:, [0, 1, 3]], scores[:, [0, 1, 3]])
     assert macro_average_precision(positives, scores) == pytest.approx(expected)
     assert math.isnan(macro_average_precision(positives[:, [2]], scores[:, [2]]))
-
-
-def test_average_precision_of_a_small_ranking_is_as_by_hand():
-    positives = np.array([[True], [False], [True], [False]])
-    scores = np.array([[0.9], [0.8], [0.7], [0.1]])
-    assert macro_average_precision(positives, scores) == pytest.approx((1 + 2 / 3) / 2)
-
-
-def test_accuracy_agrees_with_scikit_learn():
-    predictions = distributions(80, 5, seed=10)
-    primary = np.random.default_rng(11).integers(0, 5, 80)
-    expected = accuracy_score(primary, predictions.argmax(1))
-    assert accuracy(primary, predictions) == pytest.approx(expected)
 
 
 @pytest.fixture

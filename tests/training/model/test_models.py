@@ -3,7 +3,6 @@
 import pytest
 import timm
 import torch
-from torch import nn
 from torch.nn import functional
 
 from storage.errors import ConfigError
@@ -11,7 +10,6 @@ from training.model.models import (
     ModelConfig,
     build_classifier,
     mean_logits,
-    num_parameters,
     prepare_images,
     probabilities,
 )
@@ -56,11 +54,6 @@ def test_the_embedding_is_what_the_head_sees_without_dropout():
     model.train()
     logits, embedding = model(slices)
     assert not torch.allclose(model.views[0].head(embedding), logits)
-
-
-def test_the_backbone_sees_one_channel():
-    convolutions = [part for part in build().modules() if isinstance(part, nn.Conv2d)]
-    assert convolutions[0].in_channels == 1
 
 
 def test_a_view_averages_oblongs_of_bands_and_frames():
@@ -153,33 +146,6 @@ def test_probabilities_are_shares_or_each_for_itself():
     assert shares.dtype == torch.float32
     torch.testing.assert_close(shares, functional.softmax(logits.float(), 1))
     torch.testing.assert_close(probabilities(logits, "sigmoid"), logits.float().sigmoid())
-
-
-def test_parameters_are_counted():
-    expected = sum(value.numel() for value in build().parameters())
-    assert num_parameters(build()) == expected
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"backbone": "resnt18"},
-            "model.backbone=resnt18 is no model of timm; did you mean resnet",
-        ),
-        ({"pooling": "mean"}, "model.pooling=mean is none of avg, max"),
-        ({"output": "tanh"}, "model.output=tanh is none of softmax, sigmoid"),
-        ({"dropout": 1.0}, "model.dropout=1 must lie between 0 and below 1"),
-        ({"views": [[2, 0]]}, r"model.views=\[\[2, 0\]\] must be a list of pairs"),
-        ({"views": []}, r"model.views=\[\] must be a list of pairs"),
-        ({"views": [[2]]}, r"model.views=\[\[2\]\] must be a list of pairs"),
-        ({"weights_file": "/no/such.pth"}, "model.weights_file=/no/such.pth does not exist"),
-    ],
-    ids=["backbone", "pooling", "output", "dropout", "zero", "none", "single", "weights_file"],
-)
-def test_impossible_values_are_refused_by_name(options, message):
-    with pytest.raises(ConfigError, match=message):
-        ModelConfig(**options)
 
 
 def test_a_pooling_that_the_backbone_does_not_have_is_refused():

@@ -13,8 +13,8 @@ from training.experiments.experiment import (
     guard_experiment,
     share_experiment,
 )
+from training.module import rescale_batch_progress
 from training.runtime import ranks
-from training.runtime.resume import rescale_batch_progress
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-"""Benchmark of building: variants, their runs, and the report.
+"""Processes of the build benchmark.
 
-`variants` names them, `librosa_baseline` is the usual loop, `mel_only` compares the transform
-alone, `report` gives medians and ratios.
+`variants` has each way of making slices, `librosa_baseline` the usual loop; `mel_only` compares the
+transform alone.
 """

@@ -26,16 +26,21 @@ def write_slices(recording: Path, folder: Path) -> int:
     return count
 
 
-def librosa_db(samples_S: np.ndarray) -> np.ndarray:
+def librosa_db(samples_S: np.ndarray, recipe: Recipe = RECIPE) -> np.ndarray:
     """dB relative to the slice maximum, float32 [M, T]."""
     power = librosa.feature.melspectrogram(
         y=samples_S,
-        sr=RECIPE.sample_rate_hz,
-        n_fft=RECIPE.n_fft,
-        hop_length=RECIPE.hop,
-        n_mels=RECIPE.n_mels,
-        fmin=RECIPE.fmin_hz,
-        fmax=RECIPE.fmax_hz,
+        sr=recipe.sample_rate_hz,
+        n_fft=recipe.n_fft,
+        hop_length=recipe.hop,
+        n_mels=recipe.n_mels,
+        fmin=recipe.fmin_hz,
+        fmax=recipe.fmax_hz,
     )
-    db: np.ndarray = librosa.power_to_db(power, ref=np.max, top_db=RECIPE.top_db)
+    db: np.ndarray = librosa.power_to_db(power, ref=np.max, top_db=recipe.top_db)
     return db
+
+
+def warm_up() -> None:
+    """Has librosa import most of itself, as it does at the first call."""
+    librosa_db(np.ones(RECIPE.slice_samples, np.float32))

@@ -10,7 +10,6 @@ import multiprocessing
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from tools.benchmarks.harness.process import measure
 from tools.benchmarks.harness.recordings import LABEL
@@ -21,16 +20,16 @@ FLOOR_BLOCK_FRAMES = 1 << 18
 
 def notebook(workers: int) -> Work:
     """librosa per slice, one .npy each; with several workers in a joblib pool."""
-    from tools.benchmarks.building.librosa_baseline import RECIPE, librosa_db, write_slices
+    from tools.benchmarks.building.librosa_baseline import warm_up, write_slices
 
     if workers == 1:
-        _warm_librosa(librosa_db, RECIPE.slice_samples)
+        warm_up()
         return lambda source, target: sum(write_slices(path, target) for path in _files(source))
 
     from joblib import Parallel, delayed
 
     pool = Parallel(n_jobs=workers)
-    pool(delayed(_warm_librosa)(librosa_db, RECIPE.slice_samples) for _ in range(4 * workers))
+    pool(delayed(warm_up)() for _ in range(4 * workers))
     return lambda source, target: sum(
         pool(delayed(write_slices)(path, target) for path in _files(source))
     )
@@ -80,13 +79,6 @@ def _files(source: Path) -> list[Path]:
     return sorted((source / LABEL).iterdir())
 
 
-def _warm_librosa(librosa_db: Callable[[Any], Any], num_samples: int) -> None:
-    """librosa imports most of itself at the first call."""
-    import numpy as np
-
-    librosa_db(np.ones(num_samples, np.float32))
-
-
 def _start_server() -> None:
     """Starts the server that worker processes come from, and waits for its imports."""
     context = multiprocessing.get_context("forkserver")
@@ -96,12 +88,7 @@ def _start_server() -> None:
     process.join()
 
 
-def main() -> None:
-    """Prepares one way, then measures it."""
-    name, workers, source, target = sys.argv[3:]
-    work = WAYS[name](int(workers))
-    measure(sys.argv[1:], lambda: {"num_slices": work(Path(source), Path(target))})
-
-
 if __name__ == "__main__":
-    main()
+    name, workers, *folders = sys.argv[3:]
+    prepared = WAYS[name](int(workers))
+    measure(sys.argv[1:], lambda: {"num_slices": prepared(*map(Path, folders))})

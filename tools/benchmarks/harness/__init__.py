@@ -1,5 +1,6 @@
 """Measurement shared by the benchmarks.
 
-`process` runs and measures a process, `page_cache` and `gpu_trace` control and observe the machine,
-`recordings`, `synthetic_index` and `work_folder` make inputs, `chart` draws results.
+`process` runs and measures a process, `runs` has contenders in turn, their medians and tables,
+`page_cache` fills and empties that of the machine, `recordings` and `synthetic_index` make inputs,
+`train_step` takes steps, `chart` draws results.
 """

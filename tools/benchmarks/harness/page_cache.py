@@ -3,7 +3,6 @@
 import ctypes
 import mmap
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +49,5 @@ def resident_pages(descriptor: int) -> np.ndarray:
     return (found & 1).astype(bool)
 
 
-def _files(target: Path) -> Iterator[Path]:
-    if target.is_file():
-        yield target
-    else:
-        yield from (path for path in sorted(target.rglob("*")) if path.is_file())
+def _files(target: Path) -> list[Path]:
+    return [path for path in (target, *sorted(target.rglob("*"))) if path.is_file()]

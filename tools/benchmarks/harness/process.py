@@ -1,21 +1,21 @@
 """Runs a Python module in a separate process and measures it with all its descendants.
 
 A measured process leads a session, in which its workers stay: their CPU time and memory are read
-by psutil, by the process itself where its work begins and ends, and from outside meanwhile.
-CPU time comes in ticks of 10 ms. Peaks are the VmHWM of /proc: psutil has no peak on Linux, and
-the ru_maxrss of a process begins with the peak of the process that started it.
+by the process itself where its work begins and ends, and from outside meanwhile. CPU time comes in
+ticks of 10 ms. Sizes are those of /proc: psutil has no peak on Linux, and the ru_maxrss of a
+process begins with the peak of the process that started it.
 """
 
 import json
+import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,30 +24,12 @@ import psutil
 from storage.errors import ConfigError, StoreError
 from tools.cli.checkout import ROOT
 
+Result = dict[str, Any]  # of one run: its numbers by name, and what else it says
 PROC = Path("/proc")
 WATCH_EVERY_S = 0.1
 SETTLE_S = 0.2  # until workers that have ended are accounted for
 # Held to these, no library takes more than one core for itself.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """Cost of a measured process.
-
-    Startup is all from its start to the end of its imports, work what follows; CPU seconds are
-    those of all its processes together. `peak_bytes` is the largest resident size that any one of
-    them reached, `imports_bytes` that of the largest where the work began.
-    """
-
-    startup_s: float
-    startup_cpu_s: float
-    work_s: float
-    work_cpu_s: float
-    whole_s: float
-    peak_bytes: int
-    imports_bytes: int
-    answer: dict[str, Any]
 
 
 def check_measurable() -> None:
@@ -56,57 +38,95 @@ def check_measurable() -> None:
         raise ConfigError("this benchmark reads memory and reads from /proc: run it on Linux")
 
 
-def run_measured(module: str, arguments: Sequence[str], *, one_thread: bool = True) -> Measured:
+def run_session(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    timeout_s: float = math.inf,
+    watch: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Runs a command in a session of its own; `watch` is called with its id meanwhile.
+
+    `environment` comes on top of this process's own. Raises StoreError, with the last line that it
+    wrote, where it fails or takes too long.
+    """
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    ends, errors = time.monotonic() + timeout_s, None
+    try:
+        while errors is None:
+            with suppress(subprocess.TimeoutExpired):
+                _, errors = process.communicate(timeout=WATCH_EVERY_S)
+            watch(process.pid)
+            if errors is None and time.monotonic() > ends:
+                raise StoreError(f"it took longer than {timeout_s:g} s")
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    if process.returncode:
+        lines = errors.strip().splitlines() or [f"exit code {process.returncode}"]
+        raise StoreError(lines[-1].strip())
+
+
+def run_measured(module: str, arguments: Sequence[str], *, one_thread: bool = True) -> Result:
     """Runs `python -m module RESULT STARTED arguments...`, which ends with `measure`.
 
-    `one_thread` holds the numeric libraries to one thread in each process.
+    `one_thread` holds the numeric libraries to one thread in each process. The result has what its
+    work returned and its cost: `startup_s` until the end of its imports, `work_s` from there on,
+    `whole_s`; the same of CPU time, `work_cpu_s` and `whole_cpu_s`, of all processes together;
+    `peak_bytes`, the largest resident size that any of them reached, and `above_imports_bytes`,
+    how far that is above the largest where the work began.
     """
+    peaks = []
     with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "result.json"
+        file = Path(folder) / "result.json"
         started = time.monotonic()
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, str(result), str(started), *arguments],
-            cwd=ROOT,
-            env={**os.environ, **(ONE_THREAD if one_thread else {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
+        run_session(
+            [sys.executable, "-m", module, str(file), str(started), *arguments],
+            ROOT,
+            ONE_THREAD if one_thread else {},
+            watch=lambda session: peaks.append(session_bytes(session, "VmHWM")),
         )
-        with _MemoryWatch(process.pid) as watch:
-            output, _ = process.communicate()
         whole_s = time.monotonic() - started
-        if process.returncode:
-            last = output.strip().splitlines()[-1:] or ["no output"]
-            raise StoreError(f"{module} {' '.join(arguments)} failed: {last[0]}")
-        measured = json.loads(result.read_text(encoding="utf-8"))
-    measured["peak_bytes"] = max(watch.peak_bytes, measured["peak_bytes"])
-    return Measured(whole_s=whole_s, **measured)
+        result: Result = json.loads(file.read_text(encoding="utf-8"))
+    peak_bytes = max(*peaks, result["peak_bytes"])
+    above_bytes = peak_bytes - result.pop("imports_bytes")
+    peak = {"peak_bytes": peak_bytes, "above_imports_bytes": above_bytes}
+    return {**result, "whole_s": whole_s, **peak}
 
 
-def measure(argv: Sequence[str], work: Callable[[], dict[str, Any]]) -> None:
-    """Does the work in the measured process, after its imports, and writes its cost.
+def measure(argv: Sequence[str], work: Callable[[], Result]) -> None:
+    """Does the work in the measured process, after its imports, and writes its result and cost.
 
     `argv` begins with the result file and the time at which the process was started.
     """
-    result, started = Path(argv[0]), float(argv[1])
+    file, started = Path(argv[0]), float(argv[1])
     session = os.getsid(0)
-    cpu_s, imports_bytes = session_cpu_s(session), session_bytes(session)
+    startup_cpu_s, imports_bytes = session_cpu_s(session), session_bytes(session)
     begin = time.monotonic()
-    answer = work()
+    result = work()
     end = time.monotonic()
-    peak_bytes = session_peak_bytes(session)
+    peak_bytes = session_bytes(session, "VmHWM")
     time.sleep(SETTLE_S)
-    document = {
+    whole_cpu_s = session_cpu_s(session)
+    cost = {
         "startup_s": begin - started,
-        "startup_cpu_s": cpu_s,
         "work_s": end - begin,
-        "work_cpu_s": session_cpu_s(session) - cpu_s,
+        "work_cpu_s": whole_cpu_s - startup_cpu_s,
+        "whole_cpu_s": whole_cpu_s,
         "peak_bytes": peak_bytes,
         "imports_bytes": imports_bytes,
-        "answer": answer,
     }
-    result.write_text(json.dumps(document), encoding="utf-8")
+    file.write_text(json.dumps({**result, **cost}), encoding="utf-8")
 
 
 def session_cpu_s(session: int) -> float:
@@ -118,40 +138,15 @@ def session_cpu_s(session: int) -> float:
     return total
 
 
-def session_bytes(session: int) -> int:
-    """Largest resident size among a session's processes, now."""
+def session_bytes(session: int, entry: str = "VmRSS") -> int:
+    """Largest resident size among a session's processes: now, or with VmHWM at their peaks."""
     largest = 0
     for process in _processes(session):
-        with suppress(psutil.Error):
-            largest = max(largest, process.memory_info().rss)
+        with suppress(OSError):  # it has just ended
+            for line in (PROC / str(process.pid) / "status").read_text().splitlines():
+                if line.startswith(f"{entry}:"):
+                    largest = max(largest, 1024 * int(line.split()[1]))
     return largest
-
-
-def session_peak_bytes(session: int) -> int:
-    """Largest resident size that any running process of a session has had."""
-    return max((_peak_bytes(process.pid) for process in _processes(session)), default=0)
-
-
-class _MemoryWatch(threading.Thread):
-    """Samples the peak sizes of a session's processes while they run."""
-
-    def __init__(self, session: int) -> None:
-        super().__init__(name="memory-watch", daemon=True)
-        self._session = session
-        self._ended = threading.Event()
-        self.peak_bytes = 0
-
-    def run(self) -> None:
-        while not self._ended.wait(WATCH_EVERY_S):
-            self.peak_bytes = max(self.peak_bytes, session_peak_bytes(self._session))
-
-    def __enter__(self) -> "_MemoryWatch":
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self.join()
 
 
 def _processes(session: int) -> Iterator[psutil.Process]:
@@ -159,12 +154,3 @@ def _processes(session: int) -> Iterator[psutil.Process]:
         with suppress(OSError):  # it has just ended
             if os.getsid(process.pid) == session:
                 yield process
-
-
-def _peak_bytes(pid: int) -> int:
-    try:
-        lines = (PROC / str(pid) / "status").read_text().splitlines()
-    except OSError:  # it has just ended
-        return 0
-    sizes = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
-    return 1024 * sizes[0] if sizes else 0

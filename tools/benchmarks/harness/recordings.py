@@ -1,11 +1,13 @@
 """The recordings of a benchmark: a folder of links to real ones, or of ones joined to a length."""
 
+import itertools
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import soundfile
 
 from storage.audio.decode import Decoder, read_header
@@ -44,8 +46,10 @@ class Recordings:
         )
 
 
-def link_recordings(files: list[Path], root: Path, repeat: int) -> Recordings:
-    """A folder in which each file appears `repeat` times, as links."""
+def link_recordings(
+    files: list[Path], root: Path, repeat: int, *, joined: bool = False
+) -> Recordings:
+    """Makes a folder in which each file appears `repeat` times, as links."""
     folder = root / LABEL
     folder.mkdir(parents=True)
     durations_s: list[float] = []
@@ -53,7 +57,7 @@ def link_recordings(files: list[Path], root: Path, repeat: int) -> Recordings:
         durations_s += repeat * [read_header(file).duration_s]
         for copy in range(repeat):
             (folder / f"{copy:03d}_{number:05d}{file.suffix}").symlink_to(file.resolve())
-    return Recordings(root=root, durations_s=tuple(sorted(durations_s)), joined=False)
+    return Recordings(root=root, durations_s=tuple(sorted(durations_s)), joined=joined)
 
 
 def join_recordings(files: list[Path], root: Path, join_s: float, repeat: int) -> Recordings:
@@ -62,26 +66,22 @@ def join_recordings(files: list[Path], root: Path, join_s: float, repeat: int) -
     folder.mkdir(parents=True)
     joined = []
     for number, samples in enumerate(_joined(files, join_s)):
-        file = folder / f"{number:05d}.ogg"
-        with soundfile.SoundFile(file, "w", RATE_HZ, 1, format="OGG", subtype="VORBIS") as ogg:
+        joined.append(folder / f"{number:05d}.ogg")
+        with soundfile.SoundFile(
+            joined[-1], "w", RATE_HZ, 1, format="OGG", subtype="VORBIS"
+        ) as ogg:
             for start in range(0, len(samples), RATE_HZ):  # libsndfile overflows on long blocks
                 ogg.write(samples[start : start + RATE_HZ])
-        joined.append(file)
     if not joined:
         raise ConfigError(f"all recordings together are shorter than benchmark.join_s={join_s:g}")
-    links = link_recordings(joined, root / "links", repeat)
-    return Recordings(root=links.root, durations_s=links.durations_s, joined=True)
+    return link_recordings(joined, root / "links", repeat, joined=True)
 
 
 def find_recordings(source_root: str, limit: int | None) -> list[Path]:
-    """The readable recordings of a source folder, at most `limit` of them."""
+    """Returns the readable recordings of a source folder, at most `limit` of them."""
     source = read_source(SourceConfig(root=source_root, id="filename"))
-    found = []
-    for path, reason in source.recordings.select("path", "reason").iter_rows():
-        if reason is None and _is_readable(Path(path)):
-            found.append(Path(path))
-        if len(found) == limit:
-            break
+    paths = map(Path, source.recordings.filter(pl.col("reason").is_null())["path"])
+    found = list(itertools.islice(filter(_is_readable, paths), limit))
     if not found:
         raise ConfigError(f"benchmark.source_root={source_root} has no readable recordings")
     return found

@@ -4,8 +4,6 @@ The shape is that of BirdCLEF 2025: 206 species, 13 slices a recording on averag
 train.csv and of taxonomy.csv.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import polars as pl
 
@@ -23,7 +21,6 @@ from storage.format.tables import (
 )
 from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD
 from storage.objects.open import open_objects
-from storage.objects.protocol import Objects
 from storage.recipe import Recipe
 
 NUM_SPECIES = 206
@@ -33,44 +30,29 @@ SLICES_PER_RECORDING = 13
 def write_index(url: str, num_rows: int, seed: int) -> None:
     """Writes the manifest and the tables of a store of `num_rows` slices, in about 64 parts."""
     objects = open_objects(url)
-    recipe = Recipe()
     target = part_slices(num_rows)
-    manifest = Manifest(store_id="synthetic", recipe=recipe, part_slices=target)
+    manifest = Manifest(store_id="synthetic", recipe=Recipe(), part_slices=target)
     objects.put_new(MANIFEST, manifest.encode())
     rng = np.random.default_rng(seed)
-    for part, (first_row, size) in enumerate(_parts(num_rows, target)):
-        _write_part(objects, part, first_row, _slice_counts(size, rng), rng)
+    shards_per_part = -(-target // SLICES_PER_ZARR_SHARD)  # each part begins with a zarr shard
+    for part, written in enumerate(range(0, num_rows, target)):
+        first_row = part * shards_per_part * SLICES_PER_ZARR_SHARD
+        counts = slice_counts(min(target, num_rows - written), rng)
+        recordings = _recordings(part, first_row, counts, rng)
+        tables = {
+            RECORDINGS: recordings,
+            REJECTS: pl.DataFrame(schema=SCHEMAS[REJECTS]),
+            INDEX: _index(recordings["recording_id"], first_row, counts, rng),
+        }
+        for table, frame in tables.items():
+            objects.put_new(table_name(table, part), encode_table(frame))
 
 
-def _parts(num_rows: int, target: int) -> Iterator[tuple[int, int]]:
-    """(first row, slices) of each part; each begins with a zarr shard."""
-    first_row, left = 0, num_rows
-    while left:
-        size = min(left, target)
-        yield first_row, size
-        first_row += -(-size // SLICES_PER_ZARR_SHARD) * SLICES_PER_ZARR_SHARD
-        left -= size
-
-
-def _slice_counts(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Slices of each recording, at least one, `size` in all."""
-    num_recordings = max(1, size // SLICES_PER_RECORDING)
+def slice_counts(num_slices: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws the slices of each recording, at least one, `num_slices` in all."""
+    num_recordings = max(1, num_slices // SLICES_PER_RECORDING)
     share = np.full(num_recordings, 1 / num_recordings)
-    return 1 + rng.multinomial(size - num_recordings, share)
-
-
-def _write_part(
-    objects: Objects, part: int, first_row: int, counts: np.ndarray, rng: np.random.Generator
-) -> None:
-    recordings = _recordings(part, first_row, counts, rng)
-    index = _index(recordings["recording_id"], first_row, counts, rng)
-    tables = {
-        RECORDINGS: recordings,
-        REJECTS: pl.DataFrame(schema=SCHEMAS[REJECTS]),
-        INDEX: index,
-    }
-    for table, frame in tables.items():
-        objects.put_new(table_name(table, part), encode_table(frame))
+    return 1 + rng.multinomial(num_slices - num_recordings, share)
 
 
 def _recordings(
@@ -82,7 +64,7 @@ def _recordings(
     names = pl.Series([f"XC{part:05d}{number:07d}" for number in range(num)])
     ids = labels + "/" + names
     duration_s = (counts + 1) * 2.5
-    ours = pl.DataFrame(
+    return pl.DataFrame(
         {
             "recording_id": ids,
             "primary_label": labels,
@@ -97,11 +79,7 @@ def _recordings(
             "duplicate_of": pl.Series([None] * num, dtype=pl.String),
             "content_hash": [rng.bytes(16).hex() for _ in range(num)],
             "size_bytes": (duration_s * 8000).astype(np.int64),
-        },
-        schema=SCHEMAS[RECORDINGS],
-    )
-    theirs = pl.DataFrame(
-        {
+            # from here on the user's own columns
             "collection": ["XC"] * num,
             "rating": rng.integers(0, 11, num) / 2,
             "url": "https://example.org/" + names,
@@ -111,9 +89,9 @@ def _recordings(
             "common_name": [f"Bird number {number}" for number in species.tolist()],
             "author": [f"Recordist {n}" for n in rng.integers(500, size=num).tolist()],
             "license": ["CC BY-NC-SA 4.0"] * num,
-        }
+        },
+        schema_overrides=SCHEMAS[RECORDINGS],
     )
-    return pl.concat([ours, theirs], how="horizontal")
 
 
 def _index(

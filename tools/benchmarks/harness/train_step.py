@@ -16,7 +16,6 @@ from datasets.augment.pipeline import AugmentConfig
 from datasets.batch import Batch
 from datasets.slice_source import SliceSource
 from tools.cli.training_inputs import TrainSections, open_training
-from training.cross_validation import module_config
 from training.data_module import FoldData
 from training.model.models import Classifier, build_classifier, narrowest_image
 from training.model.optimizers import build_optimizer
@@ -38,18 +37,14 @@ class Bench:
     split: Split
     data: FoldData
     machine: Machine
+    device: torch.device
     model: Classifier
     optimizer: AdamW
 
-    @property
-    def device(self) -> torch.device:
-        """Device of the model."""
-        return torch.device("cuda" if self.machine.accelerator.value == "gpu" else "cpu")
-
     def stepper(self, augment: AugmentConfig) -> Step:
         """A function that takes a training step with these augmentations."""
-        settings = replace(module_config(self.config, self.source.recipe), augment=augment)
-        module = SliceModule(self.model, settings, self.split.truth).train()
+        config, top_db = replace(self.config, augment=augment), self.source.recipe.top_db
+        module = SliceModule(self.model, config, self.split.truth, top_db=top_db).train()
         precision = self.machine.precision.value
 
         def step(batch: Batch) -> None:
@@ -99,9 +94,9 @@ def open_bench(config: TrainSections) -> Iterator[Bench]:
         )
         if machine.compile.value == "on":
             model.compile_backbones(full_batch=config.train_loader.batch_size)
-        if machine.accelerator.value == "cpu":
+        device = torch.device("cuda" if machine.accelerator.value == "gpu" else "cpu")
+        if device.type == "cpu":
             keep_freed_memory()  # as training does
-        device = "cuda" if machine.accelerator.value == "gpu" else "cpu"
         model.to(device)
         yield Bench(
             config=config,
@@ -109,6 +104,7 @@ def open_bench(config: TrainSections) -> Iterator[Bench]:
             split=split,
             data=fold_data(source, split, split.train_folds[0], config),
             machine=machine,
+            device=device,
             model=model,
             optimizer=build_optimizer(model, config.optimizer),
         )

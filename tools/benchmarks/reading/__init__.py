@@ -1,5 +1,4 @@
-"""Benchmark of reading: contenders, their runs, and reports.
+"""Benchmarks of reading: `slices` prepares the data and `plans` the tasks of the `contenders`.
 
-`slices` prepares the data and `plans` the tasks; `contenders` and `remote_contenders` run each
-format in a process, the reports give medians and ratios.
+`contest` runs those, each in a process of its own.
 """

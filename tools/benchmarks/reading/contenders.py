@@ -1,34 +1,24 @@
-"""Contenders of `read`, and the run of one of them in a separate process."""
+"""Contenders of `read` and `remote`, and the packages that each peer needs."""
 
-import json
-import os
-import signal
-import subprocess
+import importlib.metadata
 import sys
-import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from storage.errors import StoreError
-from tools.benchmarks.harness.process import ONE_THREAD
 from tools.benchmarks.reading.plans import ALL, ONE
-from tools.cli.checkout import ROOT
+from tools.testbed.environments import python_with
 
-FOLDER = Path(__file__).parents[1] / "ways"
 CELLS, STORE, SHARDS, COPY = "cells", "store", "shards", "copy"
-BOTH = (ONE, ALL)
-NOTHING: Mapping[str, str] = {}
+DEFAULT_FOLDER = "~/.cache/melbank/peers"
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
     """One way of reading: a function of a module in `ways`, and its place in the tables.
 
-    `peer` names an environment of `environments.PEERS`, or is empty for ours. `reads` is what it
+    `peer` names an environment of `PEERS`, or is empty for ours. `reads` is what it
     reads: the file of all cells, our store or tars, or its own copy. `streams`: tasks in which it
-    cannot take a plan and delivers every slice.
+    cannot take a plan and delivers every slice. `writer`: the function that writes its copy.
     """
 
     title: str
@@ -36,13 +26,22 @@ class Way:
     function: str
     peer: str = ""
     reads: str = COPY
-    tasks: tuple[str, ...] = BOTH
+    tasks: tuple[str, ...] = (ONE, ALL)
     streams: tuple[str, ...] = ()
+    writer: str = "write"
+
+    @property
+    def copy(self) -> str:
+        """Name of what it reads, which others may read too: its module's own copy, or ours."""
+        if self.reads != COPY:
+            return self.reads
+        return self.module + self.writer.removeprefix("write")
 
 
 OURS = "melbank, tars"
 FLOOR = "floor: pread"
 ARROW = "Hugging Face"
+RANGED = "melbank, tars, ranged"
 
 WAYS = (
     Way(OURS, "melbank", "tars", reads=SHARDS),
@@ -64,7 +63,13 @@ WAYS = (
     Way("MosaicML, streamed", "mosaicml", "streamed", "mosaicml", tasks=(ALL,), streams=(ALL,)),
     Way("LitData, by index", "litdata_chunks", "by_index", "litdata"),
     Way("LitData, streamed", "litdata_chunks", "streamed", "litdata", tasks=(ALL,), streams=(ALL,)),
-    Way(f"{ARROW}, Array2D, numpy", "hugging_face_array", "numpy_map", "huggingface"),
+    Way(
+        f"{ARROW}, Array2D, numpy",
+        "hugging_face",
+        "numpy_map",
+        "huggingface",
+        writer="write_array",
+    ),
     Way(f"{ARROW}, flat, numpy", "hugging_face", "numpy_map", "huggingface"),
     Way(f"{ARROW}, flat, torch", "hugging_face", "torch_map", "huggingface"),
     Way(f"{ARROW}, flat, Arrow tables by hand", "hugging_face", "arrow_map", "huggingface"),
@@ -81,57 +86,39 @@ WAYS = (
     Way("zarr-python", "zarr_python", "row_by_row", "zarr"),
 )
 
+REMOTE_WAYS = (
+    Way(RANGED, "melbank", "tars", reads=SHARDS),
+    Way("melbank, tars, cached", "melbank", "tars_cached", reads=SHARDS),
+    Way("melbank, store, ranged", "melbank", "store", reads=STORE),
+    Way("webdataset, pipe:curl", "webdataset_tars", "piped", "webdataset"),
+    Way("webdataset, pipe:curl, its cache", "webdataset_tars", "piped_and_kept", "webdataset"),
+    Way("webdataset, s3fs", "webdataset_tars", "opened", "webdataset"),
+    Way("MosaicML, by index", "mosaicml", "by_index", "mosaicml"),
+    Way("LitData, by index", "litdata_chunks", "by_index", "litdata"),
+)
 
-def run_way(
-    python: Path, spec: dict[str, Any], timeout_s: float, environment: Mapping[str, str] = NOTHING
-) -> dict[str, Any]:
-    """Runs `ways/run_way.py` in an interpreter, outside the checkout; returns its result.
+# The library of each peer first, and what else it needs at the time of writing.
+PEERS = {
+    "webdataset": ("webdataset>=1.0,<2", "s3fs>=2025"),
+    "mosaicml": ("mosaicml-streaming>=0.11,<1",),
+    "litdata": ("litdata>=0.2.50,<1",),
+    "huggingface": ("datasets>=4,<6",),
+    "lance": ("pylance>=0.38,<9",),
+    "hdf5": ("h5py>=3.13,<4",),
+    "zarr": ("zarr>=3.1,<3.2",),
+}
 
-    `environment` comes on top of this process's own.
 
-    Raises StoreError, with the last line that it wrote, where it fails or takes too long.
+def python_of(peer: str, env_dir: str) -> Path:
+    """Returns the interpreter that a peer runs in: this one, unless it has its own environment.
+
+    No two libraries have to agree on versions so. An environment is made if it is not there: some
+    GB each without uv, since torch is in all of them. Raises StoreError where it cannot be.
     """
-    with tempfile.TemporaryDirectory(prefix="melbank-") as elsewhere:
-        asked, answered = Path(elsewhere) / "spec.json", Path(elsewhere) / "result.json"
-        asked.write_text(json.dumps(spec), encoding="utf-8")
-        process = subprocess.Popen(
-            [str(python), "-I", str(FOLDER / "run_way.py"), str(asked), str(answered)],
-            cwd=elsewhere,
-            # some leave locks and caches, in these places
-            env={
-                **os.environ,
-                **environment,
-                **ONE_THREAD,
-                "TMPDIR": elsewhere,
-                "HOME": elsewhere,
-            },
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            _, errors = process.communicate(timeout=timeout_s)
-        except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise StoreError(f"it took longer than {timeout_s:g} s") from error
-            raise
-        if process.returncode or not answered.is_file():
-            lines = errors.strip().splitlines() or [f"exit code {process.returncode}"]
-            raise StoreError(lines[-1].strip())
-        result: dict[str, Any] = json.loads(answered.read_text(encoding="utf-8"))
-        return result
-
-
-def spec_of(way: Way, job: str, **more: Any) -> dict[str, Any]:
-    """Common part of the task of a contender."""
-    project = str(ROOT) if way.module == "melbank" else ""
-    module = str(FOLDER / f"{way.module}.py")
-    return {"job": job, "module": module, "function": way.function, "project": project, **more}
-
-
-def our_python() -> Path:
-    """The interpreter that melbank runs in."""
-    return Path(sys.executable)
+    if peer not in PEERS:
+        return Path(sys.executable)
+    library, *more = PEERS[peer]
+    torch = importlib.metadata.version("torch").partition("+")[0]
+    name = f"{peer}-py{sys.version_info.major}{sys.version_info.minor}"
+    folder = Path(env_dir or DEFAULT_FOLDER).expanduser() / name
+    return python_with([library, f"torch=={torch}", "numpy>=1.26", *more], folder)

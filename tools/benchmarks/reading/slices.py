@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.lib.format import open_memmap
 
 from datasets.shards.shard_set import open_shards
 from datasets.shards.writer import ShardConfig, write_shards
@@ -29,7 +30,6 @@ from tools.cli.progress_bars import bar
 
 NUM_LABELS = 20
 POOL_SLICES = 512
-COPY_SLICES = 256
 NUM_EPOCHS = 6
 
 
@@ -100,9 +100,8 @@ def given_material(
         sources.append(open_store(str(store)))
     if shards is not None:
         sources.append(open_shards(str(shards)))
-    tables = [
-        select_recordings(source.recordings(), limit=config.num_recordings) for source in sources
-    ]
+    limit = config.num_recordings
+    tables = [select_recordings(source.recordings(), limit=limit) for source in sources]
     names = ("recording_id", "first_row", "num_slices")
     if not all(table.select(names).equals(tables[0].select(names)) for table in tables):
         raise ConfigError(f"store={store} and shards={shards} differ: write the shards again")
@@ -128,7 +127,7 @@ def given_material(
         num_recordings=len(recordings),
     )
     np.save(material.rows, rows.to_numpy())
-    _copy_cells(source, rows.to_numpy(), material.cells)
+    _write_cells(source, material)
     return material
 
 
@@ -151,16 +150,12 @@ def _write_plans(
     return tuple(files)
 
 
-def _copy_cells(source: SliceSource, rows: np.ndarray, file: Path) -> None:
+def _write_cells(source: SliceSource, material: Material) -> None:
+    rows = np.load(material.rows)
     shape = (len(rows), *source.recipe.slice_shape)
-    cells = np.lib.format.open_memmap(file, mode="w+", dtype=source.recipe.dtype, shape=shape)
-    with ExtentReader() as reader, bar("copying slices", len(rows), "slices") as step:
-        for start in range(0, len(rows), COPY_SLICES):
-            wanted = rows[start : start + COPY_SLICES]
-            block = np.empty((len(wanted), *shape[1:]), cells.dtype)
-            reader.read(source.extents(wanted), block)
-            cells[start : start + len(wanted)] = block
-            step(len(wanted))
+    cells = open_memmap(material.cells, mode="w+", dtype=source.recipe.dtype, shape=shape)
+    with ExtentReader() as reader:
+        reader.read(source.extents(rows), cells)
     cells.flush()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
-Epoch = Callable[[np.ndarray, int], Batches]
+Epoch = Callable[[list[np.ndarray], int], Batches]
 
 
 def pread(target: Path, about: dict[str, Any]) -> Epoch:
@@ -23,9 +23,8 @@ def pread(target: Path, about: dict[str, Any]) -> Epoch:
     views = list(buffer)
     file = os.open(target, os.O_RDONLY)
 
-    def epoch(wanted: np.ndarray, _: int) -> Batches:
-        for start in range(0, len(wanted), len(buffer)):
-            numbers = wanted[start : start + len(buffer)]
+    def epoch(wanted: list[np.ndarray], _: int) -> Batches:
+        for numbers in wanted:
             for view, number in zip(views, numbers.tolist(), strict=False):
                 os.preadv(file, [view], begin + number * slice_bytes)
             yield torch.from_numpy(buffer[: len(numbers)]), numbers
@@ -38,9 +37,8 @@ def take(target: Path, about: dict[str, Any]) -> Epoch:
     cells = np.load(target, mmap_mode="r")
     buffer = np.empty((about["batch_size"], *about["shape"]), about["dtype"])
 
-    def epoch(wanted: np.ndarray, _: int) -> Batches:
-        for start in range(0, len(wanted), len(buffer)):
-            numbers = wanted[start : start + len(buffer)]
+    def epoch(wanted: list[np.ndarray], _: int) -> Batches:
+        for numbers in wanted:
             filled = buffer[: len(numbers)]
             np.take(cells, numbers, axis=0, out=filled, mode="clip")  # "raise" would copy twice
             yield torch.from_numpy(filled), numbers

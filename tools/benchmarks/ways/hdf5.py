@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
+Epoch = Callable[[list[np.ndarray], int], Batches]
 
 
 def write(cells: np.ndarray, target: Path, codec: str | None = None) -> None:
@@ -21,14 +22,12 @@ def write(cells: np.ndarray, target: Path, codec: str | None = None) -> None:
             data[number] = slice_MT
 
 
-def row_by_row(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+def row_by_row(target: Path, _: dict[str, Any]) -> Epoch:
     """Slice by slice; `read_direct` and a list of rows at once take longer."""
     data: Any = h5py.File(target / "slices.h5", "r")["slices"]
-    batch_size = about["batch_size"]
 
-    def epoch(wanted: np.ndarray, _: int) -> Batches:
-        for start in range(0, len(wanted), batch_size):
-            numbers = wanted[start : start + batch_size]
+    def epoch(wanted: list[np.ndarray], _: int) -> Batches:
+        for numbers in wanted:
             batch = np.empty((len(numbers), *data.shape[1:]), data.dtype)
             for place, number in enumerate(numbers.tolist()):
                 batch[place] = data[number]
@@ -37,14 +36,12 @@ def row_by_row(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int
     return epoch
 
 
-def selection(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+def selection(target: Path, _: dict[str, Any]) -> Epoch:
     """Neighbours as one range; others as a list of rows, which h5py wants increasing and unique."""
     data: Any = h5py.File(target / "slices.h5", "r")["slices"]
-    batch_size = about["batch_size"]
 
-    def epoch(wanted: np.ndarray, _: int) -> Batches:
-        for start in range(0, len(wanted), batch_size):
-            numbers = wanted[start : start + batch_size]
+    def epoch(wanted: list[np.ndarray], _: int) -> Batches:
+        for numbers in wanted:
             if np.all(np.diff(numbers) == 1):
                 batch = data[numbers[0] : numbers[-1] + 1]
             else:

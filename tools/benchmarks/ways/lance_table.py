@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 
 Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
+Epoch = Callable[[list[np.ndarray], int], Batches]
 WRITE_SLICES = 256
 
 
@@ -30,16 +31,17 @@ def write(cells: np.ndarray, target: Path) -> None:
     )
 
 
-def take(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+def take(target: Path, about: dict[str, Any]) -> Epoch:
     """`take` of the rows of a batch."""
     table = lance.dataset(str(target))
-    shape, batch_size = about["shape"], about["batch_size"]
 
-    def epoch(wanted: np.ndarray, _: int) -> Batches:
-        for start in range(0, len(wanted), batch_size):
-            batch = table.take(wanted[start : start + batch_size], columns=["slice", "number"])
+    def epoch(wanted: list[np.ndarray], _: int) -> Batches:
+        for numbers in wanted:
+            batch = table.take(numbers, columns=["slice", "number"])
             cells = batch["slice"].combine_chunks().flatten().to_numpy()
-            slices = torch.from_numpy(cells.reshape(-1, *shape).copy())  # Arrow's is read-only
+            slices = torch.from_numpy(
+                cells.reshape(-1, *about["shape"]).copy()
+            )  # Arrow's is read-only
             yield slices, batch["number"].to_numpy()
 
     return epoch

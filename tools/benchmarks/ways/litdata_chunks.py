@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
+Epoch = Callable[[list[np.ndarray], int], Batches]
 
 
 def write(cells: np.memmap[Any, Any], target: Path) -> None:
@@ -26,39 +27,29 @@ def write(cells: np.memmap[Any, Any], target: Path) -> None:
     )
 
 
-def by_index(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
-    """Random access to the samples of the plan."""
-    samples = litdata.StreamingDataset(str(target), shuffle=False)
-    return _by_index(samples, about["batch_size"])
+def by_index(target: Path, about: dict[str, Any]) -> Epoch:
+    """Random access to the samples of the plan, with a URL out of chunks that it fetches."""
+    place: dict[str, Any] = {"input_dir": str(target)}
+    if "url" in about:
+        place = {"input_dir": about["url"], "cache_dir": str(target)}
+        place["storage_options"] = {"endpoint_url": os.environ["AWS_ENDPOINT_URL"]}
+    samples: Any = litdata.StreamingDataset(**place, shuffle=False)
 
-
-def remote(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
-    """Random access to the samples of the plan, out of chunks that it fetches from a bucket."""
-    samples = litdata.StreamingDataset(
-        about["url"],
-        cache_dir=str(target),
-        shuffle=False,
-        storage_options={"endpoint_url": os.environ["AWS_ENDPOINT_URL"]},
-    )
-    return _by_index(samples, about["batch_size"])
-
-
-def _by_index(samples: Any, batch_size: int) -> Callable[[np.ndarray, int], Batches]:
-    def epoch(wanted: np.ndarray, _: int) -> Batches:
-        for start in range(0, len(wanted), batch_size):
-            found = [samples[number] for number in wanted[start : start + batch_size].tolist()]
+    def epoch(wanted: list[np.ndarray], _: int) -> Batches:
+        for numbers in wanted:
+            found = [samples[number] for number in numbers.tolist()]
             slices = torch.stack([sample["slice"] for sample in found])
             yield slices, np.array([sample["number"] for sample in found])
 
     return epoch
 
 
-def streamed(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+def streamed(target: Path, about: dict[str, Any]) -> Epoch:
     """Its own shuffle and its own loader, a whole pass."""
     samples = litdata.StreamingDataset(str(target), shuffle=True, drop_last=False)
     loader = litdata.StreamingDataLoader(samples, batch_size=about["batch_size"], num_workers=0)
 
-    def epoch(_: np.ndarray, __: int) -> Batches:
+    def epoch(_: list[np.ndarray], __: int) -> Batches:
         for batch in loader:
             yield batch["slice"], batch["number"].numpy()
 

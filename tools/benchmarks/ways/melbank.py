@@ -5,6 +5,7 @@ theirs.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,58 +20,35 @@ from storage.store import open_store
 from tools.benchmarks.reading.plans import planner_of
 
 Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
-Epoch = Callable[[np.ndarray, int], Batches]
+Epoch = Callable[[list[np.ndarray], int], Batches]
 
 
-def tars(target: Path, about: dict[str, Any]) -> Epoch:
-    """Tar shards, every checksum verified."""
-    return _reader(open_shards(str(target)), about, check=True)
+def tars(target: Path, about: dict[str, Any], *, check: bool = True, mode: str = "ranged") -> Epoch:
+    """Tar shards on this disk or at a URL, every checksum verified."""
+    config = RemoteConfig(mode=mode, cache_dir=str(target))
+    return _reader(open_shards(about.get("url", str(target)), config), about, check=check)
 
 
-def tars_unchecked(target: Path, about: dict[str, Any]) -> Epoch:
-    """Tar shards, checksums off."""
-    return _reader(open_shards(str(target)), about, check=False)
+def store(target: Path, about: dict[str, Any], *, check: bool = True) -> Epoch:
+    """The Zarr store, on this disk or at a URL, every checksum verified."""
+    source = open_store(about.get("url", str(target)), RemoteConfig(mode="ranged"))
+    return _reader(source, about, check=check)
 
 
-def store(target: Path, about: dict[str, Any]) -> Epoch:
-    """The Zarr store, every checksum verified."""
-    return _reader(open_store(str(target)), about, check=True)
+tars_unchecked = partial(tars, check=False)
+tars_cached = partial(tars, mode="cached")  # whole shards, by way of the cache
+store_unchecked = partial(store, check=False)
 
 
-def store_unchecked(target: Path, about: dict[str, Any]) -> Epoch:
-    """The Zarr store, checksums off."""
-    return _reader(open_store(str(target)), about, check=False)
-
-
-def store_rows(target: Path, about: dict[str, Any]) -> Epoch:
+def store_rows(target: Path, _: dict[str, Any]) -> Epoch:
     """Rows of the Zarr store by `Store.read`, every checksum verified; no training around it."""
     source = open_store(str(target))
 
-    def epoch(wanted: np.ndarray, _: int) -> Batches:
-        for start in range(0, len(wanted), about["batch_size"]):
-            numbers = wanted[start : start + about["batch_size"]]
+    def epoch(wanted: list[np.ndarray], _: int) -> Batches:
+        for numbers in wanted:
             yield torch.from_numpy(source.read(numbers)), numbers
 
     return epoch
-
-
-def remote_ranged(_: Path, about: dict[str, Any]) -> Epoch:
-    """Tar shards of a bucket, by ranged requests."""
-    return _remote_tars(about, RemoteConfig(mode="ranged"))
-
-
-def remote_cached(target: Path, about: dict[str, Any]) -> Epoch:
-    """Tar shards of a bucket, whole, by way of the cache."""
-    return _remote_tars(about, RemoteConfig(mode="cached", cache_dir=str(target)))
-
-
-def remote_store(_: Path, about: dict[str, Any]) -> Epoch:
-    """The Zarr store in a bucket, by ranged requests."""
-    return _reader(open_store(about["url"], RemoteConfig(mode="ranged")), about, check=True)
-
-
-def _remote_tars(about: dict[str, Any], config: RemoteConfig) -> Epoch:
-    return _reader(open_shards(about["url"], config), about, check=True)
 
 
 def _reader(source: SliceSource, about: dict[str, Any], *, check: bool) -> Epoch:
@@ -82,7 +60,7 @@ def _reader(source: SliceSource, about: dict[str, Any], *, check: bool) -> Epoch
         train=True,
     )
 
-    def epoch(_: np.ndarray, epoch_no: int) -> Batches:
+    def epoch(_: list[np.ndarray], epoch_no: int) -> Batches:
         reader.set_epoch(epoch_no)
         for batch in reader:
             yield batch.slices, batch.rows.numpy()

@@ -9,6 +9,7 @@ import torch
 from streaming import MDSWriter, StreamingDataLoader, StreamingDataset
 
 Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
+Epoch = Callable[[list[np.ndarray], int], Batches]
 
 
 def write(cells: np.ndarray, target: Path) -> None:
@@ -20,33 +21,22 @@ def write(cells: np.ndarray, target: Path) -> None:
             shards.write({"slice": np.ascontiguousarray(slice_MT), "number": np.int64(number)})
 
 
-def by_index(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
-    """Random access to the samples of the plan."""
-    batch_size = about["batch_size"]
-    samples = StreamingDataset(local=str(target), batch_size=batch_size, shuffle=False)
-    return _by_index(samples, batch_size)
+def by_index(target: Path, about: dict[str, Any]) -> Epoch:
+    """Random access to the samples of the plan, with a URL out of shards that it fetches."""
+    samples: Any = StreamingDataset(
+        remote=about.get("url"), local=str(target), batch_size=about["batch_size"], shuffle=False
+    )
 
-
-def _by_index(samples: Any, batch_size: int) -> Callable[[np.ndarray, int], Batches]:
-    def epoch(wanted: np.ndarray, _: int) -> Batches:
-        for start in range(0, len(wanted), batch_size):
-            found = [samples[number] for number in wanted[start : start + batch_size].tolist()]
+    def epoch(wanted: list[np.ndarray], _: int) -> Batches:
+        for numbers in wanted:
+            found = [samples[number] for number in numbers.tolist()]
             slices = torch.from_numpy(np.stack([sample["slice"] for sample in found]))
             yield slices, np.array([sample["number"] for sample in found])
 
     return epoch
 
 
-def remote(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
-    """Random access to the samples of the plan, out of shards that it fetches from a bucket."""
-    batch_size = about["batch_size"]
-    samples = StreamingDataset(
-        remote=about["url"], local=str(target), batch_size=batch_size, shuffle=False
-    )
-    return _by_index(samples, batch_size)
-
-
-def streamed(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+def streamed(target: Path, about: dict[str, Any]) -> Epoch:
     """Its own shuffle and its own loader, a whole pass."""
     batch_size = about["batch_size"]
     samples = StreamingDataset(
@@ -54,7 +44,7 @@ def streamed(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int],
     )
     loader = StreamingDataLoader(samples, batch_size=batch_size, num_workers=0)
 
-    def epoch(_: np.ndarray, __: int) -> Batches:
+    def epoch(_: list[np.ndarray], __: int) -> Batches:
         for batch in loader:
             yield batch["slice"], batch["number"].numpy()
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
+Epoch = Callable[[list[np.ndarray], int], Batches]
 FOLDER_FILES = 1000
 
 
@@ -19,13 +20,12 @@ def write(cells: np.ndarray, target: Path) -> None:
         np.save(file, slice_MT)
 
 
-def load_each(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+def load_each(target: Path, _: dict[str, Any]) -> Epoch:
     """`np.load` of each slice, `np.stack` of a batch."""
-    folder, batch_size = str(target), about["batch_size"]
+    folder = str(target)
 
-    def epoch(wanted: np.ndarray, _: int) -> Batches:
-        for start in range(0, len(wanted), batch_size):
-            numbers = wanted[start : start + batch_size]
+    def epoch(wanted: list[np.ndarray], _: int) -> Batches:
+        for numbers in wanted:
             batch = np.stack([np.load(f"{folder}/{_name(number)}") for number in numbers.tolist()])
             yield torch.from_numpy(batch), numbers
 

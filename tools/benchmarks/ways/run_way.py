@@ -7,16 +7,13 @@ One core, one thread; CPU time is that of all threads of the process. Bytes are 
 /proc/self/io, sizes are resident ones, with the pages of mapped files.
 """
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import json
 import os
-import struct
 import sys
 import time
 import urllib.request
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -26,39 +23,36 @@ import numpy as np
 import torch
 
 Batch = tuple[torch.Tensor, np.ndarray]
-Epoch = Callable[[np.ndarray, int], Iterator[Batch]]
+Epoch = Callable[[list[np.ndarray], int], Iterator[Batch]]
 
 WARM_UP_S = 0.3
 
 
 def main(spec_file: str, result_file: str) -> None:
-    """Does what SPEC asks for: write, expect, read or epochs."""
+    """Does what SPEC asks for: write, read or epochs."""
     bare_bytes = resident_bytes("VmRSS")
     spec = json.loads(Path(spec_file).read_text(encoding="utf-8"))
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
-    job = {"write": write, "expect": expect, "read": read, "epochs": epochs}[spec["job"]]
+    job = {"write": write, "read": read, "epochs": epochs}[spec["job"]]
     result = job(spec, bare_bytes)
     Path(result_file).write_text(json.dumps(result), encoding="utf-8")
 
 
 def write(spec: dict[str, Any], _: int) -> dict[str, Any]:
-    """Lets a module write its copy of the slices."""
-    module = load(spec)
-    module.write(np.load(spec["cells"], mmap_mode="r"), Path(spec["target"]))
-    return {"versions": versions(spec["packages"])}
-
-
-def expect(spec: dict[str, Any], _: int) -> dict[str, Any]:
-    """Expected results of the first epoch and of a full pass, from the slices themselves."""
+    """Lets a module write its copy of the slices; returns the versions of these packages."""
     cells = np.load(spec["cells"], mmap_mode="r")
-    wanted = np.load(spec["plans"][0])
-    return {"planned": fingerprint(cells, wanted), "everything": fingerprint_all(cells)}
+    getattr(load(spec), spec["function"])(cells, Path(spec["target"]))
+    return {name: importlib.metadata.version(name) for name in spec["packages"]}
 
 
 def read(spec: dict[str, Any], bare_bytes: int) -> dict[str, Any]:
-    """Measures epochs: from the second one on and for `least_s` where warm, one where cold."""
-    plans = [np.load(file) for file in spec["plans"]]
+    """Measures epochs: from the second one on and for `least_s` where warm, one where cold.
+
+    The result is per slice, but for the memory. Where `check` asks for it, what comes in one more
+    epoch is compared with what is planned, or with all slices where the way `streams`.
+    """
+    plans = load_plans(spec)
     begin = io_bytes()
     epoch: Epoch = getattr(load(spec), spec["function"])(Path(spec["target"]), spec["about"])
     if not spec["cold"]:
@@ -73,17 +67,16 @@ def read(spec: dict[str, Any], bare_bytes: int) -> dict[str, Any]:
             count += len(slices)
     wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
     end = io_bytes()
-    result: dict[str, Any] = {
-        "num_slices": count,
-        "wall_s": wall_s,
-        "cpu_s": cpu_s,
-        "asked_bytes": end["rchar"] - begin["rchar"],
-        "disk_bytes": end["read_bytes"] - begin["read_bytes"],
-        "above_torch_bytes": resident_bytes("VmHWM") - bare_bytes,
-    }
+    above_bytes = resident_bytes("VmHWM") - bare_bytes
     if spec["check"]:
-        result["delivered"] = delivered(epoch(plans[0], 0), spec)
-    return result
+        check(epoch(plans[0], 0), None if spec["streams"] else np.concatenate(plans[0]), spec)
+    return {
+        "wall_s": wall_s / count,
+        "cpu_s": cpu_s / count,
+        "asked_bytes": (end["rchar"] - begin["rchar"]) / count,
+        "disk_bytes": (end["read_bytes"] - begin["read_bytes"]) / count,
+        "above_torch_bytes": above_bytes,
+    }
 
 
 def epochs(spec: dict[str, Any], _: int) -> dict[str, Any]:
@@ -93,26 +86,31 @@ def epochs(spec: dict[str, Any], _: int) -> dict[str, Any]:
     is taken after each; what came is checked there.
     """
     way = getattr(load(spec), spec["function"])
-    rows = np.load(spec["rows"]) if spec["rows"] else None
-    cells = np.load(spec["cells"], mmap_mode="r")
     results, epoch, first_batch_s = [], None, 0.0
     ends = time.perf_counter() + spec["enough_s"]
-    for epoch_no, file in enumerate(spec["plans"]):
+    for epoch_no, plan in enumerate(load_plans(spec)):
         if epoch_no >= 2 and time.perf_counter() > ends:
             break
-        wanted, came = np.load(file), []
-        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        came = []
+        wall_s = time.perf_counter()
         epoch = epoch or way(Path(spec["target"]), spec["about"])
-        for slices, numbers in epoch(wanted, epoch_no):
+        for slices, numbers in epoch(plan, epoch_no):
             first_batch_s = first_batch_s or time.perf_counter() - wall_s
             came.append((slices.clone(), numbers))
-        result = {"wall_s": time.perf_counter() - wall_s, "cpu_s": time.process_time() - cpu_s}
+        wall_s = time.perf_counter() - wall_s
         with urllib.request.urlopen(spec["counts_url"]) as answer:
-            result["counts"] = json.loads(answer.read())
-        if fingerprint_of(came, rows) != fingerprint(cells, wanted):
-            raise ValueError(f"what came in epoch {epoch_no} is not what was asked for")
-        results.append({**result, "num_slices": len(wanted)})
+            counts = json.loads(answer.read())
+        wanted = np.concatenate(plan)
+        check(came, wanted, spec)
+        results.append({"wall_s": wall_s, "counts": counts, "num_slices": len(wanted)})
     return {"first_batch_s": first_batch_s, "epochs": results}
+
+
+def load_plans(spec: dict[str, Any]) -> list[list[np.ndarray]]:
+    """Reads the numbers that each epoch's batches are to have."""
+    plans = [np.load(file) for file in spec["plans"]]
+    size = spec["about"]["batch_size"]
+    return [np.split(plan, range(size, len(plan), size)) for plan in plans]
 
 
 def warm_up(batches: Iterator[Batch]) -> None:
@@ -126,45 +124,20 @@ def warm_up(batches: Iterator[Batch]) -> None:
         close()
 
 
-def delivered(batches: Iterator[Batch], spec: dict[str, Any]) -> list[Any]:
-    """The fingerprint of what came; refuses batches that are not as the others'."""
-    rows = np.load(spec["rows"]) if spec["rows"] else None
-    shape, dtype = tuple(spec["about"]["shape"]), spec["about"]["dtype"]
-
-    def alike() -> Iterator[Batch]:
-        for slices, numbers in batches:
-            if slices.shape[1:] != shape or str(slices.dtype) != f"torch.{dtype}":
-                raise ValueError(f"batches are {slices.dtype} {list(slices.shape)}")
-            yield slices, numbers
-
-    return fingerprint_of(alike(), rows)
-
-
-def fingerprint_of(batches: Iterable[Batch], rows: np.ndarray | None) -> list[int]:
-    """The fingerprint of batches; `rows` are those of all slices where rows are their numbers."""
-    count, total = 0, 0
+def check(batches: Iterable[Batch], wanted: np.ndarray | None, spec: dict[str, Any]) -> None:
+    """Raises ValueError unless batches have the wanted slices, in any order; None: all slices."""
+    cells = np.load(spec["cells"], mmap_mode="r")
+    rows = np.load(spec["rows"]) if spec["rows"] else None  # of all slices, where numbers are rows
+    came = [np.empty(0, np.int64)]
     for slices, numbers in batches:
-        numbers = np.asarray(numbers) if rows is None else np.searchsorted(rows, numbers)
-        for number, cells in zip(numbers.tolist(), slices.numpy(), strict=True):
-            count, total = count + 1, total + of_one(number, cells)
-    return [count, total % 2**64]
-
-
-def fingerprint(cells: np.ndarray, wanted: np.ndarray) -> list[int]:
-    """(count, sum of a hash of each slice and its number), whatever the order."""
-    total = sum(of_one(number, cells[number]) for number in wanted.tolist())
-    return [len(wanted), total % 2**64]
-
-
-def fingerprint_all(cells: np.ndarray) -> list[int]:
-    """The fingerprint of all slices."""
-    return fingerprint(cells, np.arange(len(cells)))
-
-
-def of_one(number: int, cells: np.ndarray) -> int:
-    """64 bits that tell one slice at one place from all others."""
-    packed = struct.pack("<qI", number, zlib.crc32(np.ascontiguousarray(cells).data))
-    return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little")
+        if slices.shape[1:] != cells.shape[1:] or str(slices.dtype) != f"torch.{cells.dtype}":
+            raise ValueError(f"batches are {slices.dtype} {list(slices.shape)}")
+        came.append(np.asarray(numbers) if rows is None else np.searchsorted(rows, numbers))
+        if not np.array_equal(slices.numpy(), cells[came[-1]]):
+            raise ValueError("the cells of the slices that came differ from those written")
+    found = np.sort(np.concatenate(came))
+    if not np.array_equal(found, np.arange(len(cells)) if wanted is None else np.sort(wanted)):
+        raise ValueError(f"{len(found)} slices came, and they are not those asked for")
 
 
 def load(spec: dict[str, Any]) -> ModuleType:
@@ -179,11 +152,6 @@ def load(spec: dict[str, Any]) -> ModuleType:
     sys.modules[found.name] = module
     found.loader.exec_module(module)
     return module
-
-
-def versions(packages: list[str]) -> dict[str, str]:
-    """The installed versions of these packages."""
-    return {name: importlib.metadata.version(name) for name in packages}
 
 
 def io_bytes() -> dict[str, int]:

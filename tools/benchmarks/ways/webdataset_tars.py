@@ -11,6 +11,7 @@ import torch
 import webdataset as wds
 
 Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
+Epoch = Callable[[list[np.ndarray], int], Batches]
 SHARD_BYTES = 128_000_000
 SHUFFLE_SLICES = 1000
 
@@ -24,11 +25,12 @@ def write(cells: np.ndarray, target: Path) -> None:
             tars.write({"__key__": f"{number:08d}", "npy": slice_MT})
 
 
-def stock(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+def stock(target: Path, about: dict[str, Any]) -> Epoch:
     """The pipeline of the manual; where a slice per recording is wanted, the others are dropped."""
+    tars = sorted(map(str, target.glob("*.tar")))
 
-    def epoch(wanted: np.ndarray, epoch_no: int) -> Batches:
-        samples = _open(target, epoch_no).decode()
+    def epoch(wanted: list[np.ndarray], epoch_no: int) -> Batches:
+        samples = wds.WebDataset(tars, shardshuffle=len(tars), seed=epoch_no).decode()
         if about["task"] == "one":
             keys = _keys(wanted)
             samples = samples.select(lambda sample: sample["__key__"] in keys)
@@ -37,40 +39,31 @@ def stock(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Ba
     return epoch
 
 
-def choose_first(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+def choose_first(target: Path, about: dict[str, Any]) -> Epoch:
     """The same, but members are dropped by their names, before they are read or decoded."""
-
-    def epoch(wanted: np.ndarray, epoch_no: int) -> Batches:
-        keys = _keys(wanted)
-        samples = _open(target, epoch_no, select_files=lambda name: name.partition(".")[0] in keys)
-        samples = samples.shuffle(SHUFFLE_SLICES, seed=epoch_no).decode()
-        return _batches(samples, about["batch_size"])
-
-    return epoch
+    return _choose_from(sorted(map(str, target.glob("*.tar"))), about)
 
 
-def piped(_: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+def piped(_: Path, about: dict[str, Any]) -> Epoch:
     """Tars of a bucket as its manual has it, through curl; members chosen before decoding."""
     return _choose_from([f"pipe:curl -s -f '{url}'" for url in about["urls"]], about)
 
 
-def piped_and_kept(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+def piped_and_kept(target: Path, about: dict[str, Any]) -> Epoch:
     """The same, the tars kept on disk by its own `cache_dir`."""
     urls = [f"pipe:curl -s -f '{url}'" for url in about["urls"]]
     return _choose_from(urls, about, cache_dir=str(target))
 
 
-def opened(_: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+def opened(_: Path, about: dict[str, Any]) -> Epoch:
     """Tars of a bucket through fsspec, registered as the opener of s3:// URLs."""
     options = {"endpoint_url": os.environ["AWS_ENDPOINT_URL"]}
     wds.gopen_schemes["s3"] = lambda url, mode, _: fsspec.open(url, mode, **options).open()
     return _choose_from([f"{about['url']}/{name}" for name in about["names"]], about)
 
 
-def _choose_from(
-    urls: list[str], about: dict[str, Any], **options: Any
-) -> Callable[[np.ndarray, int], Batches]:
-    def epoch(wanted: np.ndarray, epoch_no: int) -> Batches:
+def _choose_from(urls: list[str], about: dict[str, Any], **options: Any) -> Epoch:
+    def epoch(wanted: list[np.ndarray], epoch_no: int) -> Batches:
         keys = _keys(wanted)
         samples = wds.WebDataset(
             urls,
@@ -85,13 +78,8 @@ def _choose_from(
     return epoch
 
 
-def _open(target: Path, seed: int, **options: Any) -> Any:
-    tars = sorted(map(str, target.glob("*.tar")))
-    return wds.WebDataset(tars, shardshuffle=len(tars), seed=seed, **options)
-
-
-def _keys(wanted: np.ndarray) -> set[str]:
-    return {f"{number:08d}" for number in wanted.tolist()}
+def _keys(wanted: list[np.ndarray]) -> set[str]:
+    return {f"{number:08d}" for number in np.concatenate(wanted).tolist()}
 
 
 def _batches(samples: Any, batch_size: int) -> Batches:

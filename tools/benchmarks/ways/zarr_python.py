@@ -10,6 +10,7 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 Batches = Iterator[tuple[torch.Tensor, np.ndarray]]
+Epoch = Callable[[list[np.ndarray], int], Batches]
 SHARD_SLICES = 1024
 
 
@@ -27,28 +28,24 @@ def write(cells: np.ndarray, target: Path) -> None:
         array[start : start + SHARD_SLICES] = cells[start : start + SHARD_SLICES]
 
 
-def row_by_row(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+def row_by_row(target: Path, _: dict[str, Any]) -> Epoch:
     """`array[row]` for each slice, `np.stack` of a batch; `oindex` takes longer."""
     array: Any = zarr.open_array(str(target), mode="r")
-    batch_size = about["batch_size"]
 
-    def epoch(wanted: np.ndarray, _: int) -> Batches:
-        for start in range(0, len(wanted), batch_size):
-            numbers = wanted[start : start + batch_size]
+    def epoch(wanted: list[np.ndarray], _: int) -> Batches:
+        for numbers in wanted:
             batch = np.stack([array[number] for number in numbers.tolist()])
             yield torch.from_numpy(batch), numbers
 
     return epoch
 
 
-def oindex(target: Path, about: dict[str, Any]) -> Callable[[np.ndarray, int], Batches]:
+def oindex(target: Path, _: dict[str, Any]) -> Epoch:
     """`array.oindex` for random rows; where most are neighbours, a range for each run of them."""
     array: Any = zarr.open_array(str(target), mode="r")
-    batch_size = about["batch_size"]
 
-    def epoch(wanted: np.ndarray, _: int) -> Batches:
-        for start in range(0, len(wanted), batch_size):
-            numbers = wanted[start : start + batch_size]
+    def epoch(wanted: list[np.ndarray], _: int) -> Batches:
+        for numbers in wanted:
             runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
             if 2 * len(runs) > len(numbers):
                 batch = array.oindex[numbers]
