@@ -61,13 +61,18 @@ def typed_column(name: str, cells: Sequence[str], *, decimal_comma: bool = False
 
     Text stays as given. With `decimal_comma`, `3,5` is a number.
     """
-    text = pl.Series(name, [None if is_missing(cell) else cell for cell in cells], pl.String)
-    number = pl.Series(name, [_number(cell) for cell in cells], pl.String)
+    return _typed(cells, decimal_comma).alias(name)
+
+
+def _typed(cells: Sequence[str], decimal_comma: bool) -> pl.Series:
+    """The cells as `typed_column` has them; no name, as Polars reads some names as patterns."""
+    text = pl.Series([None if is_missing(cell) else cell for cell in cells], dtype=pl.String)
+    number = pl.Series([_number(cell) for cell in cells], dtype=pl.String)
     if decimal_comma and number.str.contains(_DECIMAL_COMMA).any():
         number = number.str.replace(",", ".", literal=True)
     if number.null_count() == len(number):  # a column of NaN was one of numbers
         numeric = any(tidy(cell).lower() == "nan" for cell in cells)
-        return pl.Series(name, [None] * len(cells), pl.Float64 if numeric else pl.String)
+        return number.cast(pl.Float64) if numeric else number
     if number.str.contains(_INTEGER).all():
         integers = number.cast(pl.Int64, strict=False)
         return integers if integers.null_count() == number.null_count() else text

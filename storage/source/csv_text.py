@@ -35,6 +35,8 @@ _NO_TEXT = {
     b"\xd0\xcf\x11\xe0": "an old spreadsheet: save it as csv (UTF-8)",
     b"\x1f\x8b": "compressed (gzip): unpack it",
     b"PAR1": "Parquet: write it as csv",
+    b"version https://git-lfs": "a git-LFS pointer: run `git lfs pull`",
+    b"<": "a web page or XML: download the table again",
 }
 
 
@@ -118,7 +120,7 @@ def _other_encoding(data: bytes, path: str, encoding: str, at: int) -> str:
     if encoding != "utf-8":
         return f"{path} begins as {encoding} but is not so from byte {at:,} on: write it again"
     line = data.count(b"\n", 0, at) + 1
-    around = data[max(0, at - 8) : at + 8].decode("ascii", "replace").strip()
+    around = data[max(0, at - 8) : at + 8].decode("ascii", "backslashreplace").strip()
     name = "CP1252" if any(0x80 <= byte < 0xA0 for byte in data) else "LATIN1"
     return (
         f"{path} is not UTF-8: line {line} has the byte 0x{data[at]:02x} in {around!r}. In Europe "

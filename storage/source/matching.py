@@ -66,10 +66,12 @@ def _key(name: str) -> str:
 
 
 def _nearest(name: str, files: list[str]) -> str | None:
-    """The file whose name is most like another."""
+    """The file whose name is most like another: but for its ending, or by its letters."""
     wanted = _key(name).rpartition("/")[2]
     ends: dict[str, str] = {}
     for file in files[:MAX_COMPARED]:
         ends.setdefault(_key(file).rpartition("/")[2], file)
-    close = difflib.get_close_matches(wanted, list(ends), n=1, cutoff=0.6)
+    stem = wanted.rpartition(".")[0] or wanted
+    same = [end for end in ends if end.rpartition(".")[0] == stem]
+    close = same or difflib.get_close_matches(wanted, list(ends), n=1, cutoff=0.6)
     return ends[close[0]] if close else None

@@ -21,6 +21,7 @@ from storage.source.matching import match_names
 
 PRIMARY, SECONDARY, FILENAME = "primary_label", "secondary_labels", "filename"
 MAX_SHOWN = 5
+MAX_LETTERS = 60  # of a label in a sentence
 NO_LABEL = "it has no primary_label"
 
 
@@ -200,7 +201,7 @@ class _Labels:
             label for recording in recordings for label in recording.secondary if label not in known
         )
         if strange:
-            yield f"secondary labels that are no class, which is no help: {_named(strange)}"
+            yield f"secondary labels that are no class, and not learned: {_named(strange)}"
         primary = Counter(recording.primary for recording in recordings if recording.primary)
         unknown = Counter({name: n for name, n in primary.items() if name not in self.taxonomy})
         if self.taxonomy and unknown:
@@ -294,7 +295,8 @@ def _matched_note(renamed: dict[str, str]) -> Iterator[str]:
 
 
 def _named(counts: Counter[str]) -> str:
-    shown = ", ".join(f"{name} ({count:,})" for name, count in counts.most_common(MAX_SHOWN))
+    names = [(name[:MAX_LETTERS], count) for name, count in counts.most_common(MAX_SHOWN)]
+    shown = ", ".join(f"{name} ({count:,})" for name, count in names)
     more = f" and {len(counts) - MAX_SHOWN:,} more" if len(counts) > MAX_SHOWN else ""
     return f"{len(counts):,}, {shown}{more}"
 

@@ -34,7 +34,7 @@ NOT_OURS = {  # columns that folds and balance are asked to use, with values tha
     "longitude",
     "rating",
 }
-NAMES = sorted((INTERNAL | {"*", "^.*$", "", "row_right"}) - {*LABEL_COLUMNS, *NOT_OURS})
+NAMES = sorted((INTERNAL | {"*", "^.*$", "^a$", "", "row_right"}) - {*LABEL_COLUMNS, *NOT_OURS})
 
 
 @pytest.fixture(scope="module")

@@ -60,4 +60,7 @@ def test_the_nearest_name_is_found() -> None:
     found = match_names(["robin/XC1234.wav"], ["robin/XC1234.mp3", "robin/XC9.mp3"])
     assert found["robin/XC1234.wav"].file is None
     assert found["robin/XC1234.wav"].nearest == "robin/XC1234.mp3"
+    for name, nearest in (("a.wav", "a.mp3"), ("a", "a.mp3"), ("a.b.wav", "a.b.mp3")):
+        found = match_names([f"robin/{name}"], ["robin/a.mp3", "robin/a.b.mp3"])
+        assert found[f"robin/{name}"].nearest == f"robin/{nearest}"
     assert match_names(["q.ogg"], ["robin/XC1234.mp3"])["q.ogg"].nearest is None

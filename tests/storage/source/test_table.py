@@ -202,7 +202,7 @@ def test_labels_that_fit_nothing_are_named(tmp_path: Path) -> None:
     text = "filename,primary_label,secondary_labels\na.ogg,robin,gull\nb.ogg,Robin,gull;owl\n"
     source = source_of(tmp_path, text)
     notes = "; ".join(source.notes)
-    assert "secondary labels that are no class, which is no help: 1, gull (2)" in notes
+    assert "secondary labels that are no class, and not learned: 1, gull (2)" in notes
     assert "labels that taxonomy.csv does not have: 1, Robin (1)" in notes
     assert "differ only by case or blanks: Robin / robin" in notes
     assert source.classes == ("robin", "owl")
