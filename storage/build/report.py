@@ -108,6 +108,6 @@ def _empty_classes(wanted: pl.DataFrame, kept: pl.DataFrame) -> list[str]:
         return []
     more = f" and {len(empty) - MAX_SHOWN:,} more" if len(empty) > MAX_SHOWN else ""
     return [
-        f"of {len(empty):,} of {len(classes):,} classes no recording is stored: "
+        f"no recording is stored of {len(empty):,} of {len(classes):,} classes: "
         f"{', '.join(empty[:MAX_SHOWN])}{more}"
     ]

@@ -1,7 +1,8 @@
 """Matches the filenames of a csv to files: as written, else where exactly one file fits.
 
 A name may differ from its file in Unicode form, case, backslashes, and in folders before it, which
-either may have more of. Where nothing fits, the nearest name is kept for the message.
+either may have more of. Where nothing fits, the nearest name that no row has is kept for the
+message.
 """
 
 import difflib
@@ -37,7 +38,7 @@ def match_names(names: Sequence[str], files: Iterable[str]) -> dict[str, Match]:
         by_end[_key(file).rpartition("/")[2]].append(file)
     found = {name: _fitting(_key(name), by_end) for name in wanted}
     missing = [name for name in wanted if found[name] is None][:MAX_NEAREST]
-    nearest = {name: _nearest(name, sorted(there)) for name in missing}
+    nearest = {name: _nearest(_key(name), free) for name in missing}
     return {name: Match(file=found[name], nearest=nearest.get(name)) for name in wanted}
 
 
@@ -65,13 +66,10 @@ def _key(name: str) -> str:
     return "/".join(part.strip() for part in text.split("/") if part.strip() not in ("", "."))
 
 
-def _nearest(name: str, files: list[str]) -> str | None:
-    """The file whose name is most like another: but for its ending, or by its letters."""
-    wanted = _key(name).rpartition("/")[2]
-    ends: dict[str, str] = {}
-    for file in files[:MAX_COMPARED]:
-        ends.setdefault(_key(file).rpartition("/")[2], file)
-    stem = wanted.rpartition(".")[0] or wanted
-    same = [end for end in ends if end.rpartition(".")[0] == stem]
-    close = same or difflib.get_close_matches(wanted, list(ends), n=1, cutoff=0.6)
-    return ends[close[0]] if close else None
+def _nearest(key: str, files: list[str]) -> str | None:
+    """The file most like a name: equal but for its ending, or by its letters."""
+    keys = {_key(file): file for file in reversed(files[:MAX_COMPARED])}
+    stem = key.rpartition("/")[2].partition(".")[0]
+    same = [other for other in keys if other.rpartition("/")[2].partition(".")[0] == stem]
+    close = difflib.get_close_matches(key, same or list(keys), n=1, cutoff=0.6 * (not same))
+    return keys[close[0]] if close else None

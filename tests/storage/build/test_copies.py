@@ -48,7 +48,7 @@ def test_slices_are_stored_once_with_the_labels_of_all(source: Path, tmp_path: P
 def test_a_class_without_slices_is_named(source: Path, tmp_path: Path) -> None:
     (source / "train_audio/spec1/XC0001.wav").write_bytes(b"no sound")
     note = build(source, tmp_path / "store").notes[-1]
-    assert note == "of 1 of 4 classes no recording is stored: spec1"
+    assert note == "no recording is stored of 1 of 4 classes: spec1"
 
 
 def test_classes_of_a_taxonomy_without_recordings_are_kept(source: Path, tmp_path: Path) -> None:
