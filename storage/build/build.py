@@ -21,7 +21,8 @@ from storage.build.report import BuildReport, report_build
 from storage.build.workers import build_parts
 from storage.errors import ConfigError, DamageError, ObjectExistsError, StoreError
 from storage.format.catalog import Catalog, check_indexes
-from storage.format.classes import put_classes
+from storage.format.classes import NAME as CLASSES
+from storage.format.classes import encode_classes, put_classes, read_classes
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
 from storage.format.state import StoreState, pending_recordings, read_parts
@@ -156,10 +157,19 @@ class Build:
         return new_slices
 
     def _put_classes(self) -> None:
-        """Writes the classes of taxonomy.csv down, where some of them have no recording."""
-        classes = self.source.classes
+        """Writes the classes of taxonomy.csv down, where some of them have no recording.
+
+        The catalogue, if it lists the file, has both contents meanwhile, or neither.
+        """
         recorded = set(self.source.recordings["primary_label"].drop_nulls())
-        put_classes(self.objects, () if set(classes) <= recorded else classes)
+        classes = () if set(self.source.classes) <= recorded else self.source.classes
+        if self.catalog.knows(CLASSES) and classes != read_classes(self.objects):
+            if classes:
+                self.catalog.announce(CLASSES, encode_classes(classes))
+            else:
+                self.catalog.entries.pop(CLASSES)
+            self.catalog.put(self.objects)
+        put_classes(self.objects, classes)
 
     def _meet_others(self) -> None:
         """Makes heads and catalogue cover what other builds have done meanwhile.

@@ -8,7 +8,10 @@ import pytest
 
 import tools.build_store
 from storage.build.build import BuildConfig, BuildReport, build_store
+from storage.errors import DamageError
 from storage.format.classes import read_classes
+from storage.maintenance.repair import repair_store
+from storage.maintenance.verify import verify_store
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from storage.store import open_store
@@ -52,16 +55,29 @@ def test_a_class_without_slices_is_named(source: Path, tmp_path: Path) -> None:
 
 
 def test_classes_of_a_taxonomy_without_recordings_are_kept(source: Path, tmp_path: Path) -> None:
-    store = open_store(str(tmp_path / "store")) if build(source, tmp_path / "store") else None
-    assert store is not None
-    assert store.classes == ()
-    taxonomy = source / "taxonomy.csv"
-    taxonomy.write_text("primary_label\nowl\nspec0\nspec1\nspec2\nemu\n")
+    url, taxonomy = str(tmp_path / "store"), source / "taxonomy.csv"
+    known = ("owl", "spec0", "spec1", "spec2")
+    for classes in ((), (*known, "emu"), ("gnu", *known, "emu"), known, ()):
+        taxonomy.write_text("\n".join(["primary_label", *classes]) + "\n")
+        build(source, tmp_path / "store")
+        without_recording = {*classes} - {*known}
+        assert open_store(url).classes == (classes if without_recording else ())
+        assert not verify_store(url).findings
+
+
+def test_a_damaged_list_of_classes_is_found_and_repaired(source: Path, tmp_path: Path) -> None:
+    url = str(tmp_path / "store")
+    (source / "taxonomy.csv").write_text("primary_label\nowl\nemu\n")
     build(source, tmp_path / "store")
-    assert read_classes(store.objects) == ("owl", "spec0", "spec1", "spec2", "emu")
-    taxonomy.write_text("primary_label\nowl\nspec0\nspec1\nspec2\n")
+    (tmp_path / "store/classes.json").write_text("{}")
+    with pytest.raises(DamageError, match=r"classes.json is damaged"):
+        read_classes(open_store(url).objects)
+    report = verify_store(url)
+    assert [finding.object for finding in report.damage] == ["classes.json"]
+    repair_store(SourceConfig(root=str(source)), report)
+    assert not verify_store(url).damage
     build(source, tmp_path / "store")
-    assert read_classes(store.objects) == ()
+    assert open_store(url).classes == ("owl", "emu")
 
 
 @pytest.mark.parametrize("strict", [False, True])
