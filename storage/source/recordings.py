@@ -206,6 +206,12 @@ class _Labels:
         unknown = Counter({name: n for name, n in primary.items() if name not in self.taxonomy})
         if self.taxonomy and unknown:
             yield f"labels that taxonomy.csv does not have: {_named(unknown)}"
+        if unrecorded := [name for name in self.taxonomy if name not in primary]:
+            more = ", ..." if len(unrecorded) > MAX_SHOWN else ""
+            yield (
+                f"{len(unrecorded):,} classes of taxonomy.csv have no recording: "
+                f"{', '.join(unrecorded[:MAX_SHOWN])}{more}; labels.classes=taxonomy adds them"
+            )
         yield from _alike(known)
 
 

@@ -205,6 +205,7 @@ def test_labels_that_fit_nothing_are_named(tmp_path: Path) -> None:
     assert "secondary labels that are no class, and not learned: 1, gull (2)" in notes
     assert "labels that taxonomy.csv does not have: 1, Robin (1)" in notes
     assert "differ only by case or blanks: Robin / robin" in notes
+    assert "1 classes of taxonomy.csv have no recording: owl" in notes
     assert source.classes == ("robin", "owl")
     assert source.metadata["class_name"].to_list() == ["Aves", None]
 
