@@ -25,6 +25,7 @@ from storage.source.cells import tidy_label, typed_column
 from storage.source.csv_text import TextTable, read_csv
 from storage.source.files import SourceFolder, open_folder
 from storage.source.listing import Listing
+from storage.source.recorder_names import with_recorder_columns
 from storage.source.recordings import (
     FILENAME,
     PRIMARY,
@@ -184,6 +185,7 @@ def _source(
         },
     )
     metadata = pl.DataFrame({one.name: one for one in (*labels.get_columns(), *others)})
+    metadata = with_recorder_columns(metadata)
     return Source(
         recordings=labels.with_columns(pl.DataFrame(texts, schema=dict.fromkeys(texts, pl.String))),
         metadata=metadata.filter(metadata["recording_id"].is_first_distinct()),

@@ -1,0 +1,52 @@
+"""Date and site of recordings, from the names that recorders give to their files.
+
+    AudioMoth    20240601_053000.WAV, 20240601_053000T.WAV (triggered), 5EC5A158.WAV (before 2020:
+                 seconds since 1970 in hexadecimal), SERIAL_20240601_053000.WAV
+    Song Meter   SITE_20240601_053000.wav, SITE_20240601$053000.wav (GPS), and with the channel,
+                 SITE_0+1_20240601_053000.wav, SITE__0__20240601_053000.wav
+
+What follows the time, as in the names of clips, is ignored. A hexadecimal name has at least one
+letter: eight digits may be any number. Any other name has neither date nor site.
+"""
+
+import polars as pl
+
+DATE, SITE = "date", "site"
+
+_STEM = r"([^/\\]+?)(?:\.[^./\\]*)?$"
+_CHANNEL = r"(?:__[01]_|_[01]\+[01]|_-[01]-)"
+_TIMED = rf"^(?:(?<site>.+?){_CHANNEL}?_)?(?<day>20\d{{6}})[_$](?<clock>\d{{6}})T?(?:[_.-].*)?$"
+_HEXADECIMAL = r"^((?:5[89A-F]|6[0-9A-F])[0-9A-F]{6})$"  # October 2016 to July 2029
+_LETTER = r"[A-F]"
+
+
+def with_recorder_columns(recordings: pl.DataFrame) -> pl.DataFrame:
+    """Adds `date` (ISO 8601) and `site`, text, parsed from `filename`; null where it does not say.
+
+    A column is added only where some name gives a value, and where there is none of its name.
+    """
+    found = recordings.select(pl.col("filename").str.extract(_STEM).alias("stem")).select(
+        *_timed_names(), pl.col("stem").pipe(_hexadecimal_date).alias("other_date")
+    )
+    found = found.select(pl.coalesce(DATE, "other_date").alias(DATE), SITE)
+    new = [
+        column
+        for column in found.get_columns()
+        if column.name not in recordings.columns and column.null_count() < len(column)
+    ]
+    return recordings.with_columns(new)
+
+
+def _timed_names() -> tuple[pl.Expr, pl.Expr]:
+    """Date and site of names with a date and a time; those of no calendar have neither."""
+    parts = pl.col("stem").str.extract_groups(_TIMED)
+    text = pl.concat_str(parts.struct.field("day"), parts.struct.field("clock"))
+    began = text.str.to_datetime("%Y%m%d%H%M%S", strict=False)
+    site = pl.when(began.is_not_null()).then(parts.struct.field("site"))
+    return began.dt.strftime("%Y-%m-%d").alias(DATE), site.alias(SITE)
+
+
+def _hexadecimal_date(stem: pl.Expr) -> pl.Expr:
+    name = pl.when(stem.str.contains(_LETTER)).then(stem.str.extract(_HEXADECIMAL))
+    seconds = name.str.to_integer(base=16, strict=False)
+    return pl.from_epoch(seconds, time_unit="s").dt.strftime("%Y-%m-%d")
