@@ -12,6 +12,7 @@ from tools.cli.command import run
 
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MUST_EXIST = ["data/nasty/19_one_hour_mono_16k.ogg"]  # before a command starts
+LAYERS = ("storage", "datasets", "training", "tools")
 FOLDERS = "storage|datasets|training|tools|tests|configs"
 
 
@@ -55,3 +56,11 @@ def test_links_and_paths_exist(file: Path) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 160
+
+
+def test_slices_are_scaled_by_their_encoding_alone() -> None:
+    """A division by 255 is right for one of the encodings only."""
+    code = [path for layer in LAYERS for path in (ROOT / layer).rglob("*.py")]
+    divided = re.compile(r"(?<!\d)/ ?255\b")
+    found = [path.name for path in [*FILES, *code] if divided.search(path.read_text("utf-8"))]
+    assert set(found) <= {"encoding.py"}

@@ -44,21 +44,29 @@ def write_checkpoint(path: Path, fold: int, recipe: Recipe) -> None:
     torch.save({"state_dict": state, "epoch": 1, KEY: contents}, path)
 
 
-def test_soundscapes_become_a_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> pl.DataFrame:
+    """Runs the example on a soundscape, in a store of an encoding."""
     audio = tmp_path / "data" / "test" / "test_soundscapes"
     audio.mkdir(parents=True)
     soundfile.write(audio / "scape_1.ogg", chirps(15, np.random.default_rng(4)), RATE_HZ)
     source = SourceConfig(root=str(audio.parent), csv="none")
     store = str(tmp_path / "data" / "test_store")
-    build_store(source, Recipe(slice_step_s=5.0), store, BuildConfig(workers=1))
+    recipe = Recipe(slice_step_s=5.0, encoding=encoding)
+    build_store(source, recipe, store, BuildConfig(workers=1))
     for fold in range(3):
         write_checkpoint(tmp_path / "weights" / "exp_001" / f"fold_{fold}.ckpt", fold, Recipe())
     monkeypatch.chdir(tmp_path)
     exec(example(), {})
-    table = pl.read_csv("submission.csv")
+    return pl.read_csv("submission.csv")
+
+
+def test_soundscapes_become_a_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = submission(tmp_path / "uint8", monkeypatch, "uint8")
     assert table.columns == ["row_id", *LABELS]
     assert table["row_id"].to_list() == ["scape_1_5", "scape_1_10", "scape_1_15"]
     assert np.allclose(table.select(LABELS).to_numpy().sum(1), 1, atol=1e-4)
+    other = submission(tmp_path / "float32", monkeypatch, "float32")
+    assert np.allclose(table.select(LABELS), other.select(LABELS), atol=2e-3)
 
 
 @pytest.mark.parametrize("what", ["state_dict", "epoch", "fold"])

@@ -14,6 +14,7 @@ from datasets.augment.pipeline import AugmentConfig
 from datasets.folds import FoldConfig
 from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.sampling.epoch_plan import SamplingConfig, plan_all
+from storage.encoding import to_unit
 from storage.errors import ConfigError, StoreError
 from tests.fakes import SMALL
 from tests.learnable import write_learnable_source
@@ -120,7 +121,7 @@ def test_two_views_are_one_checkpoint_that_predicts_as_both_do(source, tmp_path)
     done = train_folds(source, config_in(tmp_path, **options, train_folds=[3]))
     trained = read_checkpoint(done.experiment.weights / "fold_3.ckpt")
     table = pl.read_parquet(done.experiment.preds / "oof.parquet")
-    cells = torch.cat([batch.slices.float() / 255 for batch in held_out_reader(source, 3)])
+    cells = torch.cat([to_unit(batch.slices) for batch in held_out_reader(source, 3)])
     with torch.inference_mode():
         alone = [view(cells).logits.softmax(1) for view in trained.model.views]
     assert len(alone) == 2

@@ -25,13 +25,12 @@ def example():
     return found[0]
 
 
-@pytest.fixture
-def shards(tmp_path):
+@pytest.fixture(params=["uint8", "float32"])
+def shards(tmp_path, request):
     """`data/shards` in a folder of its own."""
     source = write_source(tmp_path / "source", [3, 8, 5, 9, 4, 6, 3, 7], np.random.default_rng(2))
-    build_store(
-        SourceConfig(root=str(source)), Recipe(), str(tmp_path / "store"), BuildConfig(workers=1)
-    )
+    recipe, config = Recipe(encoding=request.param), BuildConfig(workers=1)
+    build_store(SourceConfig(root=str(source)), recipe, str(tmp_path / "store"), config)
     with open_store(str(tmp_path / "store")) as store:
         write_shards(store, str(tmp_path / "data" / "shards"), ShardConfig(workers=1))
     return tmp_path
@@ -44,4 +43,5 @@ def test_it_runs_and_leaves_the_reader_at_its_end(shards, monkeypatch, capsys):
     assert names["reader"].state_dict()["delivered"] == 8
     assert names["reader"].state_dict()["epoch"] == 1
     assert tuple(names["batch"].slices.shape) == (4, 128, 313)
+    assert names["slices"].amax((1, 2)).tolist() == [1.0] * 4  # the loudest cell of each slice
     assert len(capsys.readouterr().out.splitlines()) >= 4
