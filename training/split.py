@@ -5,12 +5,13 @@
 
 A recording is held out in one fold if it has a primary label and its source is not `train_only`.
 One without a label is learned from if it has soft targets, else not used. Classes are the primary
-labels of the recordings in use, and the columns of the soft targets.
+labels of the recordings in use, and the columns of the soft targets. Labels of a source with soft
+targets, which may be names of folders, make no class: those that are none count as missing.
 
 Shapes: R recordings, C classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +39,8 @@ logger = first_rank_logger(__name__)
 class Split:
     """Recordings of a training with their labels and folds; arrays have R rows.
 
-    `recordings` are all of the source, so a line number is a batch's `recording_no`.
+    `recordings` are all of the source, so a line number is a batch's `recording_no`; their
+    primary_label is null where it is no class.
     """
 
     recordings: pl.DataFrame
@@ -66,17 +68,21 @@ def split_recordings(source: SliceSource, config: TrainingConfig) -> Split:
     soft = read_soft_sources(recordings, config.sources)
     labelled_R = recordings["primary_label"].is_not_null().to_numpy()
     used_R = _limited(recordings, labelled_R | soft.covered_R, config.limit)
-    scored_R = used_R & labelled_R & ~_train_only(recordings, config.sources)
+    soft_R = _inside(recordings, config.sources, lambda spec: bool(spec.targets))
+    labels = _choose_labels(source, recordings.filter(used_R & ~soft_R), config, soft.names)
+    is_class = recordings["primary_label"].is_in(labels.names).fill_null(False)
+    labelled_R &= ~soft_R | is_class.to_numpy()
+    recordings = recordings.with_columns(
+        primary_label=pl.when(pl.Series(labelled_R)).then("primary_label")
+    )
+    used_R &= labelled_R | soft.covered_R
+    train_only_R = _inside(recordings, config.sources, lambda spec: spec.train_only)
+    scored_R = used_R & labelled_R & ~train_only_R
     scored = recordings.filter(scored_R)
     if scored.is_empty():
         raise ConfigError("no recording can be held out: none has a label and may be scored")
     fold_R = np.zeros(len(recordings), np.int64)
     fold_R[scored_R] = assign_folds(scored, config.folds, config.seed)
-    taxonomy = source_classes(source)
-    used = recordings.filter(used_R)
-    labels = Labels.chosen(config.labels, used, taxonomy=taxonomy, extra=soft.names)
-    if note := labels.note(taxonomy):
-        logger.info(note)
     labelled = recordings.with_columns(
         primary_label=pl.when(pl.Series(used_R)).then("primary_label")
     )
@@ -129,9 +135,22 @@ def _check_sources(recordings: pl.DataFrame, specs: Mapping[str, SourceSpec]) ->
         )
 
 
-def _train_only(recordings: pl.DataFrame, specs: Mapping[str, SourceSpec]) -> np.ndarray:
-    """bool [R]: recordings of sources that are never held out."""
-    names = [name for name, spec in specs.items() if spec.train_only]
+def _choose_labels(
+    source: SliceSource, labelled: pl.DataFrame, config: TrainingConfig, soft_names: set[str]
+) -> Labels:
+    """The classes; says which of taxonomy.csv are none."""
+    taxonomy = source_classes(source)
+    labels = Labels.chosen(config.labels, labelled, taxonomy=taxonomy, extra=soft_names)
+    if note := labels.note(taxonomy):
+        logger.info(note)
+    return labels
+
+
+def _inside(
+    recordings: pl.DataFrame, specs: Mapping[str, SourceSpec], wanted: Callable[[SourceSpec], bool]
+) -> np.ndarray:
+    """bool [R]: recordings of the sources whose config fulfils a condition."""
+    names = [name for name, spec in specs.items() if wanted(spec)]
     if not names:
         return np.zeros(len(recordings), bool)
     return recordings[SOURCE].is_in(names).to_numpy()

@@ -9,6 +9,7 @@ import pytest
 
 from datasets.augment.level import BackgroundMixConfig
 from datasets.augment.pipeline import AugmentConfig
+from datasets.folds import FoldConfig
 from datasets.sampling.epoch_plan import SamplingConfig, plan_all
 from datasets.slice_source import SOURCE_ROWS
 from datasets.sources.background import BackgroundConfig, BackgroundPlan
@@ -149,6 +150,57 @@ def test_classes_of_the_soft_targets_are_classes(focal, pool, tmp_path):
     split = split_recordings(mix, config_in(tmp_path, sources=specs))
     assert split.labels.names == ("a", "b", "c", "owl")
     assert split.scored_R.sum() == 48  # without labels nothing of the pool can be scored
+
+
+def named_by_folder(source):
+    """The source with names of folders as its labels."""
+    return replace(source, table=source.table.with_columns(primary_label=pl.lit("2024-06-01")))
+
+
+@pytest.mark.parametrize("train_only", [True, False])
+def test_names_of_folders_make_no_class_where_there_are_soft_targets(
+    train_only, focal, pool, tmp_path
+):
+    source, hidden = pool
+    soft = write_soft(source, hidden, tmp_path / "soft.parquet")
+    specs = {
+        "focal": SourceSpec(store="x"),
+        "p": SourceSpec(store="y", targets=soft, train_only=train_only),
+    }
+    config = config_in(tmp_path, sources=specs, train_folds=[])
+    unlabelled = split_recordings(mix_of(focal=focal, p=source), config)
+    split = split_recordings(mix_of(focal=focal, p=named_by_folder(source)), config)
+    assert split.labels.names == ("a", "b", "c")
+    assert split.used_R.all()
+    assert split.scored_R.tolist() == [True] * 48 + [False] * 24
+    assert split.recordings.equals(unlabelled.recordings)
+    assert np.array_equal(split.truth.targets_RC, unlabelled.truth.targets_RC)
+
+
+def test_what_lacks_soft_targets_and_a_class_is_not_used(focal, pool, tmp_path):
+    source, hidden = pool
+    path = Path(write_soft(source, hidden, tmp_path / "soft.parquet"))
+    kept = source.table["recording_id"][:10]
+    pl.read_parquet(path).filter(pl.col("recording_id").is_in(kept.implode())).write_parquet(path)
+    spec = SourceSpec(store="y", targets=str(path), missing_targets="drop")
+    config = config_in(tmp_path, sources={"focal": SourceSpec(store="x"), "p": spec})
+    split = split_recordings(mix_of(focal=focal, p=named_by_folder(source)), config)
+    assert split.used_R.tolist() == [True] * 58 + [False] * 14
+    assert split.labels.names == ("a", "b", "c")
+
+
+def test_labels_that_are_classes_are_scored_with_soft_targets_too(focal, pool, tmp_path):
+    source, hidden = pool
+    soft = write_soft(source, hidden, tmp_path / "soft.parquet")
+    labels = [*"abc" * 6, *(["folder"] * 6)]
+    named = replace(source, table=source.table.with_columns(primary_label=pl.Series(labels)))
+    folds = {"folds": FoldConfig(num_folds=3), "train_folds": []}
+    specs = {"focal": SourceSpec(store="x"), "p": SourceSpec(store="y", targets=soft)}
+    split = split_recordings(
+        mix_of(focal=focal, p=named), config_in(tmp_path, sources=specs, **folds)
+    )
+    assert split.labels.names == ("a", "b", "c")
+    assert split.scored_R.tolist() == [True] * 66 + [False] * 6
 
 
 def test_recordings_without_label_and_soft_targets_are_not_used(focal, pool, tmp_path):
