@@ -14,7 +14,8 @@ sources are learned from together, each with its share of the samples; then stor
 read. sources.NAME.targets takes soft targets, such as an oof.parquet.
 
 Makes an experiment: weights/exp_001/fold_0.ckpt, preds/exp_001/ with oof.parquet,
-embeddings.parquet and scores.json, and configs/exp_001.yaml, which does the same again.
+embeddings.parquet, scores.json and classes.csv, the scores of each class, of which the ten best and
+the ten worst are printed; and configs/exp_001.yaml, which does the same again.
 """
 
 import sys
@@ -24,6 +25,7 @@ from tools.cli.command import Arguments, Command, run
 from tools.cli.config import load_config
 from tools.cli.training_inputs import TrainSections, open_background, open_training
 from training.cross_validation import train_folds
+from training.experiments.classes import describe_classes
 from training.experiments.experiment import find_experiment
 from training.runtime.ranks import is_first_rank
 
@@ -46,7 +48,7 @@ def main(config: TrainSections, arguments: Arguments) -> None:
     )
     if not is_first_rank():
         return
-    print(report.table())
+    print(f"{report.table()}\n\n{describe_classes(report.classes)}\n")
     experiment = report.experiment
     print(f"weights: {experiment.weights}\npredictions: {experiment.preds}")
     print(f"config: {experiment.config_file}")

@@ -19,13 +19,14 @@ from datasets.sources.background import BackgroundPlan
 from storage.errors import ConfigError
 from training.config import TrainingConfig
 from training.data_module import FoldData
+from training.experiments.classes import class_names, score_classes
 from training.experiments.experiment import (
     SCORES,
     guard_experiment,
     share_experiment,
     write_settings,
 )
-from training.experiments.pictures import write_confusion, write_curves
+from training.experiments.pictures import write_classes, write_confusion, write_curves
 from training.experiments.report import (
     EMBEDDINGS,
     OOF,
@@ -46,7 +47,8 @@ from training.runtime.ranks import first_rank_logger, is_first_rank, wait_for_ra
 from training.split import Split, fold_data, split_recordings
 from training.trainer import choose_machine, torch_threads
 
-CURVES, CONFUSION = "curves.png", "confusion.png"
+CURVES, CONFUSION, BEST_AND_WORST = "curves.png", "confusion.png", "classes.png"
+CLASSES = "classes.csv"
 logger = first_rank_logger(__name__)
 
 TABLES = (OOF, EMBEDDINGS, POOLED_OOF, POOLED_EMBEDDINGS)
@@ -127,16 +129,21 @@ def _report(run: FoldRun, results: list[FoldResult]) -> TrainingReport:
             parts = [_part(folder, name, fold) for fold in run.split.train_folds]
             pl.concat(map(pl.scan_parquet, parts)).sink_parquet(folder / name)
     wait_for_ranks()
-    weight = run.config.loss.secondary_weight
+    weight, names = run.config.loss.secondary_weight, class_names(run.split.recordings)
+    pooled = pl.read_parquet(folder / POOLED_OOF)
     report = TrainingReport(
         experiment=run.experiment,
         folds=results,
         overall=score_frame(pl.read_parquet(folder / OOF), weight),
-        pooled=score_frame(pl.read_parquet(folder / POOLED_OOF), weight),
+        pooled=score_frame(pooled, weight),
+        classes=score_classes(pooled, names),
     )
     if first:
-        write_curves(folder / "log", folder / CURVES)
-        write_confusion(folder / POOLED_OOF, run.split.labels, folder / CONFUSION)
+        kept_epochs = {result.fold: result.best_epoch for result in results}
+        write_curves(folder / "log", folder / CURVES, kept_epochs)
+        write_confusion(pooled, names, folder / CONFUSION)
+        report.classes.write_csv(folder / CLASSES)
+        write_classes(report.classes, folder / BEST_AND_WORST)
         report.write_scores(folder / SCORES)
         for path in folder.glob(".fold_*"):
             path.unlink()

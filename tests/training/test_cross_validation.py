@@ -107,6 +107,16 @@ def test_embeddings_stand_beside_the_rows(report, oof):
     np.testing.assert_allclose(logits.softmax(1), expected, atol=1e-5)
 
 
+def test_scores_of_each_class_are_written(report):
+    folder = report.experiment.preds
+    table = pl.read_csv(folder / "classes.csv")
+    pooled = pl.read_parquet(folder / "oof_recordings.parquet")
+    assert table["label"].to_list() == ["a", "b", "c"]
+    assert table["n"].sum() == len(pooled)
+    assert table["average_precision"].mean() == pytest.approx(report.pooled["cmap"])
+    assert table["roc_auc"].mean() == pytest.approx(report.pooled["roc_auc"])
+
+
 def held_out_reader(source, fold):
     held_out = source.table.filter(fold=fold)
     return BatchReader(
@@ -183,7 +193,7 @@ def test_nothing_else_is_left_behind(report):
     tables = {
         f"{name}{kind}.parquet" for name in ("oof", "embeddings") for kind in ("", "_recordings")
     }
-    others = {"confusion.png", "curves.png", "log", "scores.json"}
+    others = {"classes.csv", "classes.png", "confusion.png", "curves.png", "log", "scores.json"}
     assert {path.name for path in experiment.preds.iterdir()} == tables | others
     assert not Path("lightning_logs").exists()
 

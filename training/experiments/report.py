@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import polars as pl
@@ -51,12 +52,14 @@ class TrainingReport:
     """All folds, and the scores of all held-out slices together.
 
     `pooled`: those of all held-out recordings, each with the mean probabilities of its slices.
+    `classes`: those of each class, as `score_classes` makes them.
     """
 
     experiment: Experiment
     folds: Sequence[FoldResult]
     overall: Scores
     pooled: Scores
+    classes: pl.DataFrame
 
     def table(self) -> str:
         """Formats the scores of the folds; of all together; and pooled per recording.
@@ -99,17 +102,34 @@ class TrainingReport:
         path.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Held:
+    """Held-out predictions of N slices or recordings, with the truth of each; C classes."""
+
+    labels: Labels
+    truth: Truth
+    probabilities_NC: np.ndarray
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, secondary_weight: float = 1.0) -> Self:
+        """Takes a table of predictions, with the targets that it has."""
+        classes = [name for name in frame.columns if name.startswith("p_")]
+        labels = Labels(tuple(name.removeprefix("p_") for name in classes))
+        target = pl.col("target")
+        recordings = frame.select(
+            primary_label=target.list.first(), secondary_labels=target.list.slice(1)
+        )
+        return cls(
+            labels=labels,
+            truth=Truth.of(recordings, labels, secondary_weight),
+            probabilities_NC=frame.select(classes).to_numpy(),
+        )
+
+
 def score_frame(frame: pl.DataFrame, secondary_weight: float) -> Scores:
-    """Scores of a table of held-out predictions, by the targets that stand in it."""
-    classes = [name for name in frame.columns if name.startswith("p_")]
-    labels = Labels(tuple(name.removeprefix("p_") for name in classes))
-    target = pl.col("target")
-    truth = Truth.of(
-        frame.select(primary_label=target.list.first(), secondary_labels=target.list.slice(1)),
-        labels,
-        secondary_weight,
-    )
-    return truth.score(frame.select(classes).to_numpy(), np.arange(len(frame)))
+    """Scores of a table of held-out predictions."""
+    held = Held.of(frame, secondary_weight)
+    return held.truth.score(held.probabilities_NC, np.arange(len(frame)))
 
 
 def format_table(header: Sequence[str], lines: Sequence[Sequence[str]], *, num_totals: int) -> str:
@@ -120,5 +140,8 @@ def format_table(header: Sequence[str], lines: Sequence[Sequence[str]], *, num_t
         return "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
 
     rule = "-" * len(row(header))
-    folds, totals = lines[:-num_totals], lines[-num_totals:]
-    return "\n".join([row(header), rule, *map(row, folds), rule, *map(row, totals)])
+    first_total = len(lines) - num_totals
+    rows = [*map(row, lines)]
+    if num_totals:
+        rows.insert(first_total, rule)
+    return "\n".join([row(header), rule, *rows])

@@ -120,33 +120,64 @@ def kl_divergence(targets_NC: np.ndarray, probabilities_NC: np.ndarray) -> float
     return float((xlogy(targets, targets) - targets * np.log(clipped)).sum(1).mean())
 
 
-def macro_roc_auc(positives_NC: np.ndarray, probabilities_NC: np.ndarray) -> float:
-    """Mean over classes of the area under the ROC curve, as in the BirdCLEF competitions.
+def roc_areas(positives_NC: np.ndarray, probabilities_NC: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of each class, float64 [C]; ties count half.
 
-    Classes without positives, or without negatives, are left out. Ties count half. The area is
-    the rank statistic of Mann and Whitney (Hanley and McNeil, 1982).
+    NaN for classes without positives, or without negatives. The area is the rank statistic of
+    Mann and Whitney (Hanley and McNeil, 1982).
     """
     num_positive = positives_NC.sum(0)
     defined = np.flatnonzero((num_positive > 0) & (num_positive < len(positives_NC)))
-    areas = []
+    areas_C = np.full(positives_NC.shape[1], math.nan)
     for place in defined:
         is_positive = positives_NC[:, place]
         ranks = rankdata(probabilities_NC[:, place])
         positive, negative = is_positive.sum(), (~is_positive).sum()
         above = ranks[is_positive].sum() - positive * (positive + 1) / 2
-        areas.append(above / (float(positive) * float(negative)))
-    return float(np.mean(areas)) if areas else math.nan
+        areas_C[place] = above / (float(positive) * float(negative))
+    return areas_C
+
+
+def average_precisions(positives_NC: np.ndarray, probabilities_NC: np.ndarray) -> np.ndarray:
+    """Average precision of each class, float64 [C]; NaN for classes without positives.
+
+    scikit-learn's definition, without interpolation.
+    """
+    defined = positives_NC.any(0)
+    precisions_C = np.full(positives_NC.shape[1], math.nan)
+    if defined.any():
+        precisions_C[defined] = average_precision_score(
+            positives_NC[:, defined], probabilities_NC[:, defined], average=None
+        )
+    return precisions_C
+
+
+def f1_scores(primary_N: np.ndarray, probabilities_NC: np.ndarray) -> np.ndarray:
+    """F1 of each class, float64 [C]: its primary labels against the most probable classes.
+
+    NaN for classes that are nobody's primary label.
+    """
+    predicted_N, num_classes = probabilities_NC.argmax(1), probabilities_NC.shape[1]
+    num_primary_C = np.bincount(primary_N, minlength=num_classes)
+    num_predicted_C = np.bincount(predicted_N, minlength=num_classes)
+    num_right_C = np.bincount(primary_N[primary_N == predicted_N], minlength=num_classes)
+    f1_C = 2 * num_right_C / (num_primary_C + num_predicted_C).clip(1)
+    return np.where(num_primary_C > 0, f1_C, math.nan)
+
+
+def macro_roc_auc(positives_NC: np.ndarray, probabilities_NC: np.ndarray) -> float:
+    """Mean of `roc_areas` over the classes that have one, as in the BirdCLEF competitions."""
+    return _mean_defined(roc_areas(positives_NC, probabilities_NC))
 
 
 def macro_average_precision(positives_NC: np.ndarray, probabilities_NC: np.ndarray) -> float:
-    """cmAP: mean over classes of the average precision, as in BirdCLEF 2021 to 2023.
+    """cmAP: mean of `average_precisions` over classes with positives, as in BirdCLEF 2021-2023."""
+    return _mean_defined(average_precisions(positives_NC, probabilities_NC))
 
-    Classes without positives are left out; scikit-learn's definition, without interpolation.
-    """
-    defined = positives_NC.any(0)
-    if not defined.any():
-        return math.nan
-    return float(average_precision_score(positives_NC[:, defined], probabilities_NC[:, defined]))
+
+def _mean_defined(values_C: np.ndarray) -> float:
+    defined = values_C[~np.isnan(values_C)]
+    return float(defined.mean()) if len(defined) else math.nan
 
 
 def accuracy(primary_N: np.ndarray, probabilities_NC: np.ndarray) -> float:
@@ -168,6 +199,7 @@ METRICS = {
         title="ROC-AUC",
         compute=lambda slices: macro_roc_auc(slices.positives_NC, slices.probabilities_NC),
         bar="AUC",
+        curve="ROC-AUC",
     ),
     "cmap": Metric(
         title="cmAP",

@@ -6,16 +6,25 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, average_precision_score, log_loss, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    log_loss,
+    roc_auc_score,
+)
 from torchmetrics.functional import kl_divergence as torchmetrics_kl_divergence
 
 from datasets.labels import Labels
 from training.model.metrics import (
     METRICS,
     Truth,
+    average_precisions,
+    f1_scores,
     kl_divergence,
     macro_average_precision,
     macro_roc_auc,
+    roc_areas,
 )
 
 
@@ -99,6 +108,30 @@ def test_cmap_is_the_mean_over_classes_that_occur():
     expected = average_precision_score(positives[:, [0, 1, 3]], scores[:, [0, 1, 3]])
     assert macro_average_precision(positives, scores) == pytest.approx(expected)
     assert math.isnan(macro_average_precision(positives[:, [2]], scores[:, [2]]))
+
+
+def test_each_class_has_the_scores_of_scikit_learn_or_none():
+    generator = np.random.default_rng(15)
+    positives = generator.random((70, 5)) < 0.3
+    positives[:, 1], positives[:, 3] = False, True
+    scores = generator.random((70, 5)).round(1)
+    areas, precisions = roc_areas(positives, scores), average_precisions(positives, scores)
+    for place in (0, 2, 4):
+        assert areas[place] == pytest.approx(roc_auc_score(positives[:, place], scores[:, place]))
+    for place in (0, 2, 3, 4):
+        expected = average_precision_score(positives[:, place], scores[:, place])
+        assert precisions[place] == pytest.approx(expected)
+    assert np.isnan(areas).tolist() == [False, True, False, True, False]
+    assert np.isnan(precisions).tolist() == [False, True, False, False, False]
+
+
+def test_f1_is_that_of_scikit_learn_and_of_nobody_is_none():
+    primary = np.random.default_rng(16).integers(0, 4, 50)
+    predicted = distributions(50, 5, seed=17)
+    expected = f1_score(primary, predicted.argmax(1), labels=range(5), average=None)
+    found = f1_scores(primary, predicted)
+    np.testing.assert_allclose(found[:4], expected[:4])
+    assert np.isnan(found[4])
 
 
 @pytest.fixture
