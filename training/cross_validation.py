@@ -40,6 +40,7 @@ from training.experiments.report import (
     write_result,
 )
 from training.fold import FoldRun, train_fold
+from training.fold_table import class_problems, problem_notes
 from training.model.models import narrowest_image
 from training.model.predict import Predictions, embedding_frame, oof_frame, pool_recordings
 from training.runtime.memory import keep_freed_memory
@@ -81,7 +82,8 @@ def train_folds(
         keep_freed_memory()
     experiment = share_experiment(config.experiment, resume)
     first = is_first_rank()
-    logger.info("\n".join([f"{experiment.name}: {source.url}", *machine.lines()]))
+    notes = problem_notes(split.labels.names, class_problems(split))
+    logger.info("\n".join([f"{experiment.name}: {source.url}", *machine.lines(), *notes]))
     guard = guard_experiment(experiment, resumed=bool(resume))
     with guard, torch_threads(int(machine.threads.value)):
         if first and not resume:

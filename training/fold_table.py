@@ -87,12 +87,13 @@ def tabulate_folds(split: Split, config: TrainingConfig) -> FoldTable:
     folds, place_R = np.unique(fold_R, return_inverse=True)
     cells = pl.DataFrame({"label": label_R, "place": place_R, "group": group_R})
     problems = class_problems(split)
+    recordings, groups = _counts(cells, len(split.labels), len(folds))
     return FoldTable(
         labels=split.labels.names,
         common_names=class_names(split.recordings),
         folds=tuple(folds.tolist()),
-        recordings=_counts(cells, pl.len(), len(split.labels), len(folds)),
-        groups=_counts(cells, pl.col("group").n_unique(), len(split.labels), len(folds)),
+        recordings=recordings,
+        groups=groups,
         problems=problems,
         notes=(*_group_notes(cells, config), *problem_notes(split.labels.names, problems)),
     )
@@ -119,7 +120,7 @@ def class_problems(split: Split) -> tuple[str | None, ...]:
 def problem_notes(labels: Sequence[str], problems: Sequence[str | None]) -> list[str]:
     """Returns a sentence for each kind of problem that classes have."""
     consequences = {
-        NOT_HELD_OUT: "cannot be scored, since they are never held out",
+        NOT_HELD_OUT: "cannot be scored, since train_folds holds none of theirs out",
         ALWAYS: "cannot be scored, since every held-out recording has them",
         ONE_FOLD: "are in one fold alone, so none of theirs is learned from while they are scored",
     }
@@ -145,14 +146,19 @@ def _group_notes(cells: pl.DataFrame, config: TrainingConfig) -> list[str]:
     return notes
 
 
-def _counts(cells: pl.DataFrame, what: pl.Expr, num_labels: int, num_folds: int) -> np.ndarray:
-    """int64 [C + 1, F + 1]: a count for each class and fold, and for all together."""
-    counts = np.zeros((num_labels + 1, num_folds + 1), np.int64)
-    for keys in (["label", "place"], ["label"], ["place"], []):
-        found = cells.group_by(keys).agg(what.alias("count")) if keys else cells.select(count=what)
-        rows = found["label"].to_numpy() if "label" in keys else num_labels
-        columns = found["place"].to_numpy() if "place" in keys else num_folds
-        counts[rows, columns] = found["count"].to_numpy()
+def _counts(cells: pl.DataFrame, num_labels: int, num_folds: int) -> np.ndarray:
+    """Counts recordings and groups, int64 [2, C + 1, F + 1]: of each class and fold, and totals."""
+    label, place = pl.col("label"), pl.col("place")
+    all_labels, all_folds = pl.lit(num_labels, pl.Int64), pl.lit(num_folds, pl.Int64)
+    found = pl.concat(
+        cells.select("group", row=row, column=column)
+        for row in (label, all_labels)
+        for column in (place, all_folds)
+    )
+    found = found.group_by("row", "column").agg(pl.len().cast(pl.Int64), pl.col("group").n_unique())
+    counts = np.zeros((2, num_labels + 1, num_folds + 1), np.int64)
+    row, column = found["row"].to_numpy(), found["column"].to_numpy()
+    counts[:, row, column] = found["len"].to_numpy(), found["group"].to_numpy()
     return counts
 
 

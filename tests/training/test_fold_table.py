@@ -107,12 +107,14 @@ def test_classes_that_cannot_be_scored_are_named(source, tmp_path):
         "common": ALWAYS,
     }
     notes = "\n".join(table.notes)
-    assert "1 of 5 classes cannot be scored, since they are never held out: late" in notes
+    assert (
+        "1 of 5 classes cannot be scored, since train_folds holds none of theirs out: late" in notes
+    )
     assert table.frame()["problem"].to_list() == [ALWAYS, NOT_HELD_OUT, ONE_FOLD, None, None]
 
 
 def test_what_another_source_teaches_is_scored_in_one_fold_too(source, tmp_path):
-    lone = labelled(source, ["owl", "tit"] * 11 + ["lone"] * 2, [0, 1] * 11 + [1, 1])
+    lone = labelled(source, ["owl"] * 11 + ["tit"] * 11 + ["lone"] * 2, [0, 1] * 11 + [1, 1])
     ids = pl.format("pool/{}", "recording_id").alias("recording_id")
     pool = replace(lone, table=lone.table.tail(2).with_columns(ids))
     mix = SourceMix([MixedSource(name="one", source=lone), MixedSource(name="two", source=pool)])

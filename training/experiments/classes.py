@@ -99,7 +99,7 @@ def describe_classes(table: pl.DataFrame) -> str:
         text.append(format_table(header, lines, num_totals=len(worst)))
     unscored = table.filter(pl.col("average_precision").is_null())["label"].to_list()
     if unscored:
-        text.append(f"{len(unscored)} classes have no held-out recording: {shown_names(unscored)}")
+        text.append(f"without a held-out recording: {len(unscored)}, {shown_names(unscored)}")
     return "\n".join(text)
 
 

@@ -105,7 +105,7 @@ def test_the_ten_best_and_the_ten_worst_are_shown_once(num: int, shown: int) -> 
     assert len(lines) == shown
     assert len(set(lines)) == shown or num > 0
     assert all(len(line) <= 80 for line in text.splitlines())
-    assert text.endswith(f"1 classes have no held-out recording: label{num}")
+    assert text.endswith(f"without a held-out recording: 1, label{num}")
     assert f"scores of {num} classes" in text
 
 
