@@ -259,8 +259,17 @@ def test_all_real_recordings_together_add_up(
 
 @pytest.mark.parametrize(
     "name",
-    ["build_store", "write_shards", "train", "folds", "show_plan"]
-    + ["query", "verify", "compact", "demo"],
+    [
+        "build_store",
+        "write_shards",
+        "train",
+        "folds",
+        "show_plan",
+        "query",
+        "verify",
+        "compact",
+        "demo",
+    ],
 )
 def test_help_shows_the_call_as_it_is_typed_examples_and_keys(name: str) -> None:
     words = [sys.executable, "-m", f"tools.{name}", "--help"]
