@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from storage.errors import ConfigError, DamageError, RemoteError, StoreError
-from storage.format.catalog import LISTING
+from storage.format.catalog import LISTING, ListedTables
 from storage.format.manifest import Manifest
 from storage.format.state import StoreState, read_state
 from storage.format.tables import DUPLICATE, INDEX, read_tables
@@ -49,6 +49,7 @@ class ShardIndexes:
     """Positions of slices in their zarr shards; read at first use, then kept: 4 kB each."""
 
     objects: Objects
+    slice_bytes: int
     known: dict[int, np.ndarray] = field(default_factory=dict)
 
     def edges(self, shard_nos: Sequence[int]) -> np.ndarray:
@@ -79,7 +80,7 @@ class ShardIndexes:
             raise
         except StoreError as error:
             raise StoreError(f"{error}: run tools.verify --repair") from error
-        return chunk_edges(decode_index(tail, url), url)
+        return chunk_edges(decode_index(tail, url), url, self.slice_bytes)
 
 
 class Store(AbstractContextManager["Store"]):
@@ -92,8 +93,9 @@ class Store(AbstractContextManager["Store"]):
         manifest = Manifest.read(self.objects)
         self.recipe: Recipe = manifest.recipe
         self.store_id: str = manifest.store_id
-        self._state: StoreState = read_state(self.objects)
-        self._shards = ShardIndexes(self.objects)
+        self._tables = ListedTables(self.objects)
+        self._state: StoreState = read_state(self.objects, self._tables.get_many)
+        self._shards = ShardIndexes(self.objects, self.recipe.slice_bytes)
         self._reader = SliceReader(remote)
 
     def __exit__(self, *_: object) -> None:
@@ -193,15 +195,26 @@ class Store(AbstractContextManager["Store"]):
     @cached_property
     def _recordings(self) -> pl.DataFrame:
         live = self._state.live_recordings()
-        return live.filter(pl.col("num_slices") > 0).sort("first_row").drop("part")
+        live = live.filter(pl.col("num_slices") > 0).sort("first_row").drop("part")
+        if live["first_row"].has_nulls():
+            raise DamageError(
+                f"{self.url} has slices of {live['recording_id'][0]!r} without a row: run "
+                "tools.verify --repair"
+            )
+        return live
 
     @cached_property
     def _numbered_index(self) -> pl.DataFrame:
         """The rows of live recordings, each with its recording's position in `recordings()`."""
-        index = read_tables(self.objects, INDEX, self._state.parts).drop("part")
+        index = read_tables(self.objects, INDEX, self._state.parts, self._tables.get_many)
+        index = index.drop("part")
         index = index.rechunk() if index["row"].is_sorted() else index.sort("row")
         first, count = (self._recordings[name].to_numpy() for name in ("first_row", "num_slices"))
         begins, ends = np.searchsorted(index["row"].to_numpy(), [first, first + count])
+        if (begins[1:] < ends[:-1]).any() or (ends - begins > count).any():
+            raise DamageError(
+                f"{self.url} has rows twice, or rows of two recordings: run tools.verify --repair"
+            )
         held = ends - begins
         if held.sum() < len(index):  # some rows are of recordings that were dropped or replaced
             index = index[np.repeat(begins - held.cumsum() + held, held) + np.arange(held.sum())]
