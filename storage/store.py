@@ -211,15 +211,29 @@ class Store(AbstractContextManager["Store"]):
         index = index.rechunk() if index["row"].is_sorted() else index.sort("row")
         first, count = (self._recordings[name].to_numpy() for name in ("first_row", "num_slices"))
         begins, ends = np.searchsorted(index["row"].to_numpy(), [first, first + count])
-        if (begins[1:] < ends[:-1]).any() or (ends - begins > count).any():
-            raise DamageError(
-                f"{self.url} has rows twice, or rows of two recordings: run tools.verify --repair"
-            )
         held = ends - begins
+        self._check_rows(index, begins, ends, count)
         if held.sum() < len(index):  # some rows are of recordings that were dropped or replaced
             index = index[np.repeat(begins - held.cumsum() + held, held) + np.arange(held.sum())]
         numbers = np.repeat(np.arange(len(held), dtype=np.int32), held)
         return index.with_columns(pl.Series(RECORDING_NO, numbers))
+
+    def _check_rows(
+        self, index: pl.DataFrame, begins: np.ndarray, ends: np.ndarray, count: np.ndarray
+    ) -> None:
+        """Raises DamageError unless rows, from `begins` to `ends`, are of one recording each."""
+        there = ends > begins
+        found = index["recording_id"].gather(begins[there])
+        named = self._recordings["recording_id"].filter(pl.Series(there))
+        if (
+            (begins[1:] < ends[:-1]).any()
+            or (ends - begins > count).any()
+            or (found != named).any()
+        ):
+            raise DamageError(
+                f"{self.url} has rows twice, or rows of another recording than it says: run "
+                "tools.verify --repair"
+            )
 
     @cached_property
     def _rows(self) -> np.ndarray:

@@ -54,19 +54,20 @@ def check_plain(name: object, *, flat: bool = False) -> str:
 
 
 def parse_json(data: bytes, *, strict: bool = True) -> Any:
-    """Parses JSON; ValueError on text that is none, nests too deep or counts too far.
+    """Parses JSON; ValueError on text that is none, nests too deep or is no Unicode.
 
-    With `strict` numbers are finite and fit 64 bits, and text is Unicode.
+    With `strict` numbers are finite and fit 64 bits.
     """
     if len(data) > MAX_JSON_BYTES:
         raise ValueError(f"{len(data):,} bytes of JSON, of which {MAX_JSON_BYTES:,} are read")
-    text = data.decode("utf-8")
+    text = data.decode(json.detect_encoding(data))
+    has_escapes = _HALF_PAIR.search(text) is not None
     try:
         document = json.loads(text)
     except RecursionError as error:
         raise ValueError(f"it nests deeper than {MAX_JSON_DEPTH} levels") from error
-    if strict:
-        _check_values(document, has_escapes=_HALF_PAIR.search(text) is not None)
+    if strict or has_escapes:
+        _check_values(document, has_escapes=has_escapes)
     return document
 
 

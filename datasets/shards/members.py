@@ -1,6 +1,5 @@
 """Parses the .json, .cls and .txt members of a sample. Loose text -> exact values."""
 
-import json
 from typing import Any
 
 import polars as pl
@@ -8,6 +7,7 @@ import polars as pl
 from datasets.shards.format import ABOUT_RECORDING, ABOUT_SLICE, JSON_CHECK, json_check
 from storage.errors import DamageError, StoreError
 from storage.format.tables import INDEX_SCHEMA, RECORDING_SCHEMA
+from storage.untrusted import parse_json
 
 CHECKSUM = "said_crc32c"  # the checksum by the .json member, next to that of the cells as read
 _STORED = {**RECORDING_SCHEMA, **INDEX_SCHEMA, CHECKSUM: INDEX_SCHEMA["crc32c"]}
@@ -26,7 +26,7 @@ def read_about(texts: dict[str, bytes], where: str, *, by_melbank: bool = False)
     are no JSON or no UTF-8, and, with `own` (tars of melbank), DamageError on a changed member.
     """
     try:
-        fields = json.loads(texts["json"]) if "json" in texts else {}
+        fields = parse_json(texts["json"], strict=False) if "json" in texts else {}
         words = [texts[ending].decode().strip() for ending in ("cls", "txt") if ending in texts]
     except ValueError as error:
         raise StoreError(f"{where}: its label cannot be read ({error}): rewrite it") from error

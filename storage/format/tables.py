@@ -141,7 +141,9 @@ def decode_table(
     table: str, data: bytes, where: str, columns: list[str] | None = None
 ) -> pl.DataFrame:
     """Decodes a table, or some columns; DamageError, naming `where` it is, on a damaged one."""
-    way_out = "delete it and build again" if table == PLANS else "run tools.verify --repair"
+    way_out = "run tools.verify --repair"
+    if table == PLANS:  # no other columns: the plan of a recording's `path` is the source's
+        columns, way_out = [*PLAN_SCHEMA], "delete it and build again"
     return decode_parquet(data, where, RULES[table], way_out, columns)
 
 

@@ -104,7 +104,7 @@ class LocalObjects(Objects):
             entries = list(os.scandir(self.path(folder)))
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(f"{folder}/{entry.name}" for entry in entries if entry.is_file())
+        return sorted(f"{folder}/{entry.name}" for entry in entries if Path(entry).is_file())
 
     def walk(self, folder: str = "") -> dict[str, int]:
         found = {}
