@@ -174,7 +174,8 @@ def _typed(frame: pl.DataFrame, name: str, kind: Any) -> pl.Series:
     if column.dtype == wanted:
         return column
     whole_as_text = column.dtype.is_integer() and wanted == pl.String
-    alike = column.dtype.is_numeric() and wanted.is_numeric()
+    alike = column.dtype.is_integer() if wanted.is_integer() else column.dtype.is_numeric()
+    alike = alike and wanted.is_numeric()
     if not (alike or whole_as_text or column.dtype == pl.Null):
         raise ValueError(f"its column {name} is {column.dtype}, not {wanted}")
     try:
