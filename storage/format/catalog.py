@@ -28,10 +28,12 @@ from storage.format.zarr_shards import ARRAY_METADATA
 from storage.objects.protocol import Listing, Objects
 from storage.objects.retry import POLICY
 from storage.objects.urls import is_remote
+from storage.processes import num_cores
 from storage.untrusted import MAX_ROW, check_plain, parse_json, record_of, sha256_of, whole_of
 
 NAME = "catalog.json"
 FORMAT = "melbank catalog"
+LARGE_BYTES = 2**26  # of tables, which are worth several threads
 LISTING = Listing(name=NAME, section="objects", size_key="size")
 
 Entry = dict[str, Any]
@@ -139,9 +141,11 @@ class ListedTables:
             self.catalog = Catalog()
             with suppress(DamageError):
                 self.catalog = Catalog.read(self.objects)
-        listed = [name for name in found if self.catalog.knows(name)]
-        with ThreadPoolExecutor(2) as threads:  # hashing leaves Python's lock
-            right = threads.map(self.catalog.matches, listed, [found[name] for name in listed])
+        listed = {name: data for name, data in found.items() if self.catalog.knows(name)}
+        if sum(map(len, listed.values())) < LARGE_BYTES:
+            return [name for name, data in listed.items() if not self.catalog.matches(name, data)]
+        with ThreadPoolExecutor(num_cores()) as threads:  # hashing leaves Python's lock
+            right = threads.map(self.catalog.matches, listed, listed.values())
             return [name for name, is_right in zip(listed, right, strict=True) if not is_right]
 
 

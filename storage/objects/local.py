@@ -101,10 +101,10 @@ class LocalObjects(Objects):
 
     def list(self, folder: str) -> list[str]:
         try:
-            entries = list(os.scandir(self.path(folder)))
+            names = os.listdir(self.path(folder))
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(f"{folder}/{entry.name}" for entry in entries if Path(entry).is_file())
+        return sorted(f"{folder}/{name}" for name in names if (self.root / folder / name).is_file())
 
     def walk(self, folder: str = "") -> dict[str, int]:
         found = {}
