@@ -132,15 +132,16 @@ def whole_of(record: Mapping[str, Any], name: str, *, least: int = 0, most: int 
 class TableRule:
     """Rule of a table: types of its columns, those without nulls, ranges of numbers.
 
-    `schema` may lack columns of users; it takes types and classes of types, as Polars does. Values
-    of `ranges` are from the first to the second number. `rising`: column that increases from row
-    to row.
+    Files of an earlier version may lack the `optional` columns. `schema` lacks columns of users;
+    it takes types and classes of types, as Polars does. Values of `ranges` are from the first to
+    the second number. `rising`: column that increases from row to row.
     """
 
     schema: Mapping[str, Any]
     filled: Sequence[str] = ()
     ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     rising: str = ""
+    optional: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "schema", dict(pl.DataFrame(schema=dict(self.schema)).schema))
@@ -154,6 +155,8 @@ def decode_parquet(
         frame = _read_parquet(data, columns)
         wanted = rule.schema if columns is None else {n: rule.schema[n] for n in columns}
         if not wanted.items() <= frame.schema.items():
+            lacks = {name for name in rule.optional if name not in frame.columns}
+            wanted = {name: kind for name, kind in wanted.items() if name not in lacks}
             frame = frame.with_columns(_typed(frame, *column) for column in wanted.items())
         _check_rows(frame, rule)
     except ValueError as error:

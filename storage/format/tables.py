@@ -83,6 +83,7 @@ RULES = {
         filled=("row", "recording_id", "slice_no", "start_s", "crc32c"),
         ranges={"row": _WHOLE_ROW, "slice_no": (0, 2**31 - 1)},
         rising="row",
+        optional=(*features.SCHEMA,),
     ),
     RECORDINGS: TableRule(
         schema=RECORDING_SCHEMA,

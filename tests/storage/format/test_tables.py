@@ -32,6 +32,12 @@ def plan_of(parts: list[int]) -> bytes:
     return rows(PLANS, part=parts, recording_id=ids, **numbers)
 
 
+def index_of(numbers: list[int]) -> bytes:
+    ids = [f"XC{number}" for number in numbers]
+    same = dict.fromkeys(("row", "slice_no", "start_s", "crc32c"), numbers)
+    return rows(INDEX, recording_id=ids, **same)
+
+
 def test_rows_of_a_part_get_its_number_and_those_of_a_plan_keep_theirs(tmp_path: Path) -> None:
     objects = open_objects(str(tmp_path))
     objects.put(table_name(REJECTS, 4), rows(REJECTS, reason=["short"]))
@@ -44,7 +50,7 @@ def test_rows_of_a_part_get_its_number_and_those_of_a_plan_keep_theirs(tmp_path:
 
 def test_a_column_that_older_parts_of_the_index_lack_is_null(tmp_path: Path) -> None:
     objects = open_objects(str(tmp_path))
-    old = decode_table(rows(INDEX, row=[0, 1]), "old").drop("silent")
+    old = decode_table(INDEX, index_of([0, 1]), "old").drop("silent")
     objects.put(table_name(INDEX, 0), encode_table(old))
     whole = read_tables(objects, INDEX, [0])
     assert whole.columns == [*SCHEMAS[INDEX], "part"]
