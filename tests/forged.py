@@ -190,7 +190,7 @@ def _forge_table(data: bytes, rng: np.random.Generator, outside: Path) -> tuple[
     name = frame.columns[rng.integers(len(frame.columns))]
     value = nasty_values(outside, rng)
     if type(value) is int:
-        value = min(value, 10**30)  # Polars leaves behind an exception that pytest cannot show
+        value = min(value, 10**30)  # pytest could not show what Polars raises inside
     odd = ("part", "", "row_right", "path", "#recording_no", "reason", "keeper", name.upper())
     kind = _DTYPES[rng.integers(len(_DTYPES))]
     rows = rng.permutation(len(frame))
