@@ -11,10 +11,20 @@ import numpy as np
 from storage.checksums import digest_json
 from storage.encoding import ENCODINGS
 from storage.errors import ConfigError, StoreError
-from storage.options import check_choice, check_positive, option
+from storage.options import check_between, check_choice, check_positive, option
 
 PADDINGS = ("wrap", "zeros")
 OWN, FOREIGN = "melbank", "foreign"
+
+MAX_SLICE_SAMPLES, MAX_SLICE_BYTES = 2**30, 2**28
+MAX_FILTER_CELLS = 2**28  # mel bands times n_fft: the filterbank is one matrix
+_MOST = (  # a file that is damaged or forged may give any number
+    (10_000_000, "sample_rate_hz"),
+    (2**24, "n_fft", "hop", "n_mels"),
+    (86_400, "slice_s", "slice_step_s", "tail_min_s"),
+    (10_000, "top_db"),
+    (1, "amin"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +53,8 @@ class Recipe:
     def __post_init__(self) -> None:
         positive = ("sample_rate_hz", "n_fft", "hop", "n_mels", "slice_s", "slice_step_s", "top_db")
         check_positive(self, "recipe", *positive)
+        for most, *names in _MOST:
+            check_between(self, "recipe", 0, most, *names)
         check_choice(self, "recipe", "encoding", ENCODINGS)
         check_choice(self, "recipe", "padding", PADDINGS)
         check_choice(self, "recipe", "origin", (OWN, FOREIGN))
@@ -53,6 +65,18 @@ class Recipe:
             )
         if self.slice_samples < self.n_fft:
             raise ConfigError(f"recipe.slice_s={self.slice_s} is shorter than n_fft={self.n_fft}")
+
+        if self.slice_samples > MAX_SLICE_SAMPLES or self.slice_bytes > MAX_SLICE_BYTES:
+            raise ConfigError(
+                f"recipe.slice_s={self.slice_s:g}, sample_rate_hz={self.sample_rate_hz}, hop="
+                f"{self.hop} and n_mels={self.n_mels} make slices of {self.slice_bytes:,} bytes; "
+                f"at most {MAX_SLICE_BYTES:,}, of {MAX_SLICE_SAMPLES:,} samples, are possible"
+            )
+        if self.n_mels * self.n_fft > MAX_FILTER_CELLS:
+            raise ConfigError(
+                f"recipe.n_mels={self.n_mels} bands of n_fft={self.n_fft} are too many: their "
+                f"product is at most {MAX_FILTER_CELLS:,}"
+            )
 
     @property
     def slice_samples(self) -> int:
@@ -89,11 +113,19 @@ class Recipe:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
+    def parse(cls, values: Any) -> Self:
+        """Parses what `to_dict` gave; raises ValueError or TypeError where it did not."""
+        for name, kind in cls.__annotations__.items():
+            if name in values and not _is_of(values[name], kind):
+                raise TypeError(f"{name} is {str(values[name])[:40]}, no {kind.__name__}")
+        return cls(**values)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Self:
         """The recipe of a `melbank.json`; raises StoreError on keys of another version."""
         try:
-            return cls(**values)
-        except (TypeError, ConfigError) as error:
+            return cls.parse(values)
+        except (TypeError, ValueError) as error:
             raise StoreError(f"the recipe in melbank.json is not readable: {error}") from error
 
     def digest(self) -> str:
@@ -108,3 +140,9 @@ class Recipe:
             for name in mine
             if mine[name] != theirs[name]
         )
+
+
+def _is_of(value: Any, kind: type) -> bool:
+    """True for a value of a field's type; a float may be written as a whole number."""
+    kinds = (int, float) if kind is float else kind
+    return isinstance(value, kinds) and not isinstance(value, bool)

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from storage.errors import ConfigError, DamageError, RemoteError, StoreError
-from storage.format.catalog import LISTING
+from storage.format.catalog import LISTING, ListedTables
 from storage.format.classes import read_classes
 from storage.format.manifest import Manifest
 from storage.format.state import StoreState, read_state
@@ -48,6 +48,7 @@ class ShardIndexes:
     """Positions of slices in their zarr shards; read at first use, then kept: 4 kB each."""
 
     objects: Objects
+    slice_bytes: int
     known: dict[int, np.ndarray] = field(default_factory=dict)
 
     def edges(self, shard_nos: Sequence[int]) -> np.ndarray:
@@ -78,7 +79,7 @@ class ShardIndexes:
             raise
         except StoreError as error:
             raise StoreError(f"{error}: run tools.verify --repair") from error
-        return chunk_edges(decode_index(tail, url), url)
+        return chunk_edges(decode_index(tail, url), url, self.slice_bytes)
 
 
 class Store(AbstractContextManager["Store"]):
@@ -91,8 +92,9 @@ class Store(AbstractContextManager["Store"]):
         manifest = Manifest.read(self.objects)
         self.recipe: Recipe = manifest.recipe
         self.store_id: str = manifest.store_id
-        self._state: StoreState = read_state(self.objects)
-        self._shards = ShardIndexes(self.objects)
+        self._tables = ListedTables(self.objects)
+        self._state: StoreState = read_state(self.objects, self._tables.get_many)
+        self._shards = ShardIndexes(self.objects, self.recipe.slice_bytes)
         self._reader = SliceReader(remote)
 
     def __exit__(self, *_: object) -> None:
@@ -197,20 +199,45 @@ class Store(AbstractContextManager["Store"]):
     @cached_property
     def _recordings(self) -> pl.DataFrame:
         live = self._state.live_recordings()
-        return live.filter(pl.col("num_slices") > 0).sort("first_row").drop(PART)
+        live = live.filter(pl.col("num_slices") > 0).sort("first_row").drop(PART)
+        if live["first_row"].has_nulls():
+            raise DamageError(
+                f"{self.url} has slices of {live['recording_id'][0]!r} without a row: run "
+                "tools.verify --repair"
+            )
+        return live
 
     @cached_property
     def _numbered_index(self) -> pl.DataFrame:
         """The rows of live recordings, each with its recording's position in `recordings()`."""
-        index = read_tables(self.objects, INDEX, self._state.parts).drop(PART)
+        index = read_tables(self.objects, INDEX, self._state.parts, self._tables.get_many)
+        index = index.drop(PART)
         index = index.rechunk() if index["row"].is_sorted() else index.sort("row")
         first, count = (self._recordings[name].to_numpy() for name in ("first_row", "num_slices"))
         begins, ends = np.searchsorted(index["row"].to_numpy(), [first, first + count])
         held = ends - begins
+        self._check_rows(index, begins, ends, count)
         if held.sum() < len(index):  # some rows are of recordings that were dropped or replaced
             index = index[np.repeat(begins - held.cumsum() + held, held) + np.arange(held.sum())]
         numbers = np.repeat(np.arange(len(held), dtype=np.int32), held)
         return index.with_columns(pl.Series(RECORDING_NO, numbers))
+
+    def _check_rows(
+        self, index: pl.DataFrame, begins: np.ndarray, ends: np.ndarray, count: np.ndarray
+    ) -> None:
+        """Raises DamageError unless rows, from `begins` to `ends`, are of one recording each."""
+        there = ends > begins
+        found = index["recording_id"].gather(begins[there])
+        named = self._recordings["recording_id"].filter(pl.Series(there))
+        if (
+            (begins[1:] < ends[:-1]).any()
+            or (ends - begins > count).any()
+            or (found != named).any()
+        ):
+            raise DamageError(
+                f"{self.url} has rows twice, or rows of another recording than it says: run "
+                "tools.verify --repair"
+            )
 
     @cached_property
     def _rows(self) -> np.ndarray:

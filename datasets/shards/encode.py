@@ -26,6 +26,7 @@ from datasets.shards.format import (
     sample_key,
 )
 from storage.checksums import digest
+from storage.errors import DamageError
 from storage.format.tables import encode_table
 from storage.objects.client import RemoteConfig
 from storage.objects.open import open_objects
@@ -82,6 +83,11 @@ def encode_shard(job: ShardJob, on_slices: OnProgress) -> tuple[bytes, pl.DataFr
     """Encodes a shard as the bytes of a tar, and its lines of the side index."""
     recordings = job.recordings.select(ABOUT_RECORDING).to_dicts()
     by_id = {line["recording_id"]: line for line in recordings}
+    if unknown := set(job.lines["recording_id"]) - by_id.keys():
+        raise DamageError(
+            f"the index has slices of {min(unknown)!r} in the place of a recording's: run "
+            "tools.verify on the store"
+        )
     header = npy_header(job.recipe)
     member_bytes = padded(len(header) + job.recipe.slice_bytes)
     offsets = []

@@ -22,10 +22,20 @@ import polars as pl
 from storage.audio import features
 from storage.checksums import canonical_json, crc32c, digest, digest_json
 from storage.errors import StoreError
-from storage.format.tables import INDEX_SCHEMA, LABEL_COLUMNS
+from storage.format.tables import INDEX_SCHEMA, LABEL_COLUMNS, RECORDING_SCHEMA
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.protocol import Listing, Objects
 from storage.recipe import Recipe
+from storage.untrusted import (
+    MAX_ROW,
+    TableRule,
+    check_plain,
+    parse_json,
+    record_of,
+    sha256_of,
+    text_of,
+    whole_of,
+)
 
 MANIFEST = "shards.json"
 LISTING = Listing(name=MANIFEST, section="files", size_key="size_bytes")
@@ -54,6 +64,22 @@ HELD_SCHEMA = {  # place and checksum of the slices that are in a set
     **{name: INDEX_SCHEMA[name] for name in ("row", "crc32c")},
     LABEL_HASH: pl.UInt64,
 }
+_WHOLE_ROW = (0, MAX_ROW - 1)
+INDEX_RULE = TableRule(
+    schema={
+        **PLACE_SCHEMA,
+        **{name: INDEX_SCHEMA[name] for name in SLICE_COLUMNS},
+        LABEL_HASH: pl.UInt64,
+    },
+    filled=(*PLACE_SCHEMA, "row", "recording_id", "slice_no", "crc32c", LABEL_HASH),
+    ranges={"row": _WHOLE_ROW, "slice_no": (0, 2**31 - 1), "offset": (0, 2**48)},
+)
+RECORDINGS_RULE = TableRule(
+    schema={name: RECORDING_SCHEMA[name] for name in (*ABOUT_RECORDING, "first_row", "num_slices")},
+    filled=("recording_id", "first_row", "num_slices"),
+    ranges={"first_row": _WHOLE_ROW, "num_slices": (1, 2**31 - 1)},
+    rising="first_row",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +89,16 @@ class FileEntry:
     size_bytes: int
     sha256: str
     num_slices: int = 0
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """Reads an entry; ValueError where it is none."""
+        entry = record_of(value, "an entry")
+        return cls(
+            size_bytes=whole_of(entry, "size_bytes"),
+            sha256=sha256_of(entry, "sha256"),
+            num_slices=whole_of({"num_slices": 0, **entry}, "num_slices", most=MAX_ROW),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,25 +143,33 @@ class ShardManifest:
                 f"for tars made elsewhere: python -m tools.index_shards shards={objects.url}"
             )
         try:
-            document = json.loads(objects.get(name))
+            document = record_of(parse_json(objects.get(name)))
             if document["format"] != FORMAT or document["version"] != VERSION:
                 raise StoreError(
                     f"{objects.url} is {document['format']} version {document['version']}; "
                     f"this melbank reads {FORMAT} version {VERSION}"
                 )
-            recipe = Recipe(**document["recipe"])
-            files = {name: FileEntry(**entry) for name, entry in document["files"].items()}
-            manifest = cls(store_id=document["store_id"], recipe=recipe, files=files)
+            recipe = Recipe.parse(document["recipe"])
+            entries = record_of(document["files"], "`files`")
+            files = {check_file_name(name): FileEntry.of(entry) for name, entry in entries.items()}
+            manifest = cls(store_id=text_of(document, "store_id"), recipe=recipe, files=files)
             if not {INDEX, RECORDINGS} <= files.keys():
                 raise KeyError(INDEX, RECORDINGS)
             if document.pop("seal") != digest_json(document):
                 raise ValueError("its self-checksum differs")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"{objects.describe(name)} is damaged ({error!r}): python -m tools.index_shards "
                 f"shards={objects.url} rebuilds it from the tars"
             ) from error
         return manifest
+
+
+def check_file_name(name: object) -> str:
+    """Returns a name; ValueError unless a set may have such a file in its folder."""
+    if name not in (INDEX, RECORDINGS) and not str(name).endswith(".tar"):
+        raise ValueError(f"{name!r} is no file of a shard set")
+    return check_plain(name, flat=True)
 
 
 def identity_of(store_id: str, recipe: Recipe) -> str:

@@ -1,6 +1,5 @@
 """Parses the .json, .cls and .txt members of a sample. Loose text -> exact values."""
 
-import json
 from typing import Any
 
 import polars as pl
@@ -8,6 +7,7 @@ import polars as pl
 from datasets.shards.format import ABOUT_RECORDING, ABOUT_SLICE, JSON_CHECK, json_check
 from storage.errors import DamageError, StoreError
 from storage.format.tables import INDEX_SCHEMA, RECORDING_SCHEMA
+from storage.untrusted import parse_json
 
 CHECKSUM = "said_crc32c"  # the checksum by the .json member, next to that of the cells as read
 _STORED = {**RECORDING_SCHEMA, **INDEX_SCHEMA, CHECKSUM: INDEX_SCHEMA["crc32c"]}
@@ -26,9 +26,9 @@ def read_about(texts: dict[str, bytes], where: str, *, by_melbank: bool = False)
     are no JSON or no UTF-8, and, with `own` (tars of melbank), DamageError on a changed member.
     """
     try:
-        fields = _parse(texts["json"]) if "json" in texts else {}
+        fields = parse_json(texts["json"], strict=False) if "json" in texts else {}
         words = [texts[ending].decode().strip() for ending in ("cls", "txt") if ending in texts]
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise StoreError(f"{where}: its label cannot be read ({error}): rewrite it") from error
     if not isinstance(fields, dict):
         fields = {"label": fields}
@@ -38,14 +38,6 @@ def read_about(texts: dict[str, bytes], where: str, *, by_melbank: bool = False)
     fields |= {CHECKSUM: fields.get("crc32c")}
     about = {name: _value(fields.get(name), kind) for name, kind in ABOUT_SCHEMA.items()}
     return about | {"primary_label": label or next(iter(words), None) or None}
-
-
-def _parse(data: bytes) -> Any:
-    """Parses JSON; raises ValueError on text that is no Unicode, which no table could hold."""
-    fields = json.loads(data)
-    if b"\\u" in data or b"\xed" in data:  # half of a surrogate pair is written in these ways
-        json.dumps(fields, ensure_ascii=False).encode()
-    return fields
 
 
 def _value(value: Any, kind: Any) -> Any:

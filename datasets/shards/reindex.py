@@ -8,7 +8,6 @@ recording are grouped, recordings in order of first appearance, and rows count o
 only read. `shards.json` comes last, as the commit.
 """
 
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -44,6 +43,7 @@ from storage.options import check_at_least, option
 from storage.processes import Work, map_jobs, num_cores
 from storage.progress import Progress, silent
 from storage.recipe import FOREIGN, Recipe
+from storage.untrusted import parse_json
 
 WORK = Work(run=scan_tar, module="datasets.shards.scan", option="index_shards.workers")
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -214,7 +214,7 @@ def _samples(tars: list[ScannedTar]) -> pl.DataFrame:
 def _recipe_of_tar(objects: Objects, tar: ScannedTar) -> tuple[Recipe, str]:
     """Reads recipe and store_id of a tar; raises DamageError where its slices differ."""
     try:
-        recipe = Recipe.from_dict(json.loads(tar.header[PAX_RECIPE]))
+        recipe = Recipe.parse(parse_json(tar.header[PAX_RECIPE].encode()))
         store_id = tar.header[PAX_STORE_ID]
         if header_check(tar.header[PAX_RECIPE], store_id) != tar.header[PAX_CHECK]:
             raise ValueError("its checksum differs")

@@ -18,7 +18,6 @@ from typing import IO, Any
 
 import numpy as np
 import polars as pl
-from numpy.lib import format as npy
 
 from datasets.shards.format import (
     LABEL_HASH,
@@ -36,6 +35,7 @@ from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
 from storage.processes import OnProgress
 from storage.source.listing import shown_name
+from storage.untrusted import read_npy_header
 
 DTYPES = {np.dtype(name).str: name for name in ENCODINGS}
 SAMPLE_SCHEMA: dict[str, Any] = {
@@ -51,7 +51,6 @@ _END_BYTES = 1024  # two blocks of zeros end a tar
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _NAME = re.compile(r"^((?:.*/)?[^./]+)\.([^/]+)$", re.DOTALL)  # key, ending
 _META = re.compile(r"__[^/]*__(/|$)")  # members that webdataset ignores
-_NPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,11 +283,8 @@ class _Samples:
         """Sets shape and dtype from the first array; raises StoreError where another differs."""
         file = io.BytesIO(data)
         try:
-            version = npy.read_magic(file)
-            if version not in _NPY_HEADERS:
-                raise ValueError(f".npy version {version}")
-            shape, fortran, dtype = _NPY_HEADERS[version](file)
-        except (ValueError, EOFError) as error:
+            shape, fortran, dtype = read_npy_header(file)
+        except ValueError as error:
             raise DamageError(f"{where} is not a valid .npy array ({error})") from error
         if dtype.hasobject:
             raise StoreError(f"{where} holds pickled Python objects, which are never loaded")

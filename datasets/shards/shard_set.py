@@ -4,7 +4,6 @@ shards = open_shards("data/shards")
 shards.extents(rows)  # of cells in the tars, after their .npy headers
 """
 
-import io
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -13,10 +12,12 @@ import polars as pl
 
 from datasets.shards.format import (
     INDEX,
+    INDEX_RULE,
     LABEL_HASH,
     LISTING,
     PLACE_SCHEMA,
     RECORDINGS,
+    RECORDINGS_RULE,
     FileEntry,
     ShardManifest,
 )
@@ -30,6 +31,7 @@ from storage.objects.urls import is_remote
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import RAW, Extents, find_rows
 from storage.recipe import Recipe
+from storage.untrusted import decode_parquet
 
 _WAY_OUT = "run tools.write_shards again, or tools.index_shards if the tars are not of melbank"
 
@@ -61,7 +63,9 @@ class ShardSet:
         self._index = index.drop(*PLACE_SCHEMA, LABEL_HASH)
         self._rows = self._index["row"].to_numpy()
         self._crc32c = self._index["crc32c"].to_numpy()
-        if self._recordings["num_slices"].sum() != len(index):
+        first, count = (self._recordings[name].to_numpy() for name in ("first_row", "num_slices"))
+        begins, ends = np.searchsorted(self._rows, [first, first + count])
+        if not np.array_equal(ends - begins, count) or count.sum() != len(index):
             raise DamageError(f"{objects.describe(INDEX)} has too few rows: {_WAY_OUT}")
 
     @cached_property
@@ -134,7 +138,12 @@ def index_problems(objects: Objects, manifest: ShardManifest, index: pl.DataFram
         yield f"{path} has slices of another length than the recipe's: run tools.index_shards"
     unknown = sorted(set(index["shard"].unique()) - manifest.shards.keys())
     if unknown:
-        yield f"{path} names {unknown[0]}, which shards.json does not: run tools.index_shards"
+        yield f"{path} names {unknown[0]!r}, which shards.json does not: run tools.index_shards"
+        return
+    sizes = {name: entry.size_bytes for name, entry in manifest.shards.items()}
+    end = index["shard"].replace_strict(sizes, return_dtype=pl.Int64) - index["length"]
+    if (index["offset"] > end).any():
+        yield f"{path} has slices beyond the end of their tar: run tools.index_shards"
 
 
 def _read_table(objects: Objects, name: str, entry: FileEntry) -> pl.DataFrame:
@@ -145,4 +154,12 @@ def _read_table(objects: Objects, name: str, entry: FileEntry) -> pl.DataFrame:
             f"{objects.describe(name)} differs from its checksum in shards.json: it is stale or "
             f"damaged; {_WAY_OUT}"
         )
-    return pl.read_parquet(io.BytesIO(data))
+    return decode_set_table(objects, name, data)
+
+
+def decode_set_table(
+    objects: Objects, name: str, data: bytes, columns: list[str] | None = None
+) -> pl.DataFrame:
+    """Decodes a table of a set, or some columns; DamageError where it breaks its rule."""
+    rule = INDEX_RULE if name == INDEX else RECORDINGS_RULE
+    return decode_parquet(data, objects.describe(name), rule, _WAY_OUT, columns)

@@ -5,7 +5,6 @@ unfinished/shard-000007.tar.json    record of a written shard, with its lines in
 unfinished/shards.json              the next `shards.json`, while the tables are being put
 """
 
-import io
 import json
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,17 +17,20 @@ from datasets.shards.encode import UNFINISHED, WrittenShard, record_names
 from datasets.shards.format import (
     HELD_SCHEMA,
     INDEX,
+    INDEX_RULE,
     MANIFEST,
     RECORDINGS,
     FileEntry,
     ShardManifest,
 )
+from datasets.shards.shard_set import decode_set_table
 from storage.checksums import digest
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.format.tables import encode_table
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.local import TEMPORARY
 from storage.objects.protocol import Objects
+from storage.untrusted import check_plain, decode_parquet, parse_json, record_of, text_of
 
 PLAN = f"{UNFINISHED}/plan.json"
 NEXT_MANIFEST = f"{UNFINISHED}/{MANIFEST}"
@@ -91,7 +93,12 @@ def read_held(
     data = objects.get(name)
     if digest(data) != entry.sha256:
         return None
-    return pl.read_parquet(io.BytesIO(data), columns=columns)
+    try:
+        table = decode_set_table(objects, name, data, columns)
+    except DamageError:
+        return None
+    is_known = name != INDEX or table["shard"].is_in([*manifest.shards]).all()
+    return table if is_known else None
 
 
 def put_plan(objects: Objects, identity: str, digest: str, claimed: list[str]) -> None:
@@ -103,13 +110,23 @@ def put_plan(objects: Objects, identity: str, digest: str, claimed: list[str]) -
 def read_plan(objects: Objects) -> dict[str, Any]:
     """Reads the plan of an interrupted run; empty without one, DamageError on a damaged one."""
     try:
-        plan: dict[str, Any] = json.loads(objects.get(PLAN)) if objects.exists(PLAN) else {}
-    except ValueError as error:
+        plan: dict[str, Any] = {}
+        if objects.exists(PLAN):
+            found = record_of(parse_json(objects.get(PLAN)))
+            plan = {name: text_of(found, name) for name in ("identity", "plan")}
+            plan["claimed"] = [_check_tar(name) for name in found["claimed"]]
+    except (ValueError, KeyError, TypeError) as error:
         raise DamageError(
             f"{objects.describe(PLAN)} is damaged ({error}): delete the folder {UNFINISHED} and "
             "the tars that shards.json does not name, and write the shards again"
         ) from error
     return plan
+
+
+def _check_tar(name: object) -> str:
+    if not str(name).endswith(".tar"):
+        raise ValueError(f"{name!r} is no name of a tar")
+    return check_plain(name, flat=True)
 
 
 def read_records(objects: Objects) -> dict[str, WrittenShard]:
@@ -120,10 +137,11 @@ def read_records(objects: Objects) -> dict[str, WrittenShard]:
         lines, last = record_names(name)
         if path != last or not name.endswith(".tar"):
             continue
-        with suppress(ValueError, TypeError, StoreError, pl.exceptions.PolarsError):
-            entry = FileEntry(**json.loads(objects.get(last)))
-            index = pl.read_parquet(io.BytesIO(objects.get(lines)))
-            if is_complete(objects, name, entry):
+        with suppress(ValueError, StoreError):
+            entry = FileEntry.of(parse_json(objects.get(last)))
+            where = objects.describe(lines)
+            index = decode_parquet(objects.get(lines), where, INDEX_RULE, "write it again")
+            if is_complete(objects, name, entry) and (index["shard"] == name).all():
                 records[name] = WrittenShard(entry=entry, index=index)
     return records
 

@@ -1,6 +1,5 @@
 """Checks the integrity of a shard set by its checksums, and against its store."""
 
-import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from datasets.shards.format import HELD_SCHEMA, INDEX, LISTING, RECORDINGS, TARS, ShardManifest
-from datasets.shards.shard_set import check_file, index_problems
+from datasets.shards.shard_set import check_file, decode_set_table, index_problems
 from datasets.shards.state import PLAN
 from storage.checksums import digest_file
 from storage.errors import DamageError, StoreError
@@ -63,9 +62,7 @@ def verify_shards(
         report.damage += _file_problems(objects, name, manifest)
     index = pl.DataFrame(schema=HELD_SCHEMA)
     if not report.damage:
-        index = pl.read_parquet(io.BytesIO(objects.get(INDEX)))
-        report.damage += index_problems(objects, manifest, index)
-        report.num_slices = len(index)
+        index = _read_index(objects, manifest, report)
     groups = index.partition_by("shard", as_dict=True)
     with (
         progress("checking shards", report.num_shards, "shard") as step,
@@ -81,6 +78,21 @@ def verify_shards(
         with open_store(store_url, remote) as store:
             _compare(store, manifest, index, report)
     return report
+
+
+def _read_index(
+    objects: Objects, manifest: ShardManifest, report: ShardVerifyReport
+) -> pl.DataFrame:
+    """Reads the side index; one that breaks its rule is reported, and has no lines."""
+    try:
+        decode_set_table(objects, RECORDINGS, objects.get(RECORDINGS))
+        index = decode_set_table(objects, INDEX, objects.get(INDEX))
+    except DamageError as error:
+        report.damage.append(str(error))
+        return pl.DataFrame(schema=HELD_SCHEMA)
+    report.damage += index_problems(objects, manifest, index)
+    report.num_slices = len(index)
+    return index
 
 
 def _file_problems(

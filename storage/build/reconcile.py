@@ -58,7 +58,7 @@ def settle(
         kept = live.filter(pl.col(PART) == part).select(*RECORDING_SCHEMA)
         kept = kept.join(metadata, on="recording_id", how="semi", maintain_order="left")
         index = table_name(INDEX, part)
-        old_rows = decode_table(current[index], objects.describe(index))
+        old_rows = decode_table(INDEX, current[index], objects.describe(index))
         tables = {
             RECORDINGS: with_metadata(kept, metadata),
             INDEX: old_rows.join(kept, on="recording_id", how="semi", maintain_order="left"),

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from storage.errors import DamageError
 from storage.objects.protocol import Objects
+from storage.untrusted import parse_json
 
 NAME = "classes.json"
 FORMAT = "melbank classes"
@@ -34,7 +35,7 @@ def read_classes(objects: Objects) -> tuple[str, ...]:
     if not objects.exists(NAME):
         return ()
     try:
-        document = json.loads(objects.get(NAME))
+        document = parse_json(objects.get(NAME))
         names = document["classes"]
         valid = document["format"] == FORMAT and all(isinstance(name, str) for name in names)
     except (ValueError, KeyError, TypeError) as error:

@@ -9,6 +9,7 @@ from storage.format.zarr_shards import ARRAY, ARRAY_METADATA, SLICES_PER_ZARR_SH
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.protocol import Objects
 from storage.recipe import Recipe
+from storage.untrusted import MAX_ROW, parse_json, record_of, text_of, whole_of
 
 NAME = "melbank.json"
 FORMAT = "melbank store"
@@ -50,7 +51,7 @@ class Manifest:
                 "Build one with: python -m tools.build_store source.root=DIR store=" + objects.url
             )
         try:
-            document = json.loads(objects.get(NAME))
+            document = parse_json(objects.get(NAME))
         except ValueError as error:
             raise DamageError(
                 f"{objects.describe(NAME)} is damaged ({error}): run tools.verify --repair"
@@ -58,9 +59,10 @@ class Manifest:
         return cls.from_dict(document, objects.describe(NAME))
 
     @classmethod
-    def from_dict(cls, document: dict[str, Any], name: str) -> Self:
+    def from_dict(cls, document: Any, name: str) -> Self:
         """The manifest of a document; DamageError where it does not hold together."""
         try:
+            document = record_of(document)
             if document["format"] != FORMAT or document["version"] != VERSION:
                 raise StoreError(
                     f"{name} is of {document['format']} version {document['version']}; "
@@ -68,9 +70,9 @@ class Manifest:
                 )
             recipe = Recipe.from_dict(document["recipe"])
             manifest = cls(
-                store_id=document["store_id"],
+                store_id=text_of(document, "store_id"),
                 recipe=recipe,
-                part_slices=int(document["part_slices"]),
+                part_slices=whole_of(document, "part_slices", least=1, most=MAX_ROW),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise DamageError(f"{name} is damaged: {error!r}; run tools.verify --repair") from error
@@ -95,7 +97,7 @@ def read_manifest(objects: Objects) -> Manifest:
         return Manifest.read(objects)
     except StoreError:
         try:
-            document = json.loads(objects.get(ARRAY_METADATA))["attributes"]["melbank"]
+            document = parse_json(objects.get(ARRAY_METADATA))["attributes"]["melbank"]
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"{objects.url}: {NAME} and {ARRAY_METADATA} are both damaged; with them "

@@ -10,6 +10,7 @@ from storage.format.tables import (
     PART,
     RECORDINGS,
     REJECTS,
+    GetMany,
     read_tables,
     table_numbers,
 )
@@ -39,17 +40,17 @@ class StoreState:
         )
 
 
-def read_state(objects: Objects) -> StoreState:
+def read_state(objects: Objects, get_many: GetMany | None = None) -> StoreState:
     """Reads what is committed: parts that have an index file."""
-    return read_parts(objects, table_numbers(objects, INDEX))
+    return read_parts(objects, table_numbers(objects, INDEX), get_many)
 
 
-def read_parts(objects: Objects, parts: list[int]) -> StoreState:
-    """Reads the recordings and rejects of some parts."""
+def read_parts(objects: Objects, parts: list[int], get_many: GetMany | None = None) -> StoreState:
+    """Reads the recordings and rejects of some parts; `get_many` as in `read_tables`."""
     return StoreState(
         parts=parts,
-        recordings=read_tables(objects, RECORDINGS, parts),
-        rejects=read_tables(objects, REJECTS, parts),
+        recordings=read_tables(objects, RECORDINGS, parts, get_many),
+        rejects=read_tables(objects, REJECTS, parts, get_many),
     )
 
 

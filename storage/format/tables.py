@@ -6,20 +6,22 @@ The columns of all of them are named here, and other lists of columns are derive
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from storage.audio import features
-from storage.errors import DamageError
 from storage.objects.protocol import Objects
+from storage.untrusted import MAX_ROW, TableRule, decode_parquet
 
 INDEX = "index"
 RECORDINGS = "recordings"
 REJECTS = "rejects"
 PLANS = "plans"
 TABLES = (INDEX, RECORDINGS, REJECTS)
+GetMany = Callable[[Sequence[str]], list[bytes]]
 
 STORED, PARTIAL, DUPLICATE = "stored", "partial", "duplicate"
 
@@ -83,7 +85,33 @@ RESERVED = (  # names that no column of a csv keeps; the last two are a mix's of
     "source",
     "own_recording_id",
 )
-_NAME = re.compile(r"^(index|recordings|rejects|plans)/(?:part|plan)-(\d{5,})\.parquet$")
+_WHOLE_ROW = (0, MAX_ROW - 1)
+RULES = {
+    INDEX: TableRule(
+        schema=INDEX_SCHEMA,
+        filled=("row", "recording_id", "slice_no", "start_s", "crc32c"),
+        ranges={"row": _WHOLE_ROW, "slice_no": (0, 2**31 - 1)},
+        rising="row",
+        optional=(*features.SCHEMA,),
+    ),
+    RECORDINGS: TableRule(
+        schema=RECORDING_SCHEMA,
+        filled=("recording_id", "filename", "num_slices", "status"),
+        ranges={"first_row": _WHOLE_ROW, "num_slices": (0, 2**31 - 1)},
+    ),
+    REJECTS: TableRule(schema=REJECT_SCHEMA),
+    PLANS: TableRule(
+        schema=PLAN_SCHEMA,
+        filled=("part", "first_shard", "num_shards", "recording_id", "expected_slices"),
+        ranges={
+            "part": (0, 2**31 - 2),
+            "first_shard": (0, 2**29),
+            "num_shards": (1, 2**24),
+            "expected_slices": (0, 2**34),
+        },
+    ),
+}
+_NAME = re.compile(r"^(index|recordings|rejects|plans)/(?:part|plan)-(\d{5,9})\.parquet$")
 
 
 def given_names(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
@@ -108,10 +136,20 @@ def table_name(table: str, number: int) -> str:
     return f"{table}/{'plan' if table == PLANS else 'part'}-{number:05d}.parquet"
 
 
+def is_table_name(name: str) -> bool:
+    """True where an object is named as a table is."""
+    return _NAME.match(name) is not None
+
+
 def table_numbers(objects: Objects, table: str) -> list[int]:
     """The numbers of the parts (or plans) that have such a table, in order."""
-    matches = (_NAME.match(name) for name in objects.list(table))
-    return sorted(int(match[2]) for match in matches if match)
+    return numbers_in(objects.list(table), table)
+
+
+def numbers_in(names: Iterable[str], table: str) -> list[int]:
+    """The numbers of the parts (or plans) whose table is among some names, in order."""
+    matches = (_NAME.match(name) for name in names)
+    return sorted(int(match[2]) for match in matches if match and match[1] == table)
 
 
 def encode_table(frame: pl.DataFrame) -> bytes:
@@ -124,27 +162,40 @@ def encode_table(frame: pl.DataFrame) -> bytes:
 def read_table(objects: Objects, table: str, number: int) -> pl.DataFrame:
     """One part's table; raises DamageError where it is no Parquet."""
     name = table_name(table, number)
-    return decode_table(objects.get(name), objects.describe(name))
+    return decode_table(table, objects.get(name), objects.describe(name))
 
 
-def decode_table(data: bytes, where: str) -> pl.DataFrame:
-    """A table out of its bytes; `where` they are, for the DamageError that they are no Parquet."""
-    try:
-        return pl.read_parquet(io.BytesIO(data))
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0]
-        raise DamageError(f"{where} is damaged ({reason}): run tools.verify --repair") from error
+def decode_table(
+    table: str, data: bytes, where: str, columns: list[str] | None = None
+) -> pl.DataFrame:
+    """Decodes a table, or some columns; DamageError, naming `where` it is, on a damaged one."""
+    way_out = "run tools.verify --repair"
+    if table == PLANS:  # no other columns: the plan of a recording's `path` is the source's
+        columns, way_out = [*PLAN_SCHEMA], "delete it and build again"
+    return decode_parquet(data, where, RULES[table], way_out, columns)
 
 
-def read_tables(objects: Objects, table: str, numbers: Iterable[int]) -> pl.DataFrame:
-    """The tables of several parts as one, in the order of the parts, with the column `PART`."""
+def read_tables(
+    objects: Objects, table: str, numbers: Iterable[int], get_many: GetMany | None = None
+) -> pl.DataFrame:
+    """The tables of several parts as one, in the order of the parts, with the column `PART`.
+
+    `get_many` reads the objects in place of the one that they have themselves.
+    """
     numbers = list(numbers)
     names = [table_name(table, number) for number in numbers]
+    found = (get_many or objects.get_many)(names)
     frames = []
-    for number, name, data in zip(numbers, names, objects.get_many(names), strict=True):
-        frame = decode_table(data, objects.describe(name))
-        frames.append(frame.with_columns(pl.lit(number, pl.Int32).alias(PART)))
+    for number, name, data in zip(numbers, names, found, strict=True):
+        frame = decode_table(table, data, objects.describe(name))
+        frames.append(_with_part(frame, number))
     return join_parts(table, frames)
+
+
+def _with_part(frame: pl.DataFrame, number: int) -> pl.DataFrame:
+    """Adds the column `PART`, last. An expression would take as long as decoding a small table."""
+    part = pl.Series(PART, np.full(len(frame), number, np.int32))
+    return (frame.drop(PART) if PART in frame.columns else frame).hstack([part])
 
 
 def join_parts(table: str, frames: list[pl.DataFrame]) -> pl.DataFrame:

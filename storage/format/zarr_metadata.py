@@ -1,6 +1,5 @@
 """`zarr.json` of the slice array, written by zarr-python itself."""
 
-import json
 from typing import Any
 
 import zarr
@@ -9,6 +8,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from storage.errors import DamageError
 from storage.format.manifest import Manifest
 from storage.format.zarr_shards import ARRAY_METADATA, SLICES_PER_ZARR_SHARD, ZSTD_LEVEL
+from storage.untrusted import MAX_ROW, parse_json, whole_of
 
 
 def array_metadata(manifest: Manifest, num_shards: int) -> bytes:
@@ -36,7 +36,8 @@ def array_metadata(manifest: Manifest, num_shards: int) -> bytes:
 def num_shards_of(metadata: bytes) -> int:
     """Number of zarr shards that a `zarr.json` spans."""
     try:
-        return -(-int(json.loads(metadata)["shape"][0]) // SLICES_PER_ZARR_SHARD)
+        num_rows = whole_of({"shape": parse_json(metadata)["shape"][0]}, "shape", most=MAX_ROW)
+        return -(-num_rows // SLICES_PER_ZARR_SHARD)
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise DamageError(
             f"{ARRAY_METADATA} is damaged ({error}): run tools.verify --repair"

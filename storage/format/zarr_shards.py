@@ -25,6 +25,8 @@ ZSTD_LEVEL = 1
 BLOCKS_PER_CHUNK = 4
 INDEX_BYTES = 16 * SLICES_PER_ZARR_SHARD + 4
 MISSING = 2**64 - 1
+MAX_SHARD_BYTES = 2**48
+CHUNK_OVERHEAD_BYTES = 4096  # of an inner chunk over its slice, at most
 
 
 class _Compressor(threading.local):
@@ -71,14 +73,21 @@ def decode_index(tail: bytes, name: str) -> np.ndarray:
     pairs = np.frombuffer(tail, "<u8", count=2 * SLICES_PER_ZARR_SHARD).reshape(-1, 2)
     if (pairs == MISSING).any():
         raise DamageError(f"{name} has empty chunks, which melbank never writes")
+    if pairs.max() >= MAX_SHARD_BYTES:
+        raise DamageError(
+            f"{name} has chunks beyond the {MAX_SHARD_BYTES:,} bytes that it may have"
+        )
     return pairs.astype(np.int64)
 
 
-def chunk_edges(pairs: np.ndarray, name: str) -> np.ndarray:
+def chunk_edges(pairs: np.ndarray, name: str, slice_bytes: int) -> np.ndarray:
     """(offset, length) of chunks that are contiguous as the n + 1 edges between them.
 
-    uint32 where that is enough: a quarter of the memory. Raises DamageError on chunks with gaps.
+    uint32 where that is enough: a quarter of the memory. Raises DamageError on chunks with gaps,
+    and on those that are far longer than a slice that does not compress.
     """
+    if pairs[:, 1].max() > 2 * slice_bytes + CHUNK_OVERHEAD_BYTES:
+        raise DamageError(f"{name} has chunks that are longer than slices of {slice_bytes:,} bytes")
     begins, ends = pairs[:, 0], pairs.sum(axis=1)
     if not np.array_equal(begins[1:], ends[:-1]):
         raise DamageError(f"the chunks of {name} are not contiguous, as melbank writes them")

@@ -41,6 +41,8 @@ def plan_store(source: Objects) -> SyncPlan:
         Item(name=name, size_bytes=entry["size"], sha256=entry["sha256"])
         for name, entry in entries.items()
     ]
+    if MANIFEST not in entries:
+        raise DamageError(f"{source.url}: {CATALOG} does not list {MANIFEST}: run tools.verify")
     tables = [item for start in _ORDER for item in listed if item.name.startswith(start)]
     tables.append(Item(name=CATALOG, size_bytes=len(sealed), sha256=digest(sealed)))
     return SyncPlan(

@@ -28,6 +28,7 @@ from storage.format.tables import (
     RECORDINGS,
     REJECTS,
     TABLES,
+    numbers_in,
     read_table,
     table_name,
     table_numbers,
@@ -158,9 +159,8 @@ def _object_problem(objects: Objects, catalog: Catalog | None, name: str) -> str
 
 def _all_parts(objects: Objects, catalog: Catalog | None) -> list[int]:
     """The parts that are committed, or that the catalogue says should be."""
-    listed = [name for name in (catalog.entries if catalog else ()) if name.startswith(INDEX)]
-    numbers = {int(name.split("-")[1].split(".")[0]) for name in listed}
-    return sorted(numbers | set(table_numbers(objects, INDEX)))
+    listed = numbers_in(catalog.entries if catalog else (), INDEX)
+    return sorted({*listed, *table_numbers(objects, INDEX)})
 
 
 def _read_part(

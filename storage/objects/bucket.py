@@ -7,7 +7,6 @@ created, never overwritten.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from storage.objects.client import DEFAULT, Remote, RemoteConfig, open_remote
 from storage.objects.protocol import Listing, Objects
 from storage.objects.retry import POLICY
 from storage.objects.urls import is_web
+from storage.untrusted import check_plain, parse_json, record_of, whole_of
 
 _PIECE_BYTES = 16_000_000  # of an upload in pieces
 _PIECES_AT_ONCE = 4
@@ -249,8 +249,11 @@ class RemoteObjects(Objects):
         if listing is None:
             raise StoreError(f"{self.url} cannot be listed: it is on a web server")
         try:
-            entries = json.loads(self.get(listing.name))[listing.section]
-            sizes = {name: int(entry.get(listing.size_key, 0)) for name, entry in entries.items()}
+            entries = parse_json(self.get(listing.name))[listing.section]
+            sizes = {
+                check_plain(name): whole_of({listing.size_key: 0, **entry}, listing.size_key)
+                for name, entry in record_of(entries).items()
+            }
         except ObjectMissingError as error:
             raise StoreError(
                 f"{self.url} cannot be listed and has no {listing.name}, which says what there is"

@@ -27,11 +27,12 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import AzureStore, GCSStore, HTTPStore, S3Store
 
-from storage.errors import ConfigError, UnreachableError
+from storage.errors import ConfigError, StoreError, UnreachableError
 from storage.objects.failures import explain, is_wrong_address
 from storage.objects.retry import POLICY, Attempts
 from storage.objects.urls import check_url, is_web
 from storage.options import check_at_least, check_choice, check_positive, option
+from storage.untrusted import is_plain
 
 AUTO, RANGED, CACHED = "auto", "ranged", "cached"
 MODES = (AUTO, RANGED, CACHED)
@@ -120,7 +121,9 @@ class Remote:
     config: RemoteConfig
 
     def key(self, name: str) -> str:
-        """The key of an object below the URL."""
+        """The key of an object below the URL; StoreError on a name that leads out of it."""
+        if name and not is_plain(name):
+            raise StoreError(f"{self.url} can have no object {name!r}: it leads out of the folder")
         return f"{self.prefix}/{name}".strip("/")
 
     @property

@@ -1,16 +1,19 @@
 """Objects of a folder on a local file system."""
 
 import contextlib
+import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
 
-from storage.checksums import digest_file
 from storage.errors import ConfigError, MelbankError, ObjectMissingError, StoreError
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.protocol import Objects
 from storage.objects.urls import local_path
+from storage.untrusted import MAX_JSON_BYTES, is_plain
 
 TEMPORARY = ".tmp"
 
@@ -24,11 +27,29 @@ class LocalObjects(Objects):
         self.root = local_path(url)
 
     def path(self, name: str) -> Path:
-        """Path of an object."""
+        """Path of an object; StoreError where a name or a link leads out of the folder."""
+        if name and not is_plain(name):
+            raise StoreError(f"{self.url} can have no object {name!r}: it leads out of the folder")
+        place = str(self.root)
+        for part in name.split("/"):
+            place = f"{place}/{part}"
+            if os.path.islink(place):
+                self._check_inside(Path(place))
         return self.root / name
 
+    def _check_inside(self, link: Path) -> None:
+        try:
+            inside = link.resolve().is_relative_to(self.root.resolve())
+        except (OSError, RuntimeError):  # links in a circle
+            inside = False
+        if not inside:
+            raise StoreError(
+                f"{link} is a link that leads out of {self.url}, and such links are not followed: "
+                "put the file or folder itself there"
+            )
+
     def describe(self, name: str) -> str:
-        return str(self.path(name))
+        return str(self.root / name)
 
     def exists(self, name: str) -> bool:
         return self.path(name).is_file()
@@ -51,25 +72,39 @@ class LocalObjects(Objects):
         return found
 
     def get(self, name: str) -> bytes:
-        try:
-            return self.path(name).read_bytes()
-        except OSError as error:
-            raise StoreError(f"{self.path(name)} cannot be read: {error.strerror}") from error
+        with self._opened(name) as (file, _):
+            return file.read()
 
     def tail(self, name: str, length: int) -> bytes:
+        with self._opened(name) as (file, size_bytes):
+            file.seek(max(0, size_bytes - length))
+            return file.read()
+
+    @contextlib.contextmanager
+    def _opened(self, name: str) -> Iterator[tuple[BufferedReader, int]]:
+        """An object's open file and size; StoreError on a pipe, a device, or JSON beyond reason."""
+        path = self.path(name)
         try:
-            with self.path(name).open("rb") as file:
-                file.seek(-length, os.SEEK_END)
-                return file.read()
+            # a pipe in the place of a file would else block for ever
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            with open(descriptor, "rb") as file:
+                found = os.fstat(descriptor)
+                if not stat.S_ISREG(found.st_mode):
+                    raise StoreError(f"{path} is no file that may be read: take it away")
+                if name.endswith(".json") and found.st_size > MAX_JSON_BYTES:
+                    raise StoreError(f"{path} has {found.st_size:,} bytes, too many for its kind")
+                yield file, found.st_size
         except OSError as error:
-            raise StoreError(f"{self.path(name)} cannot be read: {error.strerror}") from error
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"{path} cannot be read: {error.strerror}") from error
 
     def list(self, folder: str) -> list[str]:
         try:
-            entries = list(os.scandir(self.path(folder)))
-        except FileNotFoundError:
+            names = os.listdir(self.path(folder))
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(f"{folder}/{entry.name}" for entry in entries if entry.is_file())
+        return sorted(f"{folder}/{name}" for name in names if (self.root / folder / name).is_file())
 
     def walk(self, folder: str = "") -> dict[str, int]:
         found = {}
@@ -102,7 +137,11 @@ class LocalObjects(Objects):
             _sync_folder(path.parent)
 
     def delete(self, name: str) -> None:
-        self.path(name).unlink(missing_ok=True)
+        path = self.path(name)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be deleted: {error.strerror}") from error
 
     def drop_folder(self, folder: str) -> None:
         with contextlib.suppress(OSError):
@@ -126,7 +165,8 @@ class LocalObjects(Objects):
         yield self.path(name)
 
     def digest(self, name: str) -> str:
-        return digest_file(self.path(name))
+        with self._opened(name) as (file, _):
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def clear_temporary(self) -> None:
         for name in self.list(TEMPORARY):

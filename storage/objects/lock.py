@@ -5,6 +5,7 @@ committed is created, never overwritten, and the second one plans its work again
 """
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,10 +26,11 @@ def builder_lock(objects: Objects) -> Iterator[None]:
     path = objects.path(NAME)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
+        # a link in its place might lead to a file that is wanted
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise StoreError(f"{objects.url} cannot be written: {error.strerror}") from error
-    with file:
+    with open(descriptor, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -31,6 +31,7 @@ from storage.objects.retry import POLICY
 from storage.objects.urls import is_remote, local_path
 from storage.options import check_at_least, option
 from storage.progress import Progress, Step, silent
+from storage.untrusted import parse_json, record_of, text_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +169,7 @@ class Sync:
         if self.target.exists(self.kind.head):
             identity = self.kind.identity(self.target)
         elif self.target.exists(MARKER):
-            identity = json.loads(self.target.get(MARKER))["identity"]
+            identity = self._begun(self.target.get(MARKER))
         elif there:
             raise ConfigError(
                 f"{url} is not empty and no {word} (it holds {next(iter(there))}): "
@@ -181,6 +182,16 @@ class Sync:
                 f"{url} is another {word} ({identity}) than {self.source.url} ({plan.identity}): "
                 "give a new folder"
             )
+
+    def _begun(self, marker: bytes) -> str:
+        """Returns of what an unfinished copy is, by its marker; StoreError on a damaged one."""
+        try:
+            return text_of(record_of(parse_json(marker)), "identity")
+        except ValueError as error:
+            raise StoreError(
+                f"{self.target.describe(MARKER)} is damaged ({error}), so that nobody knows of "
+                "what this is a copy: delete the folder, or give a new one"
+            ) from error
 
     def _check_extra(self, extra: Sequence[str], delete: bool) -> None:
         """Raises ConfigError where objects that the source lacks would be part of the copy."""

@@ -25,7 +25,6 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import polars as pl
-from numpy.lib import format as npy
 
 from storage.errors import AudioError, ConfigError
 from storage.objects.urls import is_remote
@@ -33,6 +32,7 @@ from storage.recipe import FOREIGN, Recipe
 from storage.source.probe import Probe
 from storage.source.recordings import without_ending
 from storage.source.table import Source, SourceConfig, read_source
+from storage.untrusted import read_npy_header
 
 TOLERANCE = 1e-6
 NUM_LOOKED_AT = 64
@@ -160,15 +160,11 @@ def read_slice(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 def read_shape(path: Path) -> tuple[tuple[int, ...], "np.dtype[np.generic]"]:
     """Shape and dtype in the header of a .npy file; raises AudioError where there is none."""
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     try:
         with path.open("rb") as file:
-            version = npy.read_magic(file)
-            if version not in readers:
-                raise AudioError(f"{path.name} is .npy version {version}, not a plain array")
-            shape, _, dtype = readers[version](file)
-    except (ValueError, EOFError) as error:
-        raise AudioError(f"{path.name} is no .npy file, or a damaged one") from error
+            shape, _, dtype = read_npy_header(file)
+    except ValueError as error:
+        raise AudioError(f"{path.name} is no .npy file, or a damaged one ({error})") from error
     except OSError as error:
         raise AudioError(f"{path.name} cannot be read: {error.strerror}") from error
     if dtype.hasobject:

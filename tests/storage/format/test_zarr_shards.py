@@ -92,12 +92,12 @@ def test_a_flipped_index_is_damage(place: int) -> None:
 
 def test_edges_are_as_small_as_the_shard_allows() -> None:
     pairs = np.array([[7, 3], [10, 5], [15, 1]])
-    assert chunk_edges(pairs, "it").tolist() == [7, 10, 15, 16]
-    assert chunk_edges(pairs, "it").dtype == np.uint32
-    far = chunk_edges(pairs + np.array([2**32, 0]), "it")
+    assert chunk_edges(pairs, "it", 100).tolist() == [7, 10, 15, 16]
+    assert chunk_edges(pairs, "it", 100).dtype == np.uint32
+    far = chunk_edges(pairs + np.array([2**32, 0]), "it", 100)
     assert (far.dtype, far[0]) == (np.int64, 2**32 + 7)
     with pytest.raises(DamageError, match="it are not contiguous"):
-        chunk_edges(pairs[[0, 2, 1]], "it")
+        chunk_edges(pairs[[0, 2, 1]], "it", 100)
 
 
 def test_metadata_tells_the_shape_and_carries_the_recipe() -> None:
