@@ -151,9 +151,9 @@ def _too_deep(name: str) -> ConfigError:
     )
 
 
-def _depth(query: exp.Expression) -> int:
+def _depth(query: exp.Query) -> int:
     """Returns the number of levels of a parsed query, without recursion."""
-    depth, level = 0, [query]
+    depth, level = 0, [query]  # level by level
     while level:
         depth += 1
         level = [child for node in level for child in node.iter_expressions()]

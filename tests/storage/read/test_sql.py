@@ -1,4 +1,4 @@
-"""SQL from the user reaches only the tables that it was given, within bounds; errors show the word."""
+"""SQL from the user reaches only the tables that it was given, in bounds; errors show the word."""
 
 import time
 from pathlib import Path
