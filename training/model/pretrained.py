@@ -33,12 +33,13 @@ def weights_source(backbone: str) -> dict[str, Any]:
             "model.weights_file=FILE, or set model.pretrained=false"
         )
     hub = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    url = hub if known.hf_hub_id else known.url
+    hub_id = known.hf_hub_id or ""
+    url = hub if hub_id else str(known.url)
     if answers(url):
         return {}
     names = [known.hf_hub_filename] if known.hf_hub_filename else _WEIGHTS
-    for name in names if known.hf_hub_id else ():
-        cached = try_to_load_from_cache(known.hf_hub_id, name)
+    for name in names if hub_id else ():
+        cached = try_to_load_from_cache(hub_id, name)
         if isinstance(cached, str):
             return {"file": cached}
     raise ConfigError(
