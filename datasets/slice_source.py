@@ -9,7 +9,7 @@ from storage.errors import ConfigError
 from storage.objects.client import RemoteConfig
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import Extents
-from storage.read.sql import check_select
+from storage.read.sql import columns_of
 from storage.recipe import Recipe
 from storage.source.subset import limited
 
@@ -98,7 +98,7 @@ def select_recordings(
     """
     chosen = recordings
     if where is not None:
-        check_select(f"SELECT * FROM recordings WHERE {where}", {"recordings": recordings})
+        columns_of(where, "where", recordings.columns)
         try:
             chosen = recordings.filter(pl.sql_expr(where))
         except pl.exceptions.PolarsError as error:

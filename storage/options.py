@@ -61,7 +61,9 @@ def check_order(config: object, section: str, lower: str, upper: str) -> None:
     """Raises ConfigError where the first of two fields is more than the second."""
     low, high = getattr(config, lower), getattr(config, upper)
     if not low <= high:
-        raise ConfigError(f"{_key(section, lower)}={low} is more than {upper}={high}")
+        raise ConfigError(
+            f"{_key(section, lower)}={low} is more than {_key(section, upper)}={high}"
+        )
 
 
 def _shown(value: Any) -> Any:

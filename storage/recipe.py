@@ -60,11 +60,13 @@ class Recipe:
         check_choice(self, "recipe", "origin", (OWN, FOREIGN))
         if not 0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
             raise ConfigError(
-                f"recipe.fmin_hz={self.fmin_hz:g} and fmax_hz={self.fmax_hz:g} must be in order "
-                f"between 0 and half of sample_rate_hz, {self.sample_rate_hz / 2:g} Hz"
+                f"recipe.fmin_hz={self.fmin_hz:g} and recipe.fmax_hz={self.fmax_hz:g} must be in "
+                f"order between 0 and half of recipe.sample_rate_hz, {self.sample_rate_hz / 2:g} Hz"
             )
         if self.slice_samples < self.n_fft:
-            raise ConfigError(f"recipe.slice_s={self.slice_s} is shorter than n_fft={self.n_fft}")
+            raise ConfigError(
+                f"recipe.slice_s={self.slice_s} is shorter than recipe.n_fft={self.n_fft}"
+            )
 
         if self.slice_samples > MAX_SLICE_SAMPLES or self.slice_bytes > MAX_SLICE_BYTES:
             raise ConfigError(

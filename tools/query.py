@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from storage.errors import ConfigError
+from storage.read.sql import collect
 from storage.store import Store, open_store
 from tools.cli.command import Arguments, Command, run
 from tools.cli.config import StoreSection
@@ -41,21 +42,14 @@ def main(config: StoreSection, arguments: Arguments) -> None:
     for flag in WRITERS:
         check_output(f"--{flag}", getattr(arguments, flag))
     with open_store(config.store, config.remote) as store:
-        table = _collect(store.query(arguments.sql), arguments.limit)
+        found = store.query(arguments.sql)
+        table = collect(found.head(arguments.limit) if arguments.limit else found)
         with pl.Config(tbl_rows=20, tbl_cols=10, fmt_str_lengths=24, tbl_width_chars=160):
             print(table)
         for flag, write in WRITERS.items():
             if target := getattr(arguments, flag):
                 write(store, table, Path(target))
                 print(f"{flag}: {target}")
-
-
-def _collect(found: pl.LazyFrame, limit: int | None) -> pl.DataFrame:
-    """Runs a query; ConfigError where its values do not go together, such as text and numbers."""
-    try:
-        return (found.head(limit) if limit else found).collect()
-    except pl.exceptions.PolarsError as error:
-        raise ConfigError(f"the query does not work: {str(error).splitlines()[0]}") from error
 
 
 def _write_png(store: Store, table: pl.DataFrame, target: Path) -> None:

@@ -26,7 +26,9 @@ Balance = Callable[[pl.DataFrame, np.ndarray], np.ndarray]
 def find_balance(balance: str) -> Balance | None:
     """Returns the function for a name, an exponent or `module:function`; None for `none`."""
     if is_user_function(balance):
-        function = load_function(balance, key="sampling.balance")
+        gives = "an array of one number of at least 0 for each recording"
+        takes = "recordings, mass"
+        function = load_function(balance, key="sampling.balance", takes=takes, gives=gives)
         return lambda recordings, mass: _checked(function(recordings, mass), mass, balance)
     exponent = balance_exponent(balance)
     if exponent == 0:
@@ -146,7 +148,13 @@ def resample(expected: np.ndarray, classes: np.ndarray, bits: np.ndarray, total:
 
 def _checked(expected: Any, mass: np.ndarray, name: str) -> np.ndarray:
     """Checks the result of a user function, and scales it to the sum of `mass`."""
-    result = np.asarray(expected, np.float64)
+    try:
+        result = np.asarray(expected, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"sampling.balance={name} must return one number for each of {len(mass)} recordings, "
+            f"not {type(expected).__name__} ({error})"
+        ) from error
     if result.shape != mass.shape:
         raise ConfigError(
             f"sampling.balance={name} must return one number for each of {len(mass)} recordings, "

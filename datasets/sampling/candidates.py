@@ -10,12 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-import sqlglot
-from sqlglot import exp
 
 from datasets.slice_source import select_recordings
 from storage.errors import ConfigError
-from storage.read.sql import check_select
+from storage.read.sql import columns_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,19 +78,12 @@ def find_candidates(
 
 def names_slices(where: str, recordings: pl.DataFrame) -> bool:
     """True where a condition names a column that recordings do not have."""
-    return not _columns_of(where) <= set(recordings.columns)
-
-
-def _columns_of(where: str) -> set[str]:
-    query = f"SELECT * FROM slices WHERE {where}"
-    check_select(query, {"slices": None})
-    parsed = sqlglot.parse_one(query, dialect="postgres")
-    return {column.name for column in parsed.find_all(exp.Column)}
+    return not columns_of(where, "sampling.where", recordings.columns) <= set(recordings.columns)
 
 
 def _rows_where(recordings: pl.DataFrame, slice_index: pl.DataFrame, where: str) -> np.ndarray:
     """Returns the rows of recordings for which a condition on both tables holds, increasing."""
-    names = _columns_of(where)
+    names = columns_of(where, "sampling.where")
     of_recordings = sorted(names & set(recordings.columns))
     of_slices = sorted(names - set(of_recordings) - {"row"})
     unknown = [name for name in of_slices if name not in slice_index.columns]

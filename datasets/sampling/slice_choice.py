@@ -124,12 +124,18 @@ def find_slice_choice(name: str) -> SliceChoice:
             f"sampling.slice_choice={name} is none of {', '.join(SLICE_CHOICES)}, "
             "nor module:function"
         )
-    return partial(_user_choice, load_function(name, key="sampling.slice_choice"), name)
+    gives = "an array of one whole number per draw, from 0 to below draws.num_slices"
+    function = load_function(name, key="sampling.slice_choice", takes="draws", gives=gives)
+    return partial(_user_choice, function, name)
 
 
 def _user_choice(function: Callable[[Draws], Any], name: str, draws: Draws) -> np.ndarray:
     """Calls a user function and checks its result."""
-    result = np.asarray(function(draws))
+    returned = function(draws)
+    try:
+        result = np.asarray(returned)
+    except ValueError:  # lists of several lengths
+        result = np.empty(0, object)
     if result.shape != draws.draw_no.shape or result.dtype.kind not in "iu":
         raise ConfigError(
             f"sampling.slice_choice={name} must return one whole number for each of "

@@ -26,6 +26,7 @@ from storage.objects.client import DEFAULT, Remote, RemoteConfig, open_remote
 from storage.objects.protocol import Listing, Objects
 from storage.objects.retry import POLICY
 from storage.objects.urls import is_web
+from storage.objects.web_answers import check_ranges, check_served
 from storage.untrusted import check_plain, parse_json, record_of, whole_of
 
 _PIECE_BYTES = 16_000_000  # of an upload in pieces
@@ -48,6 +49,7 @@ class RemoteObjects(Objects):
         self.url = self.remote.url
         self._creates = True  # until the server says that it cannot
         self._has_bucket = False  # until the server shows something of it
+        self._keeps_to_ranges = not is_web(self.remote.url)  # web servers: until they have shown it
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RemoteObjects, (self.url, self._listing, self.remote_config)
@@ -106,6 +108,9 @@ class RemoteObjects(Objects):
 
     def tail(self, name: str, length: int) -> bytes:
         def get(key: str) -> bytes:
+            if not self._keeps_to_ranges:
+                check_ranges(self.describe(name), self.remote.store, key)
+                self._keeps_to_ranges = True
             answer = obstore.get(self.remote.store, key, options={"range": {"suffix": length}})
             return bytes(answer.bytes())
 
@@ -181,9 +186,7 @@ class RemoteObjects(Objects):
             yield path
 
     def digest(self, name: str) -> str:
-        return self.remote.call(
-            name, lambda key: _hash_stream(obstore.get(self.remote.store, key), "sha256")
-        )
+        return self.remote.call(name, lambda key: _hash_stream(self._answer(name, key), "sha256"))
 
     def clear_temporary(self) -> None:
         """Nothing is left by killed writers that could be seen or deleted."""
@@ -193,7 +196,7 @@ class RemoteObjects(Objects):
         seen: set[str] = set()
 
         def read(key: str) -> tuple[Result, bool]:
-            answer = obstore.get(self.remote.store, key)
+            answer = self._answer(name, key)
             result, md5 = take(answer)
             tag = _MD5.match(answer.meta["e_tag"] or "")
             is_valid = tag is None or md5 in (tag[1], *seen)  # the same twice: the tag is no md5
@@ -203,13 +206,20 @@ class RemoteObjects(Objects):
         (result, _), _ = POLICY.read_valid(lambda: self.remote.call(name, read), itemgetter(1))
         return result
 
+    def _answer(self, name: str, key: str, *, head: bool = False) -> Any:
+        """Asks for an object, or for what `head` says of it; RemoteError where another comes."""
+        answer = obstore.get(self.remote.store, key, options={"head": head})
+        if is_web(self.url):
+            check_served(self.describe(name), answer)
+        return answer
+
     def _head(self, name: str) -> Any:
         """Metadata of an object on the server.
 
         The answer to HEAD gives no reason; that to GET says whether the bucket itself is missing.
         """
         try:
-            head = self.remote.call(name, lambda key: obstore.head(self.remote.store, key))
+            head = self.remote.call(name, lambda key: self._answer(name, key, head=True).meta)
         except (ObjectMissingError, RemoteError) as error:
             if not (self._has_bucket and isinstance(error, ObjectMissingError)):
                 with suppress(ObjectMissingError):

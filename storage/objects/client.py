@@ -31,6 +31,7 @@ from storage.errors import ConfigError, StoreError, UnreachableError
 from storage.objects.failures import explain, is_wrong_address
 from storage.objects.retry import POLICY, Attempts
 from storage.objects.urls import check_url, is_web
+from storage.objects.web_answers import moved
 from storage.options import check_at_least, check_choice, check_positive, option
 from storage.untrusted import is_plain
 
@@ -135,6 +136,13 @@ class Remote:
         """An object's whole URL, for messages."""
         return f"{self.url}/{name}" if name else self.url
 
+    def explain(self, error: Exception, name: str) -> StoreError:
+        """Returns the error that users can act on; asks a web server if it redirects elsewhere."""
+        problem = explain(error, self.describe(name), self.endpoint)
+        if isinstance(problem, UnreachableError) and is_web(self.url):
+            return moved(self.describe(name), self.config.connect_timeout_s) or problem
+        return problem
+
     def call(self, name: str, request: Callable[[str], Result]) -> Result:
         """Does a request for the key of `name`, repeated while repeating may help.
 
@@ -148,8 +156,10 @@ class Remote:
             except AlreadyExistsError:
                 _reached.add(self.endpoint)
                 raise
+            except StoreError:  # of a check of the answer: the next would be the same
+                raise
             except (BaseError, OSError, NotImplementedError) as error:
-                problem = explain(error, self.describe(name), self.endpoint)
+                problem = self.explain(error, name)
                 if not isinstance(problem, UnreachableError):
                     _reached.add(self.endpoint)
                 elif self.endpoint not in _reached and is_wrong_address(error):

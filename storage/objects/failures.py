@@ -22,6 +22,17 @@ _STATUS = re.compile(r"status code: (\d{3})|status: (\d{3}),")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _REGION = re.compile(r"<Region>([\w-]{1,40})</Region>|expecting '([\w-]{1,40})'")
 
+_GOT_RANGE = re.compile(r"Requested (\d+)\.\.(\d+), got (\d+)\.\.(\d+)")
+_SERVE = "serve it with one that knows ranges, such as nginx, Apache or Caddy, or copy it first"
+_MALFORMED = {  # what obstore says, and what the server did; asked again, it would do the same
+    "Range request not supported": f"ignores Range and answers with the whole object: {_SERVE}",
+    "NoContentRange": f"answers a range without Content-Range, which says what it is: {_SERVE}",
+    "ParseContentRange": f"answers a range with a Content-Range that makes no sense: {_SERVE}",
+    "Content-Length": "answers without Content-Length, so that nobody knows if all has come",
+    "BareRedirect": "redirects and does not say where to: check the URL in a browser",
+    "error following redirect": "redirects in a circle, as to a login: check the URL in a browser",
+}
+
 _EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "RequestExpired", "InvalidToken")
 _WRONG_KEY = ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthenticationFailed")
 
@@ -40,6 +51,8 @@ def explain(error: Exception, url: str, server: str) -> StoreError:
         return AccessError(
             f"{url}: no credentials: set the environment variables {scheme.credentials}"
         )
+    if not status and (problem := _malformed(text)):
+        return RemoteError(f"{url}: {server} {problem}")
     if isinstance(error, NotImplementedError):
         return UnsupportedError(f"{url}: {server} is not asked for such a thing")
     if not status:
@@ -49,6 +62,8 @@ def explain(error: Exception, url: str, server: str) -> StoreError:
             f"{url}: there is no bucket {bucket} at {server} ({code}): make it, or "
             f"check its name{f' and {scheme.server}' if scheme.server else ''}"
         )
+    if is_web(url) and 300 <= status < 400:
+        return RemoteError(f"{url}: {server} redirects ({status}): check the URL in a browser")
     if code in ("AuthorizationHeaderMalformed", "PermanentRedirect") or status in (301, 307):
         return _wrong_region(text, url, server)
     if code == "NoSuchUpload":
@@ -80,6 +95,16 @@ def _status(error: Exception, text: str) -> int:
     if found := _STATUS.search(text):
         return int(found[1] or found[2])
     return 404 if isinstance(error, FileNotFoundError) else 0
+
+
+def _malformed(text: str) -> str:
+    """Returns what is wrong with an answer itself; empty where nothing is, or none came."""
+    if found := _GOT_RANGE.search(text):
+        asked, got = f"{found[1]} to {found[2]}", f"{found[3]} to {found[4]}"
+        return f"was asked for the bytes {asked} and answers with {got}: {_SERVE}"
+    if "redirect" in text and "region" in text and "Generic HTTP" not in text:
+        return ""  # of S3: the wrong region
+    return next((did for said, did in _MALFORMED.items() if said in text), "")
 
 
 def _no_answer(text: str, url: str, server: str) -> StoreError:

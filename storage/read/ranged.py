@@ -10,13 +10,15 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from storage.objects.client import RemoteConfig
 from storage.objects.retry import POLICY
-from storage.objects.urls import is_remote
+from storage.objects.urls import is_remote, is_web
+from storage.objects.web_answers import check_ranges
 from storage.read.coalesce import GAP_BYTES, MergedRanges, merge_ranges
 from storage.read.downloads import ShardDownloads
 from storage.read.event_loop import background_loop
@@ -29,7 +31,7 @@ from storage.read.extents import (
     open_path,
     unpack,
 )
-from storage.read.requests import Fetcher
+from storage.read.requests import Fetcher, locate
 
 _APART = 1 << 43  # bytes, more than an object has: the ranges of two objects are never merged
 
@@ -62,6 +64,7 @@ class RemoteReader:
         self._files = ExtentReader(check=check, open_file=self._open)
         self._announced: set[AnnouncedRead] = set()
         self._ahead_bytes = 0
+        self._served_well: set[str] = set()
         self._waited_for: set[Future[_Arrived]] = set()
 
     @property
@@ -114,6 +117,7 @@ class RemoteReader:
             bad = {key: reason for key, reason in bad.items() if key not in again}
             gathered = self._gather(extents, again=np.array(again))
             bad |= self._decode(extents, self._wait(background_loop().submit(gathered)), out)
+        self._check_servers({extents.object_of(position) for position in bad})
         for position in bad:
             views[position] = 0
         return [
@@ -125,6 +129,13 @@ class RemoteReader:
             )
             for position, reason in sorted(bad.items())
         ]
+
+    def _check_servers(self, urls: set[str]) -> None:
+        """Raises RemoteError where what looks like damage is a web server's doing."""
+        for url in filter(is_web, urls - self._served_well):
+            remote, key = locate(url, self._fetcher.config)
+            remote.call(key, partial(check_ranges, url, remote.store))
+            self._served_well.add(url)
 
     def _take(self, wanted: Extents | AnnouncedRead) -> "Future[_Arrived] | None":
         """Takes over the request of a handle that was not read yet, nor called off by `close`."""

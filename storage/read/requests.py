@@ -18,7 +18,6 @@ from obstore.exceptions import BaseError
 
 from storage.errors import StoreError, UnreachableError
 from storage.objects.client import Remote, RemoteConfig, open_remote, remote_environment
-from storage.objects.failures import explain
 from storage.objects.retry import POLICY, Attempts
 
 LOWEST_BYTES = 16 * 2**20  # of the prefetch window, until something was measured; 400 slices
@@ -105,7 +104,7 @@ class Fetcher:
                 except TimeoutError:
                     raise problem from None
                 except (BaseError, OSError) as error:
-                    problem = explain(error, remote.describe(key), remote.endpoint)
+                    problem = await asyncio.to_thread(remote.explain, error, key)
                     pause_s = attempts.pause_s(problem)
                 await asyncio.sleep(pause_s)
 

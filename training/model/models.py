@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from storage.errors import ConfigError
 from storage.options import check_between, check_choice, option
+from training.model.pretrained import weights_source
 
 POOLINGS = ("avg", "max", "avgmax", "catavgmax")
 OUTPUTS = ("softmax", "sigmoid")
@@ -223,6 +224,8 @@ def _build_backbone(config: ModelConfig, img_size: tuple[int, ...] | None) -> nn
         options["img_size"] = img_size
     if config.weights_file:
         options["pretrained_cfg_overlay"] = {"file": config.weights_file}
+    elif config.pretrained and (overlay := weights_source(config.backbone)):
+        options["pretrained_cfg_overlay"] = overlay
     pretrained = config.pretrained or bool(config.weights_file)
     try:
         backbone: nn.Module = timm.create_model(config.backbone, pretrained=pretrained, **options)

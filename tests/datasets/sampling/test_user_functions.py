@@ -50,6 +50,33 @@ def nobody(recordings, mass):
 def too_few(recordings, mass):
     return mass[1:]
 
+def no_arguments():
+    return None
+
+def mass_alone(mass):
+    return mass
+
+def with_more(recordings, mass, more):
+    return mass
+
+def by_name(*, draws):
+    return draws.draw_no
+
+def wrong_column(recordings, mass):
+    return recordings["not_there"]
+
+def nothing(*_):
+    return None
+
+def texts(*given):
+    return ["a"] * len(given[-1]) if len(given) > 1 else ["a"]
+
+def uneven(*_):
+    return [[1], [2, 3]]
+
+def own_type_error(draws):
+    return draws.draw_no + "text"
+
 not_callable = 3
 '''
 
@@ -58,6 +85,7 @@ not_callable = 3
 def own_module(tmp_path, monkeypatch):
     """Writes a user's module to the folder of the command."""
     (tmp_path / "my_choices.py").write_text(OWN)
+    (tmp_path / "broken_module.py").write_text("def f(:")
     monkeypatch.syspath_prepend(tmp_path)
     yield
     sys.modules.pop("my_choices", None)
@@ -116,6 +144,29 @@ def test_an_own_balance_decides_and_is_exact():
         ({"balance": "my_choices:nobody"}, "not all 0"),
         ({"balance": "my_choices:too_few"}, "one number for each of 6 recordings"),
         ({"balance": "my_choices:missing"}, "sampling.balance=my_choices:missing"),
+        *(
+            ({"slice_choice": f"my_choices:{name}"}, f"{name} takes .*must take .draws. and return")
+            for name in ("no_arguments", "by_rating", "by_name", "with_more")
+        ),
+        *(
+            ({"balance": f"my_choices:{name}"}, r"must take .recordings, mass. and return an array")
+            for name in ("no_arguments", "mass_alone", "with_more", "by_name", "wrong_column")
+        ),
+        *(
+            ({"balance": f"my_choices:{name}"}, "must return one number for each of 6 recordings")
+            for name in ("texts", "uneven")
+        ),
+        ({"balance": "my_choices:nothing"}, "must return"),
+        *(
+            ({"slice_choice": f"my_choices:{name}"}, "must return one whole number for each of 6")
+            for name in ("nothing", "texts", "uneven")
+        ),
+        (
+            {"slice_choice": "my_choices:own_type_error"},
+            r"failed: .*Error.*my_choices.py, line \d+",
+        ),
+        ({"slice_choice": "broken_module:f"}, "SyntaxError: .*give module:function"),
+        ({"slice_choice": ".relative:f"}, "give module:function"),
     ],
     ids=lambda value: next(iter(value.values())) if isinstance(value, dict) else "",
 )

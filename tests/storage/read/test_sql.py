@@ -1,12 +1,13 @@
-"""SQL from the user reaches only the tables that it was given."""
+"""SQL from the user reaches only the tables that it was given, in bounds; errors show the word."""
 
+import time
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from storage.errors import ConfigError
-from storage.read.sql import select
+from storage.read.sql import MAX_LENGTH, collect, columns_of, select
 
 TABLES = {"slices": pl.LazyFrame({"row": [1, 2, 3], "primary_label": ["a", "b", "b"]})}
 
@@ -75,3 +76,93 @@ def test_files_are_out_of_reach(sql: str, tmp_path: Path) -> None:
 def test_what_cannot_be_run_says_why(sql: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         select(sql, TABLES)
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("SELECT * FROM slices WERE row > 1", r"FROM slices WERE >>row<< > 1.*WHERE.*says WERE"),
+        ("SELEC * FROM slices", r"SELEC \* >>FROM<< slices. Did you mean SELECT"),
+        ("selec row", "Did you mean SELECT where it says selec"),
+        ("SELECT * FORM slices", r"FORM >>slices<<. Did you mean FROM"),
+        ("SELECT row FROM slices GRUOP BY row", "GRUOP >>BY<< row. Did you mean GROUP"),
+        ("SELECT row FROM slices LIMT 5", "Did you mean LIMIT where it says LIMT"),
+    ],
+)
+def test_a_misspelt_word_is_shown_in_its_place(sql: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        select(sql, TABLES)
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("row > 1 ADN row < 3", r"sampling\.where='row > 1 ADN.*row > 1 >>ADN<< row < 3.*mean AND"),
+        ("row >", "sampling.where='row >' is not SQL: something is missing at row >>><<"),
+    ],
+)
+def test_a_condition_is_shown_as_it_was_written(where: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        columns_of(where, "sampling.where", ["row"])
+
+
+DEEP = {
+    "ors": " OR ".join(f"row = {number}" for number in range(3000)),
+    "sum": "+".join(["row"] * 5000) + " > 1",
+    "brackets": "(" * 1000 + "row" + ")" * 1000 + " > 1",
+    "open brackets": "(" * 1000,
+    "square brackets": "[" * 1000,
+    "nots": "NOT " * 1000 + "row > 1",
+    "minuses": "- " * 1000 + "row > 1",
+    "functions": "ABS(" * 1000 + "row" + ")" * 1000 + " > 1",
+    "cases": "CASE WHEN row > 1 THEN " * 1000 + "1" + " END" * 1000 + " > 1",
+    "casts": "row" + "::int" * 1000 + " > 1",
+    "length": f"primary_label = '{'x' * MAX_LENGTH}'",
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_what_is_long_or_deep_is_refused_at_once(name: str) -> None:
+    begin_s = time.monotonic()
+    with pytest.raises(ConfigError, match=r"nested too deeply, or has more than 200|characters"):
+        columns_of(DEEP[name], "sampling.where")
+    with pytest.raises(ConfigError, match=r"nested too deeply, or has more than 200|characters"):
+        select(f"SELECT * FROM slices WHERE {DEEP[name]}", TABLES)
+    assert time.monotonic() - begin_s < 5
+
+
+def test_long_lists_and_many_terms_run() -> None:
+    numbers = ", ".join(map(str, range(10_000)))
+    assert len(select(f"SELECT * FROM slices WHERE row IN ({numbers})", TABLES).collect()) == 3
+    terms = " OR ".join(f"row = {number}" for number in range(150))
+    assert len(select(f"SELECT * FROM slices WHERE {terms}", TABLES).collect()) == 3
+
+
+def _doubling(levels: int) -> str:
+    names = ["slices", *(f"t{level}" for level in range(levels))]
+    twice = "SELECT * FROM {0} UNION ALL SELECT * FROM {0}"
+    made = [f"{names[no + 1]} AS ({twice.format(names[no])})" for no in range(levels)]
+    return f"WITH {', '.join(made)} SELECT COUNT(*) FROM {names[-1]}"
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        (_doubling(20), "24 times those of its WITH"),
+        (" UNION ALL ".join(["SELECT * FROM slices"] * 101), "reads 101 tables: at most 100"),
+        ("WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n FROM r) SELECT * FROM r", "never"),
+    ],
+)
+def test_what_grows_without_end_is_refused(sql: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        select(sql, TABLES)
+    assert select(_doubling(8), TABLES).collect().item() == 3 * 2**8
+
+
+def test_a_query_that_takes_too_long_is_given_up() -> None:
+    many = pl.LazyFrame({"row": range(30_000)}).with_columns(label=pl.lit("a"))
+    joined = "SELECT COUNT(*) AS n FROM slices a JOIN slices b ON a.label = b.label"
+    with pytest.raises(ConfigError, match=r"given up after 0\.01 s: ask for less"):
+        collect(select(joined, {"slices": many}), limit_s=0.01)
+    with pytest.raises(ConfigError, match="does not work"):
+        collect(select("SELECT row FROM slices WHERE primary_label > 1", TABLES))
