@@ -9,7 +9,9 @@
     python -m tools.train --resume exp_007
     python -m tools.train background.store=data/noise augment.background.p=0.3
 
-Killed or stopped, `--resume` goes on at the very sample, with the experiment's own config. Several
+Killed, stopped or failed, `--resume` goes on at the very sample, with the experiment's own config;
+where its data have moved, store=, shards= and the like name the new place. `trainer.warm_start`
+begins with the weights of an earlier experiment, `model.weights_file` with those of a file. Several
 sources are learned from together, each with its share of the samples; then store= is not
 read. sources.NAME.targets takes soft targets, such as an oof.parquet.
 
@@ -17,15 +19,23 @@ Makes an experiment: weights/exp_001/fold_0.ckpt, preds/exp_001/ with oof.parque
 embeddings.parquet and scores.json, and configs/exp_001.yaml, which does the same again.
 """
 
+import re
 import sys
 
+from datasets.sampling.user_functions import is_user_function
 from storage.errors import ConfigError
 from tools.cli.command import Arguments, Command, run
 from tools.cli.config import load_config
 from tools.cli.training_inputs import TrainSections, open_background, open_training
 from training.cross_validation import train_folds
 from training.experiments.experiment import find_experiment
+from training.experiments.settings import read_settings
 from training.runtime.ranks import is_first_rank
+
+PLACES = re.compile(  # of what a resumed training reads, which may have moved
+    r"experiment\.root|((sources\.\w+|background)\.)?(store|shards)|model\.weights_file|remote\..+"
+)
+FUNCTIONS = ("sampling.slice_choice", "sampling.balance")  # may be module:function
 
 COMMAND = Command(
     doc=__doc__,
@@ -53,13 +63,26 @@ def main(config: TrainSections, arguments: Arguments) -> None:
 
 
 def _config_of(name: str, config: TrainSections, arguments: Arguments) -> TrainSections:
-    """The config that an experiment was begun with; `experiment.root` says where it is."""
-    others = [word for word in arguments.overrides if not word.startswith("experiment.root=")]
-    if others:
-        raise ConfigError(f"--resume {name} goes on with its own config: leave out {others[0]}")
-    root = config.experiment.root
+    """The config that an experiment was begun with; words may say where its data are now.
+
+    It may be another's, so it runs a function of the user's only where the words name it too.
+    """
     file = find_experiment(config.experiment, name).config_file
-    return load_config(TrainSections, str(file), [f"experiment.root={root}"])
+    read_settings(file)  # or refuse it
+    root = f"experiment.root={config.experiment.root}"
+    begun = load_config(TrainSections, str(file), [root])
+    values = {key: getattr(begun.sampling, key.partition(".")[2]) for key in FUNCTIONS}
+    functions = [f"{key}={value}" for key, value in values.items() if is_user_function(value)]
+    for word in arguments.overrides:
+        if word not in functions and not PLACES.fullmatch(word.partition("=")[0]):
+            raise ConfigError(f"--resume {name} goes on with its own config: leave out {word}")
+    for function in functions:
+        if function not in arguments.overrides:
+            raise ConfigError(
+                f"--resume {name} would run the function of {function}, which its config names: "
+                "if you trust it, add that to the command"
+            )
+    return load_config(TrainSections, str(file), [root, *arguments.overrides])
 
 
 if __name__ == "__main__":

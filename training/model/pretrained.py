@@ -1,0 +1,168 @@
+"""Starts a classifier with the weights of a file: of a timm model, or a checkpoint of melbank.
+
+    weights = read_weights("resnet18.safetensors")
+    start_backbone(backbone, weights, config)
+
+A file that does not fit is refused with the names and shapes in which it differs.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import timm.models
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from storage.errors import ConfigError, MelbankError, StoreError
+from storage.recipe import Recipe
+from training.model.torch_files import (
+    UNREADABLE,
+    first_line,
+    name_mismatch,
+    read_torch,
+    tensors_of,
+)
+
+KEY = "melbank"  # of a checkpoint's own metadata
+MODEL_PREFIX = "model."
+WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # of timm, the best first
+HEADS = ("fc", "head", "head_dist", "classifier", "last_linear", "norm", "fc_norm")
+NEW_WITH_POOLING = "fc_norm."  # of transformers whose tokens are averaged
+COUNTER = ".num_batches_tracked"  # of batch norm; old files lack it
+NOT_SEEN = ("slice_step_s", "tail_min_s", "encoding", "origin")  # by a model, which takes a slice
+
+
+class Meaning(NamedTuple):
+    """Labels of the outputs of a model, and the recipe of its inputs."""
+
+    labels: tuple[str, ...]
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GivenWeights:
+    """Tensors of a file by name, and the metadata of a checkpoint of melbank."""
+
+    path: str
+    tensors: Mapping[str, Tensor]
+    contents: dict[str, Any] | None
+
+
+def check_recipe(path: str | Path, learned: Recipe, recipe: Recipe) -> None:
+    """Raises ConfigError, naming the keys, where a model has learned from other slices."""
+    then, now = learned.to_dict(), recipe.to_dict()
+    keys = [
+        f"recipe.{name} is {then[name]} there, {now[name]} here"
+        for name in then
+        if name not in NOT_SEEN and then[name] != now[name]
+    ]
+    if keys:
+        raise ConfigError(
+            f"{path} has learned from slices of another recipe ({', '.join(keys)}): use it with a "
+            "store of its own recipe"
+        )
+
+
+def read_weights(path: str) -> GivenWeights:
+    """The weights of a file, none of whose code is run; raises ConfigError where it has none."""
+    try:
+        if path.endswith(".safetensors"):
+            values = timm.models.load_state_dict(path, device="cpu")
+        else:
+            values = read_torch(path, legacy=True)
+        contents = values.get(KEY) if isinstance(values, dict) else None
+        if isinstance(contents, dict):
+            tensors = tensors_of(values.get("state_dict"), path)
+            own = {name.removeprefix(MODEL_PREFIX): tensors[name] for name in tensors}
+            return GivenWeights(path=path, tensors=own, contents=contents)
+        wrapper = next((name for name in WRAPPERS if name in values), "")
+        tensors = tensors_of(values[wrapper] if wrapper else values, path)
+    except StoreError as error:
+        raise ConfigError(f"{error}: there are no weights to begin with") from error
+    except (SafetensorError, *UNREADABLE) as error:
+        raise ConfigError(
+            f"{path} has no weights to begin with: {first_line(error)}; model.weights_file takes "
+            "files of torch.save and .safetensors"
+        ) from error
+    return GivenWeights(path=path, tensors=timm.models.clean_state_dict(tensors), contents=None)
+
+
+def start_backbones(backbones: list[nn.Module], path: str, name: str) -> GivenWeights:
+    """Loads the backbones of all views, in place; raises ConfigError where one does not fit."""
+    weights = read_weights(path)
+    for number, backbone in enumerate(backbones):
+        try:
+            if weights.contents is None:
+                _load_timm(backbone, weights.tensors)
+            else:
+                _load_own(backbone, weights.tensors, number)
+        except (MelbankError, *UNREADABLE) as error:
+            raise ConfigError(
+                f"the weights in {path} do not fit model.backbone={name}: {first_line(error)}; "
+                "model.weights_file takes those of this backbone, from timm or of melbank"
+            ) from error
+    return weights
+
+
+def start_heads(model: nn.Module, weights: GivenWeights, meaning: Meaning) -> None:
+    """Loads all of a checkpoint whose labels are those of the model; checks the recipe."""
+    contents = weights.contents
+    if contents is None:
+        return
+    try:
+        labels, learned = tuple(contents["labels"]), Recipe.from_dict(contents["recipe"])
+    except (KeyError, TypeError, StoreError) as error:
+        raise ConfigError(
+            f"{weights.path} does not say what it has learned ({first_line(error)}): give another"
+        ) from error
+    check_recipe(weights.path, learned, meaning.recipe)
+    if labels == meaning.labels and not name_mismatch(model.state_dict(), weights.tensors):
+        model.load_state_dict(weights.tensors)
+
+
+def _load_own(backbone: nn.Module, tensors: Mapping[str, Tensor], number: int) -> None:
+    """Loads the view of this number, or the only one that there is."""
+    several = any(name.startswith("views.1.") for name in tensors)
+    prefix = f"views.{number if several else 0}.backbone."
+    own = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
+    if mismatch := name_mismatch(backbone.state_dict(), own):
+        raise ConfigError(mismatch)
+    backbone.load_state_dict(own)
+
+
+def _load_timm(backbone: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Loads as timm does, with its renaming and the sum of colours, but not in part."""
+    if not tensors:
+        raise ConfigError("it is empty")
+    source = {"source": "", "state_dict": dict(tensors), "custom_load": False}
+    rename = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
+    check = backbone.register_load_state_dict_pre_hook(_check_names)
+    try:
+        timm.models.load_pretrained(
+            backbone,
+            pretrained_cfg={**backbone.pretrained_cfg, **source},
+            num_classes=0,
+            in_chans=1,
+            filter_fn=rename,
+        )
+    finally:
+        check.remove()
+
+
+def _check_names(backbone: nn.Module, given: dict[str, Tensor], *_: Any) -> None:
+    """Raises ConfigError unless a state dict has all that a backbone has, save for a head."""
+    wanted = {
+        name: tensor
+        for name, tensor in backbone.state_dict().items()
+        if name in given or not (name.startswith(NEW_WITH_POOLING) or name.endswith(COUNTER))
+    }
+    body = {name: given[name] for name in given if name in wanted or not _is_of_head(name)}
+    if mismatch := name_mismatch(wanted, body):
+        raise ConfigError(mismatch)
+
+
+def _is_of_head(name: str) -> bool:
+    return name.partition(".")[0] in HEADS
