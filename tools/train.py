@@ -21,6 +21,8 @@ embeddings.parquet and scores.json, and configs/exp_001.yaml, which does the sam
 
 import re
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 from datasets.sampling.user_functions import is_user_function
 from storage.errors import ConfigError
@@ -63,26 +65,35 @@ def main(config: TrainSections, arguments: Arguments) -> None:
 
 
 def _config_of(name: str, config: TrainSections, arguments: Arguments) -> TrainSections:
-    """The config that an experiment was begun with; words may say where its data are now.
-
-    It may be another's, so it runs a function of the user's only where the words name it too.
-    """
-    file = find_experiment(config.experiment, name).config_file
-    read_settings(file)  # or refuse it
-    root = f"experiment.root={config.experiment.root}"
-    begun = load_config(TrainSections, str(file), [root])
-    values = {key: getattr(begun.sampling, key.partition(".")[2]) for key in FUNCTIONS}
-    functions = [f"{key}={value}" for key, value in values.items() if is_user_function(value)]
-    for word in arguments.overrides:
-        if word not in functions and not PLACES.fullmatch(word.partition("=")[0]):
+    """The config that an experiment was begun with; words may say where its data are now."""
+    words = arguments.overrides
+    for word in words:
+        key = word.partition("=")[0]
+        if key not in FUNCTIONS and not PLACES.fullmatch(key):
             raise ConfigError(f"--resume {name} goes on with its own config: leave out {word}")
-    for function in functions:
-        if function not in arguments.overrides:
+    file = find_experiment(config.experiment, name).config_file
+    _check_functions(name, read_settings(file)[1].get("sampling"), words)
+    root = f"experiment.root={config.experiment.root}"
+    return load_config(TrainSections, str(file), [root, *words])
+
+
+def _check_functions(name: str, sampling: Any, words: Sequence[str]) -> None:
+    """Raises ConfigError unless the words name the functions of a config, and only those.
+
+    The config may be another's, and loading it would already run their modules.
+    """
+    values = sampling if isinstance(sampling, dict) else {}
+    named = [f"{key}={values.get(key.partition('.')[2])}" for key in FUNCTIONS]
+    functions = [word for word in named if is_user_function(word)]
+    for word in words:
+        if word.partition("=")[0] in FUNCTIONS and word not in functions:
+            raise ConfigError(f"--resume {name} goes on with its own config: leave out {word}")
+    for word in functions:
+        if word not in words:
             raise ConfigError(
-                f"--resume {name} would run the function of {function}, which its config names: "
-                "if you trust it, add that to the command"
+                f"--resume {name}: its config names a function, which is code: if you trust it, "
+                f"add {word}"
             )
-    return load_config(TrainSections, str(file), [root, *arguments.overrides])
 
 
 if __name__ == "__main__":
