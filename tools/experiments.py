@@ -7,9 +7,10 @@
     python -m tools.experiments --blend exp_003 exp_007 --weights 2 1 --out preds/blend
     python -m tools.experiments experiment.root=runs
 
-Looks into configs/ and preds/ of `experiment.root`. A failed experiment says why; one without
-scores is still training, or was stopped. Blended are held-out predictions, of experiments with the
-same folds; --out gets them as oof.parquet, which `sources.NAME.targets` takes as soft targets.
+Looks into configs/ and preds/ of `experiment.root`. A failed experiment says why, and whether
+`tools.train --resume` goes on with it; one without scores is still training, or was stopped.
+Blended are held-out predictions, of experiments with the same folds; --out gets them as
+oof.parquet, which `sources.NAME.targets` takes as soft targets.
 """
 
 import sys

@@ -9,7 +9,9 @@
     python -m tools.train --resume exp_007
     python -m tools.train background.store=data/noise augment.background.p=0.3
 
-Killed or stopped, `--resume` goes on at the very sample, with the experiment's own config. Several
+Killed, stopped or failed, `--resume` goes on at the very sample, with the experiment's own config;
+where its data have moved, store=, shards= and the like name the new place. `trainer.warm_start`
+begins with the weights of an earlier experiment, `model.weights_file` with those of a file. Several
 sources are learned from together, each with its share of the samples; then store= is not
 read. sources.NAME.targets takes soft targets, such as an oof.parquet.
 
@@ -18,8 +20,12 @@ embeddings.parquet, scores.json and classes.csv, the scores of each class, of wh
 the ten worst are printed; and configs/exp_001.yaml, which does the same again.
 """
 
+import re
 import sys
+from collections.abc import Sequence
+from typing import Any
 
+from datasets.sampling.user_functions import is_user_function
 from storage.errors import ConfigError
 from tools.cli.command import Arguments, Command, run
 from tools.cli.config import load_config
@@ -27,7 +33,13 @@ from tools.cli.training_inputs import TrainSections, open_background, open_train
 from training.cross_validation import train_folds
 from training.experiments.classes import describe_classes
 from training.experiments.experiment import find_experiment
+from training.experiments.settings import read_settings
 from training.runtime.ranks import is_first_rank
+
+PLACES = re.compile(  # of what a resumed training reads, which may have moved
+    r"experiment\.root|((sources\.\w+|background)\.)?(store|shards)|model\.weights_file|remote\..+"
+)
+FUNCTIONS = ("sampling.slice_choice", "sampling.balance")  # may be module:function
 
 COMMAND = Command(
     doc=__doc__,
@@ -55,13 +67,35 @@ def main(config: TrainSections, arguments: Arguments) -> None:
 
 
 def _config_of(name: str, config: TrainSections, arguments: Arguments) -> TrainSections:
-    """The config that an experiment was begun with; `experiment.root` says where it is."""
-    others = [word for word in arguments.overrides if not word.startswith("experiment.root=")]
-    if others:
-        raise ConfigError(f"--resume {name} goes on with its own config: leave out {others[0]}")
-    root = config.experiment.root
+    """The config that an experiment was begun with; words may say where its data are now."""
+    words = arguments.overrides
+    for word in words:
+        key = word.partition("=")[0]
+        if key not in FUNCTIONS and not PLACES.fullmatch(key):
+            raise ConfigError(f"--resume {name} goes on with its own config: leave out {word}")
     file = find_experiment(config.experiment, name).config_file
-    return load_config(TrainSections, str(file), [f"experiment.root={root}"])
+    _check_functions(name, read_settings(file)[1].get("sampling"), words)
+    root = f"experiment.root={config.experiment.root}"
+    return load_config(TrainSections, str(file), [root, *words])
+
+
+def _check_functions(name: str, sampling: Any, words: Sequence[str]) -> None:
+    """Raises ConfigError unless the words name the functions of a config, and only those.
+
+    The config may be another's, and loading it would already run their modules.
+    """
+    values = sampling if isinstance(sampling, dict) else {}
+    named = [f"{key}={values.get(key.partition('.')[2])}" for key in FUNCTIONS]
+    functions = [word for word in named if is_user_function(word)]
+    for word in words:
+        if word.partition("=")[0] in FUNCTIONS and word not in functions:
+            raise ConfigError(f"--resume {name} goes on with its own config: leave out {word}")
+    for word in functions:
+        if word not in words:
+            raise ConfigError(
+                f"--resume {name}: its config names a function, which is code: if you trust it, "
+                f"add {word}"
+            )
 
 
 if __name__ == "__main__":

@@ -52,6 +52,8 @@ class TrainingConfig:
             raise ConfigError(f"train_folds={self.train_folds} names a fold twice")
         if self.limit is not None and self.limit < 2:
             raise ConfigError(f"limit={self.limit}: training needs at least 2 recordings")
+        if self.trainer.warm_start and self.model.weights_file:
+            raise ConfigError("give trainer.warm_start or model.weights_file, not both")
         source_weights(self.sources)
         accumulation(
             self.trainer.effective_batch_size, self.train_loader.batch_size, self.trainer.devices

@@ -39,7 +39,7 @@ from training.experiments.report import (
     score_frame,
     write_result,
 )
-from training.fold import FoldRun, train_fold
+from training.fold import FoldRun, train_fold, warm_start_file
 from training.fold_table import class_problems, problem_notes
 from training.model.models import narrowest_image
 from training.model.predict import Predictions, embedding_frame, oof_frame, pool_recordings
@@ -78,6 +78,9 @@ def train_folds(
     split = split_recordings(source, config)
     behind = _background_plan(background, config)
     fold_data(source, split, split.train_folds[0], config).planner()  # or say now why not
+    if config.trainer.warm_start and not resume:
+        for fold in split.train_folds:
+            warm_start_file(config, fold)
     if machine.accelerator.value == "cpu":
         keep_freed_memory()
     experiment = share_experiment(config.experiment, resume)
@@ -113,8 +116,14 @@ def _fold_result(run: FoldRun, data: FoldData, fold: int) -> FoldResult:
     """Trains a fold and keeps its predictions, unless it was done before."""
     done = _part(run.experiment.preds, RESULT, fold)
     if done.is_file():
+        result = read_result(done)
+        if result.plan_digest != data.planner()(0).digest:
+            raise ConfigError(
+                f"fold {fold} was trained on other recordings than are in {data.source.url} now: "
+                "resume with those, or start a new training"
+            )
         logger.info(f"fold {fold}: done before")
-        return read_result(done)
+        return result
     result, predictions = train_fold(run, data, fold)
     if is_first_rank():
         _write_part(run.experiment.preds, predictions, run.split, fold)

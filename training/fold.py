@@ -18,7 +18,7 @@ from torch import Tensor
 
 from datasets.loading.quarantine import BadSlice, write_report
 from storage.encoding import to_unit
-from storage.recipe import Recipe
+from storage.errors import ConfigError
 from training.config import TrainingConfig
 from training.data_module import FoldData, FoldDataModule
 from training.experiments.experiment import Experiment
@@ -28,7 +28,9 @@ from training.model.checkpoints import TrainedClassifier, checkpoint_contents, r
 from training.model.metrics import METRICS
 from training.model.models import Classifier, ModelConfig, build_classifier, num_parameters
 from training.model.predict import Predictions, gather_predictions, predict
+from training.model.pretrained import Meaning
 from training.module import SliceModule
+from training.resume import Begun, choose_checkpoint, restoring
 from training.runtime.bar import FoldBar
 from training.runtime.memory import release_memory
 from training.runtime.ranks import (
@@ -43,11 +45,11 @@ from training.runtime.ranks import (
 from training.split import Split
 from training.trainer import (
     BEST,
+    RESUME,
     Machine,
     accumulation,
     build_loggers,
     build_trainer,
-    newest_checkpoint,
     quiet_lightning,
 )
 
@@ -76,7 +78,7 @@ def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Pre
     start_s = time.monotonic()
     recipe, truth = data.source.recipe, run.split.truth
     contents = checkpoint_contents(run.split.labels, recipe, asdict(run.config), fold=fold)
-    model = _new_model(run, fold, recipe)
+    model = _new_model(run, data, fold)
     module = SliceModule(model, run.config, truth, top_db=recipe.top_db, contents=contents)
     logger.info(
         f"fold {fold}: {len(data.train_recordings)} recordings to learn from, "
@@ -110,18 +112,48 @@ def _networks(config: ModelConfig) -> str:
     return config.backbone if count == 1 else f"{count} x {config.backbone}"
 
 
-def _new_model(run: FoldRun, fold: int, recipe: Recipe) -> Classifier:
-    """A model with initial weights that depend on (seed, fold) alone."""
-    config = run.config
+def _new_model(run: FoldRun, data: FoldData, fold: int) -> Classifier:
+    """A model with initial weights that depend on (seed, fold) and the file to begin with alone."""
+    config, recipe = run.config, data.source.recipe
     text = f"{config.seed}/{fold}/weights".encode()
     with torch.random.fork_rng(devices=[]):  # weights are made on the CPU
         torch.manual_seed(int.from_bytes(blake2b(text, digest_size=7).digest()))
         model = build_classifier(
-            config.model, num_classes=len(run.split.labels), slice_shape=recipe.slice_shape
+            _begin_with(run, fold),
+            num_classes=len(run.split.labels),
+            slice_shape=recipe.slice_shape,
+            meaning=Meaning(run.split.labels.names, recipe),
         )
     if run.machine.compile.value == "on":
         model.compile_backbones(full_batch=config.val_loader.batch_size)
     return model
+
+
+def _begin_with(run: FoldRun, fold: int) -> ModelConfig:
+    """The config of a model with the weights to begin with; none where it will be resumed."""
+    model = run.config.model
+    if any(_scratch(run, fold).glob(f"{RESUME}_*.ckpt")):
+        return replace(model, pretrained=False, weights_file="")
+    if run.config.trainer.warm_start:
+        return replace(model, weights_file=str(warm_start_file(run.config, fold)))
+    return model
+
+
+def warm_start_file(config: TrainingConfig, fold: int) -> Path:
+    """The weights of `trainer.warm_start` for a fold; raises ConfigError where it has none."""
+    name = config.trainer.warm_start
+    path = Path(config.experiment.root) / "weights" / name / f"fold_{fold}.ckpt"
+    if not path.is_file():
+        raise ConfigError(
+            f"trainer.warm_start={name}: {path} does not exist; choose among its folds by "
+            "train_folds=, or give one file for all folds as model.weights_file="
+        )
+    return path
+
+
+def _scratch(run: FoldRun, fold: int) -> Path:
+    """Folder of the checkpoints of a fold that is not done."""
+    return run.experiment.weights / f".fold_{fold}"
 
 
 def _fit(
@@ -129,32 +161,31 @@ def _fit(
 ) -> tuple[int, Path, list[BadSlice]]:
     """Epochs that were trained, the checkpoint of the best, and what this rank could not read.
 
-    Continues after the newest checkpoint that an interrupted run has left.
+    Continues after the last checkpoint that an interrupted run has left.
     """
     config = run.config.trainer
     batch_size = run.config.train_loader.batch_size
     batches_per_step = accumulation(config.effective_batch_size, batch_size, config.devices)
     readers = FoldDataModule(data, accumulation=batches_per_step, num_epochs=config.epochs)
-    scratch = run.experiment.weights / f".fold_{fold}"
-    resume = newest_checkpoint(scratch)
-    if resume is not None:
-        logger.info(f"fold {fold}: continues after {resume}")
+    scratch, training = _scratch(run, fold), Begun()
     loggers = build_loggers(
         run.machine,
         folder=_log_folder(run.experiment.preds / "log", fold),
         experiment=run.experiment.name,
         fold=fold,
     )
-    with quiet_lightning(), keyboard_interrupts(), lost_ranks():
+    with quiet_lightning(), keyboard_interrupts():
         trainer = build_trainer(
             config,
             run.machine,
             batches_per_step=batches_per_step,
             weights_folder=scratch,
             loggers=loggers,
-            callbacks=[*_callbacks(run, data, fold)],
+            callbacks=[*_callbacks(run, data, fold), training],
         )
-        trainer.fit(module, datamodule=readers, ckpt_path=resume, weights_only=True)
+        resume = choose_checkpoint(scratch, module, trainer, name=f"fold {fold}")
+        with restoring(resume, training), lost_ranks():
+            trainer.fit(module, datamodule=readers, ckpt_path=resume, weights_only=True)
     for sink in loggers:
         if isinstance(sink, WandbLogger):
             sink.experiment.finish()  # else the next fold would write into this one's run

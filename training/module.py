@@ -23,6 +23,7 @@ from training.model.losses import build_loss
 from training.model.metrics import Scores, Truth
 from training.model.models import Classifier, probabilities
 from training.model.optimizers import build_optimizer, build_schedule
+from training.model.pretrained import KEY
 from training.runtime.ranks import gather_ranks, num_ranks, rank
 
 LOADERS, PROGRESS = "combined_loader", "epoch_loop.batch_progress"  # as Lightning names them
@@ -61,7 +62,7 @@ class SliceModule(pl.LightningModule):
         self.model = model
         self.config = config
         self._truth = truth
-        self._contents = contents or {}
+        self.contents = contents or {}
         self._loss = build_loss(config.loss)
         self._augment = Augment(config.augment, seed=config.seed, top_db=top_db)
         self._held_out: list[HeldOut] = []
@@ -139,7 +140,7 @@ class SliceModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what is needed to predict from the checkpoint alone."""
-        checkpoint["melbank"] = self._contents
+        checkpoint[KEY] = self.contents
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Fits the batch counts to the ranks that there are now."""

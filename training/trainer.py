@@ -1,24 +1,29 @@
 """One Lightning trainer per fold: epochs, accumulation, early stopping, the best weights."""
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from storage.errors import ConfigError
+from storage.errors import ConfigError, StoreError
 from storage.options import check_at_least, check_choice, option
+from training.model.torch_files import read_torch
 from training.runtime import auto
 from training.runtime.auto import Choice
 
 BEST, LAST, RESUME = "best", "last", "resume"
+EPOCH_END = f"{RESUME}_epoch"
 MONITOR = "val_kl"
 
 NOISE = (
@@ -26,6 +31,41 @@ NOISE = (
     (r"Checkpoint directory .* exists and is not empty", UserWarning),  # resuming
     (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
 )
+
+
+class PlainCheckpoints(TorchCheckpointIO):
+    """Lets Lightning read checkpoints as we do: plain values only, sizes checked."""
+
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        """The contents of a checkpoint; raises StoreError on what is none."""
+        contents = read_torch(path)
+        if not isinstance(contents, dict):
+            raise StoreError(f"{path} is no checkpoint of a training")
+        return contents
+
+
+class KeptFile(ModelCheckpoint):
+    """Writes one file of its folder, and finds it again where the folder has moved.
+
+    Lightning forgets the best score when a checkpoint names another folder, so a later, worse epoch
+    would count as the best.
+    """
+
+    @property
+    def state_key(self) -> str:
+        """Key in checkpoints; the same as of the class that wrote those of earlier versions."""
+        return super().state_key.replace(type(self).__name__, ModelCheckpoint.__name__, 1)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from `state_dict`; its file is the one in this folder, whatever it says."""
+        file = str(Path(str(self.dirpath)) / f"{self.filename}{self.FILE_EXTENSION}")
+        here: dict[str, Any] = {
+            name: file if state_dict.get(name) else ""
+            for name in ("best_model_path", "kth_best_model_path", "last_model_path")
+        }
+        scores = list(state_dict["best_k_models"].values())
+        here["best_k_models"] = dict(zip([file], scores, strict=False))  # one file: one at most
+        super().load_state_dict({**state_dict, **here, "dirpath": self.dirpath})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +87,9 @@ class TrainerConfig:
     checkpoint_steps: int = option(
         500, "optimizer steps between checkpoints to resume from; 0: at the ends of epochs only"
     )
+    warm_start: str = option(
+        "", "experiment whose weights the folds begin with, each with its own, as in exp_003"
+    )
     detect_anomaly: bool = option(
         False, "find the operation that produced a NaN; several times slower"
     )
@@ -61,6 +104,11 @@ class TrainerConfig:
         if self.compile.lower() not in auto.COMPILES:
             raise ConfigError(
                 f"trainer.compile={self.compile} is none of {', '.join(auto.COMPILES)}"
+            )
+        if self.warm_start and not re.fullmatch(r"exp_\d+", self.warm_start):
+            raise ConfigError(
+                f"trainer.warm_start={self.warm_start} is no experiment's name, such as exp_003; "
+                "a file is given as model.weights_file="
             )
         check_at_least(self, "trainer", 1, "epochs", "effective_batch_size", "devices")
         not_negative = ("patience", "gradient_clip", "threads", "checkpoint_steps")
@@ -140,6 +188,7 @@ def build_trainer(
         gradient_clip_val=config.gradient_clip or None,
         detect_anomaly=config.detect_anomaly,
         logger=loggers,
+        plugins=[PlainCheckpoints()],
         callbacks=[*callbacks, *_keep_and_stop(config, weights_folder)],
         log_every_n_steps=1,
         num_sanity_val_steps=0,
@@ -151,24 +200,18 @@ def build_trainer(
 
 def _keep_and_stop(config: TrainerConfig, weights_folder: Path) -> Iterator[Callback]:
     """Callbacks that keep the best weights, save the state to resume from, and stop early."""
-    checkpoint = partial(ModelCheckpoint, weights_folder, enable_version_counter=False)
+    checkpoint = partial(KeptFile, weights_folder, enable_version_counter=False)
     yield checkpoint(
         BEST,
         monitor=MONITOR if config.keep == BEST else None,
         mode="min" if config.keep == BEST else "max",  # Lightning distinguishes callbacks by it
         save_weights_only=True,
     )
-    yield checkpoint(f"{RESUME}_epoch", every_n_epochs=1)
+    yield checkpoint(EPOCH_END, every_n_epochs=1)
     if config.checkpoint_steps:
         yield checkpoint(f"{RESUME}_step", every_n_train_steps=config.checkpoint_steps)
     if config.patience:
         yield EarlyStopping(MONITOR, mode="min", patience=config.patience)
-
-
-def newest_checkpoint(weights_folder: Path) -> Path | None:
-    """Checkpoint that training resumes from, if there is one."""
-    found = weights_folder.glob(f"{RESUME}_*.ckpt")
-    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 def build_loggers(machine: Machine, *, folder: Path, experiment: str, fold: int) -> list[Logger]:

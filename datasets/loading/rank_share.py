@@ -64,10 +64,12 @@ class RankShare:
         if not 0 <= self.rank < self.world_size:
             raise ConfigError(f"rank={self.rank} is not one of {self.world_size}")
         if self.num_batches == 0 and self.remainder == CUT:
+            both = " and train_loader.batch_size" if self.num_samples < self.global_batch else ""
             raise ConfigError(
                 f"{self.num_samples} samples are fewer than one effective batch of "
                 f"{self.effective_batch} ({self.world_size} ranks x batch_size={self.batch_size} "
-                f"x accumulation={self.accumulation}): lower batch_size, or set remainder=wrap"
+                f"x accumulation={self.accumulation}): lower "
+                f"trainer.effective_batch_size{both}, or set train_loader.remainder=wrap"
             )
 
     def _keep_edge(self, batch_no: int) -> int:

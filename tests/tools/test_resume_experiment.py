@@ -1,6 +1,7 @@
 """tools.train --resume: a killed experiment ends as if it had never been stopped."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 from polars.testing import assert_frame_equal
 
 from tests.paths import ROOT
 from tests.small_store import SECONDS, SHORT, build_small_store
+from tools import experiments
 from tools.cli.command import run
 from tools.train import COMMAND, main
 
@@ -113,6 +116,100 @@ def test_a_killed_experiment_goes_on_and_ends_as_one_that_never_stopped(
 def test_ctrl_c_says_how_to_go_on(store: Path, tmp_path: Path) -> None:
     said = killed(store, tmp_path, "weights/exp_001/.fold_0/resume_step.ckpt", signal.SIGINT)
     assert "python -m tools.train --resume exp_001" in said
+
+
+@pytest.fixture
+def begun(whole: Path, tmp_path: Path) -> Path:
+    """A copy of an experiment's config that nothing was trained of yet."""
+    for kind in ("weights", "preds"):
+        (tmp_path / kind / "exp_001").mkdir(parents=True)
+    shutil.copytree(whole / "configs", tmp_path / "configs")
+    return tmp_path
+
+
+def change_config(root: Path, old: str, new: str) -> None:
+    file = root / "configs" / "exp_001.yaml"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def test_data_that_have_moved_are_named_by_words(
+    store: Path, whole: Path, begun: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_config(begun, f"store: {store}", "store: /gone/store")
+    assert resume(begun) == 1
+    assert "/gone/store" in capsys.readouterr().err
+    assert resume(begun, f"store={store}") == 0
+    assert_same_predictions(whole, begun)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seed: 0", "seed: ${oc.env:SECRET_SEED}", "refers to other values by ${...}"),
+        ("seed: 0", "seed: ${trainer.epochs}", "refers to other values by ${...}"),
+        ("seed: 0", "seed: " + "[" * 5000 + "]" * 5000, "more than 20 deep"),
+        ("seed: 0", "seed: &a 0\nlimit: *a", "by aliases"),
+        ("seed: 0", "seed: [", "is no YAML"),
+        ("seed: 0", "#" * (1 << 20), "has more than 1 MiB"),
+    ],
+    ids=["environment", "other key", "deep", "alias", "no YAML", "large"],
+)
+def test_the_config_of_an_experiment_has_plain_values_only(
+    begun: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    old: str,
+    new: str,
+    message: str,
+) -> None:
+    monkeypatch.setenv("SECRET_SEED", "1234567")
+    change_config(begun, old, new)
+    assert resume(begun) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "1234567" not in error
+    assert run(experiments.COMMAND, experiments.main, [f"experiment.root={begun}"]) == 0
+    told = capsys.readouterr().out
+    assert "exp_001" in told
+    assert "1234567" not in told
+
+
+@pytest.mark.parametrize("key", ["slice_choice: random", "balance: none"])
+def test_a_function_that_an_experiment_names_runs_only_if_the_words_name_it_too(
+    begun: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    (begun / "strange_choices.py").write_text("raise SystemExit('run')")
+    monkeypatch.syspath_prepend(begun)
+    name = key.partition(":")[0]
+    change_config(begun, key, f"{name}: strange_choices:early")
+    assert resume(begun) == 2
+    word = f"sampling.{name}=strange_choices:early"
+    assert word in capsys.readouterr().err
+    assert "strange_choices" not in sys.modules
+    with pytest.raises(SystemExit, match="run"):
+        resume(begun, word)
+
+
+def test_an_experiment_begins_with_the_weights_of_another(
+    store: Path, whole: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    shutil.copytree(whole, tmp_path / "lab")
+    words = [f"store={store}", f"experiment.root={tmp_path / 'lab'}", *WORDS]
+    still = ["optimizer.learning_rate=1e-12", "trainer.epochs=1", "averaging.kind=none"]
+    assert run(COMMAND, main, [*words, *still, "trainer.warm_start=exp_001"]) == 0
+    kept = [
+        torch.load(tmp_path / "lab" / "weights" / name / "fold_2.ckpt", weights_only=True)
+        for name in ("exp_001", "exp_002")
+    ]
+    weight = "model.views.0.head.weight"
+    torch.testing.assert_close(kept[0]["state_dict"][weight], kept[1]["state_dict"][weight])
+    capsys.readouterr()
+    assert run(COMMAND, main, [*words, "trainer.warm_start=exp_001", "train_folds=[1]"]) == 2
+    assert "fold_1.ckpt does not exist" in capsys.readouterr().err
+    assert run(COMMAND, main, [*words, "trainer.warm_start=../lab"]) == 2
+    assert "is no experiment's name" in capsys.readouterr().err
 
 
 def test_what_cannot_be_resumed_is_refused_by_reason(

@@ -25,7 +25,6 @@ from training.trainer import (
     TrainerConfig,
     accumulation,
     choose_machine,
-    newest_checkpoint,
     quiet_lightning,
     torch_threads,
 )
@@ -138,18 +137,6 @@ def test_waiting_threads_do_not_spin_since_torch_is_loaded_only_after_that():
         [sys.executable, "-c", code], text=True, cwd=ROOT, env=environment
     )
     assert done.split() == ["False", "PASSIVE"]
-
-
-@pytest.mark.parametrize("newest", ["step", "epoch"])
-def test_training_resumes_from_the_newest_checkpoint(tmp_path, newest):
-    assert newest_checkpoint(tmp_path) is None
-    (tmp_path / "best.ckpt").touch()
-    for kind in ("step", "epoch"):
-        path = tmp_path / f"resume_{kind}.ckpt"
-        path.touch()
-        written_s = 2e9 if kind == newest else 1e9
-        os.utime(path, (written_s, written_s))
-    assert newest_checkpoint(tmp_path) == tmp_path / f"resume_{newest}.ckpt"
 
 
 def test_quiet_lightning_silences_information_and_known_noise_only():

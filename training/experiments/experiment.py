@@ -95,8 +95,9 @@ def find_experiment(config: ExperimentConfig, name: str) -> Experiment:
     if (experiment.preds / SCORES).is_file():
         raise ConfigError(f"--resume {name}: it is finished, see {experiment.preds / SCORES}")
     if not experiment.config_file.is_file():
-        why = experiment.mark.read_text(encoding="utf-8").strip() or "it has left no config"
-        raise ConfigError(f"--resume {name}: {why}; begin again")
+        mark = experiment.mark.read_text(encoding="utf-8", errors="replace")
+        why = mark.strip() or "it has left no config"
+        raise ConfigError(f"--resume {name}: {why}; nothing of it is left: start a new training")
     return experiment
 
 
@@ -119,33 +120,43 @@ def share_experiment(config: ExperimentConfig, resume: str = "") -> Experiment:
 
 @contextmanager
 def guard_experiment(experiment: Experiment, *, resumed: bool = False) -> Iterator[None]:
-    """Cleans up after an exception and says why; what was stopped from outside is kept.
+    """Says why an experiment ended, and keeps it; what has no checkpoint yet is removed.
 
-    So is what a resumed experiment has: the first part of it was good. Only the first of several
-    processes does. Raises ConfigError where another process trains this experiment.
+    A resumed experiment is kept anyway, and one that was stopped from outside. Only the first of
+    several processes does. Raises ConfigError where another process trains this experiment.
     """
     if not is_first_rank():
         yield
         return
-    try:
-        with _lock(experiment):
-            yield
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
+    with _lock(experiment):
         if resumed:
-            logger.info(f"{experiment.name} ended in {reason}; it is as it was before")
+            experiment.mark.write_text("", encoding="utf-8")  # an earlier failure is past
+        try:
+            yield
+        except Exception as error:
+            _end(experiment, f"{type(error).__name__}: {error}", keep=resumed)
             raise
-        experiment.mark.write_text(f"failed: {reason}\n", encoding="utf-8")
+        except BaseException:
+            logger.info(f"{experiment.name} was stopped; {_how_to_go_on(experiment)}")
+            raise
+
+
+def _end(experiment: Experiment, reason: str, *, keep: bool) -> None:
+    """Marks an experiment as failed; removes it unless it has weights of a fold or a checkpoint."""
+    logger.info(f"{experiment.name} ended in {reason}")
+    experiment.mark.write_text(f"failed: {reason}\n", encoding="utf-8")
+    if keep or any(experiment.weights.rglob("*.ckpt")):
+        logger.info(f"{experiment.name}: when that is repaired: {_how_to_go_on(experiment)}")
+    else:
         remove_experiment(experiment)
-        logger.info(f"{experiment.name} ended in {reason}")
         logger.info(f"{experiment.name}: its files are removed; the number is not given again")
-        raise
-    except BaseException:
-        logger.info(
-            f"{experiment.name} was stopped; {experiment.weights} and {experiment.preds} are kept. "
-            f"Go on with: python -m tools.train --resume {experiment.name}"
-        )
-        raise
+
+
+def _how_to_go_on(experiment: Experiment) -> str:
+    return (
+        f"{experiment.weights} and {experiment.preds} are kept. "
+        f"Go on with: python -m tools.train --resume {experiment.name}"
+    )
 
 
 @contextmanager

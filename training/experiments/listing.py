@@ -8,19 +8,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from storage.errors import ConfigError
 from training.experiments.experiment import NAME, SCORES
+from training.experiments.settings import read_settings
 from training.model.metrics import METRICS, TITLES
 
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
 _MISSING = "-"
+DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +31,14 @@ class ExperimentRecord:
     begun: str
     reason: str
     config: dict[str, Any]
+    num_folds: int
+    minutes: float | None
+    scores: dict[str, float | None]
+
+
+class _Report(NamedTuple):
+    """The part of `scores.json` that is listed."""
+
     num_folds: int
     minutes: float | None
     scores: dict[str, float | None]
@@ -111,29 +118,45 @@ def compare_experiments(records: Sequence[ExperimentRecord], names: Sequence[str
 def _read(root: Path, name: str) -> ExperimentRecord:
     config_file = root / "configs" / f"{name}.yaml"
     scores_file = root / "preds" / name / SCORES
-    mark = (root / "configs" / f".{name}").read_text(encoding="utf-8").strip()
+    mark = (root / "configs" / f".{name}").read_text(encoding="utf-8", errors="replace").strip()
     failed, _, reason = mark.partition(": ")
-    text = config_file.read_text(encoding="utf-8") if config_file.is_file() else ""
+    config: dict[str, Any] = {}
+    begun, report = "", _Report(0, None, {})
     try:
-        config = _flat(OmegaConf.to_container(OmegaConf.create(text))) if text else {}
-    except (yaml.YAMLError, OmegaConfBaseException):
-        config, reason = {}, f"{config_file} is damaged"
+        if config_file.is_file():
+            begun, config = read_settings(config_file)
+    except ConfigError as error:
+        reason = str(error)
     try:
-        scores = scores_file.read_text(encoding="utf-8") if scores_file.is_file() else "{}"
-        document = json.loads(scores)
-    except ValueError:
-        document, reason = {}, f"{scores_file} is damaged"
-    folds = document.get("folds", [])
-    status = FINISHED if document else FAILED if failed == FAILED else UNFINISHED
+        if scores_file.is_file():
+            report = _read_report(scores_file)
+    except DAMAGED:
+        reason = f"{scores_file} is damaged"
+    status = FINISHED if report.scores else FAILED if failed == FAILED else UNFINISHED
+    if status == FAILED and config_file.is_file():
+        reason += f"; after the repair, --resume {name} goes on"
     return ExperimentRecord(
         name=name,
         status=status,
-        begun=text.partition("begun ")[2].partition("\n")[0][:16],
-        reason=reason,
-        config=config,
-        num_folds=len(folds),
-        minutes=sum(fold["duration_s"] for fold in folds) / 60 if folds else None,
-        scores=document.get("overall", {}),
+        begun=begun,
+        reason="" if status == FINISHED else reason.replace("\n", " "),
+        config=_flat(config),
+        num_folds=report.num_folds,
+        minutes=report.minutes,
+        scores=report.scores,
+    )
+
+
+def _read_report(path: Path) -> _Report:
+    """Reads a `scores.json`; raises one of DAMAGED where it is not as we write it."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    durations_s = [float(fold["duration_s"]) for fold in document["folds"]]
+    overall = document["overall"]
+    scores = {key: overall.get(key) for key in METRICS}
+    return _Report(
+        num_folds=len(durations_s),
+        minutes=sum(durations_s) / 60 if durations_s else None,
+        scores={key: None if score is None else float(score) for key, score in scores.items()},
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from datasets.labels import Labels
+from storage.errors import StoreError
 from training.experiments.experiment import Experiment
 from training.model.metrics import TITLES, Scores, Truth, score_cells
 from training.runtime.memory import MemoryLeft
@@ -42,9 +43,14 @@ def write_result(result: FoldResult, path: Path) -> None:
 
 
 def read_result(path: Path) -> FoldResult:
-    """Reads the result that `write_result` wrote."""
-    values = json.loads(path.read_text(encoding="utf-8"))
-    return FoldResult(**{**values, "memory": MemoryLeft(**values["memory"])})
+    """Reads the result that `write_result` wrote; raises StoreError on anything else."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return FoldResult(**{**values, "memory": MemoryLeft(**values["memory"])})
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise StoreError(
+            f"{path} is damaged: remove it to train this fold again, and resume"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

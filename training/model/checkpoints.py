@@ -7,22 +7,20 @@
 Read with `weights_only=True`: opening a checkpoint runs no code of its author.
 """
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from datasets.labels import Labels
 from storage.errors import ConfigError, MelbankError, StoreError
 from storage.recipe import Recipe
-from training.model.models import Classifier, ModelConfig, build_classifier, first_line
+from training.model.models import Classifier, ModelConfig, build_classifier
+from training.model.pretrained import KEY, MODEL_PREFIX, check_recipe
+from training.model.torch_files import first_line, read_torch, tensors_of
 
-KEY = "melbank"
 FORMAT = 2
-MODEL_PREFIX = "model."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +34,11 @@ class TrainedClassifier:
     config: dict[str, Any]
     epoch: int
     fold: int
+    path: str
+
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Raises ConfigError, naming the keys, where the slices of a store are other ones."""
+        check_recipe(self.path, self.recipe, recipe)
 
 
 def checkpoint_contents(
@@ -56,21 +59,18 @@ def read_checkpoint(path: str | Path) -> TrainedClassifier:
 
     Raises StoreError where the file is missing, no checkpoint, or of another format.
     """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise StoreError(f"{path} does not exist; look in weights/exp_XXX/fold_K.ckpt") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise StoreError(f"{path} is no checkpoint of melbank: {first_line(error)}") from error
+    if not Path(path).exists():
+        raise StoreError(f"{path} does not exist; look in weights/exp_XXX/fold_K.ckpt")
+    checkpoint = read_torch(path)
     contents = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
-    if contents is None or contents.get("format") != FORMAT:
+    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
         raise StoreError(
             f"{path} is no checkpoint of melbank, or of another version of it; take a "
             "weights/exp_XXX/fold_K.ckpt that this version has written"
         )
     try:
         return _classifier(checkpoint, contents, path)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         if isinstance(error, MelbankError):
             raise
         raise StoreError(
@@ -86,7 +86,7 @@ def _classifier(
     recipe = Recipe.from_dict(contents["recipe"])
     model_config = _model_config(config["model"], path)
     model = build_classifier(model_config, num_classes=len(labels), slice_shape=recipe.slice_shape)
-    weights = checkpoint["state_dict"]
+    weights = tensors_of(checkpoint["state_dict"], path)
     consume_prefix_in_state_dict_if_present(weights, MODEL_PREFIX)
     model.load_state_dict(weights)
     return TrainedClassifier(
@@ -95,8 +95,9 @@ def _classifier(
         recipe=recipe,
         model_config=model_config,
         config=config,
-        epoch=checkpoint["epoch"],
-        fold=contents["fold"],
+        epoch=int(checkpoint["epoch"]),
+        fold=int(contents["fold"]),
+        path=str(path),
     )
 
 

@@ -21,7 +21,9 @@ from torch.nn import functional
 
 from storage.errors import ConfigError
 from storage.options import check_between, check_choice, option
-from training.model.pretrained import weights_source
+from training.model.hub import weights_source
+from training.model.pretrained import Meaning, start_backbones, start_heads
+from training.model.torch_files import first_line
 
 POOLINGS = ("avg", "max", "avgmax", "catavgmax")
 OUTPUTS = ("softmax", "sigmoid")
@@ -34,7 +36,9 @@ class ModelConfig:
 
     backbone: str = option("resnet18", "any timm model by name")
     pretrained: bool = option(False, "start from timm's weights, fetched from the model's hub")
-    weights_file: str = option("", "pretrained weights from this file instead of the hub")
+    weights_file: str = option(
+        "", "weights to begin with, instead of the hub's: a file of timm's or a fold_K.ckpt"
+    )
     pooling: str = option("avgmax", "avg, max, avgmax (their mean) or catavgmax (side by side)")
     dropout: float = option(0.2, "dropout before the head")
     views: list[list[int]] = field(
@@ -132,17 +136,29 @@ class Classifier(nn.Module):
 
 
 def build_classifier(
-    config: ModelConfig, *, num_classes: int, slice_shape: tuple[int, int]
+    config: ModelConfig,
+    *,
+    num_classes: int,
+    slice_shape: tuple[int, int],
+    meaning: Meaning | None = None,
 ) -> Classifier:
     """A classifier for slices of `slice_shape` (mel bands, frames).
 
-    Raises ConfigError where the backbone cannot take such slices, or its weights cannot be had.
+    With `meaning`, a checkpoint of melbank as `model.weights_file` is held against it: its heads
+    are taken too where the labels are equal. Raises ConfigError where the backbone cannot take such
+    slices, or its weights cannot be had or do not fit.
     """
     views = [
         _build_view(config, (bands, frames), num_classes=num_classes, slice_shape=slice_shape)
         for bands, frames in config.views
     ]
-    return Classifier(views, config.output)
+    model = Classifier(views, config.output)
+    if config.weights_file:
+        backbones = [view.backbone for view in views]
+        weights = start_backbones(backbones, config.weights_file, config.backbone)
+        if meaning is not None:
+            start_heads(model, weights, meaning)
+    return model
 
 
 def _build_view(
@@ -222,22 +238,15 @@ def _build_backbone(config: ModelConfig, img_size: tuple[int, ...] | None) -> nn
     options: dict[str, Any] = {"in_chans": 1, "num_classes": 0, "global_pool": config.pooling}
     if img_size is not None:
         options["img_size"] = img_size
-    if config.weights_file:
-        options["pretrained_cfg_overlay"] = {"file": config.weights_file}
-    elif config.pretrained and (overlay := weights_source(config.backbone)):
+    pretrained = config.pretrained and not config.weights_file
+    if pretrained and (overlay := weights_source(config.backbone)):
         options["pretrained_cfg_overlay"] = overlay
-    pretrained = config.pretrained or bool(config.weights_file)
     try:
         backbone: nn.Module = timm.create_model(config.backbone, pretrained=pretrained, **options)
     except (OSError, RuntimeError, AssertionError, TypeError, KeyError) as error:
-        source = config.weights_file or ("its hub" if pretrained else "nothing")
+        source = "its hub" if pretrained else "nothing"
         raise ConfigError(
             f"model.backbone={config.backbone} cannot be built with pooling={config.pooling} and "
             f"weights from {source}: {first_line(error)}"
         ) from error
     return backbone
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its type where it has none."""
-    return str(error).strip().split("\n", 1)[0] or type(error).__name__

@@ -1,70 +1,168 @@
-"""Pretrained weights from a hub: found in its cache, or told at once that they cannot be had.
+"""Starts a classifier with the weights of a file: of a timm model, or a checkpoint of melbank.
 
-timm and its hub try 12 times, 50 s in all, before they say that there is no network.
+    weights = read_weights("resnet18.safetensors")
+    start_backbone(backbone, weights, config)
+
+A file that does not fit is refused with the names and shapes in which it differs.
 """
 
-import os
-import threading
-import urllib.error
-import urllib.request
-from http.client import HTTPException
-from typing import Any
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import timm
-from huggingface_hub import try_to_load_from_cache  # comes with timm
+import timm.models
+from safetensors import SafetensorError
+from torch import Tensor, nn
 
-from storage.errors import ConfigError
+from storage.errors import ConfigError, MelbankError, StoreError
+from storage.recipe import Recipe
+from training.model.torch_files import (
+    UNREADABLE,
+    first_line,
+    name_mismatch,
+    read_torch,
+    tensors_of,
+)
 
-_ANSWER_S = 10.0
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-_NO_ANSWER = (407, 500)  # of a proxy, or from here on: nothing can be fetched
+KEY = "melbank"  # of a checkpoint's own metadata
+MODEL_PREFIX = "model."
+WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # of timm, the best first
+HEADS = ("fc", "head", "head_dist", "classifier", "last_linear", "norm", "fc_norm")
+NEW_WITH_POOLING = "fc_norm."  # of transformers whose tokens are averaged
+COUNTER = ".num_batches_tracked"  # of batch norm; old files lack it
+NOT_SEEN = ("slice_step_s", "tail_min_s", "encoding", "origin")  # by a model, which takes a slice
 
 
-def weights_source(backbone: str) -> dict[str, Any]:
-    """Returns the overlay of timm's config by which pretrained weights can be had now.
+class Meaning(NamedTuple):
+    """Labels of the outputs of a model, and the recipe of its inputs."""
 
-    Empty where they come from the hub; their file in its cache where the hub gives no answer.
-    Raises ConfigError, after 10 s at most, where they cannot be had.
-    """
-    known = timm.get_pretrained_cfg(backbone)
-    if known is None or not (known.hf_hub_id or known.url):
+    labels: tuple[str, ...]
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GivenWeights:
+    """Tensors of a file by name, and the metadata of a checkpoint of melbank."""
+
+    path: str
+    tensors: Mapping[str, Tensor]
+    contents: dict[str, Any] | None
+
+
+def check_recipe(path: str | Path, learned: Recipe, recipe: Recipe) -> None:
+    """Raises ConfigError, naming the keys, where a model has learned from other slices."""
+    then, now = learned.to_dict(), recipe.to_dict()
+    keys = [
+        f"recipe.{name} is {then[name]} there, {now[name]} here"
+        for name in then
+        if name not in NOT_SEEN and then[name] != now[name]
+    ]
+    if keys:
         raise ConfigError(
-            f"model.pretrained=true: timm knows no weights for {backbone}; give a file, "
-            "model.weights_file=FILE, or set model.pretrained=false"
+            f"{path} has learned from slices of another recipe ({', '.join(keys)}): use it with a "
+            "store of its own recipe"
         )
-    hub = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    hub_id = known.hf_hub_id or ""
-    url = hub if hub_id else str(known.url)
-    if answers(url):
-        return {}
-    names = [known.hf_hub_filename] if known.hf_hub_filename else _WEIGHTS
-    for name in names if hub_id else ():
-        cached = try_to_load_from_cache(hub_id, name)
-        if isinstance(cached, str):
-            return {"file": cached}
-    raise ConfigError(
-        f"model.pretrained=true: the weights of {backbone} are not in the cache, and {url} gives "
-        "no answer: give them as a file, model.weights_file=FILE, or start without them, "
-        "model.pretrained=false"
-    )
 
 
-def answers(url: str, limit_s: float = _ANSWER_S) -> bool:
-    """Returns True if a server answers in time, whatever it says."""
-    answered = threading.Event()
+def read_weights(path: str) -> GivenWeights:
+    """The weights of a file, none of whose code is run; raises ConfigError where it has none."""
+    try:
+        if path.endswith(".safetensors"):
+            values = timm.models.load_state_dict(path, device="cpu")
+        else:
+            values = read_torch(path, legacy=True)
+        contents = values.get(KEY) if isinstance(values, dict) else None
+        if isinstance(contents, dict):
+            tensors = tensors_of(values.get("state_dict"), path)
+            own = {name.removeprefix(MODEL_PREFIX): tensors[name] for name in tensors}
+            return GivenWeights(path=path, tensors=own, contents=contents)
+        wrapper = next((name for name in WRAPPERS if name in values), "")
+        tensors = tensors_of(values[wrapper] if wrapper else values, path)
+    except StoreError as error:
+        raise ConfigError(f"{error}: there are no weights to begin with") from error
+    except (SafetensorError, *UNREADABLE) as error:
+        raise ConfigError(
+            f"{path} has no weights to begin with: {first_line(error)}; model.weights_file takes "
+            "files of torch.save and .safetensors"
+        ) from error
+    return GivenWeights(path=path, tensors=timm.models.clean_state_dict(tensors), contents=None)
 
-    def ask() -> None:
+
+def start_backbones(backbones: list[nn.Module], path: str, name: str) -> GivenWeights:
+    """Loads the backbones of all views, in place; raises ConfigError where one does not fit."""
+    weights = read_weights(path)
+    for number, backbone in enumerate(backbones):
         try:
-            request = urllib.request.Request(url, method="HEAD")
-            urllib.request.urlopen(request, timeout=limit_s).close()
-        except urllib.error.HTTPError as error:
-            if error.code == _NO_ANSWER[0] or error.code >= _NO_ANSWER[1]:
-                return
-        except (OSError, ValueError, HTTPException):
-            return
-        answered.set()
+            if weights.contents is None:
+                _load_timm(backbone, weights.tensors)
+            else:
+                _load_own(backbone, weights.tensors, number)
+        except (MelbankError, *UNREADABLE) as error:
+            raise ConfigError(
+                f"the weights in {path} do not fit model.backbone={name}: {first_line(error)}; "
+                "model.weights_file takes those of this backbone, from timm or of melbank"
+            ) from error
+    return weights
 
-    asking = threading.Thread(target=ask, daemon=True)  # a name server may take longer
-    asking.start()
-    asking.join(limit_s)
-    return answered.is_set()
+
+def start_heads(model: nn.Module, weights: GivenWeights, meaning: Meaning) -> None:
+    """Loads all of a checkpoint whose labels are those of the model; checks the recipe."""
+    contents = weights.contents
+    if contents is None:
+        return
+    try:
+        labels, learned = tuple(contents["labels"]), Recipe.from_dict(contents["recipe"])
+    except (KeyError, TypeError, StoreError) as error:
+        raise ConfigError(
+            f"{weights.path} does not say what it has learned ({first_line(error)}): give another"
+        ) from error
+    check_recipe(weights.path, learned, meaning.recipe)
+    if labels == meaning.labels and not name_mismatch(model.state_dict(), weights.tensors):
+        model.load_state_dict(weights.tensors)
+
+
+def _load_own(backbone: nn.Module, tensors: Mapping[str, Tensor], number: int) -> None:
+    """Loads the view of this number, or the only one that there is."""
+    several = any(name.startswith("views.1.") for name in tensors)
+    prefix = f"views.{number if several else 0}.backbone."
+    own = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
+    if mismatch := name_mismatch(backbone.state_dict(), own):
+        raise ConfigError(mismatch)
+    backbone.load_state_dict(own)
+
+
+def _load_timm(backbone: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Loads as timm does, with its renaming and the sum of colours, but not in part."""
+    if not tensors:
+        raise ConfigError("it is empty")
+    source = {"source": "", "state_dict": dict(tensors), "custom_load": False}
+    rename = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
+    check = backbone.register_load_state_dict_pre_hook(_check_names)
+    try:
+        timm.models.load_pretrained(
+            backbone,
+            pretrained_cfg={**backbone.pretrained_cfg, **source},
+            num_classes=0,
+            in_chans=1,
+            filter_fn=rename,
+        )
+    finally:
+        check.remove()
+
+
+def _check_names(backbone: nn.Module, given: dict[str, Tensor], *_: Any) -> None:
+    """Raises ConfigError unless a state dict has all that a backbone has, save for a head."""
+    wanted = {
+        name: tensor
+        for name, tensor in backbone.state_dict().items()
+        if name in given or not (name.startswith(NEW_WITH_POOLING) or name.endswith(COUNTER))
+    }
+    body = {name: given[name] for name in given if name in wanted or not _is_of_head(name)}
+    if mismatch := name_mismatch(wanted, body):
+        raise ConfigError(mismatch)
+
+
+def _is_of_head(name: str) -> bool:
+    return name.partition(".")[0] in HEADS

@@ -13,6 +13,7 @@ from storage.errors import ConfigError
 from tests.paths import ROOT
 from training.experiments.experiment import (
     ExperimentConfig,
+    find_experiment,
     guard_experiment,
     remove_experiment,
     take_experiment,
@@ -34,8 +35,9 @@ def experiment(config, caplog):
     return experiment
 
 
-def fail_after_writing(experiment, error):
-    (experiment.weights / "fold_0.ckpt").write_bytes(b"weights")
+def fail_after_writing(experiment, error, file="fold_0.ckpt"):
+    (experiment.weights / file).parent.mkdir(exist_ok=True)
+    (experiment.weights / file).write_bytes(b"weights")
     raise error
 
 
@@ -110,7 +112,7 @@ def test_eight_processes_that_start_together_get_eight_numbers(tmp_path):
 
 def test_an_exception_cleans_up_says_why_and_is_raised(experiment, caplog):
     with pytest.raises(ValueError, match="the sea is rough"), guard_experiment(experiment):
-        fail_after_writing(experiment, ValueError("the sea is rough"))
+        raise ValueError("the sea is rough")
     assert not experiment.weights.exists()
     assert not experiment.preds.exists()
     assert not experiment.config_file.exists()
@@ -118,16 +120,33 @@ def test_an_exception_cleans_up_says_why_and_is_raised(experiment, caplog):
     assert "the sea is rough" in experiment.mark.read_text()
 
 
-def test_a_resumed_experiment_keeps_what_it_had_where_it_fails(experiment, caplog):
-    guard = guard_experiment(experiment, resumed=True)
+@pytest.mark.parametrize("file", ["fold_0.ckpt", ".fold_0/resume_step.ckpt"])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_failure_keeps_weights_and_says_how_to_go_on(config, experiment, caplog, file, resumed):
+    guard = guard_experiment(experiment, resumed=resumed)
     with pytest.raises(ValueError, match="the sea is rough"), guard:
-        fail_after_writing(experiment, ValueError("the sea is rough"))
-    assert (experiment.weights / "fold_0.ckpt").exists()
+        fail_after_writing(experiment, ValueError("the sea is rough"), file)
+    assert (experiment.weights / file).exists()
     assert experiment.preds.exists()
     assert experiment.config_file.exists()
-    assert experiment.mark.read_text() == ""  # else it could not be resumed again
-    ending = "exp_001 ended in ValueError: the sea is rough; it is as it was before"
-    assert caplog.messages == [ending]
+    assert experiment.mark.read_text() == "failed: ValueError: the sea is rough\n"
+    assert caplog.messages[0] == "exp_001 ended in ValueError: the sea is rough"
+    assert "python -m tools.train --resume exp_001" in caplog.messages[1]
+    assert find_experiment(config, "exp_001") == experiment
+
+
+def test_a_resumed_experiment_has_not_failed_any_more(experiment):
+    experiment.mark.write_text("failed: ValueError: the sea is rough\n")
+    with guard_experiment(experiment, resumed=True):
+        assert experiment.mark.read_text() == ""
+
+
+def test_an_experiment_in_training_is_not_marked_by_a_second_start(experiment):
+    second = guard_experiment(experiment, resumed=True)
+    with guard_experiment(experiment):
+        with pytest.raises(ConfigError, match="being trained by another process"), second:
+            raise AssertionError
+        assert experiment.mark.read_text() == ""
 
 
 def test_what_is_stopped_from_outside_is_kept(experiment, caplog):
