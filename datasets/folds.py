@@ -1,5 +1,5 @@
 """Folds for cross validation: grouped, so that takes of one source never straddle two folds, and
-stratified by primary label. The splitters are scikit-learn's.
+stratified by primary label. The splitters are those of scikit-learn.
 
 Rules beyond theirs:
 * Labels with fewer recordings than folds are one stratum together, so that each fold gets its
@@ -15,10 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
+from datasets.splitters import (
+    group_k_fold,
+    k_fold,
+    stratified_group_k_fold,
+    stratified_k_fold,
+)
 from storage.errors import ConfigError
 from storage.options import check_at_least, check_choice, option
 from storage.source.cells import given
@@ -63,20 +66,18 @@ def _drawn_folds(recordings: pl.DataFrame, config: FoldConfig, seed: int) -> np.
     strata = _strata(recordings, config.num_folds)
     state = seed % 2**32
     if config.cv == "kfold":
-        return _split(KFold(config.num_folds, shuffle=True, random_state=state), strata)
+        return k_fold(len(recordings), config.num_folds, state)
     groups = group_numbers(recordings, config.group_by)
     num_groups = int(groups.max()) + 1
     if config.cv == "stratified" or (
         config.cv == "stratified_group" and num_groups == len(recordings)
     ):
-        splitter = StratifiedKFold(config.num_folds, shuffle=True, random_state=state)
-        return _split(splitter, strata)
+        return stratified_k_fold(strata, config.num_folds, state)
     _check_enough(num_groups, config.num_folds, f"groups (folds.group_by={config.group_by})")
     if config.cv == "group":
         groups = np.random.default_rng(state).permutation(num_groups)[groups]
-        return _split(GroupKFold(config.num_folds), strata, groups)
-    splitter = StratifiedGroupKFold(config.num_folds, shuffle=True, random_state=state)
-    return _split(splitter, strata, groups)
+        return group_k_fold(groups, config.num_folds)
+    return stratified_group_k_fold(strata, groups, config.num_folds, state)
 
 
 def group_numbers(recordings: pl.DataFrame, group_by: str) -> np.ndarray:
@@ -86,6 +87,9 @@ def group_numbers(recordings: pl.DataFrame, group_by: str) -> np.ndarray:
     label, as far as these are given; a recording without any is a group by itself. Copies, of one
     `content_hash`, are always one group. Raises ConfigError where `group_by` is no column.
     """
+    from scipy.sparse import coo_array  # half a second, which `--help` can do without
+    from scipy.sparse.csgraph import connected_components
+
     if group_by == "auto":
         columns = set(recordings.columns)
         keys = [["url"], ["author", "latitude", "longitude", "primary_label"]]
@@ -132,17 +136,6 @@ def _strata(recordings: pl.DataFrame, num_folds: int) -> np.ndarray:
     pool = len(counts) if rare.sum() >= num_folds else common
     strata[rare] = pool
     return strata.astype(np.int64)
-
-
-def _split(
-    splitter: KFold | StratifiedKFold | GroupKFold | StratifiedGroupKFold,
-    strata: np.ndarray,
-    groups: np.ndarray | None = None,
-) -> np.ndarray:
-    folds = np.empty(len(strata), np.int64)
-    for number, (_, held_out) in enumerate(splitter.split(strata, strata, groups)):
-        folds[held_out] = number
-    return folds
 
 
 def _column_folds(recordings: pl.DataFrame, column: str) -> np.ndarray:

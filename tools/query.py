@@ -17,9 +17,8 @@ from storage.errors import ConfigError
 from storage.store import Store, open_store
 from tools.cli.command import Arguments, Command, run
 from tools.cli.config import StoreSection
-from tools.cli.output_files import check_output, output_file
+from tools.cli.output_files import MAX_PANELS, check_output, output_file
 
-MAX_PANELS = 64
 COMMAND = Command(
     doc=__doc__,
     sections=StoreSection,

@@ -21,10 +21,9 @@ the ten worst are printed; and configs/exp_001.yaml, which does the same again.
 import sys
 
 from storage.errors import ConfigError
-from tools.cli.command import Arguments, Command, run
+from tools.cli.command import Arguments, Command, importing, run
 from tools.cli.config import load_config
 from tools.cli.training_inputs import TrainSections, open_background, open_training
-from training.cross_validation import train_folds
 from training.experiments.classes import describe_classes
 from training.experiments.experiment import find_experiment
 from training.runtime.ranks import is_first_rank
@@ -40,6 +39,8 @@ def main(config: TrainSections, arguments: Arguments) -> None:
     """Trains, prints the scores of each fold and of all together."""
     if arguments.resume:
         config = _config_of(arguments.resume, config, arguments)
+    with importing("training starts"):
+        from training.cross_validation import train_folds
     report = train_folds(
         open_training(config),
         config,

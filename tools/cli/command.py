@@ -8,8 +8,10 @@ committed stays.
 import argparse
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn
 
@@ -40,7 +42,10 @@ def run(
     """Parses the command line, runs `main`, and turns errors into one line and an exit code."""
     _print_logged()
     arguments = _parser(command).parse_intermixed_args(argv)
+    before = signal.getsignal(signal.SIGINT)
     try:
+        if before == signal.SIG_DFL:  # see tools/__init__.py
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         config = load_config(command.sections, arguments.config, arguments.overrides)
         return main(config, arguments) or 0
     except KeyboardInterrupt:
@@ -56,6 +61,25 @@ def run(
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         return 1
+    finally:
+        if before == signal.SIG_DFL:
+            signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def importing(what: str) -> Iterator[None]:
+    """Says what is imported in the block, which takes seconds; Ctrl-C ends the process at once.
+
+    Interrupted, libraries show tracebacks of their own, or go on.
+    """
+    print(f"{what}: importing torch takes some seconds", file=sys.stderr, flush=True)
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Printed(logging.Handler):

@@ -18,7 +18,8 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from datasets.labels import Labels
 from storage.errors import ConfigError, MelbankError, StoreError
 from storage.recipe import Recipe
-from training.model.models import Classifier, ModelConfig, build_classifier, first_line
+from training.model.config import ModelConfig
+from training.model.models import Classifier, build_classifier, first_line
 
 KEY = "melbank"
 FORMAT = 2
