@@ -93,6 +93,14 @@ class BatchReader:
         self._spare_pools: list[BufferPool] = []  # of finished iterations
         self.bad: list[BadSlice] = []
 
+    def __repr__(self) -> str:
+        """Source, batches and position."""
+        return (
+            f"BatchReader({self._source.url}: {len(self):,} batches of {self._config.batch_size}, "
+            f"rank {self._share.rank} of {self._share.world_size}; epoch {self._epoch}, "
+            f"batch {self._delivered})"
+        )
+
     def __len__(self) -> int:
         """Number of batches in a full epoch, resumed or not."""
         return self._share.num_batches
