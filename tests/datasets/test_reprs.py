@@ -1,4 +1,4 @@
-"""What a notebook shows of a store, a shard set, a reader, a planner and a batch."""
+"""Notebooks show what stores, shard sets, readers, planners and batches hold."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What commands print fits 80 columns, and uses what a wider terminal has."""
+"""Output of commands fits 80 columns, and uses what a wider terminal has."""
 
 import importlib
 import subprocess
