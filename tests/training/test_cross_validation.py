@@ -220,7 +220,7 @@ def test_the_table_has_a_line_per_fold_and_one_for_all(report):
         "fold recordings slices epoch KL ROC-AUC cmAP accuracy min"
     )
     names = [line[:10].strip() for line in lines if not line.startswith("-")]
-    assert names[1:] == ["1", "3", "all slices", "recordings", "epoch: the"]
+    assert names[1:] == ["1", "3", "all slices", "recordings", "epoch: kep"]
     assert f"{report.overall['kl']:.4f}" in lines[-3]
     assert f"{report.pooled['kl']:.4f}" in lines[-2]
     assert max(map(len, lines)) <= 80

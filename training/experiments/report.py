@@ -17,7 +17,7 @@ from training.runtime.memory import MemoryLeft
 OOF, EMBEDDINGS, RESULT = "oof.parquet", "embeddings.parquet", "result.json"
 POOLED_OOF, POOLED_EMBEDDINGS = "oof_recordings.parquet", "embeddings_recordings.parquet"
 COLUMNS = ("fold", "recordings", "slices", "epoch", *TITLES, "min")
-LEGEND = "epoch: the one kept / the last; recordings: each by the mean prediction of its slices"
+LEGEND = "epoch: kept / last; recordings: each by the mean prediction of its slices"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
