@@ -26,3 +26,13 @@ class Batch(NamedTuple):
     position: Tensor
     epoch: Tensor
     background: Tensor | None = None
+
+    def __repr__(self) -> str:
+        """Shapes and types; the numbers themselves would fill screens."""
+        parts = [
+            f"{name}={'x'.join(map(str, tensor.shape)) or int(tensor)} "
+            f"{str(tensor.dtype).removeprefix('torch.')}"
+            for name, tensor in self._asdict().items()
+            if tensor is not None
+        ]
+        return f"Batch({', '.join(parts)})"

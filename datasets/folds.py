@@ -12,16 +12,17 @@ Rules beyond theirs:
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from storage.errors import ConfigError
 from storage.options import check_at_least, check_choice, option
 from storage.source.cells import given
+
+if TYPE_CHECKING:
+    from sklearn.model_selection import BaseCrossValidator
 
 COPIES = "content_hash"  # column whose equal values are recordings of the same bytes
 CV = ("stratified_group", "stratified", "group", "kfold", "column")
@@ -60,6 +61,9 @@ def assign_folds(recordings: pl.DataFrame, config: FoldConfig, seed: int) -> np.
 
 def _drawn_folds(recordings: pl.DataFrame, config: FoldConfig, seed: int) -> np.ndarray:
     _check_enough(len(recordings), config.num_folds, "recordings")
+    # seconds of imports, which `--help` can do without
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+
     strata = _strata(recordings, config.num_folds)
     state = seed % 2**32
     if config.cv == "kfold":
@@ -86,6 +90,9 @@ def group_numbers(recordings: pl.DataFrame, group_by: str) -> np.ndarray:
     label, as far as these are given; a recording without any is a group by itself. Copies, of one
     `content_hash`, are always one group. Raises ConfigError where `group_by` is no column.
     """
+    from scipy.sparse import coo_array  # half a second, which `--help` can do without
+    from scipy.sparse.csgraph import connected_components
+
     if group_by == "auto":
         columns = set(recordings.columns)
         keys = [["url"], ["author", "latitude", "longitude", "primary_label"]]
@@ -135,7 +142,7 @@ def _strata(recordings: pl.DataFrame, num_folds: int) -> np.ndarray:
 
 
 def _split(
-    splitter: KFold | StratifiedKFold | GroupKFold | StratifiedGroupKFold,
+    splitter: "BaseCrossValidator",
     strata: np.ndarray,
     groups: np.ndarray | None = None,
 ) -> np.ndarray:

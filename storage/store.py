@@ -100,6 +100,23 @@ class Store(AbstractContextManager["Store"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        """Place, and number and shape of its slices."""
+        shape = " x ".join(map(str, self.recipe.slice_shape))
+        return (
+            f"Store({self.url}: {len(self):,} slices of {len(self._recordings):,} recordings, "
+            f"{shape} {self.recipe.encoding})"
+        )
+
+    def __len__(self) -> int:
+        """Number of slices."""
+        return int(self._recordings["num_slices"].sum())
+
+    def __getitem__(self, place: int | slice) -> np.ndarray:
+        """The cells [n_mels, num_frames] of a slice, or of several, by place in `slice_index()`."""
+        cells = self.read(np.atleast_1d(self._rows[place]))
+        return cells if isinstance(place, slice) else np.asarray(cells[0])
+
     def close(self) -> None:
         """Closes the files that reading has opened."""
         self._reader.close()

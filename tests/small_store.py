@@ -23,6 +23,7 @@ SHORT = [
     "trainer.progress=false",
     "trainer.accelerator=cpu",
     "trainer.threads=1",
+    "trainer.logger=csv",
 ]
 
 

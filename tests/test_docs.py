@@ -1,46 +1,88 @@
 """Checks README, CONTRIBUTING and docs: commands parse, links and paths exist."""
 
 import importlib
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from tests.paths import ROOT
 from tools.cli.command import run
 
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-MUST_EXIST = ["data/nasty/19_one_hour_mono_16k.ogg"]  # before a command starts
+# before a command starts
+MUST_EXIST = ["data/nasty/19_one_hour_mono_16k.ogg", "configs/exp_001.yaml"]
 LAYERS = ("storage", "datasets", "training", "tools")
 FOLDERS = "storage|datasets|training|tools|tests|configs"
 
 
 def printed_commands() -> list[str]:
-    """Returns the lines of code blocks that call a command, continuation lines joined."""
-    texts = [file.read_text(encoding="utf-8").replace("\\\n", " ") for file in FILES]
-    lines = {line for text in texts for line in text.splitlines()}
-    return sorted(line.strip() for line in lines if line.startswith("    python -m tools."))
+    """Returns all calls of a command in code blocks, in `code`, and in docstrings of commands."""
+    files = [*FILES, *(ROOT / "tools").glob("*.py")]
+    texts = [re.sub(r" \\+\n", " ", file.read_text(encoding="utf-8")) for file in files]
+    calls = set()
+    for text in texts:
+        found = re.findall(r"^    (python -m tools\.[a-z].*)", text, re.MULTILINE)
+        found += re.findall(r"`(python -m tools\.[a-z][^`]*)`", text)
+        calls |= {" ".join(call.split()) for call in found}
+    return sorted(calls - {"python -m tools.benchmark"})  # without a name it lists the benchmarks
 
 
 def test_there_are_commands() -> None:
-    assert len(printed_commands()) > 40
+    assert len(printed_commands()) > 80
 
 
 @pytest.mark.parametrize("line", printed_commands())
 def test_a_printed_command_is_valid(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
     for name in MUST_EXIST:
         (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).touch()
+        (tmp_path / name).write_text("seed: 0\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     _, _, module, *words = shlex.split(line, comments=True)
     if module == "tools.benchmark":
         module = f"tools.benchmarks.{words.pop(0).replace('-', '_')}"
     command = importlib.import_module(module).COMMAND
+    if "--help" in words:
+        return
     assert run(command, lambda _config, _arguments: 0, words) == 0
+
+
+def test_all_calls_have_one_form() -> None:
+    texts = [file.read_text(encoding="utf-8") for file in FILES]
+    assert [line for text in texts for line in text.splitlines() if "uv run python" in line] == []
+
+
+def test_commands_and_scripts_run_from_any_folder(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / "sounds" / label).mkdir(parents=True)
+        soundfile.write(tmp_path / "sounds" / label / f"{label}.wav", np.zeros(8000), 8000)
+    script = "from storage.store import open_store; print(open_store)"
+    calls = [
+        ["-m", "tools.build_store", "source.root=sounds", "--dry-run"],
+        ["-c", script],
+        ["-m", "tools"],
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for call in calls:
+        done = subprocess.run([sys.executable, *call], cwd=tmp_path, env=environment, check=False)
+        assert done.returncode == 0, call
+    assert [path.name for path in tmp_path.iterdir()] == ["sounds"]
+
+
+def test_a_folder_for_own_scripts_is_left_alone() -> None:
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    call = ["git", "-C", str(ROOT), "check-ignore", "-q", "own/script.py"]
+    assert subprocess.run(call, check=False).returncode == 0  # ruff leaves out what git ignores
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)

@@ -30,14 +30,15 @@ from datasets.sampling.epoch_plan import SamplingConfig
 from datasets.targets import Targets
 from tests.learnable import write_learnable_source
 from tests.training.short_training import short_trainer
-from training.config import TrainingConfig
-from training.data_module import FoldData, FoldDataModule
+from training.config import TrainingConfig, accumulation
+from training.data_module import FoldDataModule
+from training.fold_data import FoldData
 from training.model.metrics import Truth
 from training.model.models import Classifier, View
 from training.model.optimizers import OptimizerConfig
 from training.module import SliceModule
 from training.runtime.ranks import rank
-from training.trainer import accumulation, build_trainer, choose_machine, quiet_lightning
+from training.trainer import build_trainer, choose_machine, quiet_lightning
 
 EFFECTIVE_BATCH = 4
 

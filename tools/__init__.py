@@ -5,3 +5,10 @@ and writes output files. `birdsong` synthesises the recordings of `demo`, `testb
 and faults for tests and benchmarks, `benchmarks` measures. Commands are thin and import no other
 command: their work is done in the layers below.
 """
+
+import signal
+import sys
+
+# A command that is being imported: until it runs, Ctrl-C ends it at once and without a traceback.
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

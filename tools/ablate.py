@@ -9,17 +9,19 @@ below `ablation.root`; a run that is there is not made again, so that a stopped 
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from storage.errors import ConfigError
 from tools.cli.ablation import AblationConfig, AblationRun, plan_runs, section_of, train_runs
-from tools.cli.command import Arguments, Command, run
+from tools.cli.command import Arguments, Command, importing, run
 from tools.cli.config import load_config
 from tools.cli.output_files import check_output
 from tools.cli.progress_bars import bar
 from tools.cli.tables import MARKDOWN, write_section
 from tools.cli.training_inputs import TrainSections
+from training.model.config import ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +40,10 @@ def main(config: Sections, arguments: Arguments) -> None:
     words = ["--config", arguments.config, *training]
     check_output("--markdown", arguments.markdown)
     runs = plan_runs(config.ablation, words)
+    with importing("checking the variants"):
+        from training.model.models import check_backbone
     for one in runs:  # a mistake in the last variant would come to light after hours
-        check_run(one, arguments.config)
+        check_run(one, arguments.config, check_backbone)
     train_runs(runs, config.ablation.jobs, bar)
     section = section_of(config.ablation, runs)
     print(section.text())
@@ -48,10 +52,10 @@ def main(config: Sections, arguments: Arguments) -> None:
         write_section(Path(arguments.markdown), section, command, module="tools.ablate")
 
 
-def check_run(one: AblationRun, config: str) -> None:
+def check_run(one: AblationRun, config: str, check_model: Callable[[ModelConfig], None]) -> None:
     """Raises ConfigError, naming the variant, where its words are none of a training."""
     try:  # the first two words are --config and its file
-        load_config(TrainSections, config, one.words[2:])
+        check_model(load_config(TrainSections, config, one.words[2:]).model)
     except ConfigError as error:
         raise ConfigError(f"ablation.variants: {one.variant}: {error}") from error
 

@@ -3,8 +3,9 @@
     python -m tools.demo
     python -m tools.demo demo.root=/tmp/demo demo.seed=7
 
-    birdsong -> source/ -> build_store -> store/ -> write_shards -> shards/ -> train -> preds/
-                           store/ -> query -> sheet.png
+    birdsong -> source/ -> build_store -> store/
+    store/ -> write_shards -> shards/ -> train -> preds/
+    store/ -> query -> sheet.png
 
 Each command is printed before it runs and can be typed as it is. Run it again at any moment:
 what is there is kept. About two minutes on 2 cores, 150 MB.

@@ -14,6 +14,7 @@ oof.parquet, which `sources.NAME.targets` takes as soft targets.
 """
 
 import sys
+import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ import polars as pl
 from storage.errors import ConfigError
 from tools.cli.command import Arguments, Command, run
 from tools.cli.output_files import make_folder
+from tools.cli.terminal import fit_columns, shorten, terminal_width
 from training.experiments.blend import blend_experiments
 from training.experiments.experiment import ExperimentConfig
 from training.experiments.listing import (
@@ -30,7 +32,9 @@ from training.experiments.listing import (
     experiment_table,
     list_experiments,
 )
-from training.model.metrics import METRICS
+from training.model.metrics import METRICS, TITLES
+
+FIRST = ("experiment", "status", *TITLES, "backbone", "folds", "minutes", "begun")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,16 +77,25 @@ def main(config: Sections, arguments: Arguments) -> None:
     if not records:
         print(f"no experiment in {root}; python -m tools.train makes one")
         return
+    width = terminal_width()
     if arguments.compare:
         table = compare_experiments(records, arguments.compare)
-    else:
-        table = experiment_table(records, arguments.sort)
-    with pl.Config(
-        tbl_rows=-1, tbl_cols=-1, tbl_width_chars=200, fmt_str_lengths=100, float_precision=4
-    ) as look:
-        look.set_tbl_hide_column_data_types().set_tbl_hide_dataframe_shape()
-        look.set_tbl_formatting("NOTHING")
-        print(table)
+        room = max(8, width // len(table.columns) - 2)
+        print(fit_columns(table.columns, _cells(table, room)))
+        return
+    table = experiment_table(records, arguments.sort)
+    shown = table.drop("why")
+    print(fit_columns(shown.columns, _cells(shown, width // 4), first=FIRST, width=width))
+    for name, reason in table.filter(pl.col("why") != "").select("experiment", "why").iter_rows():
+        print(textwrap.fill(f"{name}: {reason}", width, subsequent_indent="    "))
+
+
+def _cells(table: pl.DataFrame, room: int) -> list[list[str]]:
+    """The cells of a table as texts of at most `room` characters."""
+    minutes = pl.col("^minutes$").round(1).cast(pl.String)
+    scores = pl.col(pl.Float64).exclude("minutes").map_elements("{:.4f}".format, pl.String)
+    texts = table.with_columns(minutes, scores).cast(pl.String).fill_null("-")
+    return [[shorten(cell, room) for cell in line] for line in texts.iter_rows()]
 
 
 def _blend(root: str, arguments: Arguments) -> None:

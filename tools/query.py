@@ -18,9 +18,10 @@ from storage.read.sql import collect
 from storage.store import Store, open_store
 from tools.cli.command import Arguments, Command, run
 from tools.cli.config import StoreSection
-from tools.cli.output_files import check_output, output_file
+from tools.cli.output_files import MAX_PANELS, check_output, output_file
+from tools.cli.terminal import terminal_width
 
-MAX_PANELS = 64
+COLUMN_WIDTH = 14  # of a table on a terminal, about; more columns are left out in the middle
 COMMAND = Command(
     doc=__doc__,
     sections=StoreSection,
@@ -44,7 +45,9 @@ def main(config: StoreSection, arguments: Arguments) -> None:
     with open_store(config.store, config.remote) as store:
         found = store.query(arguments.sql)
         table = collect(found.head(arguments.limit) if arguments.limit else found)
-        with pl.Config(tbl_rows=20, tbl_cols=10, fmt_str_lengths=24, tbl_width_chars=160):
+        width = terminal_width()
+        columns = max(3, width // COLUMN_WIDTH)
+        with pl.Config(tbl_rows=20, tbl_cols=columns, fmt_str_lengths=24, tbl_width_chars=width):
             print(table)
         for flag, write in WRITERS.items():
             if target := getattr(arguments, flag):

@@ -17,6 +17,7 @@ import polars as pl
 
 from tools.cli.command import Arguments, Command, run
 from tools.cli.output_files import check_output, output_file
+from tools.cli.terminal import terminal_width
 from tools.cli.training_inputs import TrainSections, check_epoch, open_training
 from training.split import fold_data, split_recordings
 
@@ -39,7 +40,8 @@ def main(config: TrainSections, arguments: Arguments) -> None:
     split = split_recordings(source, config)
     fold = split.train_folds[0] if arguments.fold is None else split.check_fold(arguments.fold)
     plan = fold_data(source, split, fold, config).planner()(arguments.epoch)
-    with pl.Config(tbl_rows=-1, tbl_hide_column_data_types=True, tbl_hide_dataframe_shape=True):
+    with pl.Config(tbl_rows=-1, tbl_width_chars=terminal_width()) as look:
+        look.set_tbl_hide_column_data_types().set_tbl_hide_dataframe_shape()
         print(plan.describe())
     seen = plan.describe()["recordings_seen"].sum()
     print(

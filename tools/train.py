@@ -27,10 +27,9 @@ from typing import Any
 
 from datasets.sampling.user_functions import is_user_function
 from storage.errors import ConfigError
-from tools.cli.command import Arguments, Command, run
+from tools.cli.command import Arguments, Command, importing, run
 from tools.cli.config import load_config
 from tools.cli.training_inputs import TrainSections, open_background, open_training
-from training.cross_validation import train_folds
 from training.experiments.classes import describe_classes
 from training.experiments.experiment import find_experiment
 from training.experiments.settings import read_settings
@@ -52,6 +51,8 @@ def main(config: TrainSections, arguments: Arguments) -> None:
     """Trains, prints the scores of each fold and of all together."""
     if arguments.resume:
         config = _config_of(arguments.resume, config, arguments)
+    with importing("training starts"):
+        from training.cross_validation import train_folds
     report = train_folds(
         open_training(config),
         config,

@@ -1,7 +1,7 @@
 """From batches of slices to trained classifiers, scores and predictions.
 
     cross_validation.train_folds   an experiment: each fold, then the scores of all
-      config, split                sections of the config; labels, folds and targets of recordings
+      config, split, fold_data     sections of the config; labels, folds, targets; plans of a fold
       fold.train_fold              one fold: data, model, fit, best checkpoint, predictions
         data_module                the fold's two readers: training and held out
         module                     Lightning: augment, loss, scores, the guard against NaN

@@ -18,7 +18,6 @@ from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
 from storage.errors import ConfigError
 from training.config import TrainingConfig
-from training.data_module import FoldData
 from training.experiments.classes import class_names, score_classes
 from training.experiments.experiment import (
     SCORES,
@@ -40,8 +39,9 @@ from training.experiments.report import (
     write_result,
 )
 from training.fold import FoldRun, train_fold, warm_start_file
+from training.fold_data import FoldData
 from training.fold_table import class_problems, problem_notes
-from training.model.models import narrowest_image
+from training.model.models import check_backbone, narrowest_image
 from training.model.predict import Predictions, embedding_frame, oof_frame, pool_recordings
 from training.runtime.memory import keep_freed_memory
 from training.runtime.ranks import first_rank_logger, is_first_rank, wait_for_ranks
@@ -73,6 +73,7 @@ def train_folds(
     `trainer.devices` above 1 the program that calls this is started again for each further rank;
     all of them return the report, only the first one writes and says anything.
     """
+    check_backbone(config.model)
     num_frames = narrowest_image(config.model, source.recipe.slice_shape)
     machine = choose_machine(config.trainer, num_frames)
     split = split_recordings(source, config)

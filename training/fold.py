@@ -19,14 +19,16 @@ from torch import Tensor
 from datasets.loading.quarantine import BadSlice, write_report
 from storage.encoding import to_unit
 from storage.errors import ConfigError
-from training.config import TrainingConfig
-from training.data_module import FoldData, FoldDataModule
+from training.config import BEST, TrainingConfig, accumulation
+from training.data_module import FoldDataModule
 from training.experiments.experiment import Experiment
 from training.experiments.report import FoldResult
-from training.model.averaging import NONE, WeightAverage
+from training.fold_data import FoldData
+from training.model.averaging import WeightAverage
 from training.model.checkpoints import TrainedClassifier, checkpoint_contents, read_checkpoint
+from training.model.config import NONE, ModelConfig
 from training.model.metrics import METRICS
-from training.model.models import Classifier, ModelConfig, build_classifier, num_parameters
+from training.model.models import Classifier, build_classifier, num_parameters
 from training.model.predict import Predictions, gather_predictions, predict
 from training.model.pretrained import Meaning
 from training.module import SliceModule
@@ -44,10 +46,8 @@ from training.runtime.ranks import (
 )
 from training.split import Split
 from training.trainer import (
-    BEST,
     RESUME,
     Machine,
-    accumulation,
     build_loggers,
     build_trainer,
     quiet_lightning,

@@ -28,7 +28,7 @@ from training.model.torch_files import (
 )
 from training.module import SliceModule
 from training.runtime.ranks import first_rank_logger
-from training.trainer import BEST, EPOCH_END, RESUME
+from training.trainer import EPOCH_END, RESUME
 
 PARTS: dict[str, type] = {
     "epoch": int,

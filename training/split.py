@@ -28,7 +28,7 @@ from datasets.targets import Targets
 from storage.errors import ConfigError
 from storage.source.subset import limited
 from training.config import TrainingConfig
-from training.data_module import FoldData
+from training.fold_data import FoldData
 from training.model.metrics import Truth
 from training.runtime.ranks import first_rank_logger
 

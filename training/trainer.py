@@ -1,7 +1,6 @@
 """One Lightning trainer per fold: epochs, accumulation, early stopping, the best weights."""
 
 import logging
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +15,13 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from storage.errors import ConfigError, StoreError
-from storage.options import check_at_least, check_choice, option
+from storage.errors import StoreError
+from training.config import BEST, TrainerConfig
 from training.model.torch_files import read_torch
 from training.runtime import auto
 from training.runtime.auto import Choice
 
-BEST, LAST, RESUME = "best", "last", "resume"
+RESUME = "resume"
 EPOCH_END = f"{RESUME}_epoch"
 MONITOR = "val_kl"
 
@@ -69,53 +68,6 @@ class KeptFile(ModelCheckpoint):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainerConfig:
-    """Settings of the trainer: length, steps, devices."""
-
-    epochs: int = option(20, "largest number of epochs")
-    effective_batch_size: int = option(16, "samples per optimizer step, over batches and ranks")
-    patience: int = option(4, "epochs without a better validation KL before stopping; 0: never")
-    keep: str = option(BEST, "weights that are judged and kept: best by validation KL, or last")
-    gradient_clip: float = option(0.0, "largest norm of the gradient; 0: any")
-    accelerator: str = option("auto", "auto, cpu or gpu")
-    devices: int = option(1, "GPUs, or processes on the CPU, that train together; one rank each")
-    strategy: str = option("auto", "auto (ddp for several devices), ddp, ...")
-    precision: str = option("auto", "auto, 32-true, bf16-mixed or 16-mixed")
-    compile: str = option("auto", "torch.compile of the backbone: auto, true or false")
-    logger: str = option("auto", "auto, csv or wandb (offline without a key)")
-    threads: int = option(0, "of torch on the CPU; 0: as many as this process may use")
-    checkpoint_steps: int = option(
-        500, "optimizer steps between checkpoints to resume from; 0: at the ends of epochs only"
-    )
-    warm_start: str = option(
-        "", "experiment whose weights the folds begin with, each with its own, as in exp_003"
-    )
-    detect_anomaly: bool = option(
-        False, "find the operation that produced a NaN; several times slower"
-    )
-    progress: bool = option(True, "show a bar")
-
-    def __post_init__(self) -> None:
-        check_choice(self, "trainer", "accelerator", auto.ACCELERATORS)
-        check_choice(self, "trainer", "strategy", auto.STRATEGIES)
-        check_choice(self, "trainer", "precision", auto.PRECISIONS)
-        check_choice(self, "trainer", "logger", auto.LOGGERS)
-        check_choice(self, "trainer", "keep", (BEST, LAST))
-        if self.compile.lower() not in auto.COMPILES:
-            raise ConfigError(
-                f"trainer.compile={self.compile} is none of {', '.join(auto.COMPILES)}"
-            )
-        if self.warm_start and not re.fullmatch(r"exp_\d+", self.warm_start):
-            raise ConfigError(
-                f"trainer.warm_start={self.warm_start} is no experiment's name, such as exp_003; "
-                "a file is given as model.weights_file="
-            )
-        check_at_least(self, "trainer", 1, "epochs", "effective_batch_size", "devices")
-        not_negative = ("patience", "gradient_clip", "threads", "checkpoint_steps")
-        check_at_least(self, "trainer", 0, *not_negative)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """Resolved `auto` values."""
 
@@ -146,20 +98,6 @@ def choose_machine(config: TrainerConfig, num_frames: int) -> Machine:
         logger=auto.choose_logger(config.logger),
         threads=auto.choose_threads(config.threads, num_ranks=config.devices),
     )
-
-
-def accumulation(effective_batch_size: int, batch_size: int, num_ranks: int = 1) -> int:
-    """Batches per optimizer step; raises ConfigError where it is no whole number."""
-    together = batch_size * num_ranks
-    if effective_batch_size % together:
-        fitting = [n for n in range(1, effective_batch_size + 1) if effective_batch_size % n == 0]
-        sizes = [n // num_ranks for n in fitting if n % num_ranks == 0]
-        raise ConfigError(
-            f"trainer.effective_batch_size={effective_batch_size} is no multiple of "
-            f"train_loader.batch_size={batch_size} x {num_ranks} ranks; batch sizes that fit: "
-            f"{', '.join(map(str, sizes)) or 'none'}"
-        )
-    return effective_batch_size // together
 
 
 def build_trainer(

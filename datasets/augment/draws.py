@@ -6,13 +6,17 @@ epoch), so the augmentation of a sample depends neither on its batch nor on rank
 Shapes: B samples, M mel bands, T frames, C classes.
 """
 
+from __future__ import annotations
+
 import zlib
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch  # the configs need none of it, and importing it takes seconds
+    from torch import Tensor
 
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)  # as signed 64 bits, which is what torch has
 NORMAL_BANK_STEP = 61  # windows of the bank start at its multiples; prime, so rows do not align
@@ -36,7 +40,7 @@ class Draws(NamedTuple):
 
     def uniform(self, num: int) -> Tensor:
         """Returns float32 [B, num], uniform in [0, 1); a larger `num` only adds columns."""
-        steps = torch.arange(1, num + 1, device=self.key_B.device) * GOLDEN_GAMMA
+        steps = (numbers_to(num, self.key_B.device) + 1) * GOLDEN_GAMMA
         return (_mix(self.key_B[:, None] + steps) >> 40 & 0xFFFFFF).float() / 2.0**24
 
     def normal(self, choice_B: Tensor, num: int) -> Tensor:
@@ -51,7 +55,7 @@ class Draws(NamedTuple):
 
 def sample_keys(seed: int, name: str, epoch: Tensor, position_B: Tensor) -> Tensor:
     """Returns one key per sample of the named stream, int64 [B], a pure function."""
-    start = torch.tensor(seed, dtype=torch.int64, device=position_B.device)
+    start = position_B.new_tensor(seed)
     stream = zlib.crc32(name.encode())
     return _mix(_mix(_mix(start + stream * GOLDEN_GAMMA % (1 << 62)) + epoch) + position_B)
 
@@ -59,7 +63,21 @@ def sample_keys(seed: int, name: str, epoch: Tensor, position_B: Tensor) -> Tens
 def partners(number_B: Tensor) -> Tensor:
     """Pairs each sample with another by random numbers, int64 [B]; not itself where B > 1."""
     order_B = number_B.argsort()
-    return torch.empty_like(order_B).scatter_(0, order_B, order_B.roll(-1))
+    return order_B.new_empty(order_B.shape).scatter_(0, order_B, order_B.roll(-1))
+
+
+def numbers_to(num: int, device: torch.device) -> Tensor:
+    """Returns 0 to num - 1, int64 [num]."""
+    import torch
+
+    return torch.arange(num, device=device)
+
+
+def to_device(values: np.ndarray, device: torch.device) -> Tensor:
+    """Returns an array as a tensor of the device."""
+    import torch
+
+    return torch.from_numpy(values).to(device)
 
 
 def _mix(state: Tensor) -> Tensor:
@@ -77,4 +95,4 @@ def _shift_right(state: Tensor, bits: int) -> Tensor:
 def _normal_bank(window: int, seed: int, device: torch.device) -> Tensor:
     size = window + NORMAL_BANK_STEP * NORMAL_BANK_WINDOWS
     series = np.random.default_rng(seed).standard_normal(size, dtype=np.float32)
-    return torch.from_numpy(series).to(device)
+    return to_device(series, device)

@@ -4,16 +4,18 @@ Shapes: B samples, M mel bands, T frames. Cells are dB, scaled: 1 is the slice m
 `top_db` below it.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
-from torch.nn import functional
+from typing import TYPE_CHECKING
 
 from datasets.augment.draws import Draws, Samples
 from datasets.augment.ranges import UNIT, AugmentationConfig, ranged
 from storage.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ class BackgroundMixConfig(AugmentationConfig):
         heard_B = (samples.mel_BMT.amax((1, 2)) > 0) & (samples.background_BMT.amax((1, 2)) > 0)
         take_B11 = ((chosen < self.p) & heard_B)[:, None, None]
         cells_BMT = db_BMT.div_(samples.top_db).add_(1).clamp_(0, 1)
-        return samples._replace(mel_BMT=torch.where(take_B11, cells_BMT, samples.mel_BMT))
+        return samples._replace(mel_BMT=cells_BMT.where(take_B11, samples.mel_BMT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,8 @@ class LowPassConfig(AugmentationConfig):
     slope_db: float = ranged(12.0, "fall per tenth of the mel bands above the cutoff, dB", 0)
 
     def apply(self, samples: Samples, draws: Draws) -> Samples:
+        import torch
+
         chosen, cutoff = draws.uniform(2).unbind(1)
         mel_BMT = samples.mel_BMT
         band_M = torch.linspace(0, 1, mel_BMT.shape[1], device=mel_BMT.device)
@@ -92,7 +96,7 @@ class LowPassConfig(AugmentationConfig):
         fall_BM = (band_M - cutoff_B1).clamp(min=0) * 10 * self.slope_db / samples.top_db
         lower_BMT = mel_BMT - fall_BM[:, :, None]
         take_B11 = (chosen < self.p)[:, None, None]
-        cells_BMT = torch.where(take_B11, _as_loud(lower_BMT, mel_BMT), mel_BMT)
+        cells_BMT = _as_loud(lower_BMT, mel_BMT).where(take_B11, mel_BMT)
         return samples._replace(mel_BMT=cells_BMT)
 
 
@@ -110,6 +114,8 @@ class EqualizerConfig(AugmentationConfig):
     )
 
     def apply(self, samples: Samples, draws: Draws) -> Samples:
+        from torch.nn import functional
+
         numbers = draws.uniform(1 + self.points)
         mel_BMT = samples.mel_BMT
         gain_B1P = (2 * numbers[:, None, 1:] - 1) * self.max_db / samples.top_db
@@ -117,9 +123,8 @@ class EqualizerConfig(AugmentationConfig):
             gain_B1P, size=mel_BMT.shape[1], mode="linear", align_corners=True
         )
         take_B11 = (numbers[:, 0] < self.p)[:, None, None]
-        return samples._replace(
-            mel_BMT=torch.where(take_B11, _as_loud(mel_BMT + gain_B1M.mT, mel_BMT), mel_BMT)
-        )
+        cells_BMT = _as_loud(mel_BMT + gain_B1M.mT, mel_BMT).where(take_B11, mel_BMT)
+        return samples._replace(mel_BMT=cells_BMT)
 
 
 def _as_loud(changed_BMT: Tensor, mel_BMT: Tensor) -> Tensor:

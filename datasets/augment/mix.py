@@ -5,15 +5,20 @@ unknown in the mixture. MixStyle takes over the partner's recording conditions, 
 targets stay. Shapes: B samples, M mel bands, T frames, C classes.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from datasets.augment.draws import Draws, Samples, partners
+from datasets.augment.draws import Draws, Samples, numbers_to, partners, to_device
 from datasets.augment.ranges import POSITIVE, UNIT, AugmentationConfig, ranged
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 BETA_TABLE_SIZE = 65_536
 LEAST_SPREAD_DB = 0.8  # of a band over time; below it, stretching would amplify quantisation
@@ -31,6 +36,8 @@ class MixStyleConfig(AugmentationConfig):
     alpha: float = ranged(0.3, "weights follow Beta(alpha, alpha)", POSITIVE)
 
     def apply(self, samples: Samples, draws: Draws) -> Samples:
+        import torch
+
         chosen, amount, pairing = draws.uniform(3).unbind(1)
         mel_BMT, partner_B = samples.mel_BMT, partners(pairing)
         weight_B11 = _beta_weights(amount, self.alpha)[:, None, None]
@@ -62,7 +69,7 @@ class MixupConfig(AugmentationConfig):
         chosen, amount, pairing = draws.uniform(3).unbind(1)
         partner_B = partners(pairing)
         weight_B = _beta_weights(amount, self.alpha)
-        weight_B = torch.where(chosen < self.p, torch.maximum(weight_B, 1 - weight_B), 1.0)
+        weight_B = weight_B.maximum(1 - weight_B).where(chosen < self.p, 1.0)
         mixed_BMT = samples.mel_BMT[partner_B].lerp_(samples.mel_BMT, weight_B[:, None, None])
         return _shared(samples, mixed_BMT, 1 - weight_B, partner_B)
 
@@ -81,10 +88,10 @@ class CutMixConfig(AugmentationConfig):
         num_frames = samples.mel_BMT.shape[2]
         frames_B = (amount * self.max_fraction * num_frames).ceil() * (chosen < self.p)
         first_B = (start * (num_frames - frames_B + 1)).floor()
-        frame_T = torch.arange(num_frames, device=chosen.device)
+        frame_T = numbers_to(num_frames, chosen.device)
         inside_BT = (frame_T >= first_B[:, None]) & (frame_T < (first_B + frames_B)[:, None])
         partner_B = partners(pairing)
-        mel_BMT = torch.where(inside_BT[:, None, :], samples.mel_BMT[partner_B], samples.mel_BMT)
+        mel_BMT = samples.mel_BMT[partner_B].where(inside_BT[:, None, :], samples.mel_BMT)
         return _shared(samples, mel_BMT, frames_B / num_frames, partner_B)
 
 
@@ -112,7 +119,7 @@ class ResizeMixConfig(AugmentationConfig):
         small_BMT = samples.mel_BMT[partner_B[:, None], mel_BM]
         small_BMT = small_BMT.gather(2, time_BT[:, None, :].expand_as(small_BMT))
         inside_BMT = inside_BM[:, :, None] & inside_BT[:, None, :]
-        mel_BMT = torch.where(inside_BMT, small_BMT, samples.mel_BMT)
+        mel_BMT = small_BMT.where(inside_BMT, samples.mel_BMT)
         share_B = height_B * width_B / (num_mels * num_frames)
         return _shared(samples, mel_BMT, share_B, partner_B)
 
@@ -120,7 +127,7 @@ class ResizeMixConfig(AugmentationConfig):
 def _shrink(start_B: Tensor, size_B: Tensor, length: int) -> tuple[Tensor, Tensor]:
     """Returns the source cell of each cell, int64 [B, length], and a mask of the shrunk axis."""
     first_B = (start_B * (length - size_B + 1)).floor()
-    offset_BN = torch.arange(length, device=start_B.device) - first_B[:, None]
+    offset_BN = numbers_to(length, start_B.device) - first_B[:, None]
     inside_BN = (offset_BN >= 0) & (offset_BN < size_B[:, None])
     source_BN = ((offset_BN + 0.5) * length / size_B.clamp(min=1)[:, None]).floor()
     return source_BN.clamp(0, length - 1).long(), inside_BN
@@ -130,7 +137,7 @@ def _shared(samples: Samples, mel_BMT: Tensor, share_B: Tensor, partner_B: Tenso
     """Replaces the cells, and mixes the targets by the partner's share in [0, 1]."""
     targets_BC, share_B1 = samples.targets_BC, share_B[:, None]
     mixed_BC = targets_BC * (1 - share_B1) + targets_BC[partner_B] * share_B1
-    targets_BC = torch.where(share_B1 > 0, mixed_BC, targets_BC)  # a share of 0 must not spread NaN
+    targets_BC = mixed_BC.where(share_B1 > 0, targets_BC)  # a share of 0 must not spread NaN
     return samples._replace(mel_BMT=mel_BMT, targets_BC=targets_BC)
 
 
@@ -144,4 +151,4 @@ def _beta_weights(amount_B: Tensor, alpha: float) -> Tensor:
 def _beta_table(alpha: float, device: torch.device) -> Tensor:
     """Draws BETA_TABLE_SIZE values of Beta(alpha, alpha), float32."""
     draws = np.random.default_rng(0).beta(alpha, alpha, BETA_TABLE_SIZE)
-    return torch.from_numpy(draws.astype(np.float32)).to(device)
+    return to_device(draws.astype(np.float32), device)

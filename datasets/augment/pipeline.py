@@ -10,15 +10,18 @@ others. Only the partner of a mixing comes from the same batch. With `p=0` it ch
 Shapes: B samples, M mel bands, T frames, C classes.
 """
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 from datasets.augment import level, mix, place
 from datasets.augment.draws import Draws, Samples, sample_keys
 from datasets.augment.host_images import check_specs
 from datasets.augment.ranges import check_ranges
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

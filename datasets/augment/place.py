@@ -3,15 +3,17 @@
 Shapes: B samples, M mel bands, T frames.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
-
-from datasets.augment.draws import Draws, Samples
+from datasets.augment.draws import Draws, Samples, numbers_to
 from datasets.augment.ranges import UNIT, AugmentationConfig, ranged
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,7 @@ class TimeShiftConfig(AugmentationConfig):
         num_frames = samples.mel_BMT.shape[2]
         frames_B = (amount * int(self.max_fraction * num_frames)).ceil().long()
         frames_B = frames_B * (chosen < self.p)
-        frame_T = torch.arange(num_frames, device=chosen.device)
+        frame_T = numbers_to(num_frames, chosen.device)
         source_BT = (frame_T - frames_B[:, None]) % num_frames
         shifted = samples.mel_BMT.gather(2, source_BT[:, None].expand_as(samples.mel_BMT))
         return samples._replace(mel_BMT=shifted)
@@ -93,7 +95,7 @@ class InAugmentConfig(AugmentationConfig):
             times = _Stretch.of(from_time_B, to_time_B, width_B, num_frames, self.max_fraction)
             back_BN = (2 * from_time_B + width_B - 1)[:, None] - times.source_BN
             turned_BN = (turn < 0.5)[:, None] & times.inside_BN
-            time_BN = torch.where(turned_BN, back_BN, times.source_BN)
+            time_BN = back_BN.where(turned_BN, times.source_BN)
             origin_BHW = mels.source_BN[:, :, None] * num_frames + time_BN[:, None, :]
             patch_BHW = source_BN.gather(1, origin_BHW.flatten(1)).view_as(origin_BHW)
             gain_B11 = ((2 * level - 1) * self.max_db / samples.top_db)[:, None, None]
@@ -101,7 +103,7 @@ class InAugmentConfig(AugmentationConfig):
             cell_BN = cell_BHW.flatten(1)
             inside_BHW = mels.inside_BN[:, :, None] & times.inside_BN[:, None, :] & chosen_B11
             kept_BHW = mel_BN.gather(1, cell_BN).view_as(patch_BHW)
-            pasted_BHW = torch.where(inside_BHW, (patch_BHW + gain_B11).clamp(0, 1), kept_BHW)
+            pasted_BHW = (patch_BHW + gain_B11).clamp(0, 1).where(inside_BHW, kept_BHW)
             mel_BN.scatter_(1, cell_BN, pasted_BHW.flatten(1))
         return samples._replace(mel_BMT=mel_BN.view_as(samples.mel_BMT))
 
@@ -111,7 +113,7 @@ def _under_bars(numbers: Tensor, size: int, max_fraction: float) -> Tensor:
     lengths, starts = numbers.chunk(2, dim=1)
     lengths = lengths * max_fraction * size
     starts = starts * (size - lengths)
-    cell = torch.arange(size, device=numbers.device) + 0.5
+    cell = numbers_to(size, numbers.device) + 0.5
     over = (cell >= starts[..., None]) & (cell < (starts + lengths)[..., None])
     return over.any(dim=1)
 
@@ -129,13 +131,11 @@ class _Stretch(NamedTuple):
     @classmethod
     def of(
         cls, from_B: Tensor, to_B: Tensor, size_B: Tensor, length: int, max_fraction: float
-    ) -> "_Stretch":
+    ) -> _Stretch:
         """Builds from patches of `size_B` cells moved along an axis of `length`."""
         largest = min(length, math.ceil(max_fraction * length) + 1)
-        cell_BN = to_B.clamp(max=length - largest)[:, None] + torch.arange(
-            largest, device=to_B.device
-        )
+        cell_BN = to_B.clamp(max=length - largest)[:, None] + numbers_to(largest, to_B.device)
         offset_BN = cell_BN - to_B[:, None]
         inside_BN = (offset_BN >= 0) & (offset_BN < size_B[:, None])
-        source_BN = torch.where(inside_BN, from_B[:, None] + offset_BN, cell_BN)
+        source_BN = (from_B[:, None] + offset_BN).where(inside_BN, cell_BN)
         return cls(cell_BN, source_BN, inside_BN)

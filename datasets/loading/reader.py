@@ -16,7 +16,6 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,33 +25,17 @@ from datasets.augment.host_images import ImageTransforms
 from datasets.batch import Batch
 from datasets.loading.batch_maker import BatchMaker, Reading, Request
 from datasets.loading.buffers import BufferPool
+from datasets.loading.config import LoaderConfig
 from datasets.loading.prefetch import prefetch
 from datasets.loading.quarantine import BadSlice, CarefulReader
-from datasets.loading.rank_share import CUT, KEEP, WRAP, RankShare
+from datasets.loading.rank_share import KEEP, RankShare
 from datasets.sampling.epoch_plan import EpochPlan
 from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
 from datasets.targets import Targets
 from storage.errors import ConfigError
 from storage.objects.client import AUTO
-from storage.options import check_at_least, check_choice, option
 from storage.read.cache_policy import ShardUse, choose_mode
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoaderConfig:
-    """Config of reading batches."""
-
-    batch_size: int = option(16, "samples in one batch of one rank")
-    prefetch_batches: int = option(4, "batches read ahead; 0 reads in the caller's thread")
-    remainder: str = option("cut", "training: cut or wrap the incomplete last effective batch")
-    check: bool = option(True, "verify the checksum of every slice")
-    max_bad: int = option(0, "unreadable slices that a rank skips before it stops")
-
-    def __post_init__(self) -> None:
-        check_at_least(self, "", 1, "batch_size")
-        check_at_least(self, "", 0, "prefetch_batches", "max_bad")
-        check_choice(self, "", "remainder", (CUT, WRAP))
 
 
 class BatchReader:
@@ -109,6 +92,14 @@ class BatchReader:
         self._running: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
         self._spare_pools: list[BufferPool] = []  # of finished iterations
         self.bad: list[BadSlice] = []
+
+    def __repr__(self) -> str:
+        """Source, batches and position."""
+        return (
+            f"BatchReader({self._source.url}: {len(self):,} batches of {self._config.batch_size}, "
+            f"rank {self._share.rank} of {self._share.world_size}; epoch {self._epoch}, "
+            f"batch {self._delivered})"
+        )
 
     def __len__(self) -> int:
         """Number of batches in a full epoch, resumed or not."""

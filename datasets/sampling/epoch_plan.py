@@ -172,6 +172,15 @@ class EpochPlanner:
             self._strata = number * (1 + self._classes.max()) + self._classes
         self._inputs = self._describe_inputs()
 
+    def __repr__(self) -> str:
+        """Samples and recordings of an epoch, and the choice of slices."""
+        config = self.config
+        return (
+            f"EpochPlanner({int(self._num_draws(0).sum()):,} samples of {len(self.recordings):,} "
+            f"recordings; slice_choice={config.slice_choice}, balance={config.balance}, "
+            f"seed {self.seed})"
+        )
+
     def __call__(self, epoch: int) -> EpochPlan:
         """Returns the plan of one epoch."""
         num_draws = self._num_draws(epoch)

@@ -68,6 +68,14 @@ class ShardSet:
         if not np.array_equal(ends - begins, count) or count.sum() != len(index):
             raise DamageError(f"{objects.describe(INDEX)} has too few rows: {_WAY_OUT}")
 
+    def __repr__(self) -> str:
+        """Place, and number and shape of its slices."""
+        shape = " x ".join(map(str, self.recipe.slice_shape))
+        return (
+            f"ShardSet({self.url}: {len(self._rows):,} slices of {len(self._recordings):,} "
+            f"recordings in {len(self._objects):,} shards, {shape} {self.recipe.encoding})"
+        )
+
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Returns the classes of taxonomy.csv, where some have no recording; else none."""

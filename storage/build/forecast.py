@@ -25,11 +25,12 @@ def forecast_build(build: Build) -> str:
     size_mb = num_slices * recipe.slice_bytes * ZSTD_SHARE / 1e6
     minutes = num_slices * CPU_S_PER_SLICE / (build.config.workers or num_cores()) / 60
     notes = "".join(f"\nnote: {sentence}" for sentence in build.source.notes)
+    time = f"{minutes:.1f} min" if minutes >= 1 else "under a minute"
     return (
         f"{objects.url}: of {len(build.wanted):,} recordings {len(usable) - len(changed):,} would "
         f"be built, {len(changed):,} built again, "
         f"{pending['duplicate_of'].is_not_null().sum():,} noted as duplicates, "
         f"{pending['reason'].is_not_null().sum():,} rejected, {num_dropped:,} others dropped\n"
         f"{usable['header_s'].sum() / 3600:.2f} h of audio, about {num_slices:,} slices, "
-        f"{size_mb:,.0f} MB, {minutes:.1f} min; nothing was written{notes}"
+        f"{size_mb:,.0f} MB, {time}; nothing was written{notes}"
     )

@@ -2,9 +2,6 @@
 
 from typing import Any
 
-import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
-
 from storage.errors import DamageError
 from storage.format.manifest import Manifest
 from storage.format.zarr_shards import ARRAY_METADATA, SLICES_PER_ZARR_SHARD, ZSTD_LEVEL
@@ -16,6 +13,9 @@ def array_metadata(manifest: Manifest, num_shards: int) -> bytes:
 
     Its attributes repeat `melbank.json`, so that either can be restored from the other.
     """
+    import zarr  # a third of a second, which reading can do without
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
     recipe = manifest.recipe
     objects: dict[str, Any] = {}
     zarr.create_array(

@@ -10,13 +10,13 @@ from tools.cli.contact_sheet import (
     BOTTOM,
     DPI,
     LEFT,
-    MAX_PANELS,
     PANEL,
     TOP,
     band_of_hz,
     shorten_title,
     write_contact_sheet,
 )
+from tools.cli.output_files import MAX_PANELS
 
 RECIPE = Recipe()
 ODD = Recipe(sample_rate_hz=24_000, n_mels=64, fmin_hz=150, fmax_hz=9000, slice_s=3, hop=320)

@@ -10,9 +10,10 @@ from matplotlib.image import imread
 from datasets.augment.pipeline import AUGMENTATIONS, AugmentConfig
 from tests.paths import ROOT
 from tests.small_store import build_small_store
+from tools.cli.augment_sheet import SMALL
 from tools.cli.command import run
 from tools.cli.contact_sheet import BOTTOM, DPI, GAP, LEFT, PANEL, RIGHT, TOP
-from tools.show_augment import COMMAND, SMALL, main
+from tools.show_augment import COMMAND, main
 
 DOCS = ROOT / "docs"
 ALIGNMENT = 0.003  # two panels of one slice differ by so much, lying between pixels
@@ -59,6 +60,12 @@ def test_each_augmentation_has_a_row_that_differs_from_the_slices_as_stored(
     shown = panels(sheet, 3, 1 + len(AUGMENTATIONS))
     for row in shown[1:]:
         assert np.abs(row - shown[0]).mean() > ALIGNMENT
+
+
+def test_each_fits_a_sheet_by_itself(store: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "each.png"
+    assert draw(store, "--each", "--png", str(sheet)) == 0
+    panels(sheet, 5, len(AUGMENTATIONS))  # without background
 
 
 def test_without_augmentation_training_sees_what_is_stored(store: Path, tmp_path: Path) -> None:

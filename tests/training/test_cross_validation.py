@@ -217,12 +217,13 @@ def test_the_checkpoint_is_that_of_the_best_epoch(report):
 def test_the_table_has_a_line_per_fold_and_one_for_all(report):
     lines = report.table().splitlines()
     assert " ".join(lines[0].split()) == (
-        "fold recordings slices epoch KL ROC-AUC cmAP accuracy minutes MB left"
+        "fold recordings slices epoch KL ROC-AUC cmAP accuracy min"
     )
-    names = [line.split()[0] for line in lines if not line.startswith("-")]
-    assert names[1:] == ["1", "3", "all", "pooled"]
-    assert f"{report.overall['kl']:.4f}" in lines[-2]
-    assert f"{report.pooled['kl']:.4f}" in lines[-1]
+    names = [line[:10].strip() for line in lines if not line.startswith("-")]
+    assert names[1:] == ["1", "3", "all slices", "recordings", "epoch: kep"]
+    assert f"{report.overall['kl']:.4f}" in lines[-3]
+    assert f"{report.pooled['kl']:.4f}" in lines[-2]
+    assert max(map(len, lines)) <= 80
 
 
 def test_equal_seeds_train_equal_models_and_other_seeds_do_not(source, report, oof, tmp_path):
@@ -336,7 +337,7 @@ def test_the_bar_shows_epoch_loss_and_scores(source, tmp_path, capsys):
     train_folds(source, config_in(tmp_path, trainer=trainer, train_folds=[1]))
     last = capsys.readouterr().err.replace("\r", "\n").strip().splitlines()[-1]
     assert last.startswith("fold 1 epoch 2/2 100%")
-    assert all(name in last for name in ("loss=", "KL=", "AUC=", "acc="))
+    assert all(name in last for name in ("loss ", "KL ", "AUC ", "acc "))
 
 
 def test_an_epoch_is_whole_effective_batches(source, tmp_path):

@@ -4,8 +4,9 @@ import pytest
 
 from storage.errors import ConfigError
 from training.model.averaging import AveragingConfig
+from training.model.config import ModelConfig
 from training.model.losses import LossConfig
-from training.model.models import ModelConfig
+from training.model.models import check_backbone
 from training.model.optimizers import OptimizerConfig
 from training.trainer import TrainerConfig
 
@@ -22,7 +23,6 @@ from training.trainer import TrainerConfig
         (LossConfig, "secondary_weight", 2.0, "loss.secondary_weight=2 must lie between 0 and 1"),
         (LossConfig, "label_smoothing", 1.0, "label_smoothing"),
         (LossConfig, "focal_gamma", -1.0, "loss.focal_gamma=-1 must be at least 0"),
-        (ModelConfig, "backbone", "resnt18", "=resnt18 is no model of timm; did you mean resnet"),
         (ModelConfig, "pooling", "mean", "model.pooling=mean is none of avg, max"),
         (ModelConfig, "output", "tanh", "model.output=tanh is none of softmax, sigmoid"),
         (ModelConfig, "dropout", 1.0, "model.dropout=1 must lie between 0 and below 1"),
@@ -48,3 +48,8 @@ from training.trainer import TrainerConfig
 def test_impossible_values_are_refused_by_name(section, name, value, message):
     with pytest.raises(ConfigError, match=message):
         section(**{name: value})
+
+
+def test_a_misspelt_backbone_is_refused_with_those_that_are_near():
+    with pytest.raises(ConfigError, match="=resnt18 is no model of timm; did you mean resnet"):
+        check_backbone(ModelConfig(backbone="resnt18"))

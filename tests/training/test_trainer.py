@@ -12,6 +12,7 @@ import torch
 
 from storage.errors import ConfigError
 from tests.paths import ROOT
+from training.config import TrainerConfig, accumulation
 from training.runtime.auto import (
     choose_accelerator,
     choose_compile,
@@ -22,8 +23,6 @@ from training.runtime.auto import (
     has_wandb_key,
 )
 from training.trainer import (
-    TrainerConfig,
-    accumulation,
     choose_machine,
     quiet_lightning,
     torch_threads,

@@ -1,5 +1,6 @@
 """Shared parts of the commands.
 
 `command` runs one, `config` reads its options, `training_inputs` and `building` open what it works
-on, `progress_bars` reports, `tables`, `contact_sheet` and `output_files` write results.
+on, `progress_bars` reports, `terminal` fits text to its width, `tables`, `contact_sheet`,
+`augment_sheet` and `output_files` write results.
 """

@@ -8,15 +8,20 @@ committed stays.
 import argparse
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn
 
 from storage.errors import ConfigError, MelbankError
-from tools.cli.config import DEFAULT_CONFIG, Section, config_keys, load_config
+from tools.cli.config import DEFAULT_CONFIG, SECTIONS, ConfigKey, Section, config_keys, load_config
+from tools.cli.terminal import terminal_width
 
 NOTHING_STORED = 3
+KEY_WIDTH = 36  # of `key=default` in a help
 LAYERS = ("storage", "datasets", "training")
 Arguments = argparse.Namespace
 Flag = tuple[str, dict[str, Any]]  # a name, and what argparse is told of it
@@ -40,7 +45,10 @@ def run(
     """Parses the command line, runs `main`, and turns errors into one line and an exit code."""
     _print_logged()
     arguments = _parser(command).parse_intermixed_args(argv)
+    before = signal.getsignal(signal.SIGINT)
     try:
+        if before == signal.SIG_DFL:  # see tools/__init__.py
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         config = load_config(command.sections, arguments.config, arguments.overrides)
         return main(config, arguments) or 0
     except KeyboardInterrupt:
@@ -56,6 +64,25 @@ def run(
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         return 1
+    finally:
+        if before == signal.SIG_DFL:
+            signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def importing(what: str) -> Iterator[None]:
+    """Says what is imported in the block, which takes seconds; Ctrl-C ends the process at once.
+
+    Interrupted, libraries show tracebacks of their own, or go on.
+    """
+    print(f"{what}: importing torch takes some seconds", file=sys.stderr, flush=True)
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Printed(logging.Handler):
@@ -82,10 +109,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(command: Command[Section]) -> argparse.ArgumentParser:
+    width = terminal_width()
     parser = _Parser(
         prog=_called_as(),
-        description=command.doc.rstrip(),
-        epilog=_keys(command.sections),
+        description=_fit(command.doc, width),
+        epilog=_keys(command.sections, width),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -110,10 +138,53 @@ def _called_as() -> str | None:
     return f"python -m {spec.name}" if spec else None
 
 
-def _keys(sections: type[Any]) -> str:
-    """Lists the config keys of a command with their built-in defaults and units."""
-    lines = (
-        f"  {f'{key.name}={key.default}':<40} {key.meaning}".rstrip()
-        for key in config_keys(sections)
+def _fit(doc: str, width: int) -> str:
+    """The text of a docstring in lines of `width` at most; longer examples go on after a `\\`."""
+    parts = []
+    for paragraph in doc.strip().split("\n\n"):
+        if paragraph.startswith("    "):
+            lines = paragraph.replace(" \\\n", " ").splitlines()
+            parts.append("\n".join(_fit_example(line, width) for line in lines))
+        else:
+            parts.append(textwrap.fill(" ".join(paragraph.split()), width))
+    return "\n\n".join(parts)
+
+
+def _fit_example(line: str, width: int) -> str:
+    indent = line[: len(line) - len(line.lstrip())]
+    if not line.lstrip().startswith("python "):
+        return line
+    line = f"{indent}{' '.join(line.split())}" if "#" not in line else line
+    pieces = textwrap.wrap(
+        line.strip(),
+        width - len(indent) - 4 - 2,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
-    return "\n".join(["config keys and built-in defaults (the YAML file may set others):", *lines])
+    return f" \\\n{indent}    ".join([indent + pieces[0], *pieces[1:]])
+
+
+def _keys(sections: type[Any], width: int) -> str:
+    """Lists the config keys of a command with their built-in defaults and units.
+
+    Keys outside sections come first, the access to object stores last.
+    """
+    keys = sorted(config_keys(sections), key=_rank)
+    lines = ["config keys and built-in defaults (the YAML file may set others):"]
+    for key in keys:
+        name = f"  {key.name}={key.default}"
+        head = name.ljust(KEY_WIDTH)
+        if len(name) >= KEY_WIDTH:  # the meaning begins in the next line
+            lines.append(name)
+            head = " " * KEY_WIDTH
+        below = " " * KEY_WIDTH
+        lines += textwrap.wrap(key.meaning, width, initial_indent=head, subsequent_indent=below)
+    return "\n".join(lines)
+
+
+def _rank(key: ConfigKey) -> int:
+    """Keys outside sections by their place in SECTIONS, then those of sections, then `remote`."""
+    section, dot, _ = key.name.partition(".")
+    if not dot:
+        return SECTIONS.index(section)
+    return len(SECTIONS) + int(section == "remote")

@@ -21,6 +21,7 @@ from storage.errors import ConfigError
 from storage.objects.client import RemoteConfig
 from storage.objects.urls import check_bare, check_no_credentials
 from storage.options import check_at_least, option
+from tools.cli.checkout import ROOT
 
 DEFAULT_CONFIG = "configs/base.yaml"
 SECTIONS = (
@@ -166,9 +167,9 @@ def _check_secrets(value: Any) -> None:
 
 
 def _read_yaml(file: str, sections: type[Any]) -> DictConfig:
-    path = Path(file)
+    path = Path(file) if Path(file).is_file() else ROOT / file  # from any folder
     if not path.is_file():
-        raise ConfigError(f"--config {file}: there is no such file; run from the project's folder")
+        raise ConfigError(f"--config {file}: there is no such file here, nor in {ROOT}")
     try:
         loaded = OmegaConf.load(path)
         raw = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)

@@ -19,7 +19,6 @@ from matplotlib.image import AxesImage
 from storage.encoding import decibels
 from storage.recipe import Recipe
 
-MAX_PANELS = 64
 TICKS_HZ = (64_000, 32_000, 16_000, 8000, 4000, 2000, 1000, 500, 250, 125)
 TITLE_CHARACTERS = 40  # in one line above a panel
 

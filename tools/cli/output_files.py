@@ -7,6 +7,8 @@ from pathlib import Path
 
 from storage.errors import ConfigError, StoreError
 
+MAX_PANELS = 64  # of a contact sheet
+
 
 def check_output(flag: str, target: str | None) -> None:
     """Raises ConfigError where there can be no such file, and makes its folder.

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from storage.progress import PlainLines, Step
+from tools.cli.terminal import NARROW, terminal_width
 
 SPEAK_EVERY_S = 10.0  # into a file or a pipe
 IN_A_FILE = "{desc}: {percentage:.0f}% {n_fmt}/{total_fmt}{unit}, {elapsed}<{remaining}"
@@ -23,7 +24,7 @@ def bar(what: str, total: int, unit: str) -> Iterator[Step]:
         unit_scale=total > 9999,
         file=sys.stderr if watched else PlainLines(sys.stderr),
         dynamic_ncols=watched,
-        bar_format=None if watched else IN_A_FILE,
+        bar_format=None if watched and terminal_width() >= NARROW else IN_A_FILE,
         mininterval=0.2 if watched else SPEAK_EVERY_S,
         delay=0.5,
     ) as line:

@@ -17,7 +17,8 @@ from training.runtime.memory import MemoryLeft
 
 OOF, EMBEDDINGS, RESULT = "oof.parquet", "embeddings.parquet", "result.json"
 POOLED_OOF, POOLED_EMBEDDINGS = "oof_recordings.parquet", "embeddings_recordings.parquet"
-COLUMNS = ("fold", "recordings", "slices", "epoch", *TITLES, "minutes", "MB left")
+COLUMNS = ("fold", "recordings", "slices", "epoch", *TITLES, "min")
+LEGEND = "epoch: kept / last; recordings: each by the mean prediction of its slices"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,33 +69,29 @@ class TrainingReport:
     classes: pl.DataFrame
 
     def table(self) -> str:
-        """Formats the scores of the folds; of all together; and pooled per recording.
-
-        `MB left`: what the process holds after each fold, on a GPU after the plus.
-        """
+        """Formats the scores of the folds; of all together; and per recording."""
         lines = [
             (
                 str(result.fold),
                 str(result.num_recordings),
                 str(result.num_slices),
-                f"{result.best_epoch} of {result.num_epochs}",
+                f"{result.best_epoch}/{result.num_epochs}",
                 *score_cells(result.scores),
                 f"{result.duration_s / 60:.1f}",
-                str(result.memory),
             )
             for result in self.folds
         ]
         total = (
-            "all",
+            "all slices",
             str(sum(result.num_recordings for result in self.folds)),
             str(sum(result.num_slices for result in self.folds)),
             "",
             *score_cells(self.overall),
             f"{sum(result.duration_s for result in self.folds) / 60:.1f}",
-            "",
         )
-        pooled = ("pooled", total[1], total[1], "", *score_cells(self.pooled), "", "")
-        return format_table(COLUMNS, [*lines, total, pooled], num_totals=2)
+        pooled = ("recordings", total[1], total[1], "", *score_cells(self.pooled), "")
+        table = format_table(COLUMNS, [*lines, total, pooled], num_totals=2)
+        return f"{table}\n{LEGEND}"
 
     def write_scores(self, path: Path) -> None:
         """Writes `scores.json`; a score that is not defined is null."""

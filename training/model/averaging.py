@@ -16,7 +16,6 @@ with the live ones.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -26,24 +25,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from storage.options import check_at_least, check_between, check_choice, option
-
-NONE, SWA, EMA = "none", "swa", "ema"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AveragingConfig:
-    """Settings of weight averaging."""
-
-    kind: str = option(NONE, "none, swa: mean over epochs, or ema: moving mean over steps")
-    start: float = option(0.75, "swa: share of trainer.epochs after which averaging begins")
-    decay: float = option(0.999, "ema: share of the mean that stays at each step")
-    norm_batches: int = option(50, "swa: training batches to take batch norm's statistics from")
-
-    def __post_init__(self) -> None:
-        check_choice(self, "averaging", "kind", (NONE, SWA, EMA))
-        check_between(self, "averaging", 0, 1, "start", "decay", below=True)
-        check_at_least(self, "averaging", 1, "norm_batches")
+from training.model.config import EMA, SWA, AveragingConfig
 
 
 class WeightAverage(Callback):

@@ -16,7 +16,8 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from datasets.labels import Labels
 from storage.errors import ConfigError, MelbankError, StoreError
 from storage.recipe import Recipe
-from training.model.models import Classifier, ModelConfig, build_classifier
+from training.model.config import ModelConfig
+from training.model.models import Classifier, build_classifier
 from training.model.pretrained import KEY, MODEL_PREFIX, check_recipe
 from training.model.torch_files import first_line, read_torch, tensors_of
 

@@ -9,17 +9,19 @@ it is not known whether they are there. The others know no such thing, because t
 one probability.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
-from torch.nn import functional
+from typing import TYPE_CHECKING
 
 from storage.errors import ConfigError
 from storage.options import check_at_least, check_between, check_choice, option
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor  # the config needs none of it, and importing it takes seconds
+
+Loss = Callable[["Tensor", "Tensor"], "Tensor"]
 
 SOFT, MASK = "soft", "mask"
 MASKABLE = ("bce", "focal")
@@ -82,6 +84,8 @@ def kl_divergence(logits: Tensor, targets: Tensor) -> Tensor:
 
     Differs from `cross_entropy` by the entropy of the targets: equal gradients, zero when perfect.
     """
+    import torch
+
     wanted = to_distribution(targets)
     negative_entropy: Tensor = torch.special.xlogy(wanted, wanted).sum(1)
     return cross_entropy(logits, targets) + negative_entropy
@@ -95,6 +99,8 @@ def focal(gamma: float) -> Loss:
     """
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        from torch.nn import functional
+
         logits, known, targets = logits.float(), ~targets.isnan(), targets.nan_to_num(0.0)
         cells = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         if gamma:

@@ -19,9 +19,6 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import polars as pl
-from scipy.special import xlogy
-from scipy.stats import rankdata
-from sklearn.metrics import average_precision_score
 
 from datasets.labels import Labels
 
@@ -112,6 +109,8 @@ def kl_divergence(targets_NC: np.ndarray, probabilities_NC: np.ndarray) -> float
     Predictions are clipped to 1e-15 from 0 and 1; cells with target 0 count nothing. Raises
     ValueError where rows are no distributions.
     """
+    from scipy.special import xlogy  # here and below: tables of scores can do without, in seconds
+
     for name, values in (("targets", targets_NC), ("probabilities", probabilities_NC)):
         if not np.allclose(values.sum(1), 1, rtol=0, atol=DISTRIBUTION_TOLERANCE):
             raise ValueError(f"KL divergence needs {name} whose rows sum to one")
@@ -126,6 +125,8 @@ def roc_areas(positives_NC: np.ndarray, probabilities_NC: np.ndarray) -> np.ndar
     NaN for classes without positives, or without negatives. The area is the rank statistic of
     Mann and Whitney (Hanley and McNeil, 1982).
     """
+    from scipy.stats import rankdata
+
     num_positive = positives_NC.sum(0)
     defined = np.flatnonzero((num_positive > 0) & (num_positive < len(positives_NC)))
     areas_C = np.full(positives_NC.shape[1], math.nan)
@@ -143,6 +144,8 @@ def average_precisions(positives_NC: np.ndarray, probabilities_NC: np.ndarray) -
 
     scikit-learn's definition, without interpolation.
     """
+    from sklearn.metrics import average_precision_score
+
     defined = positives_NC.any(0)
     precisions_C = np.full(positives_NC.shape[1], math.nan)
     if defined.any():

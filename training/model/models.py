@@ -9,9 +9,7 @@ Shapes: B samples, M mel bands, T frames, E embedding, C classes.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import timm
@@ -20,51 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from storage.errors import ConfigError
-from storage.options import check_between, check_choice, option
+from training.model.config import ModelConfig
 from training.model.hub import weights_source
 from training.model.pretrained import Meaning, start_backbones, start_heads
 from training.model.torch_files import first_line
 
-POOLINGS = ("avg", "max", "avgmax", "catavgmax")
-OUTPUTS = ("softmax", "sigmoid")
 FIXED_SIZE_MULTIPLE = 32  # images for backbones of one size: patches of 16, windows, four stages
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelConfig:
-    """Backbone, pooling and output."""
-
-    backbone: str = option("resnet18", "any timm model by name")
-    pretrained: bool = option(False, "start from timm's weights, fetched from the model's hub")
-    weights_file: str = option(
-        "", "weights to begin with, instead of the hub's: a file of timm's or a fold_K.ckpt"
-    )
-    pooling: str = option("avgmax", "avg, max, avgmax (their mean) or catavgmax (side by side)")
-    dropout: float = option(0.2, "dropout before the head")
-    views: list[list[int]] = field(
-        default_factory=lambda: [[1, 1]],
-        metadata={
-            "help": "a network for each, on means of so many bands x frames: [[2,2]] is a quarter "
-            "of the work; of several, as in [[4,1],[2,2]], the mean prediction counts"
-        },
-    )
-    output: str = option("softmax", "probabilities from logits: softmax or sigmoid")
-
-    def __post_init__(self) -> None:
-        if not timm.is_model(self.backbone.split(".")[0]):
-            near = get_close_matches(self.backbone, timm.list_models(), n=4, cutoff=0.5)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise ConfigError(f"model.backbone={self.backbone} is no model of timm{hint}")
-        check_choice(self, "model", "pooling", POOLINGS)
-        check_choice(self, "model", "output", OUTPUTS)
-        check_between(self, "model", 0, 1, "dropout", below=True)
-        if not self.views or any(len(view) != 2 or min(view) < 1 for view in self.views):
-            raise ConfigError(
-                f"model.views={self.views} must be a list of pairs, mel bands and frames, each at "
-                "least 1: [[1,1]] for one network on slices as they are"
-            )
-        if self.weights_file and not Path(self.weights_file).is_file():
-            raise ConfigError(f"model.weights_file={self.weights_file} does not exist")
 
 
 class Prediction(NamedTuple):
@@ -133,6 +92,14 @@ class Classifier(nn.Module):
         for view in self.views:
             view.full_batch = full_batch
             view.backbone.compile(dynamic=False)
+
+
+def check_backbone(config: ModelConfig) -> None:
+    """Raises ConfigError on a backbone that timm does not have."""
+    if not timm.is_model(config.backbone.split(".")[0]):
+        near = get_close_matches(config.backbone, timm.list_models(), n=4, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ConfigError(f"model.backbone={config.backbone} is no model of timm{hint}")
 
 
 def build_classifier(

@@ -1,13 +1,17 @@
 """AdamW, and a learning rate that warms up and then follows a cosine, set again at each step."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-
-from torch import nn
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
+from typing import TYPE_CHECKING
 
 from storage.options import check_at_least, check_between, check_positive, option
+
+if TYPE_CHECKING:  # the config needs none of it, and importing it takes seconds
+    from torch import nn
+    from torch.optim import AdamW
+    from torch.optim.lr_scheduler import LambdaLR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +31,8 @@ class OptimizerConfig:
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> AdamW:
     """AdamW over the parameters of a model; vectors (biases, norms) are not decayed."""
+    from torch.optim import AdamW
+
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
@@ -39,6 +45,8 @@ def build_schedule(
     optimizer: AdamW, config: OptimizerConfig, *, num_steps: int, num_epochs: int
 ) -> LambdaLR:
     """The learning rate of each of `num_steps` optimizer steps in `num_epochs` epochs."""
+    from torch.optim.lr_scheduler import LambdaLR
+
     warmup_steps = round(config.warmup_epochs * num_steps / num_epochs)
     return LambdaLR(
         optimizer,

@@ -7,8 +7,6 @@ import shutil
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import torch
-
 from storage.errors import ConfigError
 from storage.processes import num_cores
 
@@ -32,6 +30,8 @@ class Choice(NamedTuple):
 
 def choose_accelerator(asked: str) -> Choice:
     """`gpu` or `cpu`; raises ConfigError where a GPU is asked for and absent."""
+    import torch  # here and below: configs take their choices from above, without it
+
     has_gpu = torch.cuda.is_available()
     if asked == "gpu" and not has_gpu:
         raise ConfigError(
@@ -46,6 +46,8 @@ def choose_accelerator(asked: str) -> Choice:
 
 def choose_strategy(asked: str, accelerator: str, devices: int) -> Choice:
     """Chooses Lightning's strategy for several ranks; ConfigError where GPUs are too few."""
+    import torch
+
     if accelerator == "gpu" and devices > torch.cuda.device_count():
         raise ConfigError(
             f"trainer.devices={devices}: torch sees {torch.cuda.device_count()} GPUs here"
@@ -65,6 +67,8 @@ def choose_precision(
     `num_frames`: of the narrowest image that a backbone sees. `cpu`: the processor's abilities as
     torch names them; None: those of this one.
     """
+    import torch
+
     if asked != "auto":
         return _asked(asked)
     if accelerator == "cpu":

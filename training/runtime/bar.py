@@ -1,6 +1,7 @@
 """A bar per fold: steps, epoch, loss, and the scores of the last validation."""
 
 import math
+import shutil
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,11 @@ from tqdm import tqdm
 from storage.progress import PlainLines
 
 SMOOTHING = 0.9
-ON_A_TERMINAL = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+FORMATS = {  # by the least columns of the terminal: figures come before times, times before the bar
+    90: "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+    74: "{desc} {percentage:.0f}% {elapsed}<{remaining}{postfix}",
+    0: "{desc} {percentage:.0f}%{postfix}",
+}
 IN_A_FILE = "{desc} {percentage:.0f}% {elapsed}<{remaining}{postfix}"
 
 
@@ -27,23 +32,29 @@ class FoldBar(Callback):
         self._shown = shown
         self._bar: tqdm[Any] = tqdm(disable=True)
         self._loss = math.nan
+        self._short = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Opens the bar over all batches of all epochs."""
         watched = sys.stderr.isatty()
+        width = shutil.get_terminal_size().columns
+        self._short = watched and width < max(FORMATS)
+        done = trainer.fit_loop.epoch_loop.batch_progress.total.ready
         self._bar = tqdm(
             total=int(trainer.num_training_batches) * (trainer.max_epochs or 1),
             unit=" batch",
             file=sys.stderr if watched else PlainLines(sys.stderr),
             dynamic_ncols=watched,
             mininterval=0.2 if watched else 10.0,
-            bar_format=ON_A_TERMINAL if watched else IN_A_FILE,
+            bar_format=bar_format(width) if watched else IN_A_FILE,
+            initial=done,  # before the training was resumed
         )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Names the epoch, counted from 1 to the last possible one."""
         epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self._bar.set_description_str(f"fold {self._fold} epoch {epoch}", refresh=False)
+        word = "" if self._short else "epoch "
+        self._bar.set_description_str(f"fold {self._fold} {word}{epoch}", refresh=False)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
@@ -75,4 +86,10 @@ class FoldBar(Callback):
         for key, name in self._shown.items():
             if key in trainer.callback_metrics:
                 shown[name] = f"{float(trainer.callback_metrics[key]):.3f}"
-        self._bar.set_postfix(shown, refresh=False)
+        figures = " ".join(f"{name} {value}" for name, value in shown.items())
+        self._bar.set_postfix_str(figures, refresh=False)
+
+
+def bar_format(width: int) -> str:
+    """Format of a bar, for tqdm, whose figures fit into so many columns, from 60 on."""
+    return next(form for least, form in FORMATS.items() if width >= least)

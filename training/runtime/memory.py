@@ -5,9 +5,6 @@ import gc
 import sys
 from dataclasses import dataclass
 
-import psutil
-import torch
-
 MB = 1e6
 KEPT_BYTES = 1 << 28
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
@@ -40,6 +37,9 @@ def keep_freed_memory() -> None:
 
 def release_memory() -> MemoryLeft:
     """Collects what nobody refers to, gives it back to the system, and says what is left."""
+    import psutil
+    import torch  # seconds, which tables of scores can do without
+
     gc.collect()
     torch.cuda.empty_cache()  # without a GPU it does nothing
     if sys.platform == "linux":

@@ -3,16 +3,19 @@
 With one process all of this is free: it is the first, and has everything.
 """
 
+from __future__ import annotations
+
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
-
-import torch
-from torch import Tensor, distributed
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from storage.errors import MelbankError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GLOO_LOST = ("Connection closed by peer", "Connection reset by peer")  # in gloo's words
 T = TypeVar("T")
@@ -24,17 +27,19 @@ class RankLostError(MelbankError, RuntimeError):
 
 def is_joined() -> bool:
     """True where this process is connected to others."""
-    return distributed.is_available() and distributed.is_initialized()
+    if "torch" not in sys.modules:  # importing it takes seconds, and nobody can be connected
+        return False
+    return bool(_distributed().is_available() and _distributed().is_initialized())
 
 
 def num_ranks() -> int:
     """Number of connected processes."""
-    return distributed.get_world_size() if is_joined() else 1
+    return _distributed().get_world_size() if is_joined() else 1
 
 
 def rank() -> int:
     """The number of this process among those that are, or will be, connected."""
-    return distributed.get_rank() if is_joined() else int(os.environ.get("LOCAL_RANK", "0"))
+    return _distributed().get_rank() if is_joined() else int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def is_first_rank() -> bool:
@@ -52,7 +57,7 @@ def first_rank_logger(name: str) -> logging.Logger:
 def wait_for_ranks() -> None:
     """Returns when all processes have come here."""
     if is_joined():
-        distributed.barrier()
+        _distributed().barrier()
 
 
 @contextmanager
@@ -73,7 +78,7 @@ def from_first_rank(value: T) -> T:
     if not is_joined():
         return value
     values = [value]
-    distributed.broadcast_object_list(values)
+    _distributed().broadcast_object_list(values)
     return values[0]
 
 
@@ -82,7 +87,7 @@ def gather_lists(values: list[T]) -> list[T]:
     if not is_joined():
         return values
     parts: list[list[T]] = [[] for _ in range(num_ranks())]
-    distributed.all_gather_object(parts, values)
+    _distributed().all_gather_object(parts, values)
     return [value for part in parts for value in part]
 
 
@@ -90,12 +95,21 @@ def gather_ranks(tensor: Tensor) -> Tensor:
     """The tensors [n, ...] of all processes one after the other; n may differ, and be 0."""
     if not is_joined():
         return tensor
+    import torch
+
     length = torch.tensor([len(tensor)], device=tensor.device)
     lengths = [torch.empty_like(length) for _ in range(num_ranks())]
-    distributed.all_gather(lengths, length)
+    _distributed().all_gather(lengths, length)
     counts = [int(each) for each in lengths]
     padded = tensor.new_zeros((max(counts), *tensor.shape[1:]))
     padded[: len(tensor)] = tensor
     parts = [torch.empty_like(padded) for _ in counts]
-    distributed.all_gather(parts, padded)
+    _distributed().all_gather(parts, padded)
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+def _distributed() -> Any:
+    """torch.distributed."""
+    from torch import distributed
+
+    return distributed

@@ -16,7 +16,7 @@ from datasets.augment.pipeline import AugmentConfig
 from datasets.batch import Batch
 from datasets.slice_source import SliceSource
 from tools.cli.training_inputs import TrainSections, open_training
-from training.data_module import FoldData
+from training.fold_data import FoldData
 from training.model.models import Classifier, build_classifier, narrowest_image
 from training.model.optimizers import build_optimizer
 from training.model.predict import autocast

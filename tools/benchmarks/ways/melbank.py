@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets.loading.reader import BatchReader, LoaderConfig
+from datasets.loading.config import LoaderConfig
+from datasets.loading.reader import BatchReader
 from datasets.shards.shard_set import open_shards
 from datasets.slice_source import SliceSource
 from storage.objects.client import RemoteConfig
