@@ -1,4 +1,4 @@
-"""What a web server does wrong is named at once, and is not taken for damage."""
+"""Each fault of a web server is named at once, and is not taken for damage."""
 
 import time
 from pathlib import Path
