@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback
 
 from storage.errors import ConfigError, MelbankError, StoreError
 from storage.recipe import Recipe
+from training.config import BEST
 from training.model.optimizers import build_optimizer
 from training.model.pretrained import KEY, check_recipe
 from training.model.torch_files import (
