@@ -6,9 +6,17 @@ and faults for tests and benchmarks, `benchmarks` measures. Commands are thin an
 command: their work is done in the layers below.
 """
 
+import os
 import signal
 import sys
 
-# A command that is being imported: until it runs, Ctrl-C ends it at once and without a traceback.
+
+def end_at_once(*_: object) -> None:
+    """Ends the process on Ctrl-C, where libraries would show tracebacks of their own, or go on."""
+    os._exit(130)
+
+
+# A command that is being imported: until it runs, Ctrl-C ends it. Polars drops the signal where
+# its handler is SIG_DFL.
 if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, end_at_once)

@@ -49,11 +49,15 @@ def test_experiments_are_listed_without_torch(tmp_path: Path) -> None:
 def test_ctrl_c_while_a_command_imports_shows_no_traceback(module: str, tmp_path: Path) -> None:
     call = [sys.executable, "-X", "importtime", "-m", "tools.train", f"store={tmp_path}"]
     seen = []
-    with subprocess.Popen(call, cwd=ROOT, stderr=subprocess.PIPE, text=True) as begun:
-        for line in begun.stderr or ():  # one for each module
-            seen.append(line)
-            if line.rstrip().endswith(f" {module}"):
-                begun.send_signal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child inherits SIG_IGN
+    try:
+        with subprocess.Popen(call, cwd=ROOT, stderr=subprocess.PIPE, text=True) as begun:
+            for line in begun.stderr or ():  # one for each module
+                seen.append(line)
+                if line.rstrip().endswith(f" {module}"):
+                    begun.send_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert begun.returncode in (130, -signal.SIGINT)
     text = "".join(seen)
     assert "Traceback" not in text

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, NoReturn
 
 from storage.errors import ConfigError, MelbankError
+from tools import end_at_once
 from tools.cli.config import DEFAULT_CONFIG, SECTIONS, ConfigKey, Section, config_keys, load_config
 from tools.cli.terminal import terminal_width
 
@@ -47,7 +48,7 @@ def run(
     arguments = _parser(command).parse_intermixed_args(argv)
     before = signal.getsignal(signal.SIGINT)
     try:
-        if before == signal.SIG_DFL:  # see tools/__init__.py
+        if before == end_at_once:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         config = load_config(command.sections, arguments.config, arguments.overrides)
         return main(config, arguments) or 0
@@ -65,20 +66,17 @@ def run(
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     finally:
-        if before == signal.SIG_DFL:
+        if before == end_at_once:
             signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
 def importing(what: str) -> Iterator[None]:
-    """Says what is imported in the block, which takes seconds; Ctrl-C ends the process at once.
-
-    Interrupted, libraries show tracebacks of their own, or go on.
-    """
+    """Says what is imported in the block, which takes seconds; Ctrl-C ends the process at once."""
     print(f"{what}: importing torch takes some seconds", file=sys.stderr, flush=True)
     before = signal.getsignal(signal.SIGINT)
     if before == signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, end_at_once)
     try:
         yield
     finally:

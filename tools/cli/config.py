@@ -190,9 +190,8 @@ def _read_words(overrides: Sequence[str], used: set[str], sections: type[Any]) -
             raise ConfigError(f"{word!r} is not key=value, as in store=data/store; see --help")
         key = SHORT_KEYS.get(key, key)
         kind = _text_kind(sections, key) if value else None
-        if kind is None:
-            words.append(f"{key}={value}")
-        else:
+        words.append(f"{key}={value if kind is None else 'text'}")  # sources keep their order
+        if kind is not None:
             texts[key] = as_typed(value, kind)
         section = key.split(".")[0]
         if section in SECTIONS and section not in used:

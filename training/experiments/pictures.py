@@ -7,6 +7,7 @@
 Half a second each. `oof` are predictions of recordings, `names` common names by label.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -54,7 +55,14 @@ def write_curves(log: Path, target: Path, kept_epochs: Mapping[int, int]) -> Non
         if kept:
             figure.axes[0].plot([], [], "*", color="grey", markersize=11, label="kept epoch")
         figure.axes[0].legend(fontsize=8)
-    figure.savefig(target, format="png")
+    _save(figure, target)
+
+
+def _save(figure: Figure, target: Path) -> None:
+    """Writes a picture; a letter of a label that the font lacks is a box in it, without a word."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph ")
+        figure.savefig(target, format="png")
 
 
 def _draw_curve(axes: Axes, name: str, scores: pl.DataFrame, kept: int | None) -> None:
@@ -100,7 +108,7 @@ def write_confusion(oof: pl.DataFrame, names: Mapping[str, str], target: Path) -
     axes.set_xlabel("predicted label")
     axes.set_ylabel("primary label")
     figure.colorbar(image, ax=axes, label="share of the label's recordings", shrink=0.8)
-    figure.savefig(target, format="png")
+    _save(figure, target)
 
 
 def confused_pairs(counts_CC: np.ndarray, names: Sequence[str]) -> list[str]:
@@ -141,7 +149,7 @@ def write_classes(table: pl.DataFrame, target: Path) -> None:
         axes.set_title(f"{title} classes (recordings)", fontsize=10, loc="left")
         _draw_scores(axes, part)
     figure.axes[0].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    figure.savefig(target, format="png")
+    _save(figure, target)
 
 
 def _draw_scores(axes: Axes, part: pl.DataFrame) -> None:
