@@ -207,7 +207,7 @@ def _check_rows(frame: pl.DataFrame, rule: TableRule) -> None:
             raise ValueError(
                 f"its column {name} goes from {low} to {high}, beyond {least} to {most}"
             )
-    if rule.rising in frame.columns:
+    if rule.rising and rule.rising in frame.columns:  # a column may be named ""
         rising = frame[rule.rising].to_numpy()
         if (rising[1:] <= rising[:-1]).any():
             raise ValueError(f"its column {rule.rising} does not increase from row to row")

@@ -144,7 +144,7 @@ def test_where_and_limit_take_a_part_with_its_rows(source, target, tmp_path):
         ("rating > 99", "none of 12"),
         ("colour = 'red'", "colour"),
         ("rating >", "SQL"),
-        ("recording_id IN (SELECT x FROM read_csv('/etc/passwd'))", "recordings"),
+        ("recording_id IN (SELECT x FROM read_csv('/etc/passwd'))", "/etc/passwd"),
     ],
     ids=["nothing left", "no column", "no sql", "a file"],
 )
