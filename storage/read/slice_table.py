@@ -23,9 +23,11 @@ def late_join(slices: pl.DataFrame, recordings: pl.DataFrame, position: str) -> 
     schema = pl.Schema({**slices.drop(position).schema, **recordings.schema})
 
     def with_columns(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
-        places = frame[position]
-        fetched = [recordings[name].gather(places) for name in names if name not in frame.columns]
-        return frame.with_columns(fetched)
+        missing = [name for name in names if name not in frame.columns]
+        if not missing:
+            return frame
+        fetched = recordings[missing][frame[position]]  # no expression: a name may look like one
+        return frame.hstack(fetched.get_columns())
 
     def read(
         columns: list[str] | None, where: pl.Expr | None, limit: int | None, _: int | None
