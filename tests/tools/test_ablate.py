@@ -34,6 +34,7 @@ def words(tmp_path: Path) -> list[str]:
     return ["--config", str(config), f"store={store}", f"ablation.root={tmp_path / 'runs'}"]
 
 
+@pytest.mark.slow
 def test_every_variant_is_trained_once_and_tabled(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

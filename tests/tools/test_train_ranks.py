@@ -58,7 +58,7 @@ def test_both_ranks_make_one_experiment(store, tmp_path):
     assert process.returncode == 0, error
     assert out.count("exp_001:") == 1
     assert "strategy: ddp (2 ranks)" in out
-    assert out.count("ROC-AUC") == 1
+    assert out.count("predictions: ") == 1
     assert [path.name for path in (tmp_path / "weights").iterdir()] == ["exp_001"]
     oof = pl.read_parquet(tmp_path / "preds/exp_001/oof.parquet")
     scores = json.loads((tmp_path / "preds/exp_001/scores.json").read_text())

@@ -58,6 +58,7 @@ def tables_in(text: str) -> list[list[list[str]]]:
 
 
 @ON_LINUX
+@pytest.mark.slow
 def test_building_is_measured_in_all_ways(source: Path, tmp_path: Path, capsys) -> None:
     report = tmp_path / "docs" / "benchmarks.md"
     words = [f"benchmark.source_root={source}", "benchmark.runs=1", "benchmark.repeat=2"]
