@@ -7,9 +7,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import tools.export_npy
+from storage.errors import ConfigError
 from tests.paths import ROOT
 from tools.cli.building import BuildSections
-from tools.cli.config import load_config
+from tools.cli.config import StoreSection, as_typed, load_config
 from tools.cli.training_inputs import TrainSections
 
 BASE = str(ROOT / "configs" / "base.yaml")
@@ -47,3 +48,21 @@ def test_names_of_sources_and_classes_are_text() -> None:
     assert config.labels.classes == ["0106", "no"]
     assert config.train_folds == [0, 1]
     assert load_config(TrainSections, BASE, ["labels.classes=0106"]).labels.classes == ["0106"]
+
+
+@pytest.mark.parametrize("value", ["[robin", "[" * 3000])
+def test_what_is_no_list_is_refused(value: str) -> None:
+    with pytest.raises(ConfigError, match="no list"):
+        as_typed(value, list[str])
+
+
+@pytest.mark.parametrize("value", ["'a\\''", '"\\z"'])
+def test_quotes_that_do_not_match_are_part_of_a_name(value: str) -> None:
+    assert as_typed(value) == value
+
+
+def test_a_config_that_nests_too_deep_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "deep.yaml"
+    file.write_text(f"store: {'[' * 3000}{']' * 3000}")
+    with pytest.raises(ConfigError, match="nests too deep"):
+        load_config(StoreSection, str(file), [])

@@ -172,7 +172,9 @@ def _read_yaml(file: str, sections: type[Any]) -> DictConfig:
         raise ConfigError(f"--config {file}: there is no such file here, nor in {ROOT}")
     try:
         loaded = OmegaConf.load(path)
-        raw = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+        raw = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)  # makes texts alone
+    except RecursionError as error:
+        raise ConfigError(f"--config {file} is not readable YAML: it nests too deep") from error
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {file} is not readable YAML: {_one_line(error)}") from error
     if not isinstance(loaded, DictConfig):
@@ -223,10 +225,16 @@ def as_typed(value: str, kind: Any = str) -> Any:
     if kind == str | None and value in ("null", "~"):
         return None
     if kind == list[str]:
-        entries = yaml.load(value, yaml.BaseLoader) if value.startswith("[") else [value]
+        try:  # BaseLoader makes texts and lists of texts alone
+            entries = yaml.load(value, yaml.BaseLoader) if value.startswith("[") else [value]
+        except (yaml.YAMLError, RecursionError) as error:
+            raise ConfigError(f"{value[:80]} is no list: one is written [robin,wren]") from error
         return entries if isinstance(entries, list) else [value]
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-        unquoted = yaml.safe_load(value)
+        try:
+            unquoted = yaml.safe_load(value)
+        except yaml.YAMLError:  # a name with quotes in it
+            return value
         return unquoted if isinstance(unquoted, str) else value
     return value
 
