@@ -1,5 +1,6 @@
 """Base class of the augmentations, and the ranges of their options."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -16,14 +17,14 @@ def ranged(default: Any, text: str, values: Range = None) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AugmentationConfig:
+class AugmentationConfig(ABC):
     """Augmentation with its options. `AugmentConfig` checks the ranges of all of them."""
 
     p: float = ranged(0.0, "probability per sample", UNIT)
 
+    @abstractmethod
     def apply(self, samples: Samples, draws: Draws) -> Samples:
         """Changes each sample with probability `p`; the numbers drawn are all from `draws`."""
-        raise NotImplementedError
 
 
 def check_ranges(config: AugmentationConfig, section: str) -> None:
