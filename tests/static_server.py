@@ -27,7 +27,7 @@ class StaticServer:
         self._folder = folder
         application = web.Application(middlewares=[self._misbehave])
         application.router.add_static("/", folder)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self.endpoint = ""

@@ -58,6 +58,7 @@ def test_every_variant_is_trained_once_and_tabled(
     assert "shaky" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_names_its_log(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,6 +32,7 @@ ERROR, BUSY, RESET = "500", "503", "reset"
 TRUNCATED, STALLED, FLIPPED = "truncated", "stalled", "flipped"
 KINDS = (ERROR, BUSY, RESET, TRUNCATED, STALLED, FLIPPED)
 
+SHUTDOWN_S = 0.1  # for handlers that sleep; aiohttp takes 0 for no limit
 LINE_BYTES = 64 * 1024  # after so many bytes, others may have the line
 COUNTS_PATH = "/-/counts"
 LINGER_0 = struct.pack("ii", 1, 0)  # closing then sends a reset, not an end
@@ -120,7 +121,7 @@ class FaultProxy:
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         )
         self._runner = web.ServerRunner(
-            web.Server(self._serve, access_log=None), shutdown_timeout=0
+            web.Server(self._serve, access_log=None), shutdown_timeout=SHUTDOWN_S
         )
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024).start()
@@ -129,6 +130,10 @@ class FaultProxy:
     async def _stop(self) -> None:
         await self._runner.cleanup()
         await self._client.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}  # handlers that still sleep
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.raw_path == COUNTS_PATH:

@@ -149,6 +149,7 @@ def test_targets_are_held_against_the_nearest_peer() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_reading_is_measured_and_drawn(
     material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

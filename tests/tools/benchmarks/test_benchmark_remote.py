@@ -22,6 +22,7 @@ def measure(report: Path, *words: str) -> list[list[list[str]]]:
     return tables_in(report.read_text())
 
 
+@pytest.mark.slow
 def test_ours_are_measured_over_a_line(s3_server: S3Server, tmp_path: Path) -> None:
     del s3_server  # skips where there is none
     words = ("benchmark.peers=[]", "benchmark.latencies_s=[0.03]")
