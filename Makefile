@@ -26,7 +26,7 @@ demo: setup
 	$(RUN) python -m tools.demo
 
 test: setup
-	$(RUN) python -m pytest -q -n 2
+	$(RUN) python -m pytest -q -n 2 --dist worksteal
 
 test-slow: setup
 	$(RUN) python -m pytest -q -m slow

@@ -96,6 +96,7 @@ def test_all_ranks_have_the_scores_of_the_whole_fold(alone, folder, together):
     assert two[0]["steps"] == one["steps"]
 
 
+@pytest.mark.slow
 def test_killed_on_two_ranks_and_resumed_on_one_nothing_is_lost_or_seen_twice(folder, alone):
     plan = fold_of(Run(folder=str(folder), out="")).planner()
     steps = len(plan(0)) // EFFECTIVE_BATCH
