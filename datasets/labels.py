@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from storage.errors import ConfigError
+from storage.options import option
 from storage.source.cells import tidy_label
 from storage.source.csv_text import read_csv
 
@@ -33,6 +34,9 @@ class LabelConfig:
         metadata={
             "help": "names, files (.csv, .txt), or taxonomy: all of its classes; []: the recorded"
         },
+    )
+    no_call: str = option(
+        "", "name of a class for silent slices and sources with no_call=true; empty: none"
     )
 
 
@@ -70,8 +74,23 @@ class Labels:
     ) -> Self:
         """Builds by `config`; `extra` are names that soft targets have, `taxonomy` all classes.
 
+        The class without a call is the last one.
+
         Raises ConfigError on a file without classes, or an unknown taxonomy.
         """
+        no_call = config.no_call
+        names = cls._chosen(config, recordings, taxonomy=taxonomy, extra=extra).names
+        return cls((*(name for name in names if name != no_call), *([no_call] if no_call else [])))
+
+    @classmethod
+    def _chosen(
+        cls,
+        config: LabelConfig,
+        recordings: pl.DataFrame,
+        *,
+        taxonomy: Iterable[str],
+        extra: Iterable[str],
+    ) -> Self:
         if not config.classes:
             return cls.of(recordings, extra)
         taxonomy = list(taxonomy)

@@ -57,6 +57,11 @@ class SoftSlices:
         begin, end = np.searchsorted(self.rows, row_bounds(recordings))
         return np.asarray(end - begin)
 
+    def but(self, rows: np.ndarray) -> "SoftSlices":
+        """Leaves out the slices of int64 rows."""
+        left = ~np.isin(self.rows, rows)
+        return SoftSlices(rows=self.rows[left], line=self.line[left])
+
 
 class Targets:
     """Targets of all slices of a source.

@@ -23,8 +23,9 @@ from datasets.labels import Labels
 from datasets.slice_source import SOURCE, SliceSource, source_classes
 from datasets.sources.background import BackgroundPlan
 from datasets.sources.mix import SourceSpec
+from datasets.sources.no_call import mark_sources, silent_slices
 from datasets.sources.soft_targets import read_soft_sources
-from datasets.targets import Targets
+from datasets.targets import SoftSlices, Targets
 from storage.errors import ConfigError
 from storage.source.subset import limited
 from training.config import TrainingConfig
@@ -65,6 +66,7 @@ def split_recordings(source: SliceSource, config: TrainingConfig) -> Split:
     """Labels, folds and targets of a source; raises ConfigError where they cannot be had."""
     recordings = source.recordings()
     _check_sources(recordings, config.sources)
+    recordings = mark_sources(recordings, config.sources, config.labels.no_call)
     soft = read_soft_sources(recordings, config.sources)
     labelled_R = recordings["primary_label"].is_not_null().to_numpy()
     used_R = _limited(recordings, labelled_R | soft.covered_R, config.limit)
@@ -93,7 +95,11 @@ def split_recordings(source: SliceSource, config: TrainingConfig) -> Split:
         fold_R=fold_R,
         train_folds=_chosen_folds(fold_R[scored_R], config),
         labels=labels,
-        targets=soft.targets(labels.targets(labelled, config.loss.secondary_target), labels),
+        targets=soft.targets(
+            labels.targets(labelled, config.loss.secondary_target),
+            labels,
+            _silent(source, labels, config.labels.no_call),
+        ),
         truth=Truth.of(labelled, labels, config.loss.secondary_weight),
         eligible=soft.eligible,
     )
@@ -144,6 +150,13 @@ def _choose_labels(
     if note := labels.note(taxonomy):
         logger.info(note)
     return labels
+
+
+def _silent(
+    source: SliceSource, labels: Labels, no_call: str
+) -> list[tuple[np.ndarray, SoftSlices]]:
+    """Targets of the silent slices, where there is a class for them."""
+    return [silent_slices(source.slice_index(), labels, no_call)] if no_call else []
 
 
 def _inside(

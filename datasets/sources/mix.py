@@ -60,11 +60,15 @@ class SourceSpec:
         REFUSE, "slices that the file lacks: refuse, or drop from training"
     )
 
+    no_call: bool = option(False, "nothing calls in it: learned as the class labels.no_call")
+
     def __post_init__(self) -> None:
         if bool(self.store) == bool(self.shards):
             raise ConfigError("a source needs either store= or shards=, as in sources.focal.store=")
         if self.weight is not None and not 0 <= self.weight < float("inf"):
             raise ConfigError(f"the weight of a source must be at least 0, not {self.weight}")
+        if self.no_call and self.targets:
+            raise ConfigError("a source has either no_call=true or targets=, not both")
         check_choice(self, "", "shared_ids", SHARED_IDS)
         check_choice(self, "", "missing_targets", MISSING_TARGETS)
 

@@ -7,7 +7,7 @@
 Shapes: R recordings.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,9 +38,19 @@ class SoftSources:
         """Classes that the files have columns for."""
         return {name for table, _ in self.files for name in table.names}
 
-    def targets(self, hard: np.ndarray, labels: Labels) -> Targets:
-        """Returns the targets of all slices; `hard` float32 [R, C] where no file has any."""
-        return Targets(hard, [(table.values_of(labels), slices) for table, slices in self.files])
+    def targets(
+        self,
+        hard: np.ndarray,
+        labels: Labels,
+        others: Sequence[tuple[np.ndarray, SoftSlices]] = (),
+    ) -> Targets:
+        """Returns the targets of all slices; `hard` float32 [R, C] where no file has any.
+
+        `others` are values with their slices, which count where no file has the slice.
+        """
+        files = [(table.values_of(labels), slices) for table, slices in self.files]
+        known = np.concatenate([np.empty(0, np.int64), *(slices.rows for _, slices in files)])
+        return Targets(hard, [*files, *((values, slices.but(known)) for values, slices in others)])
 
 
 def read_soft_sources(recordings: pl.DataFrame, specs: Mapping[str, SourceSpec]) -> SoftSources:
