@@ -22,6 +22,7 @@ from storage.source.csv_text import read_csv
 TAXONOMY = "taxonomy"
 FILES = (".csv", ".txt")
 PRIMARY, ROW_ID = "primary_label", "row_id"
+NAME_COLUMNS = ("common_name", "scientific_name", "class_name", "order", "family", "genus")
 MAX_SHOWN = 10
 
 
@@ -148,6 +149,18 @@ class Labels:
         """Converts a column of names to class numbers, null where the name is no class."""
         numbers = {name: number for number, name in enumerate(self.names)}
         return pl.col(column).replace_strict(numbers, default=None, return_dtype=pl.Int64)
+
+
+def taxonomy_names(recordings: pl.DataFrame) -> dict[str, dict[str, str]]:
+    """Returns, by primary label, what recordings say of it in the columns NAME_COLUMNS."""
+    names: dict[str, dict[str, str]] = {}
+    for column in NAME_COLUMNS:
+        if column not in recordings.columns:
+            continue
+        named = recordings.select(PRIMARY, pl.col(column).cast(pl.String)).drop_nulls()
+        for label, name in named.unique(PRIMARY, keep="first", maintain_order=True).iter_rows():
+            names.setdefault(label, {})[column] = name
+    return names
 
 
 def read_class_names(path: Path) -> list[str]:

@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
+from datasets.labels import taxonomy_names
 from datasets.loading.quarantine import BadSlice, write_report
 from storage.encoding import to_unit
 from storage.errors import ConfigError
@@ -77,7 +78,9 @@ def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Pre
     """
     start_s = time.monotonic()
     recipe, truth = data.source.recipe, run.split.truth
-    contents = checkpoint_contents(run.split.labels, recipe, asdict(run.config), fold=fold)
+    names = taxonomy_names(run.split.recordings)
+    config = asdict(run.config)
+    contents = checkpoint_contents(run.split.labels, recipe, config, fold=fold, names=names)
     model = _new_model(run, data, fold)
     module = SliceModule(model, run.config, truth, top_db=recipe.top_db, contents=contents)
     logger.info(

@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from datasets.labels import taxonomy_names
 from training.experiments.report import Held, format_table
 from training.model.metrics import average_precisions, f1_scores, roc_areas
 
+COMMON_NAME = "common_name"
 NUM_SHOWN = 10  # best and worst classes, and names in a sentence
 WIDTH = 80  # columns of a terminal
 SCORES = {"roc_auc": "ROC-AUC", "average_precision": "AP", "f1": "F1"}
@@ -32,10 +34,8 @@ SCHEMA = {
 
 def class_names(recordings: pl.DataFrame) -> dict[str, str]:
     """Returns the common name of each primary label, as far as the recordings give them."""
-    if "common_name" not in recordings.columns:
-        return {}
-    named = recordings.select("primary_label", pl.col("common_name").cast(pl.String)).drop_nulls()
-    return dict(named.unique("primary_label", keep="first", maintain_order=True).iter_rows())
+    known = taxonomy_names(recordings)
+    return {label: of[COMMON_NAME] for label, of in known.items() if COMMON_NAME in of}
 
 
 def shown_names(names: Sequence[str]) -> str:

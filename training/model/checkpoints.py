@@ -36,6 +36,7 @@ class TrainedClassifier:
     epoch: int
     fold: int
     path: str
+    names: dict[str, dict[str, str]]  # of classes, by label and column of the taxonomy
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Raises ConfigError, naming the keys, where the slices of a store are other ones."""
@@ -43,12 +44,18 @@ class TrainedClassifier:
 
 
 def checkpoint_contents(
-    labels: Labels, recipe: Recipe, config: dict[str, Any], *, fold: int
+    labels: Labels,
+    recipe: Recipe,
+    config: dict[str, Any],
+    *,
+    fold: int,
+    names: dict[str, dict[str, str]] | None = None,
 ) -> dict[str, Any]:
     """Metadata next to the weights, under the key `melbank`; `config` as of `asdict`."""
     return {
         "format": FORMAT,
         "labels": list(labels.names),
+        "names": {label: of for label, of in (names or {}).items() if label in labels.names},
         "recipe": recipe.to_dict(),
         "config": config,
         "fold": fold,
@@ -99,7 +106,17 @@ def _classifier(
         epoch=int(checkpoint["epoch"]),
         fold=int(contents["fold"]),
         path=str(path),
+        names=_names(contents.get("names")),
     )
+
+
+def _names(values: Any) -> dict[str, dict[str, str]]:
+    """The names of classes; none in checkpoints of earlier versions. TypeError on other things."""
+    names = dict(values or {})
+    for label, of in names.items():
+        if not all(isinstance(text, str) for text in (label, *of, *of.values())):
+            raise TypeError(f"the names of {str(label)[:40]} are no texts")
+    return names
 
 
 def _model_config(values: dict[str, Any], path: str | Path) -> ModelConfig:

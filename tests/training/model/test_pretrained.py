@@ -102,6 +102,20 @@ def test_a_file_that_does_not_fit_is_refused_with_names_and_shapes(tmp_path, cha
     assert "\n" not in str(caught.value)
 
 
+def test_a_checkpoint_has_the_names_of_its_classes(tmp_path):
+    file, _ = own_checkpoint(tmp_path)
+    assert read_checkpoint(file).names == {}
+    values = torch.load(file, weights_only=True)
+    names = {OWL[0]: {"common_name": "Owl", "genus": "Strix"}}
+    for given, taken in ((names, names), (None, {})):
+        torch.save({**values, KEY: {**values[KEY], "names": given}}, file)
+        assert read_checkpoint(file).names == taken
+    for forged in ({OWL[0]: 3}, {OWL[0]: {"genus": 3}}, ["owl"], 7):
+        torch.save({**values, KEY: {**values[KEY], "names": forged}}, file)
+        with pytest.raises(StoreError, match="does not hold together"):
+            read_checkpoint(file)
+
+
 def test_a_checkpoint_with_equal_labels_is_taken_with_its_head(tmp_path):
     file, model = own_checkpoint(tmp_path)
     assert same(build(file).state_dict(), model.state_dict())
