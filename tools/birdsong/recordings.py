@@ -21,6 +21,8 @@ from tools.birdsong.species import SPECIES, Species
 from tools.birdsong.voices import RATE_HZ, Singer, Take, Waveform, synthesise_audio
 from tools.cli.progress_bars import bar
 
+WRITE_SAMPLES = 40 * RATE_HZ  # libsndfile's encoder keeps what it is given on the stack
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BirdsongConfig:
@@ -114,7 +116,9 @@ def write_ogg(path: Path, sound: Waveform, *, serial: int) -> None:
     libsndfile numbers each stream at random: this replaces the number and the page checksums.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, sound, RATE_HZ, format="OGG", subtype="VORBIS")
+    with soundfile.SoundFile(path, "w", RATE_HZ, 1, format="OGG", subtype="VORBIS") as ogg:
+        for start in range(0, len(sound), WRITE_SAMPLES):
+            ogg.write(sound[start : start + WRITE_SAMPLES])
     data = bytearray(path.read_bytes())
     with path.open("rb") as file:
         for page in read_pages(file):  # header fields as in RFC 3533, section 6

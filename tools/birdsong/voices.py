@@ -1,5 +1,6 @@
 """Waveforms of invented birds: notes, individuals, distance, echoes, wind and crickets."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,14 @@ class Take(NamedTuple):
     duration_s: float
 
 
+class Bout(NamedTuple):
+    """Stretch of a soundscape in which one bird sings."""
+
+    singer: Singer
+    start_s: float
+    end_s: float
+
+
 def synthesise_audio(take: Take, seed: int) -> Waveform:
     """Returns mono audio at RATE_HZ, float32 [samples], peak below 0.9; about 0.1 s for 15 s."""
     place_rng = default_rng([seed, 0, take.session])
@@ -38,6 +47,21 @@ def synthesise_audio(take: Take, seed: int) -> Waveform:
     for singer in take.singers:
         voice_rng = default_rng([seed, 2, take.session, SPECIES.index(singer.species)])
         _sing(singer, voice_rng, rng, dry)
+    return _heard(dry, place_rng, rng)
+
+
+def synthesise_soundscape(bouts: Sequence[Bout], duration_s: float, seed: int) -> Waveform:
+    """Returns mono audio at RATE_HZ, float32 [samples]: birds by turns in one place."""
+    rng = default_rng([seed, 4])
+    dry = np.zeros(round(duration_s * RATE_HZ), np.float32)
+    for number, bout in enumerate(bouts):
+        stretch = dry[round(bout.start_s * RATE_HZ) : round(bout.end_s * RATE_HZ)]
+        _sing(bout.singer, default_rng([seed, 5, number]), rng, stretch)
+    return _heard(dry, default_rng([seed, 6]), rng)
+
+
+def _heard(dry: Waveform, place_rng: Generator, rng: Generator) -> Waveform:
+    """Adds the background and echoes of a place; the level is that of a recorder set at random."""
     sound = dry + _background(place_rng, rng, len(dry))
     for delay_s in place_rng.uniform(0.02, 0.25, 6):  # echoes
         delay = int(delay_s * RATE_HZ)

@@ -91,13 +91,13 @@ def _draw_slice(axes: Axes, slice_MT: np.ndarray[Any, Any], recipe: Recipe) -> A
         vmin=-recipe.top_db,
         vmax=0,
     )
-    ticks = _frequency_ticks(recipe)
+    ticks = frequency_ticks(recipe)
     axes.set_yticks(list(ticks.values()), [f"{frequency_hz:,}" for frequency_hz in ticks])
     axes.set_xlim(0, recipe.slice_s)
     return image
 
 
-def _frequency_ticks(recipe: Recipe) -> dict[int, float]:
+def frequency_ticks(recipe: Recipe) -> dict[int, float]:
     """Frequencies worth a tick and their places among the bands, the highest first."""
     ticks: dict[int, float] = {}
     free_below = recipe.n_mels + 0.0
