@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from storage.audio.mel_axis import band_of_hz
 from storage.recipe import Recipe
 from tools.cli.contact_sheet import (
     BOTTOM,
@@ -12,7 +13,6 @@ from tools.cli.contact_sheet import (
     LEFT,
     PANEL,
     TOP,
-    band_of_hz,
     shorten_title,
     write_contact_sheet,
 )

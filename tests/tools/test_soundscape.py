@@ -12,7 +12,7 @@ from tools.birdsong.recordings import BirdsongConfig
 from tools.birdsong.soundscape import DURATION_S, annotations, plan_bouts
 from tools.birdsong.species import SPECIES
 from tools.birdsong.voices import RATE_HZ, Bout, Singer, synthesise_soundscape
-from tools.cli.detection_picture import write_detection_picture
+from training.inference.outputs.pictures import write_detection_picture
 
 RECIPE = Recipe()
 

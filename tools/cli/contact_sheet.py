@@ -10,16 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import librosa
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from storage.audio.mel_axis import frequency_ticks
 from storage.encoding import decibels
 from storage.recipe import Recipe
 
-TICKS_HZ = (64_000, 32_000, 16_000, 8000, 4000, 2000, 1000, 500, 250, 125)
 TITLE_CHARACTERS = 40  # in one line above a panel
 
 # Inches: a panel, the room around it, and the margins of the sheet.
@@ -67,12 +66,6 @@ def write_contact_sheet(
     figure.savefig(path, format="png")
 
 
-def band_of_hz(frequency_hz: float, recipe: Recipe) -> float:
-    """The place of a frequency among the mel bands: 0 is the centre of the lowest one."""
-    lowest, highest, mel = librosa.hz_to_mel([recipe.fmin_hz, recipe.fmax_hz, frequency_hz])
-    return float((mel - lowest) / (highest - lowest) * (recipe.n_mels + 1) - 1)
-
-
 def shorten_title(line: str) -> str:
     """A line that fits above a panel: the beginning and an ellipsis where it is too long."""
     return line if len(line) <= TITLE_CHARACTERS else f"{line[: TITLE_CHARACTERS - 1]}…"
@@ -95,18 +88,6 @@ def _draw_slice(axes: Axes, slice_MT: np.ndarray[Any, Any], recipe: Recipe) -> A
     axes.set_yticks(list(ticks.values()), [f"{frequency_hz:,}" for frequency_hz in ticks])
     axes.set_xlim(0, recipe.slice_s)
     return image
-
-
-def frequency_ticks(recipe: Recipe) -> dict[int, float]:
-    """Frequencies worth a tick and their places among the bands, the highest first."""
-    ticks: dict[int, float] = {}
-    free_below = recipe.n_mels + 0.0
-    for frequency_hz in TICKS_HZ:
-        band = band_of_hz(frequency_hz, recipe)
-        if 0 <= band <= free_below:
-            ticks[frequency_hz] = min(band, recipe.n_mels - 0.5)
-            free_below = band - recipe.n_mels / 12
-    return ticks
 
 
 def _label_panel(axes: Axes, title: str, *, leftmost: bool, lowest: bool) -> None:

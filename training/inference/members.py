@@ -8,7 +8,7 @@ bands, T frames, C classes.
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -34,6 +34,7 @@ class Member(Protocol):
     path: str
     labels: tuple[str, ...]
     recipe: Recipe
+    names: Mapping[str, Mapping[str, str]]  # of classes, by label and column of a taxonomy
 
     def probabilities(self, cells: np.ndarray) -> np.ndarray:
         """Probabilities, float32 [B, C], of cells [B, M, T] as a store of its recipe has them."""
@@ -54,6 +55,7 @@ class CheckpointMember:
         self.path = trained.path
         self.labels = trained.labels.names
         self.recipe = trained.recipe
+        self.names: Mapping[str, Mapping[str, str]] = trained.names
         self._output = trained.model_config.output
         self._model = trained.model.to(device).eval()
         self._device = device
@@ -76,6 +78,7 @@ class OnnxMember:
         self.path = str(path)
         self.labels: tuple[str, ...] = tuple(self._model.labels)
         self.recipe: Recipe = self._model.recipe
+        self.names: Mapping[str, Mapping[str, str]] = self._model.names
 
     def probabilities(self, cells: np.ndarray) -> np.ndarray:
         return np.asarray(self._model(cells), np.float32)

@@ -13,7 +13,7 @@ for all models of one recipe.
 
 import logging
 import time
-from collections import deque
+from collections import ChainMap, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -108,6 +108,8 @@ def predict_recordings(
         about={
             "predict": {name.removesuffix("_"): value for name, value in asdict(config).items()},
             "models": [member.path for member in members],
+            "recipe": source.windows.to_dict(),
+            "names": dict(ChainMap(*(dict(member.names) for member in members))),
         },
     )
     results = Results(config.out)

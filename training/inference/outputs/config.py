@@ -14,6 +14,7 @@ FORMATS = (
     "submission",
     "excerpts",
     "presence",
+    "pictures",
 )
 CHOICES = ("all", "top", "random", "bands")
 

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import polars as pl
 
 from storage.output_files import output_file
+from storage.recipe import Recipe
 from storage.source.files import RecordingFiles
 from training.inference.outputs.config import OutputConfig
 from training.inference.outputs.text import plain_path
@@ -29,13 +30,14 @@ class PredictedRun:
 
     `windows` by recording, in the order of the run. `about`: model, parameters and version, as
     JSON values; each Parquet file has it in its metadata. `band_hz`: lowest and highest frequency
-    of the model, for programs that draw boxes.
+    of the model, for programs that draw boxes. `recipe`: of its slices, for pictures.
     """
 
     windows: Iterable[WindowPredictions]
     classes: ClassTable
     about: Mapping[str, Any]
     band_hz: tuple[float, float] | None = None
+    recipe: Recipe | None = None
 
     def metadata(self) -> dict[str, str]:
         """Key-value metadata of Parquet files: one JSON object."""

@@ -21,6 +21,7 @@ from training.inference.outputs.detect import Detector
 from training.inference.outputs.excerpts import Excerpts
 from training.inference.outputs.kaleidoscope import KaleidoscopeTable
 from training.inference.outputs.output import Output, OutputJob, PredictedRun
+from training.inference.outputs.pictures import Pictures
 from training.inference.outputs.presence import PresenceTable
 from training.inference.outputs.raven import RavenTables
 from training.inference.outputs.submission import Submission
@@ -36,6 +37,7 @@ WRITERS: dict[str, tuple[Callable[[OutputJob], Output], ...]] = {
     "submission": (Submission,),
     "excerpts": (Excerpts,),
     "presence": (PresenceTable,),
+    "pictures": (Pictures,),
 }
 
 

@@ -1,8 +1,8 @@
-"""Draws the spectrogram of a recording, a minute a row, with its detections over it.
+"""Pictures of recordings: the spectrogram, a minute a row, with the detections over it.
 
     write_detection_picture(Path("dawn.ogg"), detections, recipe, Path("dawn.png"))
 
-Levels are relative to the loudest cell of the recording. Costs about 1 s for three minutes.
+Levels are relative to the loudest cell of the recording. Costs about 3 s for three minutes.
 """
 
 import math
@@ -19,10 +19,16 @@ from matplotlib.figure import Figure
 from storage.audio.decode import Decoder
 from storage.audio.filterbank import mel_filterbank
 from storage.audio.mel import MelTransform
+from storage.audio.mel_axis import frequency_ticks
 from storage.audio.slicing import cut_slices
+from storage.errors import AudioError, StoreError
+from storage.output_files import output_file
 from storage.recipe import Recipe
-from tools.cli.contact_sheet import DPI, frequency_ticks
+from training.inference.outputs.output import Output
+from training.inference.predictions import WindowPredictions
 
+FOLDER, ENDING = "pictures", ".png"
+DPI = 120
 ROW_S, MAX_ROWS = 60.0, 10
 WIDTH, ROW_HEIGHT = 13.0, 2.3  # inches
 PIECE_S = 2.0  # that goes through the transform at a time
@@ -31,8 +37,24 @@ LETTER_S = 0.3  # width of a letter, on the time axis
 COLOURS = colormaps["tab10"].colors  # type: ignore[attr-defined]  # of this map, a list
 
 
+class Pictures(Output):
+    """Draws each recording in which something was detected."""
+
+    def add(self, windows: WindowPredictions, detections: pl.DataFrame) -> None:
+        recording, recipe = windows.recording, self.job.run.recipe
+        if detections.is_empty() or recipe is None:
+            return
+        target = self.job.recording_file(FOLDER, recording, ENDING)
+        try:
+            with self.job.audio.open(recording.path) as file, output_file(target) as unfinished:
+                title = recording.recording_id
+                write_detection_picture(file, detections, recipe, unfinished, title=title)
+        except (AudioError, StoreError) as error:
+            self.notes.append(f"{recording.recording_id} has no picture: {error}")
+
+
 def write_detection_picture(
-    recording: Path, detections: pl.DataFrame, recipe: Recipe, target: Path
+    recording: Path, detections: pl.DataFrame, recipe: Recipe, target: Path, *, title: str = ""
 ) -> None:
     """Writes a PNG of the first ten minutes of a recording.
 
@@ -64,7 +86,7 @@ def write_detection_picture(
         axes.tick_params(labelsize=7, length=2)
         axes.set_xlim(begin_s, begin_s + row_s)
     axes.set_xlabel("time (s)", fontsize=8)
-    figure.axes[0].set_title(recording.name, fontsize=9, parse_math=False)
+    figure.axes[0].set_title(title or recording.name, fontsize=9, parse_math=False)
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, format="png")
 

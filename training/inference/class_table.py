@@ -11,10 +11,12 @@ from training.inference.predictions import ClassTable
 PRIMARY = "primary_label"
 
 
-def read_class_table(path: str, labels: Iterable[str]) -> ClassTable:
+def read_class_table(
+    path: str, labels: Iterable[str], *, key: str = "evaluate.taxonomy"
+) -> ClassTable:
     """Reads the rows of a taxonomy csv that are of these labels; without a path there are no names.
 
-    Raises ConfigError where it lacks the column primary_label.
+    Raises ConfigError, naming the config key, where it lacks the column primary_label.
     """
     labels = tuple(labels)
     if not path:
@@ -22,11 +24,10 @@ def read_class_table(path: str, labels: Iterable[str]) -> ClassTable:
     try:
         table = read_csv(Path(path).read_bytes(), path)
     except OSError as error:
-        raise ConfigError(f"evaluate.taxonomy={path} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{key}={path} cannot be read: {error.strerror}") from error
     if PRIMARY not in table.columns:
         raise ConfigError(
-            f"evaluate.taxonomy={path} lacks the column {PRIMARY}: there are "
-            f"{', '.join(table.columns)}"
+            f"{key}={path} lacks the column {PRIMARY}: there are {', '.join(table.columns)}"
         )
     others = [name for name in table.columns if name != PRIMARY]
     names: dict[str, dict[str, str]] = {}
