@@ -1,4 +1,4 @@
-"""Date and site of recordings, from the names that recorders give to their files.
+"""Date, time and site of recordings, from the names that recorders give to their files.
 
     AudioMoth    20240601_053000.WAV, 20240601_053000T.WAV (triggered), 5EC5A158.WAV (before 2020:
                  seconds since 1970 in hexadecimal), SERIAL_20240601_053000.WAV
@@ -11,7 +11,7 @@ letter: eight digits may be any number. Any other name has neither date nor site
 
 import polars as pl
 
-DATE, SITE = "date", "site"
+DATE, TIME, SITE = "date", "time", "site"
 
 _STEM = r"([^/\\]+?)(?:\.[^./\\]*)?$"
 _CHANNEL = r"(?:__[01]_|_[01]\+[01]|_-[01]-)"
@@ -25,10 +25,7 @@ def with_recorder_columns(recordings: pl.DataFrame) -> pl.DataFrame:
 
     A column is added only where some name gives a value, and where there is none of its name.
     """
-    found = recordings.select(pl.col("filename").str.extract(_STEM).alias("stem")).select(
-        *_timed_names(), pl.col("stem").pipe(_hexadecimal_date).alias("other_date")
-    )
-    found = found.select(pl.coalesce(DATE, "other_date").alias(DATE), SITE)
+    found = parse_names(recordings["filename"]).select(DATE, SITE)
     new = [
         column
         for column in found.get_columns()
@@ -37,16 +34,23 @@ def with_recorder_columns(recordings: pl.DataFrame) -> pl.DataFrame:
     return recordings.with_columns(new)
 
 
-def _timed_names() -> tuple[pl.Expr, pl.Expr]:
-    """Date and site of names with a date and a time; those of no calendar have neither."""
+def parse_names(filenames: pl.Series) -> pl.DataFrame:
+    """Columns date (ISO 8601), time (HH:MM:SS) and site, text; null where a name does not say."""
+    stems = pl.DataFrame({"stem": filenames.str.extract(_STEM)})
     parts = pl.col("stem").str.extract_groups(_TIMED)
     text = pl.concat_str(parts.struct.field("day"), parts.struct.field("clock"))
-    began = text.str.to_datetime("%Y%m%d%H%M%S", strict=False)
-    site = pl.when(began.is_not_null()).then(parts.struct.field("site"))
-    return began.dt.strftime("%Y-%m-%d").alias(DATE), site.alias(SITE)
+    timed = text.str.to_datetime("%Y%m%d%H%M%S", strict=False)
+    began = pl.coalesce(timed, _hexadecimal_time(pl.col("stem")))
+    # a name with a date of no calendar has no site either
+    site = pl.when(timed.is_not_null()).then(parts.struct.field("site"))
+    return stems.select(
+        began.dt.strftime("%Y-%m-%d").alias(DATE),
+        began.dt.strftime("%H:%M:%S").alias(TIME),
+        site.alias(SITE),
+    )
 
 
-def _hexadecimal_date(stem: pl.Expr) -> pl.Expr:
+def _hexadecimal_time(stem: pl.Expr) -> pl.Expr:
     name = pl.when(stem.str.contains(_LETTER)).then(stem.str.extract(_HEXADECIMAL))
     seconds = name.str.to_integer(base=16, strict=False)
-    return pl.from_epoch(seconds, time_unit="s").dt.strftime("%Y-%m-%d")
+    return pl.from_epoch(seconds, time_unit="s").dt.cast_time_unit("us")
