@@ -5,6 +5,9 @@ counts for the new day. Without a time of the recording the day is its date and 
 `num_recordings` counts the recordings in which the class was detected in that hour.
 """
 
+from dataclasses import dataclass
+from typing import Any
+
 import polars as pl
 
 from storage.output_files import output_file
@@ -12,7 +15,9 @@ from training.inference.outputs.output import Output, OutputJob
 from training.inference.predictions import WindowPredictions
 
 FILE = "presence.csv"
-_KEYS = ("site", "date", "hour", "label", "common_name", "scientific_name")
+_KEYS = ("site", "date", "hour", "label")
+_NAMES = ("label", "common_name", "scientific_name")
+_Key = tuple[Any, ...]  # values of the columns before the counts
 _SCHEMA = pl.Schema(
     {
         "site": pl.String,
@@ -28,36 +33,44 @@ _SCHEMA = pl.Schema(
 )
 
 
+@dataclass(slots=True)
+class _Count:
+    """Detections of a class at a site in an hour of a day."""
+
+    num_detections: int = 0
+    num_recordings: int = 0
+    max_score: float = 0.0
+
+
 class PresenceTable(Output):
     """Writes `presence.csv`: memory grows with sites, days, hours and classes only."""
 
     def __init__(self, job: OutputJob) -> None:
         super().__init__(job)
-        self._counts = pl.DataFrame(schema=_SCHEMA)
+        self._counts: dict[_Key, _Count] = {}
 
     def add(self, windows: WindowPredictions, detections: pl.DataFrame) -> None:
-        if not len(detections):
-            return
-        here = detections.select(
+        columns = detections.select(
             "site",
-            pl.col("datetime").dt.strftime("%Y-%m-%d").fill_null(pl.col("date")).alias("date"),
+            pl.col("datetime").dt.strftime("%Y-%m-%d").fill_null(pl.col("date")),
             pl.col("datetime").dt.hour().alias("hour"),
-            *_KEYS[3:],
-            pl.lit(1, pl.Int64).alias("num_detections"),
-            pl.lit(0, pl.Int64).alias("num_recordings"),
-            pl.col("score").alias("max_score"),
+            *_NAMES,
+            "score",
         )
-        once = _summed(here).with_columns(pl.lit(1, pl.Int64).alias("num_recordings"))
-        self._counts = _summed(pl.concat([self._counts, once]))
+        seen: set[_Key] = set()
+        for *key, score in columns.iter_rows():
+            count = self._counts.setdefault(tuple(key), _Count())
+            count.num_detections += 1
+            count.num_recordings += tuple(key) not in seen
+            count.max_score = max(count.max_score, score)
+            seen.add(tuple(key))
 
     def finish(self) -> list[str]:
+        rows = [
+            (*key, count.num_detections, count.num_recordings, count.max_score)
+            for key, count in self._counts.items()
+        ]
+        table = pl.DataFrame(rows, _SCHEMA, orient="row").sort(*_KEYS, nulls_last=True)
         with output_file(self.job.folder / FILE) as unfinished:
-            self._counts.sort(_KEYS[:4], nulls_last=True).write_csv(unfinished)
+            table.write_csv(unfinished)
         return self.notes
-
-
-def _summed(counts: pl.DataFrame) -> pl.DataFrame:
-    """One row for each site, day, hour and class."""
-    return counts.group_by(_KEYS, maintain_order=True).agg(
-        pl.col("num_detections", "num_recordings").sum(), pl.col("max_score").max()
-    )

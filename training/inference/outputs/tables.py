@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 from tempfile import mkdtemp
 
+import numpy as np
 import polars as pl
 
 from storage.output_files import output_file
@@ -34,24 +35,51 @@ class WindowTable(Output):
         empty = {"recording_id": pl.String, "start_s": pl.Float64, "end_s": pl.Float64}
         schema = {**empty, "silent": pl.Boolean, **dict.fromkeys(self._columns, pl.Float32)}
         self._table = _GrowingParquet(job, WIDE, pl.DataFrame(schema=schema))
+        self._waiting: list[WindowPredictions] = []
+        self._num_waiting = 0
 
     def add(self, windows: WindowPredictions, detections: pl.DataFrame) -> None:
-        step = max(1, BLOCK_CELLS // max(1, len(self._columns)))
+        # frames of many columns are slow to make: one for a block of recordings
+        step = self._table.group_rows
         for first in range(0, len(windows.start_s), step):
-            part = slice(first, first + step)
-            frame = pl.DataFrame(
-                {
-                    "start_s": windows.start_s[part],
-                    "end_s": windows.end_s[part],
-                    "silent": windows.silent[part],
-                }
-            ).select(pl.lit(windows.recording.recording_id).alias("recording_id"), pl.all())
-            scores = pl.DataFrame(windows.probabilities[part], self._columns, orient="row")
-            self._table.add(frame.hstack(scores.fill_nan(None)))
+            part = _part_of(windows, slice(first, first + step))
+            self._waiting.append(part)
+            self._num_waiting += len(part.start_s)
+            if self._num_waiting >= step:
+                self._flush()
 
     def finish(self) -> list[str]:
+        self._flush()
         self._table.write()
         return self.notes
+
+    def _flush(self) -> None:
+        if not self._num_waiting:
+            return
+        parts = self._waiting
+        ids = [part.recording.recording_id for part in parts for _ in part.start_s]
+        frame = pl.DataFrame(
+            {
+                "recording_id": ids,
+                "start_s": np.concatenate([part.start_s for part in parts]),
+                "end_s": np.concatenate([part.end_s for part in parts]),
+                "silent": np.concatenate([part.silent for part in parts]),
+            }
+        )
+        scores_WC = np.concatenate([part.probabilities for part in parts])
+        scores = pl.DataFrame(scores_WC, self._columns, orient="row")
+        self._waiting, self._num_waiting = [], 0
+        self._table.add(frame.hstack(scores.fill_nan(None)))
+
+
+def _part_of(windows: WindowPredictions, part: slice) -> WindowPredictions:
+    return WindowPredictions(
+        recording=windows.recording,
+        start_s=windows.start_s[part],
+        end_s=windows.end_s[part],
+        silent=windows.silent[part],
+        probabilities=windows.probabilities[part],
+    )
 
 
 class DetectionTable(Output):
@@ -91,7 +119,7 @@ class _GrowingParquet:
         self._target = job.folder / name
         self._metadata = job.run.metadata()
         self._empty = empty
-        self._group_rows = max(1, BLOCK_CELLS // max(1, empty.width))
+        self.group_rows = max(1, BLOCK_CELLS // max(1, empty.width))
         job.folder.mkdir(parents=True, exist_ok=True)
         self._folder = Path(mkdtemp(prefix=f".{name}.", dir=job.folder))
         job.open.callback(shutil.rmtree, self._folder, ignore_errors=True)
@@ -102,7 +130,7 @@ class _GrowingParquet:
     def add(self, frame: pl.DataFrame) -> None:
         self._waiting.append(frame)
         self._num_waiting += len(frame)
-        if self._num_waiting >= self._group_rows:
+        if self._num_waiting >= self.group_rows:
             self._write_part()
 
     def write(self) -> None:
@@ -112,7 +140,7 @@ class _GrowingParquet:
             pl.scan_parquet(self._parts).sink_parquet(
                 unfinished,
                 compression="zstd",
-                row_group_size=self._group_rows,
+                row_group_size=self.group_rows,
                 maintain_order=True,
                 metadata=self._metadata,
             )
