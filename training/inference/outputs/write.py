@@ -6,7 +6,7 @@ Memory is independent of the number of recordings, apart from the rows of a samp
 Equal predictions and settings give equal bytes; no file holds the time of the run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +23,9 @@ from training.inference.outputs.kaleidoscope import KaleidoscopeTable
 from training.inference.outputs.output import Output, OutputJob, PredictedRun
 from training.inference.outputs.presence import PresenceTable
 from training.inference.outputs.raven import RavenTables
-from training.inference.outputs.submission import Submission
+from training.inference.outputs.submission import Submission, check_submission
 from training.inference.outputs.tables import DetectionCsv, DetectionTable, WindowTable
-from training.inference.predictions import WindowPredictions
+from training.inference.predictions import ClassTable, WindowPredictions
 
 WRITERS: dict[str, tuple[Callable[[OutputJob], Output], ...]] = {
     "parquet": (WindowTable, DetectionTable),
@@ -89,6 +89,19 @@ def write_outputs(
         num_detections=counts.num_detections,
         notes=(*counts.notes(), *notes),
     )
+
+
+def check_outputs(
+    config: OutputConfig,
+    detect: DetectConfig,
+    classes: ClassTable,
+    recording_ids: Sequence[str],
+    presence: dict[str, float] | None = None,
+) -> None:
+    """Raises ConfigError where `write_outputs` would, as far as it is known before predicting."""
+    Detector.open(detect, classes, presence)
+    if "submission" in config.formats:
+        check_submission(config, classes, recording_ids)
 
 
 class _Counts:
