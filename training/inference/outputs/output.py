@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 import polars as pl
 
+from storage.objects.urls import is_remote
 from storage.output_files import output_file
 from storage.source.files import RecordingFiles
 from training.inference.outputs.config import OutputConfig
@@ -76,6 +77,12 @@ class Output(ABC):
     def finish(self) -> list[str]:
         """Completes the files after the last recording; returns notes for users, if any."""
         return self.notes
+
+
+def full_path(recording: PredictedRecording) -> str:
+    """Returns the absolute path of a recording, for programs that open it; a URL as it is."""
+    path = recording.path
+    return path if is_remote(path) else str(Path(path).absolute())
 
 
 def csv_writer(file: TextIO) -> Any:
