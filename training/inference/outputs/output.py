@@ -5,6 +5,7 @@ Files appear when they are complete: a run that ends early leaves those of an ea
 
 import csv
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -21,6 +22,12 @@ from training.inference.outputs.config import OutputConfig
 from training.inference.outputs.text import plain_path
 from training.inference.predictions import ClassTable, PredictedRecording, WindowPredictions
 
+# Names that storage.output_files gives to files that are not complete.
+_TABLE = re.compile(
+    r"\.((predictions|detections)\.parquet|(detections|kaleidoscope|presence|submission)\.csv"
+    r"|all\.selections\.txt)\.\d+"
+)
+_OF_RECORDING = re.compile(r"\..*\.(txt|wav|csv)\.\d+")
 METADATA = "melbank"  # key of the metadata of Parquet files
 
 
@@ -61,6 +68,16 @@ class OutputJob:
     def recording_file(self, subfolder: str, recording: PredictedRecording, ending: str) -> Path:
         """Path of the file of a recording, in the folder structure of the recordings."""
         return self.folder / subfolder / f"{plain_path(recording.recording_id)}{ending}"
+
+
+def remove_unfinished(folder: Path, subfolders: Iterable[str]) -> None:
+    """Deletes files that a run did not complete before it was killed, in folders of the formats."""
+    found = [path for path in folder.glob(".*") if _TABLE.fullmatch(path.name)]
+    for name in subfolders:
+        hidden = (folder / name).rglob(".*")
+        found += [path for path in hidden if _OF_RECORDING.fullmatch(path.name)]
+    for path in found:
+        path.unlink()
 
 
 class Output(ABC):

@@ -12,7 +12,6 @@ is independent of the number of recordings.
 
 import shutil
 from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 import polars as pl
@@ -122,7 +121,9 @@ class _GrowingParquet:
         self._empty = empty
         self.block_rows = max(1, BLOCK_CELLS // max(1, empty.width))
         job.folder.mkdir(parents=True, exist_ok=True)
-        self._folder = Path(mkdtemp(prefix=f".{name}.", dir=job.folder))
+        self._folder = job.folder / f".{name}.parts"
+        shutil.rmtree(self._folder, ignore_errors=True)  # of a run that was killed
+        self._folder.mkdir()
         job.open.callback(shutil.rmtree, self._folder, ignore_errors=True)
         self._parts: list[Path] = []
         self._waiting: list[pl.DataFrame] = []

@@ -15,12 +15,18 @@ import numpy as np
 import polars as pl
 
 from storage.source.files import RecordingFiles
+from training.inference.outputs import audacity, excerpts, raven
 from training.inference.outputs.audacity import AudacityLabels
 from training.inference.outputs.config import DetectConfig, OutputConfig
 from training.inference.outputs.detect import Detector
 from training.inference.outputs.excerpts import Excerpts
 from training.inference.outputs.kaleidoscope import KaleidoscopeTable
-from training.inference.outputs.output import Output, OutputJob, PredictedRun
+from training.inference.outputs.output import (
+    Output,
+    OutputJob,
+    PredictedRun,
+    remove_unfinished,
+)
 from training.inference.outputs.presence import PresenceTable
 from training.inference.outputs.raven import RavenTables
 from training.inference.outputs.submission import Submission, check_submission
@@ -37,6 +43,9 @@ WRITERS: dict[str, tuple[Callable[[OutputJob], Output], ...]] = {
     "excerpts": (Excerpts,),
     "presence": (PresenceTable,),
 }
+
+
+SUBFOLDERS = (audacity.FOLDER, excerpts.FOLDER, raven.FOLDER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +76,7 @@ def write_outputs(
     single recordings.
     """
     detector = Detector.open(detect, run.classes, presence)
+    remove_unfinished(folder, SUBFOLDERS)
     counts = _Counts(detector)
     with ExitStack() as stack:
         job = OutputJob(

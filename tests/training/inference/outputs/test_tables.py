@@ -86,6 +86,19 @@ def test_a_run_that_breaks_off_leaves_the_older_tables(tmp_path: Path) -> None:
     assert files(tmp_path) == first
 
 
+def test_what_a_killed_run_left_is_deleted(tmp_path: Path) -> None:
+    write(tmp_path, *ALL)
+    first = files(tmp_path)
+    for name in (".detections.csv.12", "raven/marsh/.B.selections.txt.99", "excerpts/x/.a.wav.7"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / ".predictions.parquet.parts").mkdir()
+    (tmp_path / ".predictions.parquet.parts/000000.parquet").write_bytes(b"half")
+    (tmp_path / ".mine.12").write_bytes(b"kept")
+    write(tmp_path, *ALL)
+    assert files(tmp_path) == {**first, ".mine.12": b"kept"}
+
+
 def test_a_run_without_recordings_and_one_without_windows(tmp_path: Path) -> None:
     assert write(tmp_path, *ALL, run=[]).num_recordings == 0
     assert pl.read_parquet(tmp_path / "predictions.parquet").shape == (0, 7)
