@@ -9,7 +9,8 @@ import pytest
 
 from tests.training.inference.outputs.small_run import ABOUT, NASTY, small_run, windows, write
 from training.inference.outputs import tables
-from training.inference.outputs.config import DetectConfig
+from training.inference.outputs.config import FORMATS, DetectConfig
+from training.inference.outputs.write import WRITERS
 from training.inference.predictions import ClassTable, WindowPredictions
 
 ALL = ("parquet", "csv", "raven", "audacity", "kaleidoscope", "presence")
@@ -21,6 +22,10 @@ def files(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def test_each_format_of_the_config_is_written() -> None:
+    assert tuple(WRITERS) == FORMATS
 
 
 def test_the_wide_table_has_each_window(tmp_path: Path) -> None:
