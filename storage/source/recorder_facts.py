@@ -93,9 +93,7 @@ class RecorderFacts:
     def of(self, name: str, file: Path | None) -> Facts:
         """Facts on a recording by its name with folders, and its local file, if there is one."""
         facts = self._listed(name).filled(self._named(name))
-        if file is None or file.suffix.lower() not in (".wav", ".wave"):
-            return facts
-        return facts.filled(_guano_facts(file))
+        return facts if file is None else facts.filled(_guano_facts(file))
 
     def _listed(self, name: str) -> Facts:
         """The row of the table, by the longest end of the name that it has."""

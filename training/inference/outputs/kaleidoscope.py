@@ -12,12 +12,11 @@ There is no place for comments: model and parameters stand in `predict.json`.
 """
 
 from datetime import datetime, timedelta
-from pathlib import PurePosixPath
 from typing import Any
 
 import polars as pl
 
-from training.inference.outputs.output import Output, OutputJob, csv_writer
+from training.inference.outputs.output import Output, OutputJob, csv_writer, full_path
 from training.inference.outputs.text import one_line, seconds
 from training.inference.predictions import PredictedRecording, WindowPredictions
 
@@ -78,12 +77,11 @@ class KaleidoscopeTable(Output):
 
 def split_path(recording: PredictedRecording) -> tuple[str, str, str]:
     """INDIR, FOLDER and IN FILE of a recording: FOLDER is that of its id, as far as it fits."""
-    path = PurePosixPath(recording.path.replace("\\", "/"))
+    parent, _, name = full_path(recording).replace("\\", "/").rpartition("/")
     folder = recording.recording_id.rpartition("/")[0]
-    parent = recording.path.replace("\\", "/").rpartition("/")[0]
-    if not folder or not f"/{parent}".endswith(f"/{folder}"):
-        return one_line(parent), "", one_line(path.name)
-    return one_line(parent[: -len(folder)].rstrip("/")), one_line(folder), one_line(path.name)
+    if not folder or not parent.endswith(f"/{folder}"):
+        return one_line(parent), "", one_line(name)
+    return one_line(parent[: -len(folder)].rstrip("/")), one_line(folder), one_line(name)
 
 
 def _clock(time: datetime | None) -> tuple[str, str, str]:

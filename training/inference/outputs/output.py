@@ -5,6 +5,7 @@ Files appear when they are complete: a run that ends early leaves those of an ea
 
 import csv
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ from typing import Any, TextIO
 
 import polars as pl
 
+from storage.objects.urls import is_remote
 from storage.output_files import output_file
 from storage.recipe import Recipe
 from storage.source.files import RecordingFiles
@@ -21,6 +23,12 @@ from training.inference.outputs.config import OutputConfig
 from training.inference.outputs.text import plain_path
 from training.inference.predictions import ClassTable, PredictedRecording, WindowPredictions
 
+# Names that storage.output_files gives to files that are not complete.
+_TABLE = re.compile(
+    r"\.((predictions|detections)\.parquet|(detections|kaleidoscope|presence|submission)\.csv"
+    r"|all\.selections\.txt)\.\d+"
+)
+_OF_RECORDING = re.compile(r"\..*\.(txt|wav|csv)\.\d+")
 METADATA = "melbank"  # key of the metadata of Parquet files
 
 
@@ -64,6 +72,16 @@ class OutputJob:
         return self.folder / subfolder / f"{plain_path(recording.recording_id)}{ending}"
 
 
+def remove_unfinished(folder: Path, subfolders: Iterable[str]) -> None:
+    """Deletes files that a run did not complete before it was killed, in folders of the formats."""
+    found = [path for path in folder.glob(".*") if _TABLE.fullmatch(path.name)]
+    for name in subfolders:
+        hidden = (folder / name).rglob(".*")
+        found += [path for path in hidden if _OF_RECORDING.fullmatch(path.name)]
+    for path in found:
+        path.unlink()
+
+
 class Output(ABC):
     """A format that is being written."""
 
@@ -78,6 +96,12 @@ class Output(ABC):
     def finish(self) -> list[str]:
         """Completes the files after the last recording; returns notes for users, if any."""
         return self.notes
+
+
+def full_path(recording: PredictedRecording) -> str:
+    """Returns the absolute path of a recording, for programs that open it; a URL as it is."""
+    path = recording.path
+    return path if is_remote(path) else str(Path(path).absolute())
 
 
 def csv_writer(file: TextIO) -> Any:

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import polars as pl
 
 from storage.output_files import output_file
-from training.inference.outputs.output import Output, OutputJob
+from training.inference.outputs.output import Output, OutputJob, full_path
 from training.inference.outputs.text import one_line, seconds
 from training.inference.predictions import WindowPredictions
 
@@ -52,12 +52,15 @@ class RavenTables(Output):
 
     def add(self, windows: WindowPredictions, detections: pl.DataFrame) -> None:
         band_hz = self._band_hz(windows.recording.sample_rate_hz)
+        path = one_line(full_path(windows.recording))
         target = self.job.recording_file(FOLDER, windows.recording, ENDING)
         with output_file(target) as unfinished, unfinished.open("w", encoding="utf-8") as file:
             file.write(HEADER)
-            file.writelines(_lines(detections, band_hz, first=1, before_s=0.0))
+            file.writelines(_lines(detections, path, band_hz, first=1, before_s=0.0))
         self._all.writelines(
-            _lines(detections, band_hz, first=self._num_selections + 1, before_s=self._elapsed_s)
+            _lines(
+                detections, path, band_hz, first=self._num_selections + 1, before_s=self._elapsed_s
+            )
         )
         self._num_selections += len(detections)
         self._elapsed_s += windows.recording.duration_s
@@ -69,7 +72,12 @@ class RavenTables(Output):
 
 
 def _lines(
-    detections: pl.DataFrame, band_hz: tuple[float, float], *, first: int, before_s: float
+    detections: pl.DataFrame,
+    path: str,
+    band_hz: tuple[float, float],
+    *,
+    first: int,
+    before_s: float,
 ) -> Iterator[str]:
     row: dict[str, Any]
     for number, row in enumerate(detections.iter_rows(named=True), first):
@@ -81,7 +89,7 @@ def _lines(
             seconds(before_s + row["end_s"]),
             f"{band_hz[0]:g}",
             f"{band_hz[1]:g}",
-            one_line(row["path"]),
+            path,
             seconds(row["start_s"]),
             one_line(row["common_name"]),
             one_line(row["scientific_name"]),

@@ -6,7 +6,7 @@ those of the file, and everything is checked before a file appears: soundscapes 
 are missing, soundscapes that it does not have, probabilities outside [0, 1] and NaN.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from polars.exceptions import PolarsError
 from storage.errors import ConfigError
 from storage.output_files import output_file
 from training.inference.outputs.class_lists import shown
+from training.inference.outputs.config import OutputConfig
 from training.inference.outputs.output import Output, OutputJob
-from training.inference.predictions import WindowPredictions
+from training.inference.predictions import ClassTable, WindowPredictions
 
 FILE, ROW_ID = "submission.csv", "row_id"
 KEY = "output.sample_submission"
@@ -64,6 +65,60 @@ def row_ids(windows: WindowPredictions) -> list[str | None]:
     ]
 
 
+def check_submission(
+    config: OutputConfig, classes: ClassTable, recording_ids: Sequence[str]
+) -> None:
+    """Raises ConfigError where the recordings cannot give the submission that is wanted.
+
+    Meant for the time before they are predicted: names of files and classes are known then.
+    """
+    folders: dict[str, str] = {}
+    for recording_id in recording_ids:
+        _check_stem(recording_id, folders)
+    if config.sample_submission is None:
+        return
+    sample = Sample.read(config.sample_submission)
+    class_notes(sample, classes.labels, config.fill_missing)
+    wanted = dict.fromkeys(_stem(row_id) for row_id in sample.row_ids)
+    _check_expected(sample, [stem for stem in folders if stem not in wanted])
+    missing = [stem for stem in wanted if stem not in folders]
+    if missing and config.fill_missing is None:
+        raise ConfigError(
+            f"{KEY}={sample.path} has {len(missing)} soundscapes that are not among the "
+            f"{len(folders)} recordings ({shown(missing)}): give these too, or say what they get, "
+            "as in output.fill_missing=0"
+        )
+
+
+def class_notes(sample: Sample, labels: Sequence[str], fill: float | None) -> list[str]:
+    """Differences of the classes, for users; ConfigError where the sample cannot be filled."""
+    known, wanted = set(labels), set(sample.labels)
+    lacking = [label for label in sample.labels if label not in known]
+    surplus = [label for label in labels if label not in wanted]
+    if lacking and fill is None:
+        raise ConfigError(
+            f"{KEY}={sample.path} has {len(lacking)} classes that the model lacks "
+            f"({shown(lacking)}): predict with a model of these too, or say what their "
+            "probability is, as in output.fill_missing=0"
+        )
+    if len(lacking) == len(sample.labels):
+        raise ConfigError(
+            f"{KEY}={sample.path} and the model have no class in common: its columns are "
+            f"{shown(sample.labels)}, those of the model {shown(labels)}"
+        )
+    notes = []
+    if lacking:
+        notes.append(
+            f"{FILE}: {len(lacking)} classes that the model lacks are {fill:g} ({shown(lacking)})"
+        )
+    if surplus:
+        notes.append(
+            f"{FILE}: {len(surplus)} classes of the model are left out, as the sample lacks them "
+            f"({shown(surplus)})"
+        )
+    return notes
+
+
 class Submission(Output):
     """Writes `submission.csv`: the rows of a sample, or all windows in the order of the run."""
 
@@ -80,12 +135,7 @@ class Submission(Output):
 
     def add(self, windows: WindowPredictions, detections: pl.DataFrame) -> None:
         recording = windows.recording
-        other = self._folders.setdefault(recording.stem, recording.recording_id)
-        if other != recording.recording_id:
-            raise ConfigError(
-                f"{other} and {recording.recording_id} have equal file names, so their rows in "
-                f"{FILE} would be the same: predict each folder to an output of its own"
-            )
+        _check_stem(recording.recording_id, self._folders)
         ids = row_ids(windows)
         _check_scores(windows, self._labels, self.job.config.fill_missing)
         if self._filling is not None:
@@ -128,35 +178,10 @@ class _SampleFilling:
         self._columns = [c for c, label in enumerate(sample.labels) if label in places]
         self._unexpected: list[str] = []
         self._num_extra = 0
-        lacking = [label for label in sample.labels if label not in places]
-        self._check_classes(lacking, [label for label in places if label not in sample.labels])
+        self.notes += class_notes(sample, job.run.classes.labels, self._fill)
         fill = np.nan if self._fill is None else self._fill
         self._cells = np.full((len(self._rows), len(sample.labels)), fill, np.float32)
         self._is_predicted = np.zeros(len(self._rows), bool)
-
-    def _check_classes(self, lacking: list[str], surplus: list[str]) -> None:
-        sample = self._sample
-        if lacking and self._fill is None:
-            raise ConfigError(
-                f"{KEY}={sample.path} has {len(lacking)} classes that the model lacks "
-                f"({shown(lacking)}): predict with a model of these too, or say what their "
-                "probability is, as in output.fill_missing=0"
-            )
-        if len(lacking) == len(sample.labels):
-            raise ConfigError(
-                f"{KEY}={sample.path} and the model have no class in common: its columns are "
-                f"{shown(sample.labels)}, those of the model {shown(surplus)}"
-            )
-        if lacking:
-            self.notes.append(
-                f"{FILE}: {len(lacking)} classes that the model lacks are {self._fill:g} "
-                f"({shown(lacking)})"
-            )
-        if surplus:
-            self.notes.append(
-                f"{FILE}: {len(surplus)} classes of the model are left out, as the sample lacks "
-                f"them ({shown(surplus)})"
-            )
 
     def add(self, stem: str, ids: list[str | None], scores_WC: np.ndarray) -> None:
         if stem not in self._stems:
@@ -188,11 +213,7 @@ class _SampleFilling:
 
     def _check_rows(self) -> None:
         where = f"{KEY}={self._sample.path}"
-        if self._unexpected:
-            raise ConfigError(
-                f"{where} has no rows for {len(self._unexpected)} of the soundscapes "
-                f"({shown(self._unexpected)}): predict only those that it names"
-            )
+        _check_expected(self._sample, self._unexpected)
         ids = np.array(self._sample.row_ids, dtype=object)[~self._is_predicted].tolist()
         if not ids:
             return
@@ -211,6 +232,25 @@ class _SampleFilling:
                 "predict.step_s with the row_id, or say what they get, as in output.fill_missing=0"
             )
         self.notes += [f"{FILE}: {part}; they are {self._fill:g}" for part in parts]
+
+
+def _check_stem(recording_id: str, folders: dict[str, str]) -> None:
+    """Raises ConfigError where another recording has the same file name; adds it to `folders`."""
+    stem = recording_id.rpartition("/")[2]
+    other = folders.setdefault(stem, recording_id)
+    if other != recording_id:
+        raise ConfigError(
+            f"{other} and {recording_id} have equal file names, so their rows in {FILE} would be "
+            "the same: predict each folder to an output of its own"
+        )
+
+
+def _check_expected(sample: Sample, unexpected: list[str]) -> None:
+    if unexpected:
+        raise ConfigError(
+            f"{KEY}={sample.path} has no rows for {len(unexpected)} of the soundscapes "
+            f"({shown(unexpected)}): predict only those that it names"
+        )
 
 
 def _stem(row_id: str) -> str:

@@ -12,7 +12,6 @@ is independent of the number of recordings.
 
 import shutil
 from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 import polars as pl
@@ -22,7 +21,8 @@ from training.inference.outputs.detect import empty_detections
 from training.inference.outputs.output import Output, OutputJob
 from training.inference.predictions import WindowPredictions
 
-BLOCK_CELLS = 1 << 20  # 4 MB of float32
+BLOCK_CELLS = 1 << 20  # 4 MB of float32, which is held in memory
+GROUPED_BLOCKS = 4  # to a row group: fewer groups have less metadata
 WIDE, LONG, LONG_CSV = "predictions.parquet", "detections.parquet", "detections.csv"
 
 
@@ -40,7 +40,7 @@ class WindowTable(Output):
 
     def add(self, windows: WindowPredictions, detections: pl.DataFrame) -> None:
         # frames of many columns are slow to make: one for a block of recordings
-        step = self._table.group_rows
+        step = self._table.block_rows
         for first in range(0, len(windows.start_s), step):
             part = _part_of(windows, slice(first, first + step))
             self._waiting.append(part)
@@ -119,9 +119,11 @@ class _GrowingParquet:
         self._target = job.folder / name
         self._metadata = job.run.metadata()
         self._empty = empty
-        self.group_rows = max(1, BLOCK_CELLS // max(1, empty.width))
+        self.block_rows = max(1, BLOCK_CELLS // max(1, empty.width))
         job.folder.mkdir(parents=True, exist_ok=True)
-        self._folder = Path(mkdtemp(prefix=f".{name}.", dir=job.folder))
+        self._folder = job.folder / f".{name}.parts"
+        shutil.rmtree(self._folder, ignore_errors=True)  # of a run that was killed
+        self._folder.mkdir()
         job.open.callback(shutil.rmtree, self._folder, ignore_errors=True)
         self._parts: list[Path] = []
         self._waiting: list[pl.DataFrame] = []
@@ -130,7 +132,7 @@ class _GrowingParquet:
     def add(self, frame: pl.DataFrame) -> None:
         self._waiting.append(frame)
         self._num_waiting += len(frame)
-        if self._num_waiting >= self.group_rows:
+        if self._num_waiting >= self.block_rows:
             self._write_part()
 
     def write(self) -> None:
@@ -140,7 +142,7 @@ class _GrowingParquet:
             pl.scan_parquet(self._parts).sink_parquet(
                 unfinished,
                 compression="zstd",
-                row_group_size=self.group_rows,
+                row_group_size=GROUPED_BLOCKS * self.block_rows,
                 maintain_order=True,
                 metadata=self._metadata,
             )

@@ -6,7 +6,7 @@ Memory is independent of the number of recordings, apart from the rows of a samp
 Equal predictions and settings give equal bytes; no file holds the time of the run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +15,24 @@ import numpy as np
 import polars as pl
 
 from storage.source.files import RecordingFiles
+from training.inference.outputs import audacity, excerpts, raven
 from training.inference.outputs.audacity import AudacityLabels
 from training.inference.outputs.config import DetectConfig, OutputConfig
 from training.inference.outputs.detect import Detector
 from training.inference.outputs.excerpts import Excerpts
 from training.inference.outputs.kaleidoscope import KaleidoscopeTable
-from training.inference.outputs.output import Output, OutputJob, PredictedRun
+from training.inference.outputs.output import (
+    Output,
+    OutputJob,
+    PredictedRun,
+    remove_unfinished,
+)
 from training.inference.outputs.pictures import Pictures
 from training.inference.outputs.presence import PresenceTable
 from training.inference.outputs.raven import RavenTables
-from training.inference.outputs.submission import Submission
+from training.inference.outputs.submission import Submission, check_submission
 from training.inference.outputs.tables import DetectionCsv, DetectionTable, WindowTable
-from training.inference.predictions import WindowPredictions
+from training.inference.predictions import ClassTable, WindowPredictions
 
 WRITERS: dict[str, tuple[Callable[[OutputJob], Output], ...]] = {
     "parquet": (WindowTable, DetectionTable),
@@ -39,6 +45,9 @@ WRITERS: dict[str, tuple[Callable[[OutputJob], Output], ...]] = {
     "presence": (PresenceTable,),
     "pictures": (Pictures,),
 }
+
+
+SUBFOLDERS = (audacity.FOLDER, excerpts.FOLDER, raven.FOLDER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +78,7 @@ def write_outputs(
     single recordings.
     """
     detector = Detector.open(detect, run.classes, presence)
+    remove_unfinished(folder, SUBFOLDERS)
     counts = _Counts(detector)
     with ExitStack() as stack:
         job = OutputJob(
@@ -91,6 +101,19 @@ def write_outputs(
         num_detections=counts.num_detections,
         notes=(*counts.notes(), *notes),
     )
+
+
+def check_outputs(
+    config: OutputConfig,
+    detect: DetectConfig,
+    classes: ClassTable,
+    recording_ids: Sequence[str],
+    presence: dict[str, float] | None = None,
+) -> None:
+    """Raises ConfigError where `write_outputs` would, as far as it is known before predicting."""
+    Detector.open(detect, classes, presence)
+    if "submission" in config.formats:
+        check_submission(config, classes, recording_ids)
 
 
 class _Counts:

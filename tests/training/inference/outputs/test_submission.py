@@ -8,6 +8,8 @@ import pytest
 
 from storage.errors import ConfigError
 from tests.training.inference.outputs.small_run import small_run, windows, write
+from training.inference.outputs.config import DetectConfig, OutputConfig
+from training.inference.outputs.write import check_outputs
 from training.inference.predictions import ClassTable, WindowPredictions
 
 CLASSES = ClassTable(labels=("wren", "robin"), names={})
@@ -150,3 +152,26 @@ def test_a_time_that_is_whole_but_for_rounding_is_whole(tmp_path: Path) -> None:
 def test_labels_with_commas_and_quotes_are_columns(tmp_path: Path) -> None:
     write(tmp_path, "submission", run=[small_run()[1]])
     assert pl.read_csv(tmp_path / "submission.csv").shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("recording_ids", "labels", "message"),
+    [
+        (["x/A", "B"], "wren,robin", None),
+        (["x/A", "y/A", "B"], "wren,robin", "x/A and y/A have equal file names"),
+        (["A", "B", "Z"], "wren,robin", r"no rows for 1 of the soundscapes \(Z\)"),
+        (["A"], "wren,robin", r"1 soundscapes that are not among the 1 recordings \(B\)"),
+        (["A", "B"], "wren,owl", r"1 classes that the model lacks \(owl\)"),
+    ],
+)
+def test_what_is_known_before_predicting_is_checked_before(
+    tmp_path: Path, recording_ids: list[str], labels: str, message: str | None
+) -> None:
+    path = tmp_path / "sample.csv"
+    path.write_text(f"row_id,{labels}\nA_5,0,0\nB_5,0,0\n", encoding="utf-8")
+    config = OutputConfig(formats=["submission"], sample_submission=str(path))
+    if message is None:
+        check_outputs(config, DetectConfig(), CLASSES, recording_ids)
+        return
+    with pytest.raises(ConfigError, match=message):
+        check_outputs(config, DetectConfig(), CLASSES, recording_ids)

@@ -9,7 +9,8 @@ import pytest
 
 from tests.training.inference.outputs.small_run import ABOUT, NASTY, small_run, windows, write
 from training.inference.outputs import tables
-from training.inference.outputs.config import DetectConfig
+from training.inference.outputs.config import FORMATS, DetectConfig
+from training.inference.outputs.write import WRITERS
 from training.inference.predictions import ClassTable, WindowPredictions
 
 ALL = ("parquet", "csv", "raven", "audacity", "kaleidoscope", "presence")
@@ -21,6 +22,10 @@ def files(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def test_each_format_of_the_config_is_written() -> None:
+    assert tuple(WRITERS) == FORMATS
 
 
 def test_the_wide_table_has_each_window(tmp_path: Path) -> None:
@@ -84,6 +89,19 @@ def test_a_run_that_breaks_off_leaves_the_older_tables(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="killed"):
         write(tmp_path, "parquet", "csv", run=Broken())
     assert files(tmp_path) == first
+
+
+def test_what_a_killed_run_left_is_deleted(tmp_path: Path) -> None:
+    write(tmp_path, *ALL)
+    first = files(tmp_path)
+    for name in (".detections.csv.12", "raven/marsh/.B.selections.txt.99", "excerpts/x/.a.wav.7"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / ".predictions.parquet.parts").mkdir()
+    (tmp_path / ".predictions.parquet.parts/000000.parquet").write_bytes(b"half")
+    (tmp_path / ".mine.12").write_bytes(b"kept")
+    write(tmp_path, *ALL)
+    assert files(tmp_path) == {**first, ".mine.12": b"kept"}
 
 
 def test_a_run_without_recordings_and_one_without_windows(tmp_path: Path) -> None:

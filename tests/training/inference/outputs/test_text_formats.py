@@ -59,6 +59,27 @@ def test_the_table_of_all_recordings_counts_those_without_detections(tmp_path: P
     assert last["High Freq (Hz)"] == "15000"
 
 
+def test_programs_get_the_full_path_of_a_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = [
+        windows([[0.9, 0, 0]], "marsh/A", path="in/marsh/A.wav"),
+        windows([[0.9, 0, 0]], "B", path="s3://bucket/B.wav"),
+    ]
+    write(tmp_path, "raven", "kaleidoscope", run=run)
+    raven = read(tmp_path / "all.selections.txt", "\t")
+    assert [row["Begin Path"] for row in raven] == [
+        f"{tmp_path}/in/marsh/A.wav",
+        "s3://bucket/B.wav",
+    ]
+    rows = read(tmp_path / "kaleidoscope.csv")
+    assert [(row["INDIR"], row["FOLDER"], row["IN FILE"]) for row in rows] == [
+        (f"{tmp_path}/in", "marsh", "A.wav"),
+        ("s3://bucket", "", "B.wav"),
+    ]
+
+
 def test_audacity_labels_have_the_form_of_a_label_track(tmp_path: Path) -> None:
     write(tmp_path, "audacity")
     text = (tmp_path / "audacity/marsh/A_20240601_233000.txt").read_text(encoding="utf-8")
