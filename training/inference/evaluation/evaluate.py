@@ -12,6 +12,7 @@ Shapes: N windows, C classes.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,7 +20,6 @@ import polars as pl
 from storage.errors import ConfigError
 from storage.source.recorder_names import SITE, with_recorder_columns
 from training.experiments.report import Held
-from training.inference.class_table import read_class_table
 from training.inference.evaluation.annotations import Annotations
 from training.inference.evaluation.bootstrap import (
     ClassDraws,
@@ -28,6 +28,7 @@ from training.inference.evaluation.bootstrap import (
     bootstrap_classes,
     macro_interval,
 )
+from training.inference.class_table import read_class_table
 from training.inference.evaluation.config import MAX, EvaluateConfig
 from training.inference.evaluation.decisions import (
     DEFAULT_THRESHOLD,
@@ -101,18 +102,15 @@ def evaluate(
     windows, notes = _labelled(predictions, annotations, classes, config)
     windows, lacking = _without_masked(windows)
     if lacking:
-        notes.append(f"{len(lacking)} classes have no predictions: {', '.join(lacking[:10])}")
-    known = tuple(label for label in labels if label not in lacking)
-    classes = ClassTable(labels=known, names=classes.names)
+        notes.append(f"classes without predictions: {len(lacking)}, {', '.join(lacking[:10])}")
+        known = tuple(label for label in labels if label not in lacking)
+        classes = ClassTable(labels=known, names=classes.names)
     recordings = _pooled(windows, config.pool)
     held = Held.of(windows)
     thresholds, thresholds_C = _thresholds(classes, config)
     recording_no_N = windows["recording_id"].rank("dense").to_numpy().astype(np.int64) - 1
-    draws = bootstrap_classes(
-        Scored(held.truth.positives_RC, held.probabilities_NC, recording_no_N),
-        num_draws=config.bootstrap,
-        seed=config.seed,
-    )
+    scored = Scored(held.truth.positives_RC, held.probabilities_NC, recording_no_N)
+    draws = bootstrap_classes(scored, num_draws=config.bootstrap, seed=config.seed)
     return Evaluation(
         windows=windows,
         recordings=recordings,
@@ -123,7 +121,7 @@ def evaluate(
             "cmap": macro_interval(draws.average_precision),
         },
         thresholds={
-            name: Decisions.at(held.truth.positives_RC, held.probabilities_NC, limit)
+            name: Decisions.at(scored.positives_NC, scored.probabilities_NC, limit)
             for name, limit in thresholds.items()
         },
         thresholds_C=thresholds_C,
@@ -150,22 +148,31 @@ def _labelled(
     config: EvaluateConfig,
 ) -> tuple[pl.DataFrame, list[str]]:
     """The windows that something is known of, with `target`, and notes on the others."""
-    wanted = {"recording_id"} if annotations is None else {"recording_id", "start_s", "end_s"}
-    wanted |= {TARGET} if annotations is None else set()
-    lacking = sorted(wanted - set(predictions.columns))
-    if lacking or not classes.labels:
-        missing = ", ".join(lacking) or f"{PREFIX}<label>"
-        raise ConfigError(
-            f"evaluate.predictions lack the columns {missing}: they are tables of tools.predict"
-            + (", or of OOF predictions where no annotations are given" * (annotations is None))
-        )
-    if not len(predictions):
-        raise ConfigError("evaluate.predictions have no row")
+    _check_columns(predictions, classes.labels, with_times=annotations is not None)
     if annotations is not None:
         matched = match_annotations(predictions, annotations, classes, config.min_overlap_s)
         return matched.windows, list(matched.notes)
     target = pl.col(TARGET).list.filter(pl.element().is_in(list(classes.labels)))
     return predictions.with_columns(target), []
+
+
+def _check_columns(frame: pl.DataFrame, labels: Sequence[str], *, with_times: bool) -> None:
+    """Raises ConfigError where a column is missing or of another type, or there is no row."""
+    number = (pl.Float64, pl.Float32)
+    wanted: dict[str, Any] = {"recording_id": (pl.String,)}
+    wanted |= dict.fromkeys(("start_s", "end_s"), number) if with_times else {}
+    wanted |= {} if with_times else {TARGET: (pl.List(pl.String),)}
+    wanted |= {f"{PREFIX}{label}": number for label in labels}
+    wrong = [name for name, kinds in wanted.items() if frame.schema.get(name) not in kinds]
+    if wrong or not labels:
+        missing = ", ".join(wrong[:5]) or f"{PREFIX}<label>"
+        raise ConfigError(
+            f"evaluate.predictions lack, or have with another type, the columns {missing}: they "
+            "are tables of tools.predict"
+            + ("" if with_times else ", or of OOF predictions where no annotations are given")
+        )
+    if not len(frame):
+        raise ConfigError("evaluate.predictions have no row")
 
 
 def _without_masked(windows: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
