@@ -30,7 +30,6 @@ from tools.cli.progress_bars import bar
 from training.inference.inputs import list_inputs
 from training.inference.loading import WORKER_MODULE
 from training.inference.model_files import find_models
-from training.inference.outputs.config import check_lists
 
 COMMAND = Command(doc=__doc__, sections=PredictSections)
 
@@ -43,29 +42,21 @@ def main(config: PredictSections, _: Arguments) -> int:
     if not inputs.store and config.predict.workers != 0:
         prepare_workers(WORKER_MODULE)  # which import what they need meanwhile
     with importing("prediction starts"):
-        from training.inference.blended import BlendSettings, check_settings
         from training.inference.predictor import predict_recordings
         from training.inference.results import Results
-        from training.inference.run_outputs import write_run
-    settings = BlendSettings(
-        blend=config.blend,
-        post=config.post,
-        recorder=config.recorder,
-        taxonomy=config.predict.taxonomy,
+        from training.inference.run_outputs import check_run, write_run
+    taxonomy = config.predict.taxonomy
+    summary = predict_recordings(
+        config.predict,
+        models,
+        inputs,
+        check=lambda run, names: check_run(run, names, config, taxonomy),
+        remote=config.remote,
+        progress=bar,
     )
-    check_settings(settings)
-    summary = predict_recordings(config.predict, models, inputs, remote=config.remote, progress=bar)
-    if summary.num_rejects < summary.num_recordings:
-        written = write_run(
-            Results(summary.out),
-            settings,
-            config.output,
-            config.detect,
-            audio=RecordingFiles(config.remote),
-            progress=bar,
-        )
-        print("\n".join(written.lines()))
-    print(summary)
+    results, audio = Results(summary.out), RecordingFiles(config.remote)
+    outputs = write_run(results, config, taxonomy=taxonomy, audio=audio, progress=bar)
+    print("\n".join([*outputs.lines(), str(summary)]))
     if summary.num_rejects == summary.num_recordings:
         print("error: not one recording could be predicted: see rejects.csv", file=sys.stderr)
         return NOTHING_STORED

@@ -14,7 +14,7 @@ for all models of one recipe.
 import logging
 import time
 from collections import ChainMap, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -44,6 +44,7 @@ from training.runtime.auto import Choice, choose_accelerator, choose_threads
 from training.runtime.memory import keep_freed_memory
 
 COMMITS_AHEAD = 8
+Check = Callable[[Run, Sequence[str]], None]
 logger = logging.getLogger(__name__)
 
 
@@ -75,11 +76,13 @@ def predict_recordings(
     models: list[ModelFiles],
     inputs: Inputs,
     *,
+    check: Check = lambda *_: None,
     remote: RemoteConfig = DEFAULT,
     progress: Progress = silent,
 ) -> PredictionSummary:
     """Predicts the recordings that are not done yet, into `config.out`.
 
+    `check` is given the description of the run and its recordings before anything is predicted.
     Raises ConfigError on what cannot work, and where the folder has the results of another run.
     """
     accelerator = choose_accelerator(config.accelerator, "predict")
@@ -112,6 +115,7 @@ def predict_recordings(
             "names": dict(ChainMap(*(dict(member.names) for member in members))),
         },
     )
+    check(run, [one.recording_id for one in source.recordings])
     results = Results(config.out)
     with results.lock(), _threads(int(threads.value)):
         results.begin(run, source.recordings)

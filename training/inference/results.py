@@ -151,6 +151,10 @@ class Results:
         """The names of the branches, in the order of the first axis of probabilities."""
         return tuple(self.describe()["branches"])
 
+    def num_recordings(self) -> int:
+        """Number of recordings, those that gave nothing too."""
+        return len(self._listed())
+
     def _listed(self) -> pl.DataFrame:
         return pl.read_parquet(io.BytesIO(self._objects.get(LIST)))
 

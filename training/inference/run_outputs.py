@@ -1,0 +1,151 @@
+"""Raw results of a finished run -> all outputs that a config asks for.
+
+    raw, by model --blend--> --calibration, post--> windows --> formats; rejects.csv
+
+All of it is made from the raw results, so it can be made again with other settings in seconds.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from storage.objects.local import LocalObjects
+from storage.objects.urls import is_remote, local_path
+from storage.progress import Progress, silent
+from storage.recipe import Recipe
+from storage.source.files import RecordingFiles
+from storage.source.recorder_facts import RecorderConfig, RecorderFacts
+from training.inference.class_table import read_class_table
+from training.inference.outputs.config import DetectConfig, OutputConfig
+from training.inference.outputs.output import PredictedRun
+from training.inference.outputs.write import OutputSummary, check_outputs, write_outputs
+from training.inference.post.config import PostSections
+from training.inference.post.processed_run import process_run
+from training.inference.predictions import ClassTable, WindowPredictions
+from training.inference.results import RawPredictions, Results, Run
+
+REJECTS = "rejects.csv"
+REJECT_SCHEMA = {
+    "recording_id": pl.String,
+    "path": pl.String,
+    "reason": pl.String,
+    "partial": pl.Boolean,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSections(PostSections):
+    """Sections that decide the outputs of a run, beside its raw results."""
+
+    output: OutputConfig = field(default_factory=OutputConfig)
+    detect: DetectConfig = field(default_factory=DetectConfig)
+    recorder: RecorderConfig = field(default_factory=RecorderConfig)
+
+
+def check_run(
+    run: Run, recording_ids: Sequence[str], config: OutputSections, taxonomy: str = ""
+) -> None:
+    """Raises ConfigError where settings do not fit a run; before it begins."""
+    classes = class_table(run.labels, run.about["names"], taxonomy)
+    RecorderFacts.open(config.recorder)
+    process_run(lambda: (), run.branches, classes, config)
+    check_outputs(config.output, config.detect, classes, recording_ids)
+
+
+def class_table(
+    labels: tuple[str, ...], names: Mapping[str, Mapping[str, str]], taxonomy: str
+) -> ClassTable:
+    """The classes with the names that the models have, and those of a taxonomy before them."""
+    given = read_class_table(taxonomy, labels, key="predict.taxonomy").names
+    joined = {label: {**names.get(label, {}), **given.get(label, {})} for label in labels}
+    return ClassTable(labels=labels, names={label: of for label, of in joined.items() if of})
+
+
+def write_run(
+    results: Results,
+    config: OutputSections,
+    *,
+    taxonomy: str = "",
+    presence: dict[str, float] | None = None,
+    audio: RecordingFiles | None = None,
+    progress: Progress = silent,
+) -> OutputSummary:
+    """Writes the formats of `output.formats` and rejects.csv into the folder of a finished run.
+
+    `taxonomy`: csv with names of the classes. Raises ConfigError where settings do not fit.
+    """
+    run = open_run(results, config, taxonomy)
+    with progress("writing outputs", results.num_recordings(), "recording") as step:
+        counted = replace(run, windows=_Counted(run.windows, step))
+        summary = write_outputs(
+            counted, config.output, config.detect, results.root, presence=presence, audio=audio
+        )
+    _write_rejects(results)
+    return summary
+
+
+def open_run(results: Results, config: OutputSections, taxonomy: str = "") -> PredictedRun:
+    """The predictions of a finished run, after blending and all steps."""
+    document = results.describe()
+    about = document["about"]
+    recipe = Recipe.from_dict(about["recipe"])
+    classes = class_table(results.labels(), about.get("names", {}), taxonomy)
+    facts = RecorderFacts.open(config.recorder)
+    windows = process_run(
+        lambda: (_with_facts(raw, facts) for raw in results.iterate()),
+        results.branches(),
+        classes,
+        config,
+    )
+    return PredictedRun(
+        windows=windows,
+        classes=classes,
+        about={
+            "fingerprint": document["fingerprint"],
+            "versions": document["versions"],
+            **document["decides"],
+            "blend": asdict(config.blend),
+            "calibration": config.calibration,
+            "post": config.post,
+            "detect": asdict(config.detect),
+        },
+        band_hz=(recipe.fmin_hz, recipe.fmax_hz),
+        recipe=recipe,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted(Iterable[WindowPredictions]):
+    """A run that reports each recording."""
+
+    run: Iterable[WindowPredictions]
+    step: Any
+
+    def __iter__(self) -> Iterator[WindowPredictions]:
+        for windows in self.run:
+            yield windows
+            self.step(1)
+
+
+def _with_facts(raw: RawPredictions, facts: RecorderFacts) -> RawPredictions:
+    """A recording with when and where it was made, as far as known."""
+    path = raw.recording.path
+    file = None if is_remote(path) else local_path(path)
+    name = f"{raw.recording.recording_id}{Path(path).suffix}"
+    found = facts.of(name, file if file is not None and file.is_file() else None)
+    return replace(raw, recording=replace(raw.recording, **asdict(found)))
+
+
+def _write_rejects(results: Results) -> None:
+    """Writes rejects.csv: recordings without predictions, and those used in part, with reasons."""
+    rows = [(one.recording_id, one.path, one.reason, False) for one in results.rejects()]
+    rows += [
+        (one.recording_id, one.path, one.problem, True)
+        for one in results.recordings()
+        if one.problem
+    ]
+    table = pl.DataFrame(rows, schema=REJECT_SCHEMA, orient="row").sort("recording_id")
+    LocalObjects(str(results.root)).put(REJECTS, table.write_csv().encode())
