@@ -56,7 +56,11 @@ def main(config: PredictSections, _: Arguments) -> int:
     )
     results, audio = Results(summary.out), RecordingFiles(config.remote)
     outputs = write_run(results, config, taxonomy=taxonomy, audio=audio, progress=bar)
-    print("\n".join([*outputs.lines(), str(summary)]))
+    print("\n".join(outputs.notes))
+    print(
+        f"{outputs.num_detections:,} detections; {', '.join(config.output.formats)}: {summary.out}"
+    )
+    print(summary)
     if summary.num_rejects == summary.num_recordings:
         print("error: not one recording could be predicted: see rejects.csv", file=sys.stderr)
         return NOTHING_STORED

@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 
 from tools.cli.config import RemoteSection
 from training.experiments.experiment import ExperimentConfig
-from training.inference.config import PredictConfig
-from training.inference.run_outputs import OutputSections
+from training.inference.config import OutputSections, PredictConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from storage.errors import ConfigError
 from storage.objects.urls import is_remote
 from storage.options import check_at_least, check_choice, check_positive, option
+from storage.source.recorder_facts import RecorderConfig
+from training.inference.outputs.config import DetectConfig, OutputConfig
+from training.inference.post.config import PostSections
 from training.runtime import auto
 
 REFUSE, UNION = "refuse", "union"
@@ -67,3 +70,12 @@ class PredictConfig:
                 "predict.input names no recordings: give files or folders, as in "
                 "predict.input=soundscapes, a csv, a store or a URL"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSections(PostSections):
+    """Sections that decide the outputs of a run, beside its raw results."""
+
+    output: OutputConfig = field(default_factory=OutputConfig)
+    detect: DetectConfig = field(default_factory=DetectConfig)
+    recorder: RecorderConfig = field(default_factory=RecorderConfig)

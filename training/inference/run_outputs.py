@@ -6,7 +6,7 @@ All of it is made from the raw results, so it can be made again with other setti
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,11 @@ from storage.objects.urls import is_remote, local_path
 from storage.progress import Progress, silent
 from storage.recipe import Recipe
 from storage.source.files import RecordingFiles
-from storage.source.recorder_facts import RecorderConfig, RecorderFacts
+from storage.source.recorder_facts import RecorderFacts
 from training.inference.class_table import read_class_table
-from training.inference.outputs.config import DetectConfig, OutputConfig
+from training.inference.config import OutputSections
 from training.inference.outputs.output import PredictedRun
 from training.inference.outputs.write import OutputSummary, check_outputs, write_outputs
-from training.inference.post.config import PostSections
 from training.inference.post.processed_run import process_run
 from training.inference.predictions import ClassTable, WindowPredictions
 from training.inference.results import RawPredictions, Results, Run
@@ -34,15 +33,6 @@ REJECT_SCHEMA = {
     "reason": pl.String,
     "partial": pl.Boolean,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class OutputSections(PostSections):
-    """Sections that decide the outputs of a run, beside its raw results."""
-
-    output: OutputConfig = field(default_factory=OutputConfig)
-    detect: DetectConfig = field(default_factory=DetectConfig)
-    recorder: RecorderConfig = field(default_factory=RecorderConfig)
 
 
 def check_run(
