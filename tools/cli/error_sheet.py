@@ -57,7 +57,7 @@ def _samples(path: Path | None, start_s: float, recipe: Recipe) -> np.ndarray | 
     end, first, parts = begin + recipe.slice_samples, 0, []
     try:
         for block in Decoder(path, recipe.sample_rate_hz):
-            parts.append(block[max(0, begin - first) : max(0, end - first)])
+            parts.append(block[max(0, begin - first) : max(0, end - first)].copy())  # a view
             first += len(block)
             if first >= end:
                 break
