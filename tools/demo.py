@@ -1,4 +1,4 @@
-"""From nothing to a trained classifier: synthesise birdsong, then run the four commands on it.
+"""From nothing to species with times: synthesise birdsong, then run the five commands on it.
 
     python -m tools.demo
     python -m tools.demo demo.root=/tmp/demo demo.seed=7
@@ -6,6 +6,7 @@
     birdsong -> source/ -> build_store -> store/
     store/ -> write_shards -> shards/ -> train -> preds/
     store/ -> query -> sheet.png
+    soundscapes/ -> predict -> predictions/
 
 Each command is printed before it runs and can be typed as it is. Run it again at any moment:
 what is there is kept. About two minutes on 2 cores, 150 MB.
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from storage.options import option
 from tools.birdsong.recordings import BirdsongConfig, synthesise_birdsong
+from tools.birdsong.soundscape import synthesise_soundscape
 from tools.cli.command import Arguments, Command, run
 from training.experiments.report import format_table
 from training.model.metrics import TITLES, score_cells
@@ -56,9 +58,14 @@ def main(config: Sections, arguments: Arguments) -> int:
     print(f"birdsong for {root / 'source'}", flush=True)
     started = time.perf_counter()
     num_recordings = synthesise_birdsong(root / "source", config.demo)
-    print(f"{num_recordings} recordings of {config.demo.num_species} species", flush=True)
+    synthesise_soundscape(root / "soundscapes", config.demo)
+    print(
+        f"{num_recordings} recordings of {config.demo.num_species} species, and a soundscape",
+        flush=True,
+    )
     seconds = {"birdsong": time.perf_counter() - started}
-    for words in plan_commands(root, arguments.config):
+    for plan in STAGES:
+        words = plan(root, arguments.config)
         if words[0] == "tools.train" and (done := finished_training(root, arguments.config)):
             print(f"\n{words[0]}: {done} is there; remove it to train again", flush=True)
             continue
@@ -73,17 +80,41 @@ def main(config: Sections, arguments: Arguments) -> int:
     return 0
 
 
-def plan_commands(root: Path, config_file: str) -> list[list[str]]:
-    """The commands of the demo in order, each as the words after `python -m`."""
-    config = ["--config", config_file]
-    store, shards = f"store={root / 'store'}", f"shards={root / 'shards'}"
+def _build(root: Path, config: str) -> list[str]:
+    source = f"source.root={root / 'source'}"
+    return ["tools.build_store", "--config", config, source, f"store={root / 'store'}"]
+
+
+def _shards(root: Path, config: str) -> list[str]:
+    data = [f"store={root / 'store'}", f"shards={root / 'shards'}"]
+    return ["tools.write_shards", "--config", config, *data]
+
+
+def _train(root: Path, config: str) -> list[str]:
+    return ["tools.train", *_shards(root, config)[1:], f"experiment.root={root}"]
+
+
+def _query(root: Path, config: str) -> list[str]:
     sheet = ["--limit", "12", "--png", str(root / "sheet.png")]
-    return [
-        ["tools.build_store", *config, f"source.root={root / 'source'}", store],
-        ["tools.write_shards", *config, store, shards],
-        ["tools.train", *config, store, shards, f"experiment.root={root}"],
-        ["tools.query", *config, store, "--sql", SQL, *sheet],
-    ]
+    return ["tools.query", "--config", config, f"store={root / 'store'}", "--sql", SQL, *sheet]
+
+
+def _predict(root: Path, config: str) -> list[str]:
+    """Predicts with the last experiment, which is there by then."""
+    experiment = finished_training(root, config)
+    name = experiment.name if experiment else "exp_001"
+    keys = [f"predict.from={name}", f"experiment.root={root}"]
+    keys += [f"predict.input={root / 'soundscapes'}", f"predict.out={predictions(root, name)}"]
+    return ["tools.predict", "--config", config, *keys]
+
+
+# The commands of the demo in order: (folder, config file) -> the words after `python -m`.
+STAGES = (_build, _shards, _train, _query, _predict)
+
+
+def predictions(root: Path, experiment: str) -> Path:
+    """Folder of the predictions of an experiment."""
+    return root / "predictions" / experiment
 
 
 def _environment() -> dict[str, str]:
@@ -118,7 +149,10 @@ def summary(root: Path, config_file: str, seconds: dict[str, float]) -> str:
         folds = [(str(fold["fold"]), *score_cells(fold["scores"])) for fold in scores["folds"]]
         total = ("all", *score_cells(scores["overall"]))
         lines += [format_table(("fold", *TITLES), [*folds, total], num_totals=1), ""]
-        places = {"weights": root / "weights" / experiment.name, "predictions": experiment}
+        places = {"weights": root / "weights" / experiment.name, "experiment": experiment}
+        found = predictions(root, experiment.name)
+        places |= {"label track": found / "audacity", "detections": found / "detections.csv"}
+        places["picture"] = found / "pictures"
     places |= {name: root / name for name in ("source", "store", "shards")}
     places["sheet"] = root / "sheet.png"
     return "\n".join([*lines, *(f"{name:<12} {path}" for name, path in places.items())])
