@@ -81,9 +81,8 @@ def write_outputs(
     remove_unfinished(folder, SUBFOLDERS)
     counts = _Counts(detector)
     with ExitStack() as stack:
-        job = OutputJob(
-            run=run, config=config, folder=folder, open=stack, audio=audio or RecordingFiles()
-        )
+        files = audio or RecordingFiles()
+        job = OutputJob(run=run, config=config, folder=folder, open=stack, audio=files)
         outputs = [
             writer(job)
             for name in dict.fromkeys(config.formats)  # one that is named twice is written once
