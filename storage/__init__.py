@@ -9,7 +9,7 @@ In the order in which a recording passes through:
 * `read`         extents and tables, of files or of object stores; `store` opens a store
 * `maintenance`  verify, repair, compact, copy, export
 * `objects`      folders, buckets and web servers with one interface, for all of these
-* `errors`, `options`, `progress`, `checksums`  shared by all
+* `errors`, `options`, `progress`, `checksums`, `output_files`  shared by all
 
 The layer is independent of folds, batches and models.
 """

@@ -13,8 +13,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from storage.output_files import output_file
 from tools.cli.command import Arguments, Command, run
-from tools.cli.output_files import check_output, output_file
+from tools.cli.output_files import check_output
 from tools.cli.training_inputs import TrainSections, open_training
 from training.fold_table import tabulate_folds
 from training.split import split_recordings

@@ -14,11 +14,12 @@ import numpy as np
 import polars as pl
 
 from storage.errors import ConfigError
+from storage.output_files import output_file
 from storage.read.sql import collect
 from storage.store import Store, open_store
 from tools.cli.command import Arguments, Command, run
 from tools.cli.config import StoreSection
-from tools.cli.output_files import MAX_PANELS, check_output, output_file
+from tools.cli.output_files import MAX_PANELS, check_output
 from tools.cli.terminal import terminal_width
 
 COLUMN_WIDTH = 14  # of a table on a terminal, about; more columns are left out in the middle

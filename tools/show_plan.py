@@ -15,8 +15,9 @@ from pathlib import Path
 
 import polars as pl
 
+from storage.output_files import output_file
 from tools.cli.command import Arguments, Command, run
-from tools.cli.output_files import check_output, output_file
+from tools.cli.output_files import check_output
 from tools.cli.terminal import terminal_width
 from tools.cli.training_inputs import TrainSections, check_epoch, open_training
 from training.split import fold_data, split_recordings

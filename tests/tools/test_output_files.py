@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from storage.errors import ConfigError, StoreError
-from tools.cli.output_files import check_output, make_folder, output_file
+from storage.output_files import output_file
+from tools.cli.output_files import check_output, make_folder
 
 
 def test_a_file_appears_whole_in_place_of_the_older_one(tmp_path: Path) -> None:

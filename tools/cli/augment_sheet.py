@@ -16,9 +16,9 @@ from datasets.loading.rank_share import WRAP
 from datasets.sources.background import BackgroundPlan
 from storage.encoding import to_unit
 from storage.errors import ConfigError
+from storage.output_files import output_file
 from storage.recipe import Recipe
 from tools.cli.contact_sheet import write_contact_sheet
-from tools.cli.output_files import output_file
 from tools.cli.training_inputs import TrainSections, open_background, open_training
 from training.split import fold_data, split_recordings
 

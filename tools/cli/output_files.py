@@ -1,11 +1,8 @@
-"""Files that a command was asked to write: checked before the work, put in place when whole."""
+"""Files that a command was asked to write: checked before the work."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from storage.errors import ConfigError, StoreError
+from storage.errors import ConfigError
 
 MAX_PANELS = 64  # of a contact sheet
 
@@ -30,25 +27,3 @@ def make_folder(flag: str, folder: Path) -> None:
         raise ConfigError(
             f"{flag}: the folder {folder} cannot be made ({error.strerror}); give another path"
         ) from error
-
-
-@contextmanager
-def output_file(target: Path) -> Iterator[Path]:
-    """A path next to the target, which takes its place at the end; nothing is left half written.
-
-    Raises StoreError where the disk refuses.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        yield unfinished
-        unfinished.replace(target)
-    except OSError as error:
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(
-            f"{target} cannot be written ({error.strerror or error}): free space or give another "
-            "path"
-        ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
