@@ -22,7 +22,7 @@ def check_no_segments(columns: Mapping[str, Sequence[str]], path: str, audio_dir
     start, end = _column(columns, _START), _column(columns, _END) or _column(columns, _LENGTH)
     if start is None or end is None:
         return
-    starts, ends = ([_seconds(cell) for cell in columns[name]] for name in (start, end))
+    starts, ends = ([parse_seconds(cell) for cell in columns[name]] for name in (start, end))
     known = [(a, b) for a, b in zip(starts, ends, strict=True) if a is not None and b is not None]
     if not known or len(known) < sum(not is_missing(cell) for cell in columns[start]):
         return  # dates, words: no times in the recording
@@ -48,7 +48,7 @@ def _is(name: str, pattern: re.Pattern[str]) -> bool:
     return bool(pattern.fullmatch(re.sub(r"[^a-z]", "", name.lower())))
 
 
-def _seconds(cell: str) -> float | None:
+def parse_seconds(cell: str) -> float | None:
     """A time in a recording, s: 12.5, 00:00:12, 0:12; None where it is neither."""
     text = tidy(cell)
     clock = _CLOCK.fullmatch(text)

@@ -51,6 +51,8 @@ SECTIONS = (
     "trainer",
     "experiment",
     "predict",
+    "evaluate",
+    "calibrate",
     "demo",
     "benchmark",
     "ablation",

@@ -83,8 +83,10 @@ def _read_log(file: Path) -> pl.DataFrame | None:
     return table if "epoch" in table.columns else None
 
 
-def write_confusion(oof: pl.DataFrame, names: Mapping[str, str], target: Path) -> None:
-    """Shares of each class's recordings, a row each, by the label that was predicted.
+def write_confusion(
+    oof: pl.DataFrame, names: Mapping[str, str], target: Path, *, unit: str = "recordings"
+) -> None:
+    """Shares of each class's recordings, or windows, a row each, by the label that was predicted.
 
     More classes than can be named at the axes have the most confused pairs next to the matrix.
     """
@@ -107,7 +109,7 @@ def write_confusion(oof: pl.DataFrame, names: Mapping[str, str], target: Path) -
         _list_pairs(figure.add_subplot(columns[1]), confused_pairs(counts_CC, labels))
     axes.set_xlabel("predicted label")
     axes.set_ylabel("primary label")
-    figure.colorbar(image, ax=axes, label="share of the label's recordings", shrink=0.8)
+    figure.colorbar(image, ax=axes, label=f"share of the label's {unit}", shrink=0.8)
     _save(figure, target)
 
 

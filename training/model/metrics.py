@@ -6,8 +6,8 @@
 A metric is one entry in METRICS: logs, tables, curves and sorting take it from there.
 
 Slices inherit the labels of their recording. KL divergence is the primary score; it and accuracy
-are NaN without slices, ROC-AUC also where no class has both slices with and without it, cmAP
-where no class has a positive slice.
+are of slices that have a label, NaN without any. ROC-AUC is NaN where no class has both slices with
+and without it, cmAP where no class has a positive slice.
 
 Shapes: N slices, R recordings, C classes.
 """
@@ -46,12 +46,13 @@ class Metric:
     """A score and its presentation.
 
     `bar` and `curve` are its names on the progress bar and in the picture of the curves, which
-    leave it out without one.
+    leave it out without one. `needs_label`: slices without a label are left out.
     """
 
     title: str
     compute: Callable[[ScoredSlices], float]
     higher_is_better: bool = True
+    needs_label: bool = False
     format: str = ".4f"
     bar: str = ""
     curve: str = ""
@@ -71,7 +72,7 @@ class Truth:
 
     @classmethod
     def of(cls, recordings: pl.DataFrame, labels: Labels, secondary_weight: float) -> Self:
-        """The truth of recordings; those without a primary label must not be scored.
+        """The truth of recordings; one without a primary label has no class.
 
         KL compares with soft targets, so it depends on `secondary_weight`; ROC-AUC
         (every label of the recording counts) and accuracy (the primary one) do not.
@@ -89,13 +90,24 @@ class Truth:
         """Computes all METRICS for N slices of these recordings."""
         if not len(probabilities_NC):
             return dict.fromkeys(METRICS, math.nan)
-        slices = ScoredSlices(
+        slices = self.slices(probabilities_NC, recording_no_N)
+        labelled_N = slices.primary_N >= 0
+        labelled = slices
+        if not labelled_N.all():
+            labelled = ScoredSlices(*(values[labelled_N] for values in slices))
+        return {
+            key: metric.compute(labelled if metric.needs_label else slices)
+            for key, metric in METRICS.items()
+        }
+
+    def slices(self, probabilities_NC: np.ndarray, recording_no_N: np.ndarray) -> ScoredSlices:
+        """The input of metrics for N slices of these recordings."""
+        return ScoredSlices(
             targets_NC=self.targets_RC[recording_no_N],
             positives_NC=self.positives_RC[recording_no_N],
             primary_N=self.primary_R[recording_no_N],
             probabilities_NC=probabilities_NC,
         )
-        return {key: metric.compute(slices) for key, metric in METRICS.items()}
 
 
 def score_cells(scores: Mapping[str, float | None]) -> list[str]:
@@ -185,18 +197,30 @@ def _mean_defined(values_C: np.ndarray) -> float:
 
 def accuracy(primary_N: np.ndarray, probabilities_NC: np.ndarray) -> float:
     """Share of slices whose most probable class is the primary label of their recording."""
+    if not len(primary_N):
+        return math.nan
     return float((probabilities_NC.argmax(1) == primary_N).mean())
 
 
 def _normalised_kl(slices: ScoredSlices) -> float:
+    """KL of the shares of the probabilities; a slice with none of any class has equal shares."""
     probabilities_NC = slices.probabilities_NC
+    if not len(probabilities_NC):
+        return math.nan
     total_N1 = probabilities_NC.sum(1, keepdims=True)
-    return kl_divergence(slices.targets_NC, probabilities_NC / total_N1)
+    shares_NC = np.full_like(probabilities_NC, 1 / probabilities_NC.shape[1])
+    np.divide(probabilities_NC, total_N1, out=shares_NC, where=total_N1 > 0)
+    return kl_divergence(slices.targets_NC, shares_NC)
 
 
 METRICS = {
     "kl": Metric(
-        title="KL", compute=_normalised_kl, higher_is_better=False, bar="KL", curve="KL divergence"
+        title="KL",
+        compute=_normalised_kl,
+        higher_is_better=False,
+        needs_label=True,
+        bar="KL",
+        curve="KL divergence",
     ),
     "roc_auc": Metric(
         title="ROC-AUC",
@@ -214,6 +238,7 @@ METRICS = {
     "accuracy": Metric(
         title="accuracy",
         compute=lambda slices: accuracy(slices.primary_N, slices.probabilities_NC),
+        needs_label=True,
         bar="acc",
     ),
 }

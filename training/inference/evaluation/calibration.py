@@ -23,11 +23,17 @@ import polars as pl
 from storage.errors import ConfigError
 from storage.source.cells import is_missing, tidy_label
 from storage.source.csv_text import read_csv
+from training.inference.evaluation.labelled import LabelledScores
 from training.inference.evaluation.platt import Platt, fit_platt, logits, sigmoid
-from training.inference.evaluation.thresholds import ClassThresholds, find_thresholds
+from training.inference.evaluation.thresholds import (
+    F1,
+    P90,
+    P95,
+    THRESHOLDS,
+    ClassThresholds,
+    find_thresholds,
+)
 
-P90, P95, F1 = "threshold_p90", "threshold_p95", "threshold_f1"
-THRESHOLDS = (P90, P95, F1)
 COLUMNS = ("label", "a", "b", *THRESHOLDS, "n", "n_positive")
 
 
@@ -164,3 +170,24 @@ def read_calibration(path: Path) -> CalibrationTable:
         )
     except ValueError as error:
         raise ConfigError(f"calibration: {path} is damaged: {error}") from error
+
+
+def cross_calibrated(given: LabelledScores, shrinkage: float) -> np.ndarray | None:
+    """Calibrated scores [N, C], those of every other recording by the fit of the rest.
+
+    None where one of the halves cannot be fitted.
+    """
+    after_NC = np.empty(given.scores_NC.shape, np.float32)
+    for half in (0, 1):
+        held_N = given.recording_no_N % 2 == half
+        try:
+            table = fit_calibration(
+                given.scores_NC[~held_N],
+                given.positives_NC[~held_N],
+                given.labels,
+                shrinkage=shrinkage,
+            )
+        except ConfigError:  # no class with both kinds of slices
+            return None
+        after_NC[held_N] = table.apply(given.scores_NC[held_N])
+    return after_NC

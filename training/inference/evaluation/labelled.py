@@ -1,10 +1,11 @@
-"""Reads predictions that have their labels with them.
+"""Reads tables of predictions, and those that have their labels with them.
 
-Shapes: N slices, C classes.
+Shapes: N rows, C classes.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -12,25 +13,72 @@ from polars.exceptions import PolarsError
 
 from storage.errors import ConfigError
 
+PREDICTIONS = "predictions.parquet"  # in the folder of tools.predict
 
-def read_labelled(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Scores [N, C], positives bool [N, C] and labels of a table with `target` and `p_<label>`.
+
+class LabelledScores(NamedTuple):
+    """Scores with their truth; `recording_no_N` is 0 for all where there is no recording_id."""
+
+    scores_NC: np.ndarray
+    positives_NC: np.ndarray  # bool
+    recording_no_N: np.ndarray  # int64
+    labels: tuple[str, ...]
+
+
+def read_labelled(path: Path) -> LabelledScores:
+    """Reads a table with `target` and `p_<label>`; raises ConfigError where it is none.
 
     Such are oof.parquet of an experiment and evaluated.parquet of tools.evaluate.
     """
-    try:
-        frame = pl.read_parquet(path)
-    except (OSError, PolarsError) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise ConfigError(f"calibrate: {path} cannot be read as Parquet: {reason}") from error
+    frame = _read("calibrate.from", path)
     classes = [name for name in frame.columns if name.startswith("p_")]
     if not classes or "target" not in frame.columns or not len(frame):
         raise ConfigError(
-            f"calibrate: {path} needs rows with the columns target and p_<label>, as oof.parquet "
-            "of an experiment and evaluated.parquet of tools.evaluate have"
+            f"calibrate.from={path} needs rows with the columns target and p_<label>, as "
+            "oof.parquet of an experiment and evaluated.parquet of tools.evaluate have"
         )
     labels = tuple(name.removeprefix("p_") for name in classes)
-    return frame.select(classes).to_numpy(), target_cells(frame["target"], labels), labels
+    recording_no = np.zeros(len(frame), np.int64)
+    if "recording_id" in frame.columns:
+        recording_no = frame["recording_id"].rank("dense").to_numpy().astype(np.int64) - 1
+    return LabelledScores(
+        scores_NC=frame.select(classes).to_numpy(),
+        positives_NC=target_cells(frame["target"], labels),
+        recording_no_N=recording_no,
+        labels=labels,
+    )
+
+
+def read_predictions(paths: Sequence[str]) -> pl.DataFrame:
+    """Reads and joins wide tables; a folder stands for its predictions.parquet.
+
+    Raises ConfigError where columns differ, or a recording is in two tables.
+    """
+    key = "evaluate.predictions"
+    if not paths:
+        raise ConfigError(f"{key} names no table: give those of tools.predict, as in {key}=FOLDER")
+    frames: list[pl.DataFrame] = []
+    seen: set[str] = set()
+    for given in paths:
+        path = Path(given) / PREDICTIONS if Path(given).is_dir() else Path(given)
+        frame = _read(key, path)
+        if frames and set(frame.columns) != set(frames[0].columns):
+            raise ConfigError(f"{key}: {paths[0]} and {given} differ in columns")
+        if "recording_id" in frame.columns:
+            here = set(frame["recording_id"].cast(pl.String).unique())
+            if twice := sorted(here & seen):
+                raise ConfigError(f"{key}: {twice[0]} is in {given} and in a table before it")
+            seen |= here
+        frames.append(frame)
+    return pl.concat(frame.select(frames[0].columns) for frame in frames)
+
+
+def _read(key: str, path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except (OSError, PolarsError) as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise ConfigError(f"{key}={path} cannot be read as Parquet: {reason}") from error
 
 
 def target_cells(target: pl.Series, labels: Sequence[str]) -> np.ndarray:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 NUM_BINS = 10  # of a reliability diagram
+P90, P95, F1 = "threshold_p90", "threshold_p95", "threshold_f1"
+THRESHOLDS = (P90, P95, F1)
 
 
 class ClassThresholds(NamedTuple):

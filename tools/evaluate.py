@@ -1,0 +1,73 @@
+"""Evaluate predictions against annotations of recordings that the model has not learned.
+
+    python -m tools.evaluate evaluate.predictions=preds/new evaluate.annotations=annotations.csv
+    python -m tools.evaluate evaluate.predictions=preds/new evaluate.annotations=raven_tables \\
+        evaluate.out=evaluation evaluate.audio=soundscapes evaluate.taxonomy=taxonomy.csv
+    python -m tools.evaluate evaluate.predictions=preds/exp_001/oof.parquet
+
+Annotations are a csv with file, start_s, end_s, labels (several as `a;b`), a csv with filename and
+primary_label, Raven selection tables, a labelled folder or a store; without any, the targets in the
+predictions count. A window is positive for a label if it has evaluate.min_overlap_s of an
+annotation, or half of it where that is less. Files on either side that have no match are named.
+
+Prints the scores of training by windows, recordings, sites and taxa, with the number of classes
+that have positives, 95 % intervals over recordings, and precision, recall and F1 at thresholds.
+evaluate.out gets scores.json, classes.csv, errors.csv, confusion.png, precision_recall.png, and
+evaluated.parquet, which tools.calibrate takes; with evaluate.audio also errors.png.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from storage.errors import ConfigError
+from tools.cli.command import Arguments, Command, run
+from tools.cli.config import RemoteSection
+from tools.cli.output_files import MAX_PANELS, make_folder
+from training.inference.evaluation.annotations import Annotations, read_annotations
+from training.inference.evaluation.class_names import labels_by_name, read_class_table
+from training.inference.evaluation.config import EvaluateConfig
+from training.inference.evaluation.labelled import read_predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sections(RemoteSection):
+    """Config sections of this command."""
+
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+COMMAND = Command(doc=__doc__, sections=Sections)
+
+
+def main(sections: Sections, _: Arguments) -> None:
+    """Prints the scores, writes tables and pictures."""
+    config = sections.evaluate
+    if config.audio and 2 * config.errors > MAX_PANELS:
+        raise ConfigError(f"evaluate.errors={config.errors}: a sheet has at most {MAX_PANELS // 2}")
+    predictions = read_predictions(config.predictions)
+    annotations: Annotations | None = None
+    if config.annotations:
+        labels = [name[2:] for name in predictions.columns if name.startswith("p_")]
+        classes = read_class_table(config.taxonomy, labels)
+        known = {*labels, *labels_by_name(classes)}
+        annotations = read_annotations(
+            config.annotations, known, label_column=config.label_column, remote=sections.remote
+        )
+    if config.out:
+        make_folder("evaluate.out", Path(config.out))
+    # scipy and scikit-learn take seconds
+    from training.inference.evaluation.evaluate import Evaluation, evaluate
+    from training.inference.evaluation.report import report_text
+
+    evaluation: Evaluation = evaluate(predictions, annotations, config)
+    print(report_text(evaluation))
+    if config.out:
+        from tools.cli.evaluation_files import write_evaluation
+
+        for line in write_evaluation(evaluation, config):
+            print(line)
+
+
+if __name__ == "__main__":
+    sys.exit(run(COMMAND, main))
