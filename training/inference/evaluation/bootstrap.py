@@ -30,15 +30,17 @@ class ClassDraws(NamedTuple):
     average_precision: np.ndarray
 
 
-def bootstrap_classes(
-    positives_NC: np.ndarray,
-    probabilities_NC: np.ndarray,
-    recording_no_N: np.ndarray,
-    *,
-    num_draws: int,
-    seed: int,
-) -> ClassDraws:
+class Scored(NamedTuple):
+    """Windows with their truth; recordings are numbered from 0 on."""
+
+    positives_NC: np.ndarray  # bool
+    probabilities_NC: np.ndarray
+    recording_no_N: np.ndarray  # int64
+
+
+def bootstrap_classes(scored: Scored, *, num_draws: int, seed: int) -> ClassDraws:
     """Scores of all classes in `num_draws` resamplings of the recordings."""
+    positives_NC, probabilities_NC, recording_no_N = scored
     num_recordings = int(recording_no_N.max(initial=-1)) + 1
     generator = np.random.default_rng(seed)
     shares = np.full(num_recordings, 1 / max(1, num_recordings))

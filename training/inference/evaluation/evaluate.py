@@ -23,6 +23,7 @@ from training.inference.evaluation.annotations import Annotations
 from training.inference.evaluation.bootstrap import (
     ClassDraws,
     Interval,
+    Scored,
     bootstrap_classes,
     macro_interval,
 )
@@ -106,10 +107,9 @@ def evaluate(
     recordings = _pooled(windows, config.pool)
     held = Held.of(windows)
     thresholds, thresholds_C = _thresholds(classes, config)
+    recording_no_N = windows["recording_id"].rank("dense").to_numpy().astype(np.int64) - 1
     draws = bootstrap_classes(
-        held.truth.positives_RC,
-        held.probabilities_NC,
-        windows["recording_id"].rank("dense").to_numpy().astype(np.int64) - 1,
+        Scored(held.truth.positives_RC, held.probabilities_NC, recording_no_N),
         num_draws=config.bootstrap,
         seed=config.seed,
     )

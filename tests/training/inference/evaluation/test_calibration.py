@@ -124,10 +124,11 @@ def test_oof_tables_are_read_with_their_targets(tmp_path: Path) -> None:
         schema_overrides={"target": pl.List(pl.String)},
     )
     frame.write_parquet(tmp_path / "oof.parquet")
-    scores, positives, labels = read_labelled(tmp_path / "oof.parquet")
-    assert labels == ("a", "b")
-    assert positives.tolist() == [[False, True], [False, False]]
-    assert scores.tolist() == [[0.1, 0.3], [0.2, 1]]
+    found = read_labelled(tmp_path / "oof.parquet")
+    assert found.labels == ("a", "b")
+    assert found.positives_NC.tolist() == [[False, True], [False, False]]
+    assert found.scores_NC.tolist() == [[0.1, 0.3], [0.2, 1]]
+    assert found.recording_no_N.tolist() == [0, 1]
     frame.drop("target").write_parquet(tmp_path / "oof.parquet")
     with pytest.raises(ConfigError, match="needs rows with the columns target"):
         read_labelled(tmp_path / "oof.parquet")
