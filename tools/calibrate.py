@@ -8,8 +8,9 @@ Takes predictions with known labels: out-of-fold ones of an experiment, or those
 has matched with annotations. A class's probability p becomes sigmoid(a logit(p) + b), with a and b
 of the class; a class with few positives keeps close to the fit of all classes together. Writes a
 csv with a line per class: label, a, b, the scores at which precision reaches 0.9 and 0.95, that of
-the best F1, and counts; thresholds are of scores as predicted, before calibration. Next to it, as a
-PNG, is the share of positives by score, before and after.
+the best F1, and counts; `threshold` is the one that calibrate.threshold names. Thresholds are of
+scores as predicted, before calibration. Next to it, as a PNG, is the share of positives by score,
+before and after.
 """
 
 import sys
@@ -57,7 +58,7 @@ def main(sections: Sections, _: Arguments) -> None:
         given.scores_NC, given.positives_NC, given.labels, shrinkage=config.shrinkage
     )
     with output_file(out) as file:
-        write_calibration(table, file)
+        write_calibration(table, file, f"threshold_{config.threshold}")
     crossed = cross_calibrated(given, config.shrinkage)
     after = table.apply(given.scores_NC) if crossed is None else crossed
     before_error = expected_calibration_error(given.scores_NC, given.positives_NC)

@@ -78,13 +78,6 @@ def read_annotations(
     return Annotations(table=table, where=", ".join(paths))
 
 
-def of_recordings(recordings: pl.DataFrame, where: str) -> Annotations:
-    """Annotations of whole recordings: filename, primary_label and secondary_labels."""
-    rows = _rows_of_recordings(recordings)
-    table = pl.DataFrame(rows, schema=SCHEMA, orient="row").unique(maintain_order=True)
-    return Annotations(table=table, where=where)
-
-
 def _read(
     path: str, known: Collection[str], label_column: str, remote: RemoteConfig
 ) -> Iterable[Row]:

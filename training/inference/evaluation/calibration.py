@@ -82,8 +82,11 @@ class CalibrationTable:
                 found[label] = float(platt.apply(np.array(value))) if calibrated else value
         return found
 
-    def frame(self) -> pl.DataFrame:
-        """The table as it is written, with the columns of COLUMNS; nulls for what there is not."""
+    def frame(self, chosen: str = F1) -> pl.DataFrame:
+        """The table as it is written: COLUMNS, and `threshold`, the chosen one of THRESHOLDS.
+
+        What there is not is null.
+        """
         rows = zip(
             self.labels, self.platt, self.thresholds, self.num, self.num_positive, strict=True
         )
@@ -93,7 +96,8 @@ class CalibrationTable:
         floats = dict.fromkeys(("a", "b", *THRESHOLDS), pl.Float64)
         schema = {name: floats.get(name, pl.Int64) for name in COLUMNS} | {"label": pl.String}
         frame = pl.DataFrame(cells, schema=schema, orient="row")
-        return frame.with_columns(pl.col(THRESHOLDS).fill_nan(None))
+        frame = frame.with_columns(pl.col(THRESHOLDS).fill_nan(None))
+        return frame.insert_column(3, frame[chosen].alias("threshold"))
 
 
 class _Scored(NamedTuple):
@@ -136,9 +140,9 @@ def fit_calibration(
     )
 
 
-def write_calibration(table: CalibrationTable, path: Path) -> None:
-    """Writes the csv with the columns of COLUMNS."""
-    table.frame().write_csv(path)
+def write_calibration(table: CalibrationTable, path: Path, chosen: str = F1) -> None:
+    """Writes the csv; its column `threshold` is the chosen one of THRESHOLDS."""
+    table.frame(chosen).write_csv(path)
 
 
 def read_calibration(path: Path) -> CalibrationTable:

@@ -63,6 +63,10 @@ class CalibrateConfig:
     shrinkage: float = option(
         20.0, "how strongly a class keeps to the pooled fit, about in slices of it"
     )
+    threshold: str = option(
+        "f1", "column `threshold`, which detect.thresholds takes: p90, p95 (precision) or f1 (best)"
+    )
 
     def __post_init__(self) -> None:
         check_at_least(self, "calibrate", 1e-6, "shrinkage")
+        check_choice(self, "calibrate", "threshold", ("p90", "p95", "f1"))

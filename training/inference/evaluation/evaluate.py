@@ -101,18 +101,15 @@ def evaluate(
     windows, notes = _labelled(predictions, annotations, classes, config)
     windows, lacking = _without_masked(windows)
     if lacking:
-        notes.append(f"{len(lacking)} classes have no predictions: {', '.join(lacking[:10])}")
-    known = tuple(label for label in labels if label not in lacking)
-    classes = ClassTable(labels=known, names=classes.names)
+        notes.append(f"classes without predictions: {len(lacking)}, {', '.join(lacking[:10])}")
+        known = tuple(label for label in labels if label not in lacking)
+        classes = ClassTable(labels=known, names=classes.names)
     recordings = _pooled(windows, config.pool)
     held = Held.of(windows)
     thresholds, thresholds_C = _thresholds(classes, config)
     recording_no_N = windows["recording_id"].rank("dense").to_numpy().astype(np.int64) - 1
-    draws = bootstrap_classes(
-        Scored(held.truth.positives_RC, held.probabilities_NC, recording_no_N),
-        num_draws=config.bootstrap,
-        seed=config.seed,
-    )
+    scored = Scored(held.truth.positives_RC, held.probabilities_NC, recording_no_N)
+    draws = bootstrap_classes(scored, num_draws=config.bootstrap, seed=config.seed)
     return Evaluation(
         windows=windows,
         recordings=recordings,
@@ -123,7 +120,7 @@ def evaluate(
             "cmap": macro_interval(draws.average_precision),
         },
         thresholds={
-            name: Decisions.at(held.truth.positives_RC, held.probabilities_NC, limit)
+            name: Decisions.at(scored.positives_NC, scored.probabilities_NC, limit)
             for name, limit in thresholds.items()
         },
         thresholds_C=thresholds_C,

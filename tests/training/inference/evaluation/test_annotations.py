@@ -7,6 +7,8 @@ import pytest
 import soundfile
 
 from storage.errors import ConfigError
+from storage.store import open_store
+from tests.small_store import build_small_store
 from training.inference.evaluation.annotations import read_annotations
 
 RAVEN = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)"
@@ -79,6 +81,16 @@ def test_labelled_folders(tmp_path: Path) -> None:
     (tmp_path / "wren").mkdir()
     soundfile.write(tmp_path / "wren" / "a.wav", np.zeros(8000), 8000)
     assert rows_of(tmp_path) == [("wren/a.wav", None, None, "wren")]
+
+
+@pytest.mark.slow  # a store is built
+def test_stores_give_the_labels_of_their_recordings(tmp_path: Path) -> None:
+    store = build_small_store(tmp_path, (3, 3, 3))
+    recordings = open_store(str(store)).recordings()
+    found = read_annotations([str(store)]).table
+    assert set(found["file"]) == set(recordings["filename"])
+    assert set(found["label"]) >= set(recordings["primary_label"])
+    assert found["start_s"].null_count() == len(found)
 
 
 def test_several_tables_are_joined(tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ def test_a_class_without_positives_has_the_pooled_fit_and_no_threshold(tmp_path:
     assert set(table.threshold_of("threshold_f1", calibrated=False)) == {"robin"}
     write_calibration(table, tmp_path / "c.csv")
     assert read_calibration(tmp_path / "c.csv").frame().equals(table.frame())
+    chosen = table.frame("threshold_p90")
+    assert chosen["threshold"].equals(chosen["threshold_p90"])
     with pytest.raises(ConfigError, match="needs a class with slices"):
         fit_calibration(both, np.zeros((500, 2), bool), ["robin", "wren"], shrinkage=20)
 

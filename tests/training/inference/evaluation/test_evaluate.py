@@ -116,7 +116,7 @@ def test_classes_that_no_model_has_are_left_out_and_named(
     masked = predictions.with_columns(p_wren=pl.lit(np.nan, pl.Float32))
     found = evaluate(masked, annotations, QUICK)
     assert found.classes.labels == ("robin", "frog")
-    assert "1 classes have no predictions: wren" in found.notes
+    assert "classes without predictions: 1, wren" in found.notes
     expected = evaluate(predictions.drop("p_wren"), annotations, QUICK)
     assert found.levels[0].scores == expected.levels[0].scores
     partly = predictions.with_columns(

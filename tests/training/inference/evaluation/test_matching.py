@@ -112,5 +112,5 @@ def test_what_has_no_match_is_named_and_counted() -> None:
         "labels in the annotations that are no class here: 1, tit (1)",
         "annotations in no window, after the last one or in a gap: 1",
     )
-    with pytest.raises(ConfigError, match="none of the 3 files .* is among the 1 rec"):
+    with pytest.raises(ConfigError, match=r"none of the 3 files .* is among the 1 rec"):
         match_annotations(windows_of("e"), annotations, CLASSES, 0.5)
