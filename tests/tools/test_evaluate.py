@@ -45,15 +45,15 @@ def test_predictions_are_evaluated_then_calibrated(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["predictions=preds", "annotations=annotations.csv", "taxonomy=taxonomy.csv"]
-    words += ["out=eval", "audio=audio", "bootstrap=20", "errors=2"]
+    words += ["out=eval", "bootstrap=20", "errors=2"]
     assert run(evaluate.COMMAND, evaluate.main, [f"evaluate.{word}" for word in words]) == 0
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 80
-    for part in ("z.wav", "left out: c", "tit (1)", "errors.png: 4 errors", "Aves"):
+    for part in ("z.wav", "left out: c", "tit (1)", "Aves"):
         assert part in printed
     assert {path.name for path in (folder / "eval").iterdir()} == {
         *("scores.json", "classes.csv", "errors.csv", "evaluated.parquet"),
-        *("confusion.png", "precision_recall.png", "errors.png"),
+        *("confusion.png", "precision_recall.png"),
     }
     scores = json.loads((folder / "eval" / "scores.json").read_text(encoding="utf-8"))
     assert scores["levels"][0]["number"] == 4
@@ -66,12 +66,24 @@ def test_predictions_are_evaluated_then_calibrated(
     assert "per class" in capsys.readouterr().out
 
 
+def test_the_worst_errors_are_drawn_from_the_recordings(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predictions=preds", "annotations=annotations.csv", "out=eval", "audio=audio"]
+    words += ["bootstrap=0", "errors=1"]
+    (folder / "audio" / "b.wav").write_bytes(b"no sound")
+    assert run(evaluate.COMMAND, evaluate.main, [f"evaluate.{word}" for word in words]) == 0
+    printed = capsys.readouterr().out
+    assert "errors.png: 1 errors, 1 without a readable file" in printed
+    assert (folder / "eval" / "errors.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["evaluate.annotations=annotations.csv"], "evaluate.predictions names no table"),
         (["evaluate.predictions=audio"], "cannot be read as Parquet"),
-        (["evaluate.predictions=preds"], "lack the columns target"),
+        (["evaluate.predictions=preds"], "the columns target"),
         (["evaluate.predictions=preds", "evaluate.annotations=x.csv"], "cannot be read"),
         (["evaluate.predictions=preds", "evaluate.pool=sum"], "none of mean, max"),
         (["evaluate.predictions=preds", "evaluate.audio=audio"], "give both"),

@@ -39,9 +39,11 @@ class Scored(NamedTuple):
 
 
 def bootstrap_classes(scored: Scored, *, num_draws: int, seed: int) -> ClassDraws:
-    """Scores of all classes in `num_draws` resamplings of the recordings."""
+    """Scores of all classes in `num_draws` resamplings of the recordings; none of a single one."""
     positives_NC, probabilities_NC, recording_no_N = scored
     num_recordings = int(recording_no_N.max(initial=-1)) + 1
+    if num_recordings < 2:  # every draw would be the same
+        num_draws = 0
     generator = np.random.default_rng(seed)
     shares = np.full(num_recordings, 1 / max(1, num_recordings))
     weights_DR = generator.multinomial(num_recordings, shares, size=num_draws)

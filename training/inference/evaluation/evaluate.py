@@ -12,6 +12,7 @@ Shapes: N windows, C classes.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -147,22 +148,31 @@ def _labelled(
     config: EvaluateConfig,
 ) -> tuple[pl.DataFrame, list[str]]:
     """The windows that something is known of, with `target`, and notes on the others."""
-    wanted = {"recording_id"} if annotations is None else {"recording_id", "start_s", "end_s"}
-    wanted |= {TARGET} if annotations is None else set()
-    lacking = sorted(wanted - set(predictions.columns))
-    if lacking or not classes.labels:
-        missing = ", ".join(lacking) or f"{PREFIX}<label>"
-        raise ConfigError(
-            f"evaluate.predictions lack the columns {missing}: they are tables of tools.predict"
-            + (", or of OOF predictions where no annotations are given" * (annotations is None))
-        )
-    if not len(predictions):
-        raise ConfigError("evaluate.predictions have no row")
+    _check_columns(predictions, classes.labels, with_times=annotations is not None)
     if annotations is not None:
         matched = match_annotations(predictions, annotations, classes, config.min_overlap_s)
         return matched.windows, list(matched.notes)
     target = pl.col(TARGET).list.filter(pl.element().is_in(list(classes.labels)))
     return predictions.with_columns(target), []
+
+
+def _check_columns(frame: pl.DataFrame, labels: Sequence[str], *, with_times: bool) -> None:
+    """Raises ConfigError where a column is missing or of another type, or there is no row."""
+    number = (pl.Float64, pl.Float32)
+    wanted: dict[str, Any] = {"recording_id": (pl.String,)}
+    wanted |= dict.fromkeys(("start_s", "end_s"), number) if with_times else {}
+    wanted |= {} if with_times else {TARGET: (pl.List(pl.String),)}
+    wanted |= {f"{PREFIX}{label}": number for label in labels}
+    wrong = [name for name, kinds in wanted.items() if frame.schema.get(name) not in kinds]
+    if wrong or not labels:
+        missing = ", ".join(wrong[:5]) or f"{PREFIX}<label>"
+        raise ConfigError(
+            f"evaluate.predictions lack, or have with another type, the columns {missing}: they "
+            "are tables of tools.predict"
+            + ("" if with_times else ", or of OOF predictions where no annotations are given")
+        )
+    if not len(frame):
+        raise ConfigError("evaluate.predictions have no row")
 
 
 def _without_masked(windows: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:

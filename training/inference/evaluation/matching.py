@@ -5,7 +5,7 @@ A window is positive for a label if its overlap with an annotation of it is at l
 windows of its recording; one of no length is of the windows that contain it. Of recordings that no
 annotation names nothing is known: they are left out.
 
-Shapes: W windows, A annotations of a recording.
+Shapes: A annotations of a recording.
 """
 
 from collections import Counter
@@ -25,6 +25,7 @@ from training.inference.evaluation.class_names import labels_by_name
 from training.inference.predictions import ClassTable
 
 MAX_SHOWN = 5
+ROUNDING_S = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -110,22 +111,23 @@ def window_targets(
     windows: pl.DataFrame, annotations: pl.DataFrame, min_overlap_s: float
 ) -> tuple[list[list[str]], int]:
     """Labels of the windows of one recording, and the number of annotations in no window."""
-    begin_W1 = windows["start_s"].to_numpy()[:, None]
-    end_W1 = windows["end_s"].to_numpy()[:, None]
     start_A = annotations["start_s"].fill_null(-np.inf).to_numpy()
     stop_A = annotations["end_s"].fill_null(np.inf).to_numpy()
-    overlap_WA = np.minimum(end_W1, stop_A) - np.maximum(begin_W1, start_A)
     length_A = stop_A - start_A
-    needed_A = np.minimum(min_overlap_s, length_A / 2)
     # sums of decimal fractions: 0.5 s may be 0.4999999999
-    positive_WA = overlap_WA >= needed_A - 1e-9
-    positive_WA &= (overlap_WA > 0) | ((length_A == 0) & (begin_W1 <= start_A) & (start_A < end_W1))
+    needed_A = np.minimum(min_overlap_s, length_A / 2) - ROUNDING_S
     labels = annotations["label"].to_list()
     targets = []
-    for overlap_A, positive_A in zip(overlap_WA, positive_WA, strict=True):
-        order = np.argsort(-overlap_A, kind="stable")
-        targets.append(list(dict.fromkeys(labels[at] for at in order if positive_A[at])))
-    return targets, int((~positive_WA.any(0)).sum()) if len(windows) else 0
+    used_A = np.zeros(len(labels), bool)
+    for begin, end in windows.select("start_s", "end_s").iter_rows():
+        overlap_A = np.minimum(end, stop_A) - np.maximum(begin, start_A)
+        moment_A = (length_A == 0) & (begin <= start_A) & (start_A < end)
+        positive_A = ((overlap_A >= needed_A) & (overlap_A > 0)) | moment_A
+        used_A |= positive_A
+        places = np.flatnonzero(positive_A)
+        order = places[np.argsort(-overlap_A[places], kind="stable")]
+        targets.append(list(dict.fromkeys(labels[at] for at in order)))
+    return targets, int((~used_A).sum())
 
 
 def _file_notes(

@@ -93,6 +93,9 @@ def test_recordings_sites_and_taxa_have_scores_of_their_own(
         "primary_label,common_name,class_name\nrobin,Robin,Aves\nwren,Wren,Aves\nfrog,,Amphibia\n"
     )
     path.write_text(text, encoding="utf-8")
+    most = evaluate(predictions, annotations, EvaluateConfig(bootstrap=0, pool="max"))
+    highest = predictions.select("^p_.*$").to_numpy().reshape(8, 6, 3).max(1)
+    np.testing.assert_allclose(most.recordings.select("^p_.*$").to_numpy(), highest)
     config = EvaluateConfig(bootstrap=0, taxonomy=str(path))
     levels = {level.name: level for level in evaluate(predictions, annotations, config).levels}
     assert list(levels) == ["windows", "recordings", "site A", "site B", "Amphibia", "Aves"]
@@ -132,10 +135,14 @@ def test_own_targets_count_where_there_are_no_annotations(
     given = evaluate(predictions, annotations, QUICK)
     again = evaluate(given.windows.drop("start_s", "end_s"), None, QUICK)
     assert again.levels[0].scores == given.levels[0].scores
-    with pytest.raises(ConfigError, match="lack the columns target"):
+    with pytest.raises(ConfigError, match=r"lack.* the columns target"):
         evaluate(predictions, None, QUICK)
-    with pytest.raises(ConfigError, match="lack the columns end_s"):
+    with pytest.raises(ConfigError, match=r"lack.* the columns end_s"):
         evaluate(predictions.drop("end_s"), annotations, QUICK)
+    with pytest.raises(ConfigError, match=r"the columns p_wren:"):
+        evaluate(predictions.with_columns(p_wren=pl.lit("x")), annotations, QUICK)
+    with pytest.raises(ConfigError, match="have no row"):
+        evaluate(predictions[:0], annotations, QUICK)
 
 
 def test_windows_without_any_label_are_negatives(predictions: pl.DataFrame) -> None:
