@@ -70,11 +70,11 @@ def test_the_worst_errors_are_drawn_from_the_recordings(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["predictions=preds", "annotations=annotations.csv", "out=eval", "audio=audio"]
-    words += ["bootstrap=0", "errors=1"]
+    words += ["bootstrap=0", "errors=2"]
     (folder / "audio" / "b.wav").write_bytes(b"no sound")
     assert run(evaluate.COMMAND, evaluate.main, [f"evaluate.{word}" for word in words]) == 0
     printed = capsys.readouterr().out
-    assert "errors.png: 1 errors, 1 without a readable file" in printed
+    assert "errors.png: 1 of 4 errors" in printed
     assert (folder / "eval" / "errors.png").read_bytes().startswith(b"\x89PNG")
 
 

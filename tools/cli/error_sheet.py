@@ -45,8 +45,7 @@ def draw_errors(errors: pl.DataFrame, audio: Path, target: Path, names: Mapping[
         return f"errors.png: none of the recordings can be read in {audio}"
     with output_file(target) as file:
         write_contact_sheet(np.stack(cells), recipe, titles, file)
-    lost = len(errors) - len(cells)
-    return f"errors.png: {len(cells)} errors" + (f", {lost} without a readable file" * bool(lost))
+    return f"errors.png: {len(cells)} of {len(errors)} errors, whose files can be read"
 
 
 def _samples(path: Path | None, start_s: float, recipe: Recipe) -> np.ndarray | None:

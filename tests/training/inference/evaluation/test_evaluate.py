@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from storage.errors import ConfigError
+from training.experiments.report import score_frame
 from training.inference.evaluation.annotations import SCHEMA, Annotations
 from training.inference.evaluation.config import EvaluateConfig
 from training.inference.evaluation.errors import worst_errors
@@ -135,6 +136,9 @@ def test_own_targets_count_where_there_are_no_annotations(
     given = evaluate(predictions, annotations, QUICK)
     again = evaluate(given.windows.drop("start_s", "end_s"), None, QUICK)
     assert again.levels[0].scores == given.levels[0].scores
+    labelled = given.windows.filter(pl.col("target").list.len() > 0)
+    scores = evaluate(labelled, None, QUICK).levels[0].scores
+    assert scores == score_frame(labelled, QUICK.secondary_weight)  # as a training has them
     with pytest.raises(ConfigError, match=r"lack.* the columns target"):
         evaluate(predictions, None, QUICK)
     with pytest.raises(ConfigError, match=r"lack.* the columns end_s"):
