@@ -24,8 +24,8 @@ from storage.errors import ConfigError
 from tools.cli.command import Arguments, Command, run
 from tools.cli.config import RemoteSection
 from tools.cli.output_files import MAX_PANELS, make_folder
-from training.inference.evaluation.annotations import Annotations, read_annotations
 from training.inference.class_table import labels_by_name, read_class_table
+from training.inference.evaluation.annotations import Annotations, read_annotations
 from training.inference.evaluation.config import EvaluateConfig
 from training.inference.evaluation.labelled import read_predictions
 

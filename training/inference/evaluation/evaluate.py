@@ -20,6 +20,7 @@ import polars as pl
 from storage.errors import ConfigError
 from storage.source.recorder_names import SITE, with_recorder_columns
 from training.experiments.report import Held
+from training.inference.class_table import read_class_table
 from training.inference.evaluation.annotations import Annotations
 from training.inference.evaluation.bootstrap import (
     ClassDraws,
@@ -28,7 +29,6 @@ from training.inference.evaluation.bootstrap import (
     bootstrap_classes,
     macro_interval,
 )
-from training.inference.class_table import read_class_table
 from training.inference.evaluation.config import MAX, EvaluateConfig
 from training.inference.evaluation.decisions import (
     DEFAULT_THRESHOLD,

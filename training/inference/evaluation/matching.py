@@ -20,8 +20,8 @@ from storage.audio.integrity import AUDIO_ENDINGS
 from storage.audio.kinds import OTHER_AUDIO_ENDINGS
 from storage.errors import ConfigError
 from storage.source.matching import match_names
-from training.inference.evaluation.annotations import Annotations
 from training.inference.class_table import labels_by_name
+from training.inference.evaluation.annotations import Annotations
 from training.inference.predictions import ClassTable
 
 MAX_SHOWN = 5
