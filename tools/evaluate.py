@@ -4,8 +4,9 @@
     python -m tools.evaluate evaluate.predictions=preds/new evaluate.annotations=raven_tables \\
         evaluate.out=evaluation evaluate.audio=soundscapes evaluate.taxonomy=taxonomy.csv
     python -m tools.evaluate evaluate.predictions=preds/exp_001/oof.parquet
+    python -m tools.evaluate predict.from=exp_001 predict.input=data/new predict.out=preds/new
 
-Annotations are a csv with file, start_s, end_s, labels (several as `a;b`), a csv with filename and
+The last one predicts a labelled folder or a store first, with all keys of tools.predict. Annotations are a csv with file, start_s, end_s, labels (several as `a;b`), a csv with filename and
 primary_label, Raven selection tables, a labelled folder or a store; without any, the targets in the
 predictions count. A window is positive for a label if it has evaluate.min_overlap_s of an
 annotation, or half of it where that is less. Files on either side that have no match are named.
@@ -17,13 +18,14 @@ evaluated.parquet, which tools.calibrate takes; with evaluate.audio also errors.
 """
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from storage.errors import ConfigError
 from tools.cli.command import Arguments, Command, run
-from tools.cli.config import RemoteSection
 from tools.cli.output_files import MAX_PANELS, make_folder
+from tools.cli.prediction import run_prediction
+from tools.cli.prediction_inputs import PredictSections
 from training.inference.class_table import labels_by_name, read_class_table
 from training.inference.evaluation.annotations import Annotations, read_annotations
 from training.inference.evaluation.config import EvaluateConfig
@@ -31,8 +33,8 @@ from training.inference.evaluation.labelled import read_predictions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sections(RemoteSection):
-    """Config sections of this command."""
+class Sections(PredictSections):
+    """Config sections of this command: its own, and those of predicting first."""
 
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
@@ -42,7 +44,7 @@ COMMAND = Command(doc=__doc__, sections=Sections)
 
 def main(sections: Sections, _: Arguments) -> None:
     """Prints the scores, writes tables and pictures."""
-    config = sections.evaluate
+    config = _predicted(sections) if sections.predict.from_ else sections.evaluate
     if config.audio and 2 * config.errors > MAX_PANELS:
         raise ConfigError(f"evaluate.errors={config.errors}: a sheet has at most {MAX_PANELS // 2}")
     predictions = read_predictions(config.predictions)
@@ -67,6 +69,20 @@ def main(sections: Sections, _: Arguments) -> None:
 
         for line in write_evaluation(evaluation, config):
             print(line)
+
+
+def _predicted(sections: Sections) -> EvaluateConfig:
+    """Predicts what is not predicted yet; its labels are the annotations, unless others are given.
+
+    Raises ConfigError where predictions are given too, or nothing can be predicted.
+    """
+    config, predict = sections.evaluate, sections.predict
+    if config.predictions:
+        raise ConfigError("give evaluate.predictions, or predict.from to predict first; not both")
+    if not run_prediction(sections):
+        raise ConfigError(f"nothing could be predicted: see {predict.out}/rejects.csv")
+    annotations = config.annotations or predict.input
+    return replace(config, predictions=[predict.out], annotations=annotations)
 
 
 if __name__ == "__main__":

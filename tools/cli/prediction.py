@@ -1,0 +1,41 @@
+"""Runs a prediction with its outputs, for commands."""
+
+from pathlib import Path
+
+from storage.processes import prepare_workers
+from storage.source.files import RecordingFiles
+from tools.cli.command import importing
+from tools.cli.prediction_inputs import PredictSections
+from tools.cli.progress_bars import bar
+from training.inference.inputs import list_inputs
+from training.inference.loading import WORKER_MODULE
+from training.inference.model_files import find_models
+
+
+def run_prediction(config: PredictSections) -> bool:
+    """Predicts, writes the outputs, prints a summary; False where nothing could be predicted."""
+    config.predict.check_given()
+    models = find_models(config.predict.from_, Path(config.experiment.root))
+    inputs = list_inputs(config.predict.input, config.remote, limit=config.predict.limit)
+    if not inputs.store and config.predict.workers != 0:
+        prepare_workers(WORKER_MODULE)  # which import what they need meanwhile
+    with importing("prediction starts"):
+        from training.inference.predictor import predict_recordings
+        from training.inference.results import Results
+        from training.inference.run_outputs import check_run, write_run
+    taxonomy = config.predict.taxonomy
+    summary = predict_recordings(
+        config.predict,
+        models,
+        inputs,
+        check=lambda run, names: check_run(run, names, config, taxonomy),
+        remote=config.remote,
+        progress=bar,
+    )
+    results, audio = Results(summary.out), RecordingFiles(config.remote)
+    outputs = write_run(results, config, taxonomy=taxonomy, audio=audio, progress=bar)
+    formats = ", ".join(config.output.formats)
+    for line in (*outputs.notes, f"{outputs.num_detections:,} detections; formats: {formats}"):
+        print(line)
+    print(summary)
+    return summary.num_rejects < summary.num_recordings
