@@ -6,7 +6,9 @@
     python -m tools.evaluate evaluate.predictions=preds/exp_001/oof.parquet
     python -m tools.evaluate predict.from=exp_001 predict.input=data/new predict.out=preds/new
 
-The last one predicts a labelled folder or a store first, with all keys of tools.predict. Annotations are a csv with file, start_s, end_s, labels (several as `a;b`), a csv with filename and
+The last one predicts a labelled folder or a store first, with all keys of tools.predict.
+
+Annotations are a csv with file, start_s, end_s, labels (several as `a;b`), a csv with filename and
 primary_label, Raven selection tables, a labelled folder or a store; without any, the targets in the
 predictions count. A window is positive for a label if it has evaluate.min_overlap_s of an
 annotation, or half of it where that is less. Files on either side that have no match are named.
