@@ -74,7 +74,7 @@ class PredictConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSections(PostSections):
-    """Sections that decide the outputs of a run, beside its raw results."""
+    """Sections that decide the outputs of a run, apart from its raw results."""
 
     output: OutputConfig = field(default_factory=OutputConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)
