@@ -9,6 +9,7 @@ import pytest
 
 from tests.paths import ROOT
 from tests.small_store import SHORT, build_small_store
+from tools.benchmark import BENCHMARKS
 
 HEAVY = {"librosa", "matplotlib", "pytorch_lightning", "scipy", "sklearn", "timm", "torch", "zarr"}
 REPORT = f"""import atexit, sys
@@ -34,6 +35,11 @@ def imported_by(name: str, *words: str, allowed: frozenset[str] = frozenset()) -
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_needs_no_heavy_module(name: str) -> None:
     assert imported_by(name, "--help") == set()
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_help_of_a_benchmark_needs_no_heavy_module(name: str) -> None:
+    assert imported_by("benchmark", name, "--help") == set()
 
 
 def test_an_epoch_is_planned_without_torch(store: Path) -> None:
