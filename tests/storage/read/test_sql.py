@@ -124,12 +124,12 @@ DEEP = {
 
 @pytest.mark.parametrize("name", DEEP)
 def test_what_is_long_or_deep_is_refused_at_once(name: str) -> None:
-    begin_s = time.monotonic()
+    begin_s = time.process_time()
     with pytest.raises(ConfigError, match=r"nested too deeply, or has more than 200|characters"):
         columns_of(DEEP[name], "sampling.where")
     with pytest.raises(ConfigError, match=r"nested too deeply, or has more than 200|characters"):
         select(f"SELECT * FROM slices WHERE {DEEP[name]}", TABLES)
-    assert time.monotonic() - begin_s < 5
+    assert time.process_time() - begin_s < 5
 
 
 def test_long_lists_and_many_terms_run() -> None:
