@@ -1,5 +1,5 @@
 """Folds for cross validation: grouped, so that takes of one source never straddle two folds, and
-stratified by primary label. The splitters are scikit-learn's.
+stratified by primary label. The splits are those of scikit-learn.
 
 Rules beyond theirs:
 * Labels with fewer recordings than folds are one stratum together, so that each fold gets its
@@ -12,17 +12,19 @@ Rules beyond theirs:
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
+from datasets.splitters import (
+    split_evenly,
+    split_groups,
+    split_stratified,
+    split_stratified_groups,
+)
 from storage.errors import ConfigError
 from storage.options import check_at_least, check_choice, option
 from storage.source.cells import given
-
-if TYPE_CHECKING:
-    from sklearn.model_selection import BaseCrossValidator
 
 COPIES = "content_hash"  # column whose equal values are recordings of the same bytes
 CV = ("stratified_group", "stratified", "group", "kfold", "column")
@@ -61,26 +63,20 @@ def assign_folds(recordings: pl.DataFrame, config: FoldConfig, seed: int) -> np.
 
 def _drawn_folds(recordings: pl.DataFrame, config: FoldConfig, seed: int) -> np.ndarray:
     _check_enough(len(recordings), config.num_folds, "recordings")
-    # seconds of imports, which `--help` can do without
-    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
-
-    strata = _strata(recordings, config.num_folds)
+    strata, num_folds = _strata(recordings, config.num_folds), config.num_folds
     state = seed % 2**32
     if config.cv == "kfold":
-        return _split(KFold(config.num_folds, shuffle=True, random_state=state), strata)
+        return split_evenly(len(recordings), num_folds, state)
     groups = group_numbers(recordings, config.group_by)
     num_groups = int(groups.max()) + 1
     if config.cv == "stratified" or (
         config.cv == "stratified_group" and num_groups == len(recordings)
     ):
-        splitter = StratifiedKFold(config.num_folds, shuffle=True, random_state=state)
-        return _split(splitter, strata)
-    _check_enough(num_groups, config.num_folds, f"groups (folds.group_by={config.group_by})")
+        return split_stratified(strata, num_folds, state)
+    _check_enough(num_groups, num_folds, f"groups (folds.group_by={config.group_by})")
     if config.cv == "group":
-        groups = np.random.default_rng(state).permutation(num_groups)[groups]
-        return _split(GroupKFold(config.num_folds), strata, groups)
-    splitter = StratifiedGroupKFold(config.num_folds, shuffle=True, random_state=state)
-    return _split(splitter, strata, groups)
+        return split_groups(np.random.default_rng(state).permutation(num_groups)[groups], num_folds)
+    return split_stratified_groups(strata, groups, num_folds, state)
 
 
 def group_numbers(recordings: pl.DataFrame, group_by: str) -> np.ndarray:
@@ -139,17 +135,6 @@ def _strata(recordings: pl.DataFrame, num_folds: int) -> np.ndarray:
     pool = len(counts) if rare.sum() >= num_folds else common
     strata[rare] = pool
     return strata.astype(np.int64)
-
-
-def _split(
-    splitter: "BaseCrossValidator",
-    strata: np.ndarray,
-    groups: np.ndarray | None = None,
-) -> np.ndarray:
-    folds = np.empty(len(strata), np.int64)
-    for number, (_, held_out) in enumerate(splitter.split(strata, strata, groups)):
-        folds[held_out] = number
-    return folds
 
 
 def _column_folds(recordings: pl.DataFrame, column: str) -> np.ndarray:

@@ -9,7 +9,7 @@ from storage.errors import ConfigError
 from storage.objects.client import RemoteConfig
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import Extents
-from storage.read.sql import columns_of
+from storage.read.sql import columns_of, filtered
 from storage.recipe import Recipe
 from storage.source.subset import limited
 
@@ -100,7 +100,7 @@ def select_recordings(
     if where is not None:
         columns_of(where, "where", recordings.columns)
         try:
-            chosen = recordings.filter(pl.sql_expr(where))
+            chosen = filtered(recordings, where)
         except pl.exceptions.PolarsError as error:
             raise ConfigError(
                 f"where={where!r} is not a valid condition ({str(error).split(';')[0]}); "

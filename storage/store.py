@@ -228,7 +228,7 @@ class Store(AbstractContextManager["Store"]):
     def _numbered_index(self) -> pl.DataFrame:
         """The rows of live recordings, each with its recording's position in `recordings()`."""
         index = read_tables(self.objects, INDEX, self._state.parts, self._tables.get_many)
-        index = index.drop(PART)
+        index.drop_in_place(PART)
         index = index.rechunk() if index["row"].is_sorted() else index.sort("row")
         first, count = (self._recordings[name].to_numpy() for name in ("first_row", "num_slices"))
         begins, ends = np.searchsorted(index["row"].to_numpy(), [first, first + count])
@@ -244,7 +244,7 @@ class Store(AbstractContextManager["Store"]):
     ) -> None:
         """Raises DamageError unless rows, from `begins` to `ends`, are of one recording each."""
         there = ends > begins
-        found = index["recording_id"].gather(begins[there])
+        found = index["recording_id"][begins[there]]
         named = self._recordings["recording_id"].filter(pl.Series(there))
         if (
             (begins[1:] < ends[:-1]).any()

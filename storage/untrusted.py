@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import IO, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ MAX_ROW = 2**40  # rows of a store, and so of whatever counts slices, are below
 MAX_NPY_HEADER_BYTES = 10_000
 _ROWS_PER_BYTE = 4  # of Parquet; our tables have less than one
 _SMALL_BYTES = 2**17
+_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NPY_ITEM = re.compile(
@@ -164,17 +166,56 @@ def decode_parquet(
     return frame
 
 
+def decode_parquets(
+    groups: Sequence[tuple[TableRule, Sequence[bytes]]],
+) -> list[tuple[pl.DataFrame, list[int]] | None]:
+    """Decodes groups of tables in one pass; joins each, with the number of rows of its tables.
+
+    None for a group whose tables differ in columns or break their rule, or for all groups where a
+    table is damaged: `decode_parquet` finds the reason, and takes twice as long.
+    """
+    try:
+        frames = pl.collect_all([_scanned(data) for _, tables in groups for data in tables])
+    except _UNREADABLE:
+        return [None] * len(groups)
+    rest = iter(frames)
+    return [_joined(rule, tables, [*islice(rest, len(tables))]) for rule, tables in groups]
+
+
+def _joined(
+    rule: TableRule, tables: Sequence[bytes], frames: list[pl.DataFrame]
+) -> tuple[pl.DataFrame, list[int]] | None:
+    try:
+        whole = pl.concat(frames, how="vertical")
+        heights = [_checked_height(*pair) for pair in zip(tables, frames, strict=True)]
+        _check_rows(whole, rule, heights)
+    except (pl.exceptions.PolarsError, ValueError):
+        return None
+    return (whole, heights) if rule.schema.items() <= whole.schema.items() else None
+
+
 def _read_parquet(data: bytes, columns: list[str] | None) -> pl.DataFrame:
     """Reads a Parquet; ValueError where Polars cannot, or where few bytes promise many rows."""
-    most = _ROWS_PER_BYTE * len(data)
-    limit = most + 1 if len(data) < _SMALL_BYTES else None  # it would cost a fifth of the reading
     try:
-        frame = pl.read_parquet(io.BytesIO(data), columns=columns, n_rows=limit)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        lazy = _scanned(data)
+        frame = (lazy if columns is None else lazy.select(columns)).collect()
+    except _UNREADABLE as error:
         raise ValueError((str(error).splitlines() or ["it is no Parquet"])[0][:200]) from error
-    if len(frame) > most:
-        raise ValueError(f"{len(data):,} bytes promise more than {most:,} rows")
+    _checked_height(data, frame)
     return frame
+
+
+def _scanned(data: bytes) -> pl.LazyFrame:
+    """Opens a Parquet, for reading a row more than it can have; the limit costs large ones time."""
+    limit = _ROWS_PER_BYTE * len(data) + 1 if len(data) < _SMALL_BYTES else None
+    return pl.scan_parquet(io.BytesIO(data), n_rows=limit)
+
+
+def _checked_height(data: bytes, frame: pl.DataFrame) -> int:
+    most = _ROWS_PER_BYTE * len(data)
+    if frame.height > most:
+        raise ValueError(f"{len(data):,} bytes promise more than {most:,} rows")
+    return frame.height
 
 
 def _typed(frame: pl.DataFrame, name: str, wanted: pl.DataType) -> pl.Series:
@@ -194,22 +235,28 @@ def _typed(frame: pl.DataFrame, name: str, wanted: pl.DataType) -> pl.Series:
         raise ValueError(f"its column {name} is {column.dtype}, not {wanted}") from error
 
 
-def _check_rows(frame: pl.DataFrame, rule: TableRule) -> None:
-    """Raises ValueError on nulls, numbers out of range, and rows out of order."""
+def _check_rows(frame: pl.DataFrame, rule: TableRule, heights: Sequence[int] = ()) -> None:
+    """Raises ValueError on nulls, numbers out of range, and rows out of order.
+
+    In a frame of several tables, of `heights` rows each, the order is that within each of them.
+    """
+    there = set(frame.columns)
     for name in rule.filled:
-        if name in frame.columns and frame[name].null_count():
+        if name in there and frame.get_column(name).null_count():
             raise ValueError(f"its column {name} has nulls")
     for name, (least, most) in rule.ranges.items():
-        if name not in frame.columns:
+        if name not in there:
             continue
-        low, high = frame[name].min(), frame[name].max()
+        column = frame.get_column(name)
+        low, high = column.min(), column.max()
         if isinstance(low, int) and isinstance(high, int) and (low < least or high > most):
             raise ValueError(
                 f"its column {name} goes from {low} to {high}, beyond {least} to {most}"
             )
-    if rule.rising and rule.rising in frame.columns:  # a column may be named ""
-        rising = frame[rule.rising].to_numpy()
-        if (rising[1:] <= rising[:-1]).any():
+    if rule.rising and rule.rising in there:  # a column may be named ""
+        rising = frame.get_column(rule.rising).to_numpy()
+        falls = np.flatnonzero(rising[1:] <= rising[:-1]) + 1
+        if len(falls) and not np.isin(falls, np.cumsum(heights)).all():
             raise ValueError(f"its column {rule.rising} does not increase from row to row")
 
 

@@ -8,6 +8,7 @@ of each, how often it would be drawn without balance, float64 [n], and returns h
 drawn, in proportion, [n].
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -118,10 +119,10 @@ def rating_weights(recordings: pl.DataFrame, weights: Mapping[str, float]) -> np
 def check_rating_weights(weights: Mapping[str, float]) -> None:
     """Raises ConfigError unless all are numbers with a weight of at least 0."""
     for rating, weight in weights.items():
-        if not weight >= 0 or not _is_number(rating):
+        if not 0 <= weight < math.inf or not _is_number(rating):
             raise ConfigError(
-                f"sampling.rating_weights: {rating}: {weight} must be a number and a weight of at "
-                "least 0"
+                f"sampling.rating_weights: {rating}: {weight} must be a number and a finite weight "
+                "of at least 0"
             )
 
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from datasets.slice_source import select_recordings
 from storage.errors import ConfigError
-from storage.read.sql import columns_of
+from storage.read.sql import columns_of, filtered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,7 +103,7 @@ def _rows_where(recordings: pl.DataFrame, slice_index: pl.DataFrame, where: str)
     if of_recordings:
         joined = joined.hstack(recordings[of_recordings][lines])
     try:
-        return joined.filter(pl.sql_expr(where))["row"].to_numpy()
+        return filtered(joined, where)["row"].to_numpy()
     except pl.exceptions.PolarsError as error:
         reason = str(error).split(";")[0]
         raise ConfigError(

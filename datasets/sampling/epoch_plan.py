@@ -33,9 +33,12 @@ from datasets.sampling.user_functions import is_user_function
 from datasets.slice_source import SOURCE, ranges, rows_in_source
 from storage.checksums import canonical_json
 from storage.errors import ConfigError
-from storage.options import check_choice, check_positive, option
+from storage.options import check_between, check_choice, check_positive, option
+from storage.untrusted import MAX_ROW
 
 ORDERS = ("global", "block")
+MAX_DRAWS = 1000  # of a recording, where the longest has fewer slices
+MAX_SAMPLES = 2**27  # of an epoch, where there are fewer slices; each takes some 30 bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +69,8 @@ class SamplingConfig:
         find_balance(self.balance)
         check_rating_weights(self.rating_weights)
         check_choice(self, "sampling", "order", ORDERS)
-        positive = ("slices_per_recording", "energy_scale_db", "block_rows", "blocks_together")
-        check_positive(self, "sampling", *positive)
+        check_positive(self, "sampling", "slices_per_recording", "energy_scale_db")
+        check_between(self, "sampling", 1, MAX_ROW, "block_rows", "blocks_together")
         if self.slice_choice == "all" and self.slices_per_recording != 1:
             raise ConfigError(
                 "sampling.slice_choice=all takes every slice: leave slices_per_recording at 1"
@@ -158,11 +161,7 @@ class EpochPlanner:
         self._candidates = find_candidates(recordings, config.where, slice_index, eligible)
         self.recordings = self._candidates.recordings
         self._keys = recording_keys(self.recordings)
-        self._usual = (
-            self._candidates.count
-            if config.slice_choice == "all"
-            else np.full(len(self.recordings), config.slices_per_recording, np.int64)
-        )
+        self._usual = self._usual_draws()
         self._classes = text_numbers(self.recordings["primary_label"])
         self._slices, self._activity = self._look_up(slice_index)
         self._expected = self._expected_draws()
@@ -203,6 +202,26 @@ class EpochPlanner:
             epoch=epoch,
             inputs=self._inputs,
         )
+
+    def _usual_draws(self) -> np.ndarray:
+        """Returns the draws of each recording without balance, int64 [n]; checks their number."""
+        count, wanted = self._candidates.count, self.config.slices_per_recording
+        if self.config.slice_choice == "all":
+            return count
+        key = f"sampling.slices_per_recording={wanted}"
+        longest = int(count.max())
+        if wanted > max(longest, MAX_DRAWS):
+            raise ConfigError(
+                f"{key} is more than the longest recording has, {longest:,} slices: give at most "
+                f"{max(longest, MAX_DRAWS):,}"
+            )
+        num_samples, most = wanted * len(count), max(int(count.sum()), MAX_SAMPLES)
+        if num_samples > most:
+            raise ConfigError(
+                f"{key} of {len(count):,} recordings makes epochs of {num_samples:,} samples; "
+                f"give at most {most // len(count):,}, for {most:,}"
+            )
+        return np.full(len(count), wanted, np.int64)
 
     def _look_up(
         self, slice_index: pl.DataFrame | None

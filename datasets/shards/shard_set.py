@@ -31,9 +31,11 @@ from storage.objects.urls import is_remote
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import RAW, Extents, find_rows
 from storage.recipe import Recipe
-from storage.untrusted import decode_parquet
+from storage.untrusted import decode_parquet, decode_parquets
 
 _WAY_OUT = "run tools.write_shards again, or tools.index_shards if the tars are not of melbank"
+
+_RULES = {INDEX: INDEX_RULE, RECORDINGS: RECORDINGS_RULE}
 
 
 class ShardSet:
@@ -50,15 +52,13 @@ class ShardSet:
         self.url = url
         self.recipe: Recipe = manifest.recipe
         self.store_id: str = manifest.store_id
-        self._recordings = _read_table(objects, RECORDINGS, manifest.files[RECORDINGS])
-        index = _read_table(objects, INDEX, manifest.files[INDEX]).sort("row")
-        for problem in index_problems(objects, manifest, index):
+        self._recordings, index = _read_tables(objects, manifest)
+        index = index.sort("row")
+        self._object_no = shard_numbers(manifest, index)
+        for problem in index_problems(objects, manifest, index, self._object_no):
             raise DamageError(problem)
-        names = list(manifest.shards)
         self._size_bytes = np.array([entry.size_bytes for entry in manifest.shards.values()])
-        self._objects = tuple(objects.describe(name) for name in names)
-        numbers = {name: number for number, name in enumerate(names)}
-        self._object_no = index["shard"].replace_strict(numbers, return_dtype=pl.Int32).to_numpy()
+        self._objects = tuple(objects.describe(name) for name in manifest.shards)
         self._offset = index["offset"].to_numpy()
         self._index = index.drop(*PLACE_SCHEMA, LABEL_HASH)
         self._rows = self._index["row"].to_numpy()
@@ -137,24 +137,43 @@ def check_file(objects: Objects, name: str, entry: FileEntry) -> None:
         )
 
 
-def index_problems(objects: Objects, manifest: ShardManifest, index: pl.DataFrame) -> Iterator[str]:
-    """Yields inconsistencies of a side index with the manifest."""
+def shard_numbers(manifest: ShardManifest, index: pl.DataFrame) -> np.ndarray:
+    """Returns the place in the manifest of each line's shard, int32 [n]; -1 where it has none."""
+    numbers = {name: number for number, name in enumerate(manifest.shards)}
+    found = index["shard"].replace_strict(numbers, default=-1, return_dtype=pl.Int32)
+    return found.to_numpy()
+
+
+def index_problems(
+    objects: Objects, manifest: ShardManifest, index: pl.DataFrame, shard_nos: np.ndarray
+) -> Iterator[str]:
+    """Yields inconsistencies of a side index, with its `shard_numbers`, with the manifest."""
     path = objects.describe(INDEX)
-    if (index["row"].sort().diff() < 1).any():
+    rows = np.sort(index["row"].to_numpy())
+    if (rows[1:] == rows[:-1]).any():
         yield f"{path} has rows twice: run tools.index_shards"
     if (index["length"] != manifest.recipe.slice_bytes).any():
         yield f"{path} has slices of another length than the recipe's: run tools.index_shards"
-    unknown = sorted(set(index["shard"].unique()) - manifest.shards.keys())
-    if unknown:
+    if (shard_nos < 0).any():
+        unknown = sorted(set(index["shard"].unique()) - manifest.shards.keys())
         yield f"{path} names {unknown[0]!r}, which shards.json does not: run tools.index_shards"
         return
-    sizes = {name: entry.size_bytes for name, entry in manifest.shards.items()}
-    end = index["shard"].replace_strict(sizes, return_dtype=pl.Int64) - index["length"]
-    if (index["offset"] > end).any():
+    sizes = np.array([entry.size_bytes for entry in manifest.shards.values()], np.int64)
+    if (index["offset"].to_numpy() > sizes[shard_nos] - index["length"].to_numpy()).any():
         yield f"{path} has slices beyond the end of their tar: run tools.index_shards"
 
 
-def _read_table(objects: Objects, name: str, entry: FileEntry) -> pl.DataFrame:
+def _read_tables(objects: Objects, manifest: ShardManifest) -> list[pl.DataFrame]:
+    """Returns recordings and side index, in one pass; DamageError where one is not as written."""
+    found = {name: _read_file(objects, name, manifest.files[name]) for name in (RECORDINGS, INDEX)}
+    decoded = decode_parquets([(_RULES[name], [data]) for name, data in found.items()])
+    return [
+        decode_set_table(objects, name, data) if table is None else table[0]
+        for (name, data), table in zip(found.items(), decoded, strict=True)
+    ]
+
+
+def _read_file(objects: Objects, name: str, entry: FileEntry) -> bytes:
     check_file(objects, name, entry)
     data = objects.get(name)
     if digest(data) != entry.sha256:
@@ -162,12 +181,11 @@ def _read_table(objects: Objects, name: str, entry: FileEntry) -> pl.DataFrame:
             f"{objects.describe(name)} differs from its checksum in shards.json: it is stale or "
             f"damaged; {_WAY_OUT}"
         )
-    return decode_set_table(objects, name, data)
+    return data
 
 
 def decode_set_table(
     objects: Objects, name: str, data: bytes, columns: list[str] | None = None
 ) -> pl.DataFrame:
     """Decodes a table of a set, or some columns; DamageError where it breaks its rule."""
-    rule = INDEX_RULE if name == INDEX else RECORDINGS_RULE
-    return decode_parquet(data, objects.describe(name), rule, _WAY_OUT, columns)
+    return decode_parquet(data, objects.describe(name), _RULES[name], _WAY_OUT, columns)

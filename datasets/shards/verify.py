@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from datasets.shards.format import HELD_SCHEMA, INDEX, LISTING, RECORDINGS, TARS, ShardManifest
-from datasets.shards.shard_set import check_file, decode_set_table, index_problems
+from datasets.shards.shard_set import check_file, decode_set_table, index_problems, shard_numbers
 from datasets.shards.state import PLAN
 from storage.checksums import digest_file
 from storage.errors import DamageError, StoreError
@@ -90,7 +90,7 @@ def _read_index(
     except DamageError as error:
         report.damage.append(str(error))
         return pl.DataFrame(schema=HELD_SCHEMA)
-    report.damage += index_problems(objects, manifest, index)
+    report.damage += index_problems(objects, manifest, index, shard_numbers(manifest, index))
     report.num_slices = len(index)
     return index
 

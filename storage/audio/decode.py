@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 
+from storage.audio.c_stderr import quiet_c_stderr
 from storage.audio.channels import LOUDEST, MEAN, ChannelLevels, channel_number
 from storage.audio.integrity import MAX_ABS, Soundness, Span, examine, verdict
 from storage.audio.kinds import CONVERT, other_kind
@@ -174,11 +176,19 @@ def _read_header(path: Path, soundness: Soundness) -> AudioHeader:
 
 
 class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
-    """A file that is read once, from its beginning to its end.
+    """A file that is read once, from its beginning to its end, without words from C libraries.
 
     The parent asks for the position and sets it around every read, where a file can seek. After
     damage and in mp3 that changes what is read next, and it can double the time.
     """
+
+    def __init__(self, where: "bytes | _Window") -> None:
+        with quiet_c_stderr():
+            super().__init__(where)
+
+    def read(self, *args: Any, **options: Any) -> Any:
+        with quiet_c_stderr():
+            return super().read(*args, **options)
 
     def seekable(self) -> bool:
         return False

@@ -11,7 +11,7 @@ from storage.format.tables import (
     RECORDINGS,
     REJECTS,
     GetMany,
-    read_tables,
+    read_several,
     table_numbers,
 )
 from storage.objects.protocol import Objects
@@ -27,7 +27,10 @@ class StoreState:
 
     def live_recordings(self) -> pl.DataFrame:
         """One row per recording: the newest part's, where a replacement has just come."""
-        return self.recordings.sort(PART).unique("recording_id", keep="last", maintain_order=True)
+        ordered = self.recordings
+        if not ordered[PART].is_sorted():
+            ordered = ordered.sort(PART)
+        return ordered.unique("recording_id", keep="last", maintain_order=True)
 
     def updated(self, objects: Objects) -> "StoreState":
         """Returns the state with what was committed since; reads the tables of new parts only."""
@@ -47,11 +50,8 @@ def read_state(objects: Objects, get_many: GetMany | None = None) -> StoreState:
 
 def read_parts(objects: Objects, parts: list[int], get_many: GetMany | None = None) -> StoreState:
     """Reads the recordings and rejects of some parts; `get_many` as in `read_tables`."""
-    return StoreState(
-        parts=parts,
-        recordings=read_tables(objects, RECORDINGS, parts, get_many),
-        rejects=read_tables(objects, REJECTS, parts, get_many),
-    )
+    recordings, rejects = read_several(objects, (RECORDINGS, REJECTS), parts, get_many)
+    return StoreState(parts=parts, recordings=recordings, rejects=rejects)
 
 
 def pending_recordings(wanted: pl.DataFrame, state: StoreState, *, twice: bool) -> pl.DataFrame:

@@ -7,6 +7,7 @@ The columns of all of them are named here, and other lists of columns are derive
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import polars as pl
 
 from storage.audio import features
 from storage.objects.protocol import Objects
-from storage.untrusted import MAX_ROW, TableRule, decode_parquet
+from storage.untrusted import MAX_ROW, TableRule, decode_parquet, decode_parquets
 
 INDEX = "index"
 RECORDINGS = "recordings"
@@ -182,20 +183,54 @@ def read_tables(
 
     `get_many` reads the objects in place of the one that they have themselves.
     """
+    return read_several(objects, [table], numbers, get_many)[0]
+
+
+def read_several(
+    objects: Objects,
+    tables: Sequence[str],
+    numbers: Iterable[int],
+    get_many: GetMany | None = None,
+) -> list[pl.DataFrame]:
+    """Several kinds of tables of some parts, each as `read_tables` has it; faster than in turn."""
     numbers = list(numbers)
-    names = [table_name(table, number) for number in numbers]
-    found = (get_many or objects.get_many)(names)
+    names = [table_name(table, number) for table in tables for number in numbers]
+    found = iter((get_many or objects.get_many)(names))
+    groups = [[*islice(found, len(numbers))] for _ in tables]
+    rules = [RULES[table] for table in tables]
+    decoded = decode_parquets([*zip(rules, groups, strict=True)])
     frames = []
-    for number, name, data in zip(numbers, names, found, strict=True):
-        frame = decode_table(table, data, objects.describe(name))
-        frames.append(_with_part(frame, number))
+    for table, group, equal in zip(tables, groups, decoded, strict=True):
+        if equal is None or not _is_as_written(table, equal[0]):
+            frames.append(_join_one_by_one(objects, table, numbers, group))
+        else:
+            frames.append(_with_part(equal[0], np.repeat(np.array(numbers, np.int32), equal[1])))
+    return frames
+
+
+def _is_as_written(table: str, frame: pl.DataFrame) -> bool:
+    """False where columns are to be chosen or put in order."""
+    return {
+        INDEX: frame.columns[: len(INDEX_SCHEMA)] == [*INDEX_SCHEMA],
+        PLANS: frame.columns == [*PLAN_SCHEMA],
+    }.get(table, True)
+
+
+def _join_one_by_one(
+    objects: Objects, table: str, numbers: list[int], found: list[bytes]
+) -> pl.DataFrame:
+    """Decodes tables that differ in columns, or of which one is damaged: DamageError names it."""
+    frames = []
+    for number, data in zip(numbers, found, strict=True):
+        frame = decode_table(table, data, objects.describe(table_name(table, number)))
+        frames.append(_with_part(frame, np.full(len(frame), number, np.int32)))
     return join_parts(table, frames)
 
 
-def _with_part(frame: pl.DataFrame, number: int) -> pl.DataFrame:
+def _with_part(frame: pl.DataFrame, parts: np.ndarray) -> pl.DataFrame:
     """Adds the column `PART`, last. An expression would take as long as decoding a small table."""
-    part = pl.Series(PART, np.full(len(frame), number, np.int32))
-    return (frame.drop(PART) if PART in frame.columns else frame).hstack([part])
+    frame = frame.drop(PART) if PART in frame.columns else frame
+    return frame.hstack([pl.Series(PART, parts)])
 
 
 def join_parts(table: str, frames: list[pl.DataFrame]) -> pl.DataFrame:

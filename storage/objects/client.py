@@ -28,10 +28,10 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import AzureStore, GCSStore, HTTPStore, S3Store
 
 from storage.errors import ConfigError, StoreError, UnreachableError
-from storage.objects.failures import explain, is_wrong_address
+from storage.objects.failures import explain, ignores_ranges, is_wrong_address
 from storage.objects.retry import POLICY, Attempts
 from storage.objects.urls import check_url, is_web
-from storage.objects.web_answers import moved
+from storage.objects.web_answers import moved, not_served
 from storage.options import check_at_least, check_choice, check_positive, option
 from storage.untrusted import is_plain
 
@@ -137,10 +137,15 @@ class Remote:
         return f"{self.url}/{name}" if name else self.url
 
     def explain(self, error: Exception, name: str) -> StoreError:
-        """Returns the error that users can act on; asks a web server if it redirects elsewhere."""
-        problem = explain(error, self.describe(name), self.endpoint)
-        if isinstance(problem, UnreachableError) and is_web(self.url):
-            return moved(self.describe(name), self.config.connect_timeout_s) or problem
+        """Returns the error that users can act on; asks a web server for the cause."""
+        url = self.describe(name)
+        problem = explain(error, url, self.endpoint)
+        if not is_web(self.url):
+            return problem
+        if isinstance(problem, UnreachableError):  # perhaps of another server
+            return moved(url, self.config.connect_timeout_s) or problem
+        if ignores_ranges(error):  # as what packs, or answers with a page, does too
+            return not_served(url, self.store, self.key(name)) or problem
         return problem
 
     def call(self, name: str, request: Callable[[str], Result]) -> Result:

@@ -24,8 +24,9 @@ _REGION = re.compile(r"<Region>([\w-]{1,40})</Region>|expecting '([\w-]{1,40})'"
 
 _GOT_RANGE = re.compile(r"Requested (\d+)\.\.(\d+), got (\d+)\.\.(\d+)")
 _SERVE = "serve it with one that knows ranges, such as nginx, Apache or Caddy, or copy it first"
+_NO_RANGES = "Range request not supported"
 _MALFORMED = {  # what obstore says, and what the server did; asked again, it would do the same
-    "Range request not supported": f"ignores Range and answers with the whole object: {_SERVE}",
+    _NO_RANGES: f"ignores Range and answers with the whole object: {_SERVE}",
     "NoContentRange": f"answers a range without Content-Range, which says what it is: {_SERVE}",
     "ParseContentRange": f"answers a range with a Content-Range that makes no sense: {_SERVE}",
     "Content-Length": "answers without Content-Length, so that nobody knows if all has come",
@@ -82,6 +83,11 @@ def explain(error: Exception, url: str, server: str) -> StoreError:
             "try later"
         )
     return RemoteError(f"{url}: {server} refuses the request with {shown}")
+
+
+def ignores_ranges(error: Exception) -> bool:
+    """True where a whole object came in place of a range of it."""
+    return _NO_RANGES in str(error)
 
 
 def is_wrong_address(error: Exception) -> bool:

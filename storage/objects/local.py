@@ -25,17 +25,21 @@ class LocalObjects(Objects):
         self.remote_config = remote
         self.url = url
         self.root = local_path(url)
+        self._root = str(self.root)
 
     def path(self, name: str) -> Path:
         """Path of an object; StoreError where a name or a link leads out of the folder."""
+        return Path(self._place(name))
+
+    def _place(self, name: str) -> str:
         if name and not is_plain(name):
             raise StoreError(f"{self.url} can have no object {name!r}: it leads out of the folder")
-        place = str(self.root)
+        place = self._root
         for part in name.split("/"):
             place = f"{place}/{part}"
             if os.path.islink(place):
                 self._check_inside(Path(place))
-        return self.root / name
+        return place
 
     def _check_inside(self, link: Path) -> None:
         try:
@@ -83,7 +87,7 @@ class LocalObjects(Objects):
     @contextlib.contextmanager
     def _opened(self, name: str) -> Iterator[tuple[BufferedReader, int]]:
         """An object's open file and size; StoreError on a pipe, a device, or JSON beyond reason."""
-        path = self.path(name)
+        path = self._place(name)
         try:
             # a pipe in the place of a file would else block for ever
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

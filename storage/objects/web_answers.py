@@ -11,6 +11,7 @@ from http.client import HTTPException
 from typing import Any
 
 import obstore
+from obstore.exceptions import BaseError
 
 from storage.errors import RemoteError
 
@@ -33,6 +34,17 @@ def check_served(url: str, answer: Any) -> None:
             f"{attributes['Content-Type']}) in place of the object, as for a login or what is "
             "missing: check the URL in a browser"
         )
+
+
+def not_served(url: str, store: Any, key: str) -> RemoteError | None:
+    """Returns what `check_served` raises, of the whole object; None where there is nothing."""
+    try:
+        check_served(url, obstore.get(store, key))
+    except RemoteError as error:
+        return error
+    except (BaseError, OSError):  # nothing that says more than the first failure
+        pass
+    return None
 
 
 def check_ranges(url: str, store: Any, key: str) -> None:

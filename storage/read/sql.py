@@ -6,7 +6,7 @@ one that it defines itself.
 
 Polars takes the cube of the number of terms in a row (1,000 ORs: 4 s), and as long as it likes for
 tables that double with each WITH. So length, depth and number of tables are bounded when a query
-is parsed, and `collect` bounds its time.
+is parsed, with what `sql_bounds` can tell of its result; `collect` bounds its time and memory.
 """
 
 import difflib
@@ -20,6 +20,7 @@ import sqlglot
 from sqlglot import exp
 
 from storage.errors import ConfigError
+from storage.read.sql_bounds import MAX_BYTES, check_joins, check_sizes, watch
 
 MAX_LENGTH = 100_000  # characters: some 15,000 numbers in one IN (...)
 MAX_DEPTH = 200  # terms in a row, or parts within parts
@@ -42,7 +43,10 @@ _WHERE = "SELECT * FROM slices WHERE "  # what a condition is checked as
 def select(sql: str, tables: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
     """Runs one SELECT over `tables`, lazily; raises ConfigError on anything else."""
     columns = {name for table in tables.values() for name in table.collect_schema()}
-    check_select(sql, tables, columns)
+    query = _parse(sql, "the query", {word.lower() for word in (*tables, *columns)})
+    _check_tables(query, tables)
+    _check_functions(sql, tables)
+    check_joins(query, lambda name: _num_rows(tables[name]))
     try:
         result = pl.SQLContext(dict(tables)).execute(sql)
         result.collect_schema()
@@ -54,8 +58,26 @@ def select(sql: str, tables: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
         ) from error
 
 
-def collect(found: pl.LazyFrame, limit_s: float = MAX_S) -> pl.DataFrame:
-    """Runs a query; ConfigError where it takes too long, or its values do not go together."""
+def collect(
+    found: pl.LazyFrame, limit_s: float = MAX_S, limit_bytes: int = MAX_BYTES
+) -> pl.DataFrame:
+    """Runs a query; ConfigError where it takes too much, or its values do not go together."""
+    try:
+        return _collect(found, limit_s, limit_bytes)
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"the query does not work: {reason}") from error
+
+
+def filtered(frame: pl.DataFrame, where: str) -> pl.DataFrame:
+    """Returns the rows that fulfil a condition, which `columns_of` has checked, as `collect` does.
+
+    Raises PolarsError where the condition does not go with the columns.
+    """
+    return _collect(frame.lazy().filter(pl.sql_expr(where)), MAX_S, MAX_BYTES)
+
+
+def _collect(found: pl.LazyFrame, limit_s: float, limit_bytes: int) -> pl.DataFrame:
     results: list[pl.DataFrame | pl.exceptions.PolarsError] = []
 
     def work() -> None:
@@ -63,26 +85,19 @@ def collect(found: pl.LazyFrame, limit_s: float = MAX_S) -> pl.DataFrame:
             results.append(found.collect())
         except pl.exceptions.PolarsError as error:
             results.append(error)
+        except pl.exceptions.PanicException as error:
+            results.append(pl.exceptions.ComputeError(f"Polars gave up ({error})"))
 
     thread = threading.Thread(target=work, daemon=True)  # Polars cannot be stopped, but left
     thread.start()
-    thread.join(limit_s)
-    if not results:
-        raise ConfigError(
-            f"the query was given up after {limit_s:g} s: ask for less, with WHERE, or join on "
-            "columns whose values are unique"
-        )
+    watch(thread, limit_s, limit_bytes)
     if isinstance(results[0], pl.exceptions.PolarsError):
-        reason = str(results[0]).splitlines()[0]
-        raise ConfigError(f"the query does not work: {reason}") from results[0]
+        raise results[0]
     return results[0]
 
 
-def check_select(sql: str, tables: Mapping[str, object], columns: Iterable[str] = ()) -> None:
-    """Raises ConfigError unless `sql` is one SELECT over the named tables, within bounds."""
-    known_words = {word.lower() for word in (*tables, *columns)}
-    _check_tables(_parse(sql, "the query", known_words), tables)
-    _check_functions(sql, tables)
+def _num_rows(table: pl.LazyFrame) -> int:
+    return int(table.select(pl.len()).collect().item())
 
 
 def columns_of(where: str, key: str, columns: Iterable[str] = ()) -> set[str]:
@@ -118,6 +133,7 @@ def _parse(sql: str, name: str, known_words: set[str]) -> exp.Query:
         raise ConfigError(f"a query is one SELECT; nothing else is run{hint}")
     if _depth(query) > MAX_DEPTH:
         raise _too_deep(name)
+    check_sizes(query)
     return query
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.model_selection import KFold, StratifiedKFold
 
 from datasets.folds import CV, FoldConfig, assign_folds, group_numbers
 from storage.errors import ConfigError
@@ -54,17 +53,6 @@ def test_each_label_is_spread_evenly(cv):
     assert len(counts) == 25
     assert counts.min() >= 6
     assert counts.max() <= 10
-
-
-def test_splits_are_those_of_scikit_learn():
-    table = recordings(50)
-    for cv, splitter in [("kfold", KFold), ("stratified", StratifiedKFold)]:
-        folds = assign_folds(table, FoldConfig(cv=cv), seed=3)
-        theirs = splitter(5, shuffle=True, random_state=3).split(
-            table, table["primary_label"].to_numpy()
-        )
-        for number, (_, held_out) in enumerate(theirs):
-            assert np.flatnonzero(folds == number).tolist() == held_out.tolist()
 
 
 def test_stratified_group_without_groups_is_stratified():

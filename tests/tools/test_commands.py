@@ -79,7 +79,10 @@ def test_strict_exits_1_with_the_list(source: Path, tmp_path: Path, call: Call) 
 
 
 WRONG_CALLS = [
-    (("recipe.hopp=3",), "recipe.hopp: no such key. Did you mean hop?"),
+    (("recipe.hopp=3",), "recipe.hopp: no such key. Did you mean recipe.hop?"),
+    (("recipe.fmin=3",), "recipe.fmin: no such key. Did you mean recipe.fmin_hz?"),
+    (("n_mels=3",), "n_mels: no such section. Did you mean recipe.n_mels?"),
+    (("model.n_mels=3",), "not use the section model. Did you mean recipe.n_mels?"),
     (("recip.hop=3",), "recip: no such section. Did you mean recipe?"),
     (("recipe.hop=three",), "recipe.hop"),
     (("recipe.encoding=int8",), "none of uint8, float16, float32"),
@@ -127,7 +130,7 @@ def test_a_wrong_call_is_one_line_and_exit_code_2(
     [
         ("recipe: [", "is not readable YAML: expected the node content"),
         ("- a\n- b\n", "is not a mapping of sections"),
-        ("recipe:\n  hopp: 3\n", "recipe.hopp: no such key. Did you mean hop?"),
+        ("recipe:\n  hopp: 3\n", "recipe.hopp: no such key. Did you mean recipe.hop?"),
         ("recipe:\n\thop: 512\n", "in line 2"),
         ("seed: 1\nseed: 2\n", "found duplicate key seed in line 2"),
         ("recipe:\n", "recipe is a section"),

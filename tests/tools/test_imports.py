@@ -9,6 +9,7 @@ import pytest
 
 from tests.paths import ROOT
 from tests.small_store import SHORT, build_small_store
+from tools.benchmark import BENCHMARKS
 
 HEAVY = {"librosa", "matplotlib", "pytorch_lightning", "scipy", "sklearn", "timm", "torch", "zarr"}
 REPORT = f"""import atexit, sys
@@ -36,9 +37,14 @@ def test_help_needs_no_heavy_module(name: str) -> None:
     assert imported_by(name, "--help") == set()
 
 
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_help_of_a_benchmark_needs_no_heavy_module(name: str) -> None:
+    assert imported_by("benchmark", name, "--help") == set()
+
+
 def test_an_epoch_is_planned_without_torch(store: Path) -> None:
     words = (f"store={store}", *SHORT)
-    assert imported_by("show_plan", *words, allowed=frozenset({"scipy", "sklearn"})) == set()
+    assert imported_by("show_plan", *words, allowed=frozenset({"scipy"})) == set()
 
 
 def test_experiments_are_listed_without_torch(tmp_path: Path) -> None:

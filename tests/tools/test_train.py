@@ -164,7 +164,7 @@ def test_limit_trains_on_a_part(places, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["model.backbnoe=resnet18"], "model.backbnoe: no such key. Did you mean backbone?"),
+        (["model.backbnoe=resnet18"], "model.backbnoe: no such key. Did you mean model.backbone?"),
         (["train_loader.batch_size=3"], "effective_batch_size=16 is no multiple of"),
         (["folds.cv=column"], "folds.cv=column needs the column 'fold'"),
         (["train_folds=[7]"], "there is no fold 7"),
@@ -173,7 +173,7 @@ def test_limit_trains_on_a_part(places, tmp_path):
         (["limit=1"], "limit=1: training needs at least 2 recordings"),
         (["sampling.where=loudness > 3"], "there is no column loudness"),
         (["sampling.slice_choice=nothing:here"], "No module named 'nothing'"),
-        (["sources.a.shard=x"], "sources.a.shard: no such key. Did you mean shards?"),
+        (["sources.a.shard=x"], "sources.a.shard: no such key. Did you mean sources.a.shards?"),
         (["sources.a.weight=1"], "a source needs either store= or shards="),
         (["sources.a.store=x", "shards=y"], "shards=y together with sources"),
         (["augment.background.p=0.5"], "give background.store="),

@@ -13,19 +13,20 @@ just before it. About two minutes.
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-
-import torch
+from typing import TYPE_CHECKING
 
 from datasets.augment.pipeline import AUGMENTATIONS, AugmentConfig
-from datasets.batch import Batch
 from storage.options import check_at_least, check_between, check_positive, option
 from tools.benchmarks.harness.process import Result
 from tools.benchmarks.harness.runs import Columns, measure_in_turn, medians, table_of
-from tools.benchmarks.harness.train_step import Bench, Step, open_bench
 from tools.cli.command import Arguments, Command
 from tools.cli.config import DEFAULT_CONFIG, load_config
 from tools.cli.tables import MARKDOWN, Section
 from tools.cli.training_inputs import TrainSections
+
+if TYPE_CHECKING:  # seconds of imports, which `--help` can do without
+    from datasets.batch import Batch
+    from tools.benchmarks.harness.train_step import Bench, Step
 
 NONE = "none"
 WARM_UP = 5
@@ -56,6 +57,8 @@ COMMAND = Command(doc=__doc__, sections=Sections, config="configs/demo.yaml", fl
 
 def run_benchmark(config: Sections, _: Arguments) -> Section:
     """Measures all kinds of steps in turn, each next to one without augmentation."""
+    from tools.benchmarks.harness.train_step import open_bench
+
     chosen = config.benchmark
     with open_bench(config) as bench:
         about, batch = bench.about(), _one_batch(bench)
@@ -104,7 +107,7 @@ def _kinds(config: Sections) -> Iterator[tuple[str, AugmentConfig]]:
     yield f"all of {DEFAULT_CONFIG}", load_config(TrainSections, DEFAULT_CONFIG).augment
 
 
-def _seconds(bench: Bench, step: Step, batch: Batch) -> tuple[float, float]:
+def _seconds(bench: "Bench", step: "Step", batch: "Batch") -> tuple[float, float]:
     """Wall and CPU time of one step, s."""
     began, began_cpu = time.perf_counter(), time.process_time()
     step(batch)
@@ -112,8 +115,8 @@ def _seconds(bench: Bench, step: Step, batch: Batch) -> tuple[float, float]:
     return time.perf_counter() - began, time.process_time() - began_cpu
 
 
-def _one_batch(bench: Bench) -> Batch:
+def _one_batch(bench: "Bench") -> "Batch":
     """The first batch of the epoch on the device; others of it are its backgrounds."""
     reader = bench.data.train_reader(accumulation=1)
     (batch,) = reader.read_batches(range(1), ahead=False)
-    return bench.move(batch._replace(background=torch.roll(batch.slices, 1, 0)))
+    return bench.move(batch._replace(background=batch.slices.roll(1, 0)))

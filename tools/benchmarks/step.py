@@ -20,20 +20,21 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
-from datasets.batch import Batch
-from datasets.loading.reader import BatchReader
 from storage.options import check_at_least, option
 from tools.benchmarks.harness.process import Result
 from tools.benchmarks.harness.runs import measure_in_turn, medians
-from tools.benchmarks.harness.train_step import Bench, Step, open_bench
 from tools.cli.command import Arguments, Command
 from tools.cli.tables import MARKDOWN, Section, Table
 from tools.cli.training_inputs import TrainSections
+
+if TYPE_CHECKING:  # seconds of imports, which `--help` can do without
+    import torch
+
+    from datasets.batch import Batch
+    from datasets.loading.reader import BatchReader
+    from tools.benchmarks.harness.train_step import Bench, Step
 
 KEPT, READ = "batch kept on the device", "batches of the reader"
 PICTURE = "benchmark_step.png"
@@ -76,6 +77,8 @@ COMMAND = Command(
 
 def run_benchmark(config: Sections, arguments: Arguments) -> Section:
     """Measures stretches of both kinds, and draws the GPU's utilisation where asked for."""
+    from tools.benchmarks.harness.train_step import open_bench
+
     chosen = config.benchmark
     with open_bench(config) as bench, gpu_samples(bench.device) as samples:
         stretches = measure(bench, chosen)
@@ -112,7 +115,7 @@ def run_benchmark(config: Sections, arguments: Arguments) -> Section:
     )
 
 
-def measure(bench: Bench, config: StepBenchmarkConfig) -> dict[str, list[Result]]:
+def measure(bench: "Bench", config: StepBenchmarkConfig) -> dict[str, list[Result]]:
     """Measures stretches of both kinds, in turn."""
     step = bench.stepper(bench.config.augment)
     reader = bench.data.train_reader(accumulation=1)
@@ -130,7 +133,7 @@ def measure(bench: Bench, config: StepBenchmarkConfig) -> dict[str, list[Result]
 
 
 def _stretch(
-    bench: Bench, step: Step, batches: Iterator[Batch], config: StepBenchmarkConfig
+    bench: "Bench", step: "Step", batches: "Iterator[Batch]", config: StepBenchmarkConfig
 ) -> Result:
     """Takes steps of one kind; returns when, by time.perf_counter, and what one of them took, s."""
     for batch in itertools.islice(batches, config.warm_up):
@@ -151,7 +154,7 @@ def _more(read: list[Result], kept: list[Result], cost: str) -> str:
     return f"{statistics.median(quotients) - 1:+.1%}"
 
 
-def _endless(reader: BatchReader) -> Generator[Batch, None, None]:
+def _endless(reader: "BatchReader") -> "Generator[Batch, None, None]":
     """Yields the batches of the epoch again and again."""
     numbers = range(len(reader))
     while True:
@@ -159,7 +162,7 @@ def _endless(reader: BatchReader) -> Generator[Batch, None, None]:
 
 
 @contextmanager
-def gpu_samples(device: torch.device) -> Iterator[Samples]:
+def gpu_samples(device: "torch.device") -> Iterator[Samples]:
     """Yields a list that grows by samples of the first GPU until the block ends.
 
     Without a GPU or without nvidia-smi there are none.
@@ -194,6 +197,9 @@ def mean_text(samples: Samples, spans: Spans) -> str:
 
 def write_trace(file: Path, samples: Samples, spans: Mapping[str, Spans]) -> None:
     """Draws the utilisation over time, s; what ran when is the background colour."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(10, 2.6), dpi=110)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

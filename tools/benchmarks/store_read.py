@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,10 +26,14 @@ from storage.store import Store, open_store
 from tools.benchmarks.harness.process import Result
 from tools.benchmarks.harness.runs import Columns, measure_in_turn, medians, table_of, work_folder
 from tools.benchmarks.reading.contenders import CELLS, COPY, STORE, Way
-from tools.benchmarks.ways.run_way import Batch, Epoch, check
 from tools.cli.command import Arguments, Command
 from tools.cli.config import StoreSection
 from tools.cli.tables import MARKDOWN, Section, Table
+
+if TYPE_CHECKING:  # of torch, seconds of imports, which `--help` can do without
+    from tools.benchmarks.ways.run_way import Batch, Epoch
+
+    Read = Callable[[np.ndarray], Iterator[Batch]]  # yields the batches of these slices
 
 BATCH = 64
 HDF5 = {"h5py, lzf": "lzf", "h5py, gzip": "gzip"}
@@ -41,8 +45,6 @@ WAYS = (
     Way(".npy files", "npy_files", "load_each"),
     Way("np.memmap, uncompressed", "floors", "take", reads=CELLS),
 )
-
-Read = Callable[[np.ndarray], Iterator[Batch]]  # yields the batches of these slices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +92,14 @@ def run_benchmark(config: Sections, _: Arguments) -> Section:
     return Section(name="store-read", title="Reading: slices out of a store", parts=(intro, table))
 
 
-def open_way(way: Way, store: Path, rows: np.ndarray, folder: Path) -> Read:
+def open_way(way: Way, store: Path, rows: np.ndarray, folder: Path) -> "Read":
     """Opens a contender, with a copy of the cells in `folder` where it reads one, and checks it.
 
     Its batches are asked for by positions in `rows`, which is increasing. Raises StoreError where
     they have other cells.
     """
+    from tools.benchmarks.ways.run_way import check
+
     module = importlib.import_module(f"tools.benchmarks.ways.{way.module}")
     cells = np.load(folder / "cells.npy", mmap_mode="r")
     target = {CELLS: folder / "cells.npy", COPY: folder / way.title, STORE: store}[way.reads]
@@ -106,7 +110,7 @@ def open_way(way: Way, store: Path, rows: np.ndarray, folder: Path) -> Read:
     about: dict[str, Any] = {"shape": cells.shape[1:], "dtype": cells.dtype, "batch_size": BATCH}
     epoch: Epoch = getattr(module, way.function)(target, about)
 
-    def read(wanted: np.ndarray) -> Iterator[Batch]:
+    def read(wanted: np.ndarray) -> "Iterator[Batch]":
         numbers = rows[wanted] if way.reads == STORE else wanted
         return epoch(np.split(numbers, range(BATCH, len(numbers), BATCH)), 0)
 
@@ -123,7 +127,7 @@ def open_way(way: Way, store: Path, rows: np.ndarray, folder: Path) -> Read:
     return read
 
 
-def _measure(readers: dict[str, Read], count: int, config: StoreReadConfig) -> Table:
+def _measure(readers: "dict[str, Read]", count: int, config: StoreReadConfig) -> Table:
     """Returns the medians of each contender; the ratios are to melbank, which comes first."""
     draws = {title: np.random.default_rng(config.seed) for title in readers}  # the same for all
 
@@ -150,7 +154,7 @@ def _measure(readers: dict[str, Read], count: int, config: StoreReadConfig) -> T
     return table_of("way", columns, {**found, **missing})
 
 
-def _seconds(read: Read, wanted: np.ndarray) -> float:
+def _seconds(read: "Read", wanted: np.ndarray) -> float:
     """Returns the time of reading all batches of the wanted slices, s."""
     began = time.perf_counter()
     for _ in read(wanted):

@@ -9,7 +9,7 @@ import difflib
 import keyword
 import re
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -172,7 +172,7 @@ def load_config(sections: type[Section], file: str, overrides: Sequence[str] = (
     check_no_credentials(given.get("remote") or {})
     unknown = [str(name) for name in given if name not in (*SECTIONS, *used)]
     if unknown:
-        raise ConfigError(f"{unknown[0]}: no such section{_hint(unknown[0], SECTIONS)}")
+        raise ConfigError(f"{unknown[0]}: no such section{_hint(unknown[0], SECTIONS, sections)}")
     _check_sections(given, sections)
     base = OmegaConf.structured(sections)
     _unlock(base)
@@ -183,9 +183,10 @@ def load_config(sections: type[Section], file: str, overrides: Sequence[str] = (
         config = OmegaConf.to_object(OmegaConf.merge(base, mine))
     except ConfigKeyError as error:
         name = str(error.full_key or "")
-        owner = OmegaConf.select(base, name.rpartition(".")[0]) if "." in name else base
-        known = map(key_name, map(str, owner or ()))
-        raise ConfigError(f"{name}: no such key{_hint(name.split('.')[-1], known)}") from error
+        owner, dot, _ = name.rpartition(".")
+        keys = OmegaConf.select(base, owner) if dot else base
+        known = [f"{owner}{dot}{key_name(str(key))}" for key in keys or ()]
+        raise ConfigError(f"{name}: no such key{_hint(name, known, sections)}") from error
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         raise ConfigError(_one_line(error)) from error
     if not isinstance(config, sections):
@@ -233,7 +234,8 @@ def _read_words(overrides: Sequence[str], used: set[str], sections: type[Any]) -
             texts[key] = as_typed(value, kind)
         section = key.split(".")[0]
         if section in SECTIONS and section not in used:
-            raise ConfigError(f"{key}: this command does not use the section {section}; see --help")
+            hint = _hint(key, (), sections)
+            raise ConfigError(f"{key}: this command does not use the section {section}{hint}")
     try:
         read = OmegaConf.from_dotlist(words)
         for key, text in texts.items():
@@ -320,8 +322,16 @@ def _add_entries(base: DictConfig, given: DictConfig, sections: type[Any]) -> No
                 _unlock(base[name][key])
 
 
-def _hint(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, [str(key) for key in known or ()], n=1, cutoff=0.5)
+def _hint(name: str, known: Iterable[str], sections: type[Any]) -> str:
+    """The key that was meant: one of `known`, or one of the command that ends like it."""
+    word = name.rpartition(".")[2]
+    keys = [key.name for key in config_keys(sections) if "NAME" not in key.name]
+    by_word = {key.rpartition(".")[2]: key for key in known}
+    close = (
+        [key for key in keys if key.rpartition(".")[2] == word]
+        or [key for end, key in by_word.items() if end.startswith(f"{word}_")]
+        or [by_word[end] for end in difflib.get_close_matches(word, by_word, n=1, cutoff=0.5)]
+    )
     return f". Did you mean {close[0]}?" if close else "; see --help"
 
 

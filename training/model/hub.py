@@ -11,7 +11,7 @@ from http.client import HTTPException
 from typing import Any
 
 import timm
-from huggingface_hub import try_to_load_from_cache  # comes with timm
+from huggingface_hub import try_to_load_from_cache
 
 from storage.errors import ConfigError
 

@@ -266,3 +266,40 @@ def test_a_plan_stays_what_it_is():
     """Saved trainings resume only while this holds."""
     plan = plan_train(TABLE, SamplingConfig(balance="sqrt"), seed=1, epoch=3)
     assert plan.rows.tolist() == [101, 138, 26, 53, 7, 17, 69, 89, 146, 40, 164, 79]
+
+
+@pytest.mark.parametrize(
+    ("slices", "draws", "words"),
+    [
+        ([5, 900], 1001, "=1001 is more than the longest recording has, 900 slices: .* 1,000"),
+        ([5, 2000], 2001, "=2001 is .* 2,000 slices: give at most 2,000"),
+        ([5], 10**9, "=1000000000 is more than the longest recording has, 5 slices"),
+        (
+            [1] * 300,
+            10**3,
+            "=1000 of 300 recordings makes epochs of 300,000 samples; .* 166, for 50,000",
+        ),
+    ],
+)
+def test_draws_that_no_memory_would_hold_are_refused(monkeypatch, slices, draws, words):
+    monkeypatch.setattr("datasets.sampling.epoch_plan.MAX_SAMPLES", 50_000)
+    table = fake_recordings(slices)
+    with pytest.raises(ConfigError, match=f"sampling.slices_per_recording{words}"):
+        EpochPlanner(table, SamplingConfig(slices_per_recording=draws), seed=1)
+    most = SamplingConfig(slices_per_recording=min(1000, 50_000 // len(slices)))
+    assert len(plan_train(table, most, seed=1, epoch=0)) <= 50_000
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"block_rows": 10**30, "order": "block"},
+        {"blocks_together": 2**41},
+        {"rating_weights": {"1": float("inf")}},
+        {"rating_weights": {"1": float("nan")}},
+        {"energy_scale_db": float("nan")},
+    ],
+)
+def test_numbers_beyond_use_are_refused_when_they_are_read(given):
+    with pytest.raises(ConfigError, match="must"):
+        SamplingConfig(**given)

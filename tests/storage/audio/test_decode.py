@@ -237,3 +237,40 @@ def test_memory_does_not_grow_with_length(ending: str, hours: float, tmp_path: P
     many, long_mb = peak_memory(write_long(tmp_path / f"long.{ending}", hours))
     assert many > 9 * few
     assert long_mb - short_mb < 12
+
+
+NOTES = """
+import ctypes, sys, warnings
+import soundfile
+from pathlib import Path
+from storage.audio.decode import Decoder
+
+libc = ctypes.CDLL(None)
+if sys.argv[2] == "theirs":
+    try:
+        soundfile.read(sys.argv[1])
+    except soundfile.LibsndfileError:
+        pass
+else:
+    for block in Decoder(Path(sys.argv[1]), 32_000):
+        print("python", file=sys.stderr)
+    libc.fputs(b"c library", ctypes.c_void_p.in_dll(libc, "stderr"))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc's stderr can be set")
+def test_notes_of_the_mp3_decoder_stay_off_the_terminal(tmp_path: Path) -> None:
+    data = bytearray(encoded("mp3", sound(20)))
+    for place in np.random.default_rng(1).integers(2000, len(data), 60):
+        data[place] ^= 0x55
+    path = write(tmp_path / "noisy.mp3", bytes(data))
+
+    def printed(who: str) -> str:
+        call = [sys.executable, "-c", NOTES, str(path), who]
+        return subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True).stderr
+
+    assert "mpg123" in printed("theirs")
+    ours = printed("ours")
+    assert "mpg123" not in ours
+    assert ours.startswith("python")
+    assert ours.endswith("c library")

@@ -1,5 +1,6 @@
 """SQL from the user reaches only the tables that it was given, in bounds; errors show the word."""
 
+import re
 import time
 from pathlib import Path
 
@@ -123,12 +124,12 @@ DEEP = {
 
 @pytest.mark.parametrize("name", DEEP)
 def test_what_is_long_or_deep_is_refused_at_once(name: str) -> None:
-    begin_s = time.monotonic()
+    begin_s = time.process_time()
     with pytest.raises(ConfigError, match=r"nested too deeply, or has more than 200|characters"):
         columns_of(DEEP[name], "sampling.where")
     with pytest.raises(ConfigError, match=r"nested too deeply, or has more than 200|characters"):
         select(f"SELECT * FROM slices WHERE {DEEP[name]}", TABLES)
-    assert time.monotonic() - begin_s < 5
+    assert time.process_time() - begin_s < 5
 
 
 def test_long_lists_and_many_terms_run() -> None:
@@ -166,3 +167,76 @@ def test_a_query_that_takes_too_long_is_given_up() -> None:
         collect(select(joined, {"slices": many}), limit_s=0.01)
     with pytest.raises(ConfigError, match="does not work"):
         collect(select("SELECT row FROM slices WHERE primary_label > 1", TABLES))
+
+
+MUCH = {
+    "SELECT LPAD(primary_label, 1000000000, 'x') FROM slices": "may take any memory",
+    "SELECT RPAD(primary_label, row * 1000000000) FROM slices": "whole numbers from -10,000 to",
+    "SELECT REPEAT(primary_label, 1000000) FROM slices": "may take any memory",
+    "SELECT GENERATE_SERIES(1, 10000000000) FROM slices": "may take any memory",
+    "SELECT UNNEST(RANGE(0, 1000000000)) FROM slices": r"RANGE\(0, 1000000000\) in a query",
+    "SELECT row FROM slices WHERE LENGTH(LPAD('x', 1e9, 'x')) > 1": "may take any memory",
+}
+
+
+@pytest.mark.parametrize("sql", MUCH)
+def test_functions_that_make_any_length_are_refused(sql: str) -> None:
+    with pytest.raises(ConfigError, match=MUCH[sql]):
+        select(sql, TABLES)
+    short = re.sub(r"1e9|row \* 1\d{9}|1000+", "5", sql)
+    if "REPEAT" not in sql:  # which Polars does not have
+        assert len(select(short, TABLES).collect())
+
+
+JOINED = [
+    "FROM slices a, slices b",
+    "FROM slices a CROSS JOIN slices b",
+    "FROM slices a JOIN slices b ON TRUE",
+    "FROM slices a LEFT JOIN slices b ON 1 = 1",
+    "FROM slices a JOIN slices b ON a.row < b.row",
+    "FROM slices a JOIN slices b ON a.row BETWEEN b.row - 1 AND b.row + 1",
+    "FROM slices a JOIN slices b ON NOT (a.row = b.row)",
+    "FROM slices a JOIN slices b ON a.row = b.row OR a.row < b.row",
+    "FROM slices a JOIN slices b ON a.row = a.row",
+    "FROM slices a CROSS JOIN (SELECT * FROM slices) b",
+    "FROM slices a, (SELECT primary_label, MAX(row) FROM slices GROUP BY primary_label) b",
+]
+
+
+@pytest.mark.parametrize("tables", JOINED)
+def test_tables_are_joined_row_by_row_where_few_rows_come_of_it(tables: str) -> None:
+    many = {"slices": pl.LazyFrame({"row": range(4000), "primary_label": ["a"] * 4000})}
+    with pytest.raises(ConfigError, match=r"joins 2 tables row by row, into 16,000,000 rows; at"):
+        select(f"SELECT COUNT(*) AS n {tables}", many)
+    with pytest.raises(ConfigError, match="into 16,000,000 rows"):
+        select(f"WITH x AS (SELECT COUNT(*) AS n {tables}) SELECT * FROM x", many)
+    if "OR" not in tables and "a.row = a.row" not in tables:  # which Polars does not have
+        assert select(f"SELECT COUNT(*) AS n {tables}", TABLES).collect().item()
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        "FROM slices a JOIN slices b ON a.row = b.row",
+        "FROM slices a JOIN slices b ON (a.row = b.row) AND a.row <= b.row",
+        "FROM slices a JOIN slices b USING (row)",
+        "FROM slices a, (SELECT MAX(row) AS last FROM slices) b",
+        "FROM slices a, (SELECT * FROM slices LIMIT 3) b",
+    ],
+)
+def test_joins_by_a_key_or_with_few_rows_may_be_of_large_tables(tables: str) -> None:
+    many = {"slices": pl.LazyFrame({"row": range(4000)})}
+    assert select(f"SELECT COUNT(*) AS n {tables}", many).collect().item() in (4000, 12_000)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT a.row FROM slices a JOIN slices b ON a.label = b.label",
+        "SELECT STRING_AGG(label, ',') OVER (PARTITION BY label) FROM slices",
+    ],
+)
+def test_a_query_that_takes_too_much_memory_is_given_up(sql: str) -> None:
+    many = pl.LazyFrame({"row": range(8_000)}).with_columns(label=pl.lit("a"))
+    with pytest.raises(ConfigError, match=r"given up after 0\.\d GiB of memory: ask for less"):
+        collect(select(sql, {"slices": many}), limit_bytes=2**20)

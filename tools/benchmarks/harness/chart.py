@@ -4,9 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 
 def write_bars(
     name: str,
@@ -20,6 +17,9 @@ def write_bars(
 
     Returns the Markdown that shows the picture.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # a second, not for `--help`
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(4.5 * len(panels) + 1.5, 0.42 * len(labels) + 1.1), dpi=120)
     FigureCanvasAgg(figure)
     colours = ["#2a7f62" if "melbank" in label else "#9aa5b1" for label in labels]
