@@ -104,7 +104,7 @@ def _run_pool(
     workers: int,
     on_progress: OnProgress,
 ) -> Iterator[tuple[Key, Report]]:
-    context = _context(work.module)
+    context = worker_context(work.module)
     with _listening(context, on_progress) as queue:
         pool = ProcessPoolExecutor(
             min(workers, len(jobs)),
@@ -127,8 +127,8 @@ def _run_pool(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _context(module: str) -> BaseContext:
-    """Forkserver where the system has it: workers then import nothing themselves."""
+def worker_context(module: str) -> BaseContext:
+    """Context of workers that need `module`; with a forkserver they import nothing themselves."""
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([module])
@@ -156,11 +156,19 @@ def _listening(context: BaseContext, on_progress: OnProgress) -> Iterator["Simpl
 
 
 def _begin(queue: "SimpleQueue[int]", variables: dict[str, str]) -> None:
-    """Begins a worker process, whose parent is a server with the environment of its own start."""
+    """Begins a worker process of a pool."""
     global _progress
+    _progress = queue
+    begin_worker(variables)
+
+
+def begin_worker(variables: dict[str, str]) -> None:
+    """Begins a worker process, whose parent is a server with the environment of its own start.
+
+    `variables` are those of the program that wants the worker.
+    """
     os.environ.clear()
     os.environ.update(variables)
-    _progress = queue
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
 

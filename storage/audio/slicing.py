@@ -25,27 +25,84 @@ def num_slices(num_samples: int, recipe: Recipe) -> int:
     return whole + (has_tail and whole * step < num_samples)
 
 
+class SampleStream:
+    """A stream of mono blocks, read by position, forwards.
+
+    Holds one block and what is kept of those before it. A block may be overwritten by the next one,
+    as those of a decoder are.
+    """
+
+    def __init__(self, blocks: Iterable[np.ndarray]) -> None:
+        self._blocks = iter(blocks)
+        self._held = np.zeros(0, np.float32)  # what is kept of earlier blocks, up to `_first`
+        self._block = self._held
+        self._first = 0  # position of the block
+        self._keep = 0
+        self.total = 0  # samples so far; at the end those of the recording
+
+    def drop(self, before: int) -> None:
+        """Lets go of the samples before a position."""
+        self._keep = before
+
+    def has(self, end: int) -> bool:
+        """True where there are samples up to `end`; takes as many blocks as it needs to know."""
+        while self.total < end:
+            self._hold()
+            block = next(self._blocks, None)
+            if block is None:
+                return False
+            self._block = block
+            self.total += len(block)
+        return True
+
+    def read(self, start: int, size: int) -> np.ndarray:
+        """The samples [`start`, `start + size`), float32, fewer at the end of the recording.
+
+        It may be a view: use it before asking for more blocks. Those before `drop` are gone.
+        """
+        end, first = min(start + size, self.total), self._first
+        if start >= first:
+            return self._block[start - first : max(start, end) - first]
+        if end <= first:
+            return self._held[len(self._held) + start - first : len(self._held) + end - first]
+        return np.concatenate([self._held[start - first :], self._block[: end - first]])
+
+    def _hold(self) -> None:
+        """Copies what is still wanted of the block, which may be overwritten from now on."""
+        place = self._keep - self._first
+        if place < 0:
+            self._held = np.concatenate([self._held[place:], self._block])
+        else:
+            self._held = self._block[place:].copy()
+        self._block = self._held[:0]
+        self._first = self.total
+
+
+def slice_starts(stream: SampleStream, recipe: Recipe) -> Iterator[int]:
+    """Yields the start positions of the slices of a recording, and drops the samples before."""
+    size, step = recipe.slice_samples, recipe.step_samples
+    slice_no = 0
+    while stream.has(slice_no * step + size) or slice_no < num_slices(stream.total, recipe):
+        yield slice_no * step
+        slice_no += 1
+        stream.drop(slice_no * step)
+
+
+def fill_up(samples: np.ndarray, size: int, padding: str) -> np.ndarray:
+    """The samples of a slice, which at the end of a recording are fewer than `size`, padded."""
+    if len(samples) == size:
+        return samples
+    if padding == "wrap":
+        return np.resize(samples, size)
+    return np.pad(samples, (0, size - len(samples)))
+
+
 def cut_slices(blocks: Iterable[np.ndarray], recipe: Recipe) -> Iterator[np.ndarray]:
     """Cuts a stream of mono blocks into slices, float32 [S] each, in order.
 
     Holds about one block and one slice in memory. A yielded slice may be a view: use it before
     asking for the next.
     """
-    size, step = recipe.slice_samples, recipe.step_samples
-    held = np.zeros(0, np.float32)  # what came in earlier blocks from `start` on
-    start = total = 0
-    for block in blocks:
-        first, total = total, total + len(block)
-        while start + size <= total:
-            if start < first:
-                yield np.concatenate([held[start - first :], block[: start + size - first]])
-            else:
-                yield block[start - first : start - first + size]
-            start += step
-        if start < first:
-            held = np.concatenate([held[start - first :], block])
-        else:
-            held = block[start - first :].copy()
-    if start // step < num_slices(total, recipe):
-        wraps = recipe.padding == "wrap"
-        yield np.resize(held, size) if wraps else np.pad(held, (0, size - len(held)))
+    stream, size = SampleStream(blocks), recipe.slice_samples
+    for start in slice_starts(stream, recipe):
+        yield fill_up(stream.read(start, size), size, recipe.padding)

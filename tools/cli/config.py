@@ -6,6 +6,7 @@ that no section has is an error with a hint.
 """
 
 import difflib
+import keyword
 import re
 import typing
 from collections.abc import Iterator, Sequence
@@ -49,6 +50,7 @@ SECTIONS = (
     "averaging",
     "trainer",
     "experiment",
+    "predict",
     "demo",
     "benchmark",
     "ablation",
@@ -107,7 +109,7 @@ def config_keys(sections: type[Any], prefix: str = "") -> Iterator[ConfigKey]:
     """Yields all keys of a dataclass of sections, in the order of their fields."""
     kinds = typing.get_type_hints(sections)
     for entry in fields(sections):
-        name = prefix + entry.name
+        name = prefix + key_name(entry.name)
         values = typing.get_args(kinds[entry.name])[1:]  # of sections by name, such as sources
         if values and is_dataclass(values[0]):
             yield from config_keys(typing.cast("type[Any]", values[0]), f"{name}.NAME.")
@@ -118,6 +120,29 @@ def config_keys(sections: type[Any], prefix: str = "") -> Iterator[ConfigKey]:
             if default is MISSING:
                 default = entry.default_factory() if entry.default_factory is not MISSING else "?"
             yield ConfigKey(name, show_value(default), entry.metadata.get("help", ""))
+
+
+def key_name(field_name: str) -> str:
+    """The config key of a field; those that Python keeps for itself have an underscore: `from_`."""
+    shorter = field_name.removesuffix("_")
+    return shorter if keyword.iskeyword(shorter) else field_name
+
+
+def _to_fields(values: Any, kind: Any) -> Any:
+    """The values of a config with the names of fields as keys, where these differ: `from_`."""
+    if not isinstance(values, dict) or not is_dataclass(kind):
+        return values
+    kinds = typing.get_type_hints(kind)
+    names = {key_name(name): name for name in kinds}
+    return {
+        names.get(key, key): _to_fields(value, kinds.get(names.get(key, key)))
+        for key, value in values.items()
+    }
+
+
+def _shown_key(path: str) -> str:
+    """A key in dot notation, as users write it, from the path of its fields."""
+    return ".".join(map(key_name, path.split(".")))
 
 
 def show_value(value: Any) -> str:
@@ -143,13 +168,15 @@ def load_config(sections: type[Section], file: str, overrides: Sequence[str] = (
     base = OmegaConf.structured(sections)
     _unlock(base)
     mine = OmegaConf.masked_copy(given, [name for name in given if name in used])
+    mine = OmegaConf.create(_to_fields(OmegaConf.to_container(mine), sections))
     _add_entries(base, mine, sections)
     try:
         config = OmegaConf.to_object(OmegaConf.merge(base, mine))
     except ConfigKeyError as error:
         name = str(error.full_key or "")
         owner = OmegaConf.select(base, name.rpartition(".")[0]) if "." in name else base
-        raise ConfigError(f"{name}: no such key{_hint(name.split('.')[-1], owner)}") from error
+        known = map(key_name, map(str, owner or ()))
+        raise ConfigError(f"{name}: no such key{_hint(name.split('.')[-1], known)}") from error
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         raise ConfigError(_one_line(error)) from error
     if not isinstance(config, sections):
@@ -214,7 +241,8 @@ def _text_kind(sections: type[Any], key: str) -> Any:
         if typing.get_origin(kind) is dict:
             kind = typing.get_args(kind)[1]
         elif isinstance(kind, type) and is_dataclass(kind):
-            kind = typing.get_type_hints(kind).get(name)
+            kinds = typing.get_type_hints(kind)
+            kind = next((kinds[field] for field in kinds if key_name(field) == name), None)
         else:
             return None
     return kind if kind in (str, str | None, list[str]) else None
@@ -295,7 +323,7 @@ def _one_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     key = next((line for line in lines if line.startswith("full_key:")), "")
     first = lines[0] if lines else repr(error)
-    name = key.removeprefix("full_key:").strip()
+    name = _shown_key(key.removeprefix("full_key:").strip())
     if "is not a ListConfig" in first and name.isdigit():  # a place in a list has no longer name
         return "a list of lists is wanted, such as [[4,1],[2,2]]; [[4,1]] is one of a single list"
     if "is not a ListConfig" in first:
