@@ -79,13 +79,12 @@ class SampleStream:
 
 
 def slice_starts(stream: SampleStream, recipe: Recipe) -> Iterator[int]:
-    """Yields the start positions of the slices of a recording, and drops the samples before."""
+    """Yields the start positions of the slices of a recording, as soon as each can be read."""
     size, step = recipe.slice_samples, recipe.step_samples
     slice_no = 0
     while stream.has(slice_no * step + size) or slice_no < num_slices(stream.total, recipe):
         yield slice_no * step
         slice_no += 1
-        stream.drop(slice_no * step)
 
 
 def fill_up(samples: np.ndarray, size: int, padding: str) -> np.ndarray:
@@ -106,3 +105,4 @@ def cut_slices(blocks: Iterable[np.ndarray], recipe: Recipe) -> Iterator[np.ndar
     stream, size = SampleStream(blocks), recipe.slice_samples
     for start in slice_starts(stream, recipe):
         yield fill_up(stream.read(start, size), size, recipe.padding)
+        stream.drop(start + recipe.step_samples)

@@ -134,10 +134,8 @@ def _to_fields(values: Any, kind: Any) -> Any:
         return values
     kinds = typing.get_type_hints(kind)
     names = {key_name(name): name for name in kinds}
-    return {
-        names.get(key, key): _to_fields(value, kinds.get(names.get(key, key)))
-        for key, value in values.items()
-    }
+    found = ((names.get(str(key), str(key)), value) for key, value in values.items())
+    return {name: _to_fields(value, kinds.get(name)) for name, value in found}
 
 
 def _shown_key(path: str) -> str:

@@ -43,9 +43,7 @@ class PredictConfig:
     labels: str = option(
         REFUSE, "models with other label lists: refuse, or union (a model is silent on the rest)"
     )
-    taxonomy: str = option(
-        "", "csv of the classes: primary_label, common_name, ..."
-    )
+    taxonomy: str = option("", "csv of the classes: primary_label, common_name, ...")
 
     def __post_init__(self) -> None:
         check_choice(self, "predict", "accelerator", auto.ACCELERATORS)

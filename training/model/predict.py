@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 
 from datasets.batch import Batch
 from datasets.labels import Labels
@@ -47,15 +48,27 @@ def predict(
     model = model.to(device).eval()
     nothing, widths = np.empty(0, np.int64), (model.num_classes, model.embedding_size)
     parts = [Predictions(nothing, nothing, *(np.empty((0, n), np.float32) for n in widths))]
-    with torch.inference_mode(), autocast(device, precision):
-        for batch in batches:
-            if not len(batch.rows):
-                continue
-            logits, embedding = model(to_unit(batch.slices.to(device, non_blocking=True)))
-            found = probabilities(logits, output)
-            part = (batch.rows, batch.recording_no, found, embedding.float())
-            parts.append(Predictions(*(values.cpu().numpy() for values in part)))
+    for batch in batches:
+        if not len(batch.rows):
+            continue
+        slices = batch.slices.to(device, non_blocking=True)
+        found, embedding = predict_batch(model, slices, output=output, precision=precision)
+        part = (batch.rows, batch.recording_no, found, embedding)
+        parts.append(Predictions(*(values.cpu().numpy() for values in part)))
     return Predictions(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def predict_batch(
+    model: Classifier, slices: Tensor, *, output: str, precision: str
+) -> tuple[Tensor, Tensor]:
+    """Probabilities, float32 [B, C], and embeddings, float32 [B, E], of the cells of B slices.
+
+    The model is in evaluation mode, and where the cells are. Training, its out-of-fold predictions
+    and those of new recordings all come from here.
+    """
+    with torch.inference_mode(), autocast(slices.device, precision):
+        logits, embedding = model(to_unit(slices))
+        return probabilities(logits, output), embedding.float()
 
 
 def gather_predictions(share: Predictions) -> Predictions:

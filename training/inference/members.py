@@ -1,0 +1,204 @@
+"""Models of a run: entries of `predict.from` -> branches, each of one or several members.
+
+    branches = read_branches(["exp_003", "exp_007/fold_1", "model.onnx"], root=Path("."))
+
+An entry is a branch: an experiment is the mean of the folds that it has. Shapes: B slices, M mel
+bands, T frames, C classes.
+"""
+
+import importlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from storage.checksums import digest_file
+from storage.errors import ConfigError, StoreError
+from storage.recipe import Recipe
+from training.inference.config import REFUSE
+from training.model.checkpoints import TrainedClassifier, read_checkpoint
+from training.model.models import narrowest_image
+from training.model.predict import predict_batch
+from training.runtime.auto import Choice, choose_precision
+
+ONNX = ".onnx"
+CHECKPOINT = ".ckpt"
+ENTRY = re.compile(r"(exp_\d+)(?:/fold_(\d+))?")
+MAX_SHOWN = 3
+
+
+class Member(Protocol):
+    """Interface of one model."""
+
+    path: str
+    labels: tuple[str, ...]
+    recipe: Recipe
+
+    def probabilities(self, cells: np.ndarray) -> np.ndarray:
+        """Probabilities, float32 [B, C], of cells [B, M, T] as a store of its recipe has them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """One entry of `predict.from`: its probabilities are the means of its members'."""
+
+    name: str
+    members: tuple[Member, ...]
+
+
+class CheckpointMember:
+    """A checkpoint of a training, on the device that predicts."""
+
+    def __init__(self, trained: TrainedClassifier, device: torch.device, precision: str) -> None:
+        self.path = trained.path
+        self.labels = trained.labels.names
+        self.recipe = trained.recipe
+        self._output = trained.model_config.output
+        self._model = trained.model.to(device).eval()
+        self._device = device
+        self._precision = precision
+
+    def probabilities(self, cells: np.ndarray) -> np.ndarray:
+        slices = torch.from_numpy(cells).to(self._device)
+        found, _ = predict_batch(
+            self._model, slices, output=self._output, precision=self._precision
+        )
+        return np.asarray(found.cpu().numpy())
+
+
+class OnnxMember:
+    """A model in ONNX, run by onnxruntime on the CPU."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        module = importlib.import_module("training.inference.export.onnx_model")
+        self._model = module.OnnxClassifier(path, threads)
+        self.path = str(path)
+        self.labels: tuple[str, ...] = tuple(self._model.labels)
+        self.recipe: Recipe = self._model.recipe
+
+    def probabilities(self, cells: np.ndarray) -> np.ndarray:
+        return np.asarray(self._model(cells), np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFiles:
+    """The files of a branch, found before any of them is read."""
+
+    name: str
+    files: tuple[Path, ...]
+
+
+def find_models(given: Sequence[str], root: Path) -> list[ModelFiles]:
+    """The files of each entry of `predict.from`; ConfigError where there are none.
+
+    `root` is the folder with weights/, in which experiments are looked for.
+    """
+    found = []
+    for entry in given:
+        files = _files_of(entry, root)
+        found.append(ModelFiles(name=_short_name(entry), files=tuple(files)))
+    names = [one.name for one in found]
+    if len(set(names)) < len(names):  # files of equal names in several folders
+        found = [replace(one, name=entry) for one, entry in zip(found, given, strict=True)]
+    if len({one.name for one in found}) < len(found):
+        raise ConfigError(f"predict.from={','.join(given)} names a model twice")
+    return found
+
+
+def _files_of(entry: str, root: Path) -> list[Path]:
+    path = Path(entry)
+    if path.suffix in (CHECKPOINT, ONNX) and path.is_file():
+        return [path]
+    named = ENTRY.fullmatch(entry)
+    folder = root / "weights" / named[1] if named else path
+    if named and named[2] is not None:
+        path = folder / f"fold_{named[2]}{CHECKPOINT}"
+        if path.is_file():
+            return [path]
+    if not folder.is_dir():
+        raise ConfigError(
+            f"predict.from={entry}: there is no such experiment in {root / 'weights'}, and no such "
+            "file or folder; python -m tools.experiments lists experiments"
+        )
+    files = sorted(folder.glob(f"*{CHECKPOINT}")) or sorted(folder.glob(f"*{ONNX}"))
+    if not files or (named and named[2] is not None):
+        there = ", ".join(file.stem for file in files) or "no checkpoint yet"
+        raise ConfigError(f"predict.from={entry}: {folder} has {there}; give one of those")
+    return files
+
+
+def _short_name(entry: str) -> str:
+    return entry if ENTRY.fullmatch(entry) else Path(entry).name
+
+
+def read_branches(
+    models: Sequence[ModelFiles], device: torch.device, precision: str, threads: int
+) -> tuple[list[Branch], Choice]:
+    """Loads all models onto a device; also the precision that they compute in.
+
+    Raises ConfigError where a file is no model.
+    """
+    trained: dict[Path, TrainedClassifier] = {}
+    for path in (file for one in models for file in one.files if file.suffix == CHECKPOINT):
+        try:
+            trained[path] = read_checkpoint(path)
+        except StoreError as error:
+            raise ConfigError(f"predict.from: {error}") from error
+    frames = [narrowest_image(one.model_config, one.recipe.slice_shape) for one in trained.values()]
+    kind = "gpu" if device.type == "cuda" else "cpu"
+    chosen = choose_precision(precision, kind, min(frames, default=1))
+    branches = []
+    for one in models:
+        members: list[Member] = [
+            CheckpointMember(trained[file], device, chosen.value)
+            if file in trained
+            else OnnxMember(file, threads)
+            for file in one.files
+        ]
+        branches.append(Branch(name=one.name, members=tuple(members)))
+    return branches, chosen
+
+
+def join_labels(branches: Sequence[Branch], rule: str) -> tuple[str, ...]:
+    """The classes of all models, in the order of the first; ConfigError where `rule` refuses.
+
+    With a union, classes that only later models have follow, in their order.
+    """
+    members = [member for branch in branches for member in branch.members]
+    first = members[0]
+    for other in members[1:]:
+        if rule == REFUSE and other.labels != first.labels:
+            raise ConfigError(
+                f"{first.path} and {other.path} have other label lists "
+                f"({_difference(first.labels, other.labels)}): give models of one list, or set "
+                "predict.labels=union, where each model is silent on classes that it lacks"
+            )
+    return tuple(dict.fromkeys(label for member in members for label in member.labels))
+
+
+def _difference(first: Sequence[str], other: Sequence[str]) -> str:
+    """The first differences of two label lists, in words."""
+    lacking = [label for label in first if label not in set(other)]
+    more = [label for label in other if label not in set(first)]
+    if not lacking and not more:
+        at = next(place for place, label in enumerate(first) if label != other[place])
+        return f"the same classes in another order: class {at} is {first[at]}, and {other[at]}"
+    parts = [f"{len(first)} and {len(other)} classes"]
+    for words, labels in (("only the first has", lacking), ("only the second has", more)):
+        if labels:
+            dots = ", ..." if len(labels) > MAX_SHOWN else ""
+            parts.append(f"{words} {', '.join(labels[:MAX_SHOWN])}{dots}")
+    return "; ".join(parts)
+
+
+def describe_files(models: Sequence[ModelFiles]) -> list[dict[str, str]]:
+    """Branch, path and sha256 of each file, for records."""
+    return [
+        {"branch": one.name, "path": str(file), "sha256": digest_file(file)}
+        for one in models
+        for file in one.files
+    ]
