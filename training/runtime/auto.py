@@ -28,14 +28,14 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose_accelerator(asked: str) -> Choice:
-    """`gpu` or `cpu`; raises ConfigError where a GPU is asked for and absent."""
+def choose_accelerator(asked: str, section: str = "trainer") -> Choice:
+    """`gpu` or `cpu`; raises ConfigError, on a key of `section`, where there is no GPU."""
     import torch  # here and below: configs take their choices from above, without it
 
     has_gpu = torch.cuda.is_available()
     if asked == "gpu" and not has_gpu:
         raise ConfigError(
-            "trainer.accelerator=gpu: torch sees no CUDA device here; use cpu or auto"
+            f"{section}.accelerator=gpu: torch sees no CUDA device here; use cpu or auto"
         )
     if asked != "auto":
         return _asked(asked)

@@ -1,0 +1,81 @@
+"""Recordings as input of a prediction: windows for models of one or several recipes."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+from storage.audio.decode import read_header
+from storage.audio.filterbank import mel_filterbank
+from storage.errors import AudioError
+from storage.objects.client import RemoteConfig
+from storage.objects.urls import is_remote
+from storage.processes import num_cores
+from storage.recipe import OWN, Recipe
+from training.inference.inputs import InputRecording
+from training.inference.loading import Job, open_loader
+from training.inference.members import Member
+from training.inference.messages import Message
+from training.inference.windows import ModelInput, WindowPlan
+
+SECONDS, WINDOWS, RECORDINGS = "s", "window", "recording"
+MAX_HEADERS = 1000  # files whose lengths are asked for before the run
+
+
+class AudioInput:
+    """Recordings that are decoded by worker processes.
+
+    `windows`: the recipe of the first model, with the step between windows. `places`: by the path
+    of a model, which of the inputs it takes; models of one recipe share one.
+    """
+
+    def __init__(
+        self,
+        recordings: tuple[InputRecording, ...],
+        members: Sequence[Member],
+        *,
+        step_s: float | None,
+        workers: int | None,
+        remote: RemoteConfig,
+    ) -> None:
+        first = members[0].recipe
+        self.recordings = recordings
+        self.windows = replace(first, slice_step_s=step_s or first.slice_s, origin=OWN)
+        recipes = {member.path: _cells_recipe(member.recipe) for member in members}
+        self._recipes = list(dict.fromkeys(recipes.values()))
+        self.places = {path: self._recipes.index(recipe) for path, recipe in recipes.items()}
+        self._workers = max(1, num_cores() - 1) if workers is None else workers
+        self._remote = remote
+
+    def total(self) -> tuple[int, str]:
+        """Amount of work, and its unit: seconds where the files say so at once."""
+        paths = [one.path for one in self.recordings]
+        if len(paths) > MAX_HEADERS or any(map(is_remote, paths)):
+            return len(paths), RECORDINGS
+        with ThreadPoolExecutor(min(8, 2 * num_cores())) as threads:
+            return round(sum(threads.map(_declared_s, paths))), SECONDS
+
+    def messages(self, jobs: Sequence[Job]) -> AbstractContextManager[Iterable[Message]]:
+        """The messages of recordings, as they come."""
+        plan = WindowPlan(
+            recipe=self.windows,
+            inputs=tuple(
+                ModelInput(recipe=recipe, filterbank_MF=mel_filterbank(recipe))
+                for recipe in self._recipes
+            ),
+        )
+        return open_loader(jobs, plan, workers=self._workers, remote=self._remote)
+
+
+def _cells_recipe(recipe: Recipe) -> Recipe:
+    """A recipe without what does not change the cells of a slice; equal ones share them."""
+    return replace(recipe, slice_step_s=recipe.slice_s, tail_min_s=0.0, origin=OWN)
+
+
+def _declared_s(path: str) -> float:
+    """The length that a file declares, s; 0 where it does not or cannot be read."""
+    try:
+        return read_header(Path(path)).duration_s
+    except (AudioError, OSError):
+        return 0.0

@@ -1,0 +1,126 @@
+"""Fills batches with windows of one recording after the other, and sorts the answers back.
+
+A batch is always full, at the end of the run with zeros, so that the numbers of a window do not
+depend on those with which it shares a batch. Shapes: N windows of a batch, B branches, C classes,
+k slices of a model in a window, M mel bands, T frames.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from training.inference.blending import mean_known
+from training.inference.members import Branch, Member
+from training.inference.messages import Chunk, Ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ensemble:
+    """All models of a run. `inputs`: for each member of each branch, the input that it takes."""
+
+    branches: Sequence[Branch]
+    inputs: Sequence[Sequence[int]]
+    labels: tuple[str, ...]
+
+    def probabilities(self, cells: Sequence[np.ndarray]) -> np.ndarray:
+        """Probabilities, float32 [B, N, C], of cells [N, k, M, T] for each input.
+
+        Means over the members of a branch; NaN for classes that none of them has.
+        """
+        found = []
+        for branch, inputs in zip(self.branches, self.inputs, strict=True):
+            pairs = zip(branch.members, inputs, strict=True)
+            found.append(mean_known(np.stack([self._of(one, cells[no]) for one, no in pairs])))
+        return np.stack(found)
+
+    def _of(self, member: Member, cells: np.ndarray) -> np.ndarray:
+        """Probabilities [N, C] of one member: the maximum over its slices in a window."""
+        slices = range(cells.shape[1])
+        best = member.probabilities(np.ascontiguousarray(cells[:, 0]))
+        for place in slices[1:]:
+            best = np.maximum(best, member.probabilities(np.ascontiguousarray(cells[:, place])))
+        if member.labels == self.labels:
+            return best
+        column = {label: place for place, label in enumerate(self.labels)}
+        spread = np.full((len(best), len(self.labels)), np.nan, np.float32)
+        spread[:, [column[label] for label in member.labels]] = best
+        return spread
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class PredictedWindows:
+    """What is known so far of a recording under way; complete when as many as `ended` says."""
+
+    start_s: list[np.ndarray] = field(default_factory=list)
+    silent: list[np.ndarray] = field(default_factory=list)
+    probabilities: list[np.ndarray] = field(default_factory=list)  # [B, n, C]
+    num_predicted: int = 0
+    ended: Ended | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """True once all windows are predicted, and there are no more."""
+        return self.ended is not None and self.num_predicted == self.ended.num_windows
+
+
+class Batches:
+    """Collects windows until a batch is full and predicts it."""
+
+    def __init__(
+        self, predict: Callable[[Sequence[np.ndarray]], np.ndarray], batch_size: int
+    ) -> None:
+        self._predict = predict
+        self._size = batch_size
+        self._cells: tuple[np.ndarray, ...] = ()  # [N, k, M, T] for each input, used again
+        self._filled = 0
+        self._parts: list[tuple[int, int]] = []  # recording, number of its windows in the batch
+        self._under_way: dict[int, PredictedWindows] = {}
+
+    def add(self, chunk: Chunk) -> None:
+        """Adds windows; predicts as often as a batch becomes full."""
+        windows = self._under_way.setdefault(chunk.recording_no, PredictedWindows())
+        windows.start_s.append(chunk.start_s)
+        windows.silent.append(chunk.silent)
+        if not self._cells:
+            self._cells = tuple(
+                np.zeros((self._size, *cells.shape[1:]), cells.dtype) for cells in chunk.cells
+            )
+        done, count = 0, len(chunk.silent)
+        while done < count:
+            taken = min(count - done, self._size - self._filled)
+            for batch, cells in zip(self._cells, chunk.cells, strict=True):
+                batch[self._filled : self._filled + taken] = cells[done : done + taken]
+            self._filled += taken
+            self._parts.append((chunk.recording_no, taken))
+            done += taken
+            if self._filled == self._size:
+                self.flush()
+
+    def end(self, ended: Ended) -> None:
+        """Takes note that a recording has no more windows."""
+        self._under_way.setdefault(ended.recording_no, PredictedWindows()).ended = ended
+
+    def drop(self, recording_no: int) -> None:
+        """Forgets a recording that could not be read to its end."""
+        self._under_way.pop(recording_no, None)
+
+    def flush(self) -> None:
+        """Predicts what there is, with zeros up to a full batch."""
+        if not self._filled:
+            return
+        for batch in self._cells:
+            batch[self._filled :] = 0
+        found_BNC, first = self._predict(self._cells), 0
+        for recording_no, count in self._parts:
+            if windows := self._under_way.get(recording_no):
+                windows.probabilities.append(found_BNC[:, first : first + count])
+                windows.num_predicted += count
+            first += count
+        self._parts.clear()
+        self._filled = 0
+
+    def complete(self) -> Iterator[PredictedWindows]:
+        """Yields the recordings that have become complete, each once."""
+        for number in [one for one, windows in self._under_way.items() if windows.is_complete]:
+            yield self._under_way.pop(number)

@@ -1,0 +1,286 @@
+"""Predicts recordings: models and inputs -> raw results in a folder, recording by recording.
+
+    summary = predict_recordings(PredictConfig(from_=["exp_003"], input=["soundscapes"], out="new"))
+    for raw in Results("new").iterate(): ...
+
+    inputs --worker processes: decode, mel--> chunks --batches--> models --> raw/000/000123.parquet
+
+Each recording is decoded once for all models of one sample rate, and each window becomes cells once
+for all models of one recipe.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from storage.errors import ConfigError
+from storage.objects.client import DEFAULT, RemoteConfig
+from storage.progress import Progress, Step, silent
+from storage.recipe import FOREIGN
+from storage.source.listing import shown_name
+from training.inference.audio_input import RECORDINGS, SECONDS, WINDOWS, AudioInput
+from training.inference.batches import Batches, Ensemble, PredictedWindows
+from training.inference.config import PredictConfig
+from training.inference.fingerprint import settled
+from training.inference.inputs import Inputs, list_inputs
+from training.inference.loading import Job
+from training.inference.members import Member, find_models, join_labels, read_branches
+from training.inference.messages import Chunk, Ended, Rejected
+from training.inference.predictions import PredictedRecording
+from training.inference.results import RawPredictions, Reject, Results, Run
+from training.inference.store_input import StoreInput
+from training.runtime.auto import Choice, choose_accelerator, choose_threads
+from training.runtime.memory import keep_freed_memory
+
+COMMITS_AHEAD = 8
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionSummary:
+    """What a run has done; those of earlier, stopped runs in the same folder apart."""
+
+    out: Path
+    num_recordings: int
+    num_windows: int
+    num_done_before: int
+    num_rejects: int
+    audio_s: float
+    wall_s: float
+
+    def __str__(self) -> str:
+        """In one paragraph."""
+        before = f", {self.num_done_before:,} done before" if self.num_done_before else ""
+        speed = self.audio_s / max(self.wall_s, 1e-9)
+        return (
+            f"{self.num_recordings:,} recordings{before}, {self.num_rejects:,} rejected; "
+            f"{self.num_windows:,} windows of {self.audio_s / 3600:.2f} h in {self.wall_s:.1f} s, "
+            f"{speed:,.0f} x real time; raw results: {self.out}"
+        )
+
+
+def predict_recordings(
+    config: PredictConfig,
+    *,
+    root: Path = Path(),
+    remote: RemoteConfig = DEFAULT,
+    progress: Progress = silent,
+) -> PredictionSummary:
+    """Predicts all recordings of a config that are not done yet, into `config.out`.
+
+    `root` is the folder of the experiments. Raises ConfigError on what cannot work, and where the
+    folder has the results of another run.
+    """
+    config.check_given()
+    models = find_models(config.from_, root)
+    inputs = list_inputs(config.input, remote, limit=config.limit)
+    accelerator = choose_accelerator(config.accelerator, "predict")
+    threads = choose_threads(config.threads)
+    device = torch.device("cuda" if accelerator.value == "gpu" else "cpu")
+    branches, precision = read_branches(models, device, config.precision, int(threads.value))
+    members = [member for branch in branches for member in branch.members]
+    source = _open_input(inputs, members, config, remote)
+    ensemble = Ensemble(
+        branches=branches,
+        inputs=[[source.places[one.path] for one in branch.members] for branch in branches],
+        labels=join_labels(branches, config.labels),
+    )
+    machine = {"accelerator": accelerator, "precision": precision, "threads": threads}
+    _announce(source, ensemble, inputs, machine)
+    run = Run(
+        branches=tuple(branch.name for branch in branches),
+        labels=ensemble.labels,
+        decides=settled(
+            models,
+            branches,
+            source.windows,
+            accelerator=accelerator.value,
+            precision=precision.value,
+        ),
+        about={"predict": asdict(config), "models": [member.path for member in members]},
+    )
+    results = Results(config.out)
+    with results.lock(), _threads(int(threads.value)):
+        results.begin(run, source.recordings)
+        return _Predictor(source, ensemble, results).run(config.batch_size, progress)
+
+
+def _open_input(
+    inputs: Inputs, members: list[Member], config: PredictConfig, remote: RemoteConfig
+) -> AudioInput | StoreInput:
+    if not inputs.store:
+        audio = {"step_s": config.step_s, "workers": config.workers, "remote": remote}
+        return AudioInput(inputs.recordings, members, **audio)  # type: ignore[arg-type]
+    if config.step_s is not None:
+        raise ConfigError(
+            f"predict.step_s={config.step_s:g}: the windows of the store {inputs.store} are its "
+            "slices: leave it out, or predict the recordings themselves"
+        )
+    if config.limit is not None:
+        raise ConfigError(f"predict.limit={config.limit} is for recordings, not for a store")
+    return StoreInput(inputs.store, members, remote)
+
+
+def _announce(
+    source: AudioInput | StoreInput,
+    ensemble: Ensemble,
+    inputs: Inputs,
+    machine: dict[str, Choice],
+) -> None:
+    """Says what is about to happen: recordings, models, and the machine that is used."""
+    for note in inputs.notes:
+        logger.info(note)
+    members = [member for branch in ensemble.branches for member in branch.members]
+    if isinstance(source, AudioInput) and any(one.recipe.origin == FOREIGN for one in members):
+        logger.info(
+            "slices of another program were learned from: those made here may differ from them"
+        )
+    windows = source.windows
+    logger.info(
+        f"{len(source.recordings):,} recordings, windows of {windows.slice_s:g} s every "
+        f"{windows.slice_step_s:g} s; {len(members)} models in {len(ensemble.branches)} branches, "
+        f"{len(ensemble.labels):,} classes"
+    )
+    logger.info("; ".join(f"{name}: {one.value} ({one.reason})" for name, one in machine.items()))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Lets torch use so many threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Predictor:
+    """Predicts the recordings of a run that are not done, and commits each as it is complete."""
+
+    def __init__(
+        self, source: AudioInput | StoreInput, ensemble: Ensemble, results: Results
+    ) -> None:
+        self._source = source
+        self._ensemble = ensemble
+        self._results = results
+        self._num_windows = self._num_recordings = 0
+        self._audio_s = 0.0
+        self._commits: deque[Future[None]] = deque()
+
+    def run(self, batch_size: int, progress: Progress) -> PredictionSummary:
+        """Predicts what is left; returns what was done."""
+        begun = time.monotonic()
+        recordings = self._source.recordings
+        left = [
+            Job(number, one.path)
+            for number, one in enumerate(recordings)
+            if not self._results.has(number)
+        ]
+        if left:
+            keep_freed_memory()
+            total, unit = self._source.total()
+            with progress("predicting", total, unit) as step:
+                self._run(left, batch_size, _Meter(step, unit))
+        return PredictionSummary(
+            out=self._results.root,
+            num_recordings=len(recordings),
+            num_windows=self._num_windows,
+            num_done_before=len(recordings) - len(left),
+            num_rejects=sum(1 for _ in self._results.rejects()),
+            audio_s=self._audio_s,
+            wall_s=time.monotonic() - begun,
+        )
+
+    def _run(self, left: list[Job], batch_size: int, meter: "_Meter") -> None:
+        batches = Batches(self._ensemble.probabilities, batch_size)
+        with ThreadPoolExecutor(1) as thread, self._source.messages(left) as messages:
+            for message in messages:
+                if isinstance(message, Chunk):
+                    batches.add(message)
+                    meter.windows(len(message.silent), self._source.windows.slice_step_s)
+                elif isinstance(message, Ended):
+                    batches.end(message)
+                    meter.recording()
+                else:
+                    batches.drop(message.recording_no)
+                    self._reject(thread, message)
+                    meter.recording()
+                self._commit(thread, batches.complete())
+            batches.flush()
+            self._commit(thread, batches.complete())
+            while self._commits:
+                self._commits.popleft().result()
+
+    def _commit(self, thread: ThreadPoolExecutor, complete: Iterable[PredictedWindows]) -> None:
+        """Commits recordings in another thread, as the disk makes one wait for each."""
+        for windows in complete:
+            ended, raw = windows.ended, self._raw(windows)
+            if ended is None:
+                continue
+            self._num_windows += len(raw.start_s)
+            self._audio_s += ended.duration_s
+            number, labels = ended.recording_no, self._ensemble.labels
+            self._commits.append(thread.submit(self._results.write, number, raw, labels))
+        while len(self._commits) > COMMITS_AHEAD:
+            self._commits.popleft().result()
+
+    def _raw(self, windows: PredictedWindows) -> RawPredictions:
+        ended = windows.ended
+        if ended is None:
+            raise ValueError("a recording is committed once it has come to its end")
+        recording = self._source.recordings[ended.recording_no]
+        start_s, recipe = np.concatenate(windows.start_s), self._source.windows
+        return RawPredictions(
+            recording=PredictedRecording(
+                recording_id=recording.recording_id,
+                path=shown_name(recording.path),
+                duration_s=ended.duration_s,
+                sample_rate_hz=ended.sample_rate_hz,
+                problem=ended.problem,
+            ),
+            start_s=start_s,
+            end_s=start_s + recipe.slice_samples / recipe.sample_rate_hz,
+            silent=np.concatenate(windows.silent),
+            probabilities=np.concatenate(windows.probabilities, axis=1),
+        )
+
+    def _reject(self, thread: ThreadPoolExecutor, rejected: Rejected) -> None:
+        recording = self._source.recordings[rejected.recording_no]
+        reject = Reject(
+            recording_id=recording.recording_id,
+            path=shown_name(recording.path),
+            reason=rejected.reason,
+        )
+        self._commits.append(thread.submit(self._results.reject, rejected.recording_no, reject))
+
+
+class _Meter:
+    """Passes progress on in the unit of a bar."""
+
+    def __init__(self, step: Step, unit: str) -> None:
+        self._step = step
+        self._unit = unit
+        self._seconds = 0.0
+
+    def windows(self, count: int, step_s: float) -> None:
+        """So many windows have been predicted."""
+        before = self._seconds
+        self._seconds += count * step_s
+        if self._unit == SECONDS:
+            self._step(int(self._seconds) - int(before))
+        elif self._unit == WINDOWS:
+            self._step(count)
+
+    def recording(self) -> None:
+        """A recording has come to its end."""
+        if self._unit == RECORDINGS:
+            self._step(1)
