@@ -16,7 +16,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing.context import BaseContext
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext, ForkServerContext
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -134,6 +135,12 @@ def worker_context(module: str) -> BaseContext:
         context.set_forkserver_preload([module])
         return context
     return multiprocessing.get_context("spawn")
+
+
+def prepare_workers(module: str) -> None:
+    """Lets the server of workers import `module` now, while this process does something else."""
+    if isinstance(worker_context(module), ForkServerContext):
+        forkserver.ensure_running()
 
 
 @contextmanager

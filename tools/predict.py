@@ -17,9 +17,13 @@ predicted.
 import sys
 from pathlib import Path
 
+from storage.processes import prepare_workers
 from tools.cli.command import NOTHING_STORED, Arguments, Command, importing, run
 from tools.cli.prediction_inputs import PredictSections
 from tools.cli.progress_bars import bar
+from training.inference.inputs import list_inputs
+from training.inference.loading import WORKER_MODULE
+from training.inference.model_files import find_models
 
 COMMAND = Command(doc=__doc__, sections=PredictSections)
 
@@ -27,17 +31,18 @@ COMMAND = Command(doc=__doc__, sections=PredictSections)
 def main(config: PredictSections, _: Arguments) -> int:
     """Predicts, writes the tables, prints a summary."""
     config.predict.check_given()
+    models = find_models(config.predict.from_, Path(config.experiment.root))
+    inputs = list_inputs(config.predict.input, config.remote, limit=config.predict.limit)
+    if not inputs.store and config.predict.workers != 0:
+        prepare_workers(WORKER_MODULE)  # which import what they need meanwhile
     with importing("prediction starts"):
         from training.inference.predictor import predict_recordings
-        from training.inference.tables import write_tables
-    summary = predict_recordings(
-        config.predict,
-        root=Path(config.experiment.root),
-        remote=config.remote,
-        progress=bar,
-    )
-    for path in write_tables(summary.out):
-        print(f"written: {path}")
+        from training.inference.results import Results
+        from training.inference.tables import write_predictions, write_rejects
+    summary = predict_recordings(config.predict, models, inputs, remote=config.remote, progress=bar)
+    results = Results(summary.out)
+    written = [write_predictions(results), write_rejects(results)]
+    print(f"written: {', '.join(str(path) for path in written if path)}")
     print(summary)
     if summary.num_rejects == summary.num_recordings:
         print("error: not one recording could be predicted: see rejects.csv", file=sys.stderr)

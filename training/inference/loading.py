@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from training.inference.windows import Window, WindowCutter, WindowPlan
 
 CHUNK_WINDOWS = 32
+WORKER_MODULE = "training.inference.windows"
 LOOK_S = 0.1  # between two looks at whether to stop
 END_S = 5.0  # for a worker to end by itself
 
@@ -142,7 +143,7 @@ class _Workers:
 
     def start(self, workers: int) -> None:
         """Starts so many processes."""
-        context = worker_context("training.inference.windows")
+        context = worker_context(WORKER_MODULE)
         for number in range(workers):
             ours, theirs = context.Pipe()
             given = (theirs, self._plan, self._remote, dict(os.environ))

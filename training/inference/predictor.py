@@ -1,6 +1,8 @@
 """Predicts recordings: models and inputs -> raw results in a folder, recording by recording.
 
-    summary = predict_recordings(PredictConfig(from_=["exp_003"], input=["soundscapes"], out="new"))
+    config = PredictConfig(from_=["exp_003"], input=["soundscapes"], out="new")
+    models = find_models(config.from_, root=Path("."))
+    summary = predict_recordings(config, models, list_inputs(config.input))
     for raw in Results("new").iterate(): ...
 
     inputs --worker processes: decode, mel--> chunks --batches--> models --> raw/000/000123.parquet
@@ -30,10 +32,11 @@ from training.inference.audio_input import RECORDINGS, SECONDS, WINDOWS, AudioIn
 from training.inference.batches import Batches, Ensemble, PredictedWindows
 from training.inference.config import PredictConfig
 from training.inference.fingerprint import settled
-from training.inference.inputs import Inputs, list_inputs
+from training.inference.inputs import Inputs
 from training.inference.loading import Job
-from training.inference.members import Member, find_models, join_labels, read_branches
+from training.inference.members import Member, join_labels, read_branches
 from training.inference.messages import Chunk, Ended, Rejected
+from training.inference.model_files import ModelFiles
 from training.inference.predictions import PredictedRecording
 from training.inference.results import RawPredictions, Reject, Results, Run
 from training.inference.store_input import StoreInput
@@ -69,19 +72,16 @@ class PredictionSummary:
 
 def predict_recordings(
     config: PredictConfig,
+    models: list[ModelFiles],
+    inputs: Inputs,
     *,
-    root: Path = Path(),
     remote: RemoteConfig = DEFAULT,
     progress: Progress = silent,
 ) -> PredictionSummary:
-    """Predicts all recordings of a config that are not done yet, into `config.out`.
+    """Predicts the recordings that are not done yet, into `config.out`.
 
-    `root` is the folder of the experiments. Raises ConfigError on what cannot work, and where the
-    folder has the results of another run.
+    Raises ConfigError on what cannot work, and where the folder has the results of another run.
     """
-    config.check_given()
-    models = find_models(config.from_, root)
-    inputs = list_inputs(config.input, remote, limit=config.limit)
     accelerator = choose_accelerator(config.accelerator, "predict")
     threads = choose_threads(config.threads)
     device = torch.device("cuda" if accelerator.value == "gpu" else "cpu")
@@ -105,7 +105,10 @@ def predict_recordings(
             accelerator=accelerator.value,
             precision=precision.value,
         ),
-        about={"predict": asdict(config), "models": [member.path for member in members]},
+        about={
+            "predict": {name.removesuffix("_"): value for name, value in asdict(config).items()},
+            "models": [member.path for member in members],
+        },
     )
     results = Results(config.out)
     with results.lock(), _threads(int(threads.value)):

@@ -36,6 +36,7 @@ from training.inference.predictions import PredictedRecording
 RUN, LIST, LOCK = "predict.json", "recordings.parquet", ".lock"
 FACTS = "melbank"  # key of a recording's facts in the metadata of its file
 FORMAT = 1
+UNREADABLE = (pl.exceptions.PolarsError, KeyError, TypeError, ValueError)
 PACKAGES = ("torch", "timm", "numpy", "polars", "soundfile", "soxr")
 
 
@@ -189,6 +190,16 @@ class Results:
                 raise StoreError(f"{error}: run tools.predict again, it goes on") from error
             yield _decode(data, num_branches, self.root / name)
 
+    def recordings(self) -> Iterator[PredictedRecording]:
+        """Yields the recordings with predictions, in the order of the run, without their windows.
+
+        Raises StoreError where a file is damaged.
+        """
+        for number in range(len(self._listed())):
+            name = _name(number, "parquet")
+            if self._objects.exists(name):
+                yield _facts(self._objects.get(name), self.root / name)
+
     def rejects(self) -> Iterator[Reject]:
         """Yields the recordings without predictions, in the order of the run."""
         for number in range(len(self._listed())):
@@ -209,20 +220,30 @@ def _parquet(frame: pl.DataFrame, facts: str = "") -> bytes:
     return buffer.getvalue()
 
 
-def _decode(data: bytes, num_branches: int, path: Path) -> RawPredictions:
+def _facts(data: bytes, path: Path) -> PredictedRecording:
     try:
         facts = parse_json(pl.read_parquet_metadata(io.BytesIO(data))[FACTS].encode())
+        return PredictedRecording(**facts)
+    except UNREADABLE as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> StoreError:
+    return StoreError(f"{path} is damaged: delete it and run tools.predict again, it goes on")
+
+
+def _decode(data: bytes, num_branches: int, path: Path) -> RawPredictions:
+    recording = _facts(data, path)
+    try:
         frame = pl.read_parquet(io.BytesIO(data))
         head = frame.select("start_s", "end_s", "silent")
         values_WX = frame.drop(head.columns).to_numpy(order="c")
         return RawPredictions(
-            recording=PredictedRecording(**facts),
+            recording=recording,
             start_s=head["start_s"].to_numpy(),
             end_s=head["end_s"].to_numpy(),
             silent=head["silent"].to_numpy(),
             probabilities=values_WX.reshape(len(frame), num_branches, -1).transpose(1, 0, 2),
         )
-    except (pl.exceptions.PolarsError, KeyError, TypeError, ValueError) as error:
-        raise StoreError(
-            f"{path} is damaged: delete it and run tools.predict again, it goes on"
-        ) from error
+    except UNREADABLE as error:
+        raise _damaged(path) from error

@@ -1,48 +1,53 @@
 """Tables made from the raw results of a run: probabilities by window, and rejects.
 
-Shapes: B branches, W windows, C classes.
+Shapes: W windows, C classes.
 """
 
-import io
 import os
-from dataclasses import asdict, fields
 from pathlib import Path
 
 import polars as pl
 
 from storage.objects.local import LocalObjects
 from training.inference.blending import mean_known
-from training.inference.results import RawPredictions, Reject, Results
+from training.inference.results import RawPredictions, Results
 
 PREDICTIONS, REJECTS = "predictions.parquet", "rejects.csv"
+REJECT_SCHEMA = {
+    "recording_id": pl.String,
+    "path": pl.String,
+    "reason": pl.String,
+    "partial": pl.Boolean,
+}
 
 
-def write_tables(out: Path) -> list[Path]:
-    """Writes predictions.parquet, the mean of all branches, and rejects.csv; returns their paths.
+def write_rejects(results: Results) -> Path:
+    """Writes rejects.csv: recordings without predictions, and those used in part, with reasons."""
+    rows = [(one.recording_id, one.path, one.reason, False) for one in results.rejects()]
+    rows += [
+        (one.recording_id, one.path, one.problem, True)
+        for one in results.recordings()
+        if one.problem
+    ]
+    table = pl.DataFrame(rows, schema=REJECT_SCHEMA, orient="row").sort("recording_id")
+    LocalObjects(str(results.root)).put(REJECTS, table.write_csv().encode())
+    return results.root / REJECTS
 
-    Memory does not depend on the number of recordings: each is a part of the file.
-    """
-    results = Results(out)
+
+def write_predictions(results: Results) -> Path | None:
+    """Writes predictions.parquet, the mean of all branches by window; None without any."""
     labels = results.labels()
-    objects = LocalObjects(str(out))
-    rejects = pl.DataFrame(
-        [asdict(one) for one in results.rejects()],
-        schema={field.name: pl.String for field in fields(Reject)},
-    )
-    buffer = io.BytesIO()
-    rejects.write_csv(buffer)
-    objects.put(REJECTS, buffer.getvalue())
-    frames = (_frame(raw, labels) for raw in results.iterate())
-    unfinished = out / f".{PREDICTIONS}.{os.getpid()}"
-    first = next(frames, None)
-    if first is None:
-        return [out / REJECTS]
+    frames = [_frame(raw, labels) for raw in results.iterate()]
+    if not frames:
+        return None
+    path = results.root / PREDICTIONS
+    unfinished = path.with_name(f".{PREDICTIONS}.{os.getpid()}")
     try:
-        pl.concat([first.lazy(), *(frame.lazy() for frame in frames)]).sink_parquet(unfinished)
-        unfinished.replace(out / PREDICTIONS)
+        pl.concat(frames).write_parquet(unfinished)
+        unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
-    return [out / PREDICTIONS, out / REJECTS]
+    return path
 
 
 def _frame(raw: RawPredictions, labels: tuple[str, ...]) -> pl.DataFrame:
