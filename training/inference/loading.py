@@ -10,6 +10,8 @@ more than a few chunks under way. Nothing but reading is done here, so a worker 
 
 import os
 import queue
+import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +36,10 @@ CHUNK_WINDOWS = 32
 WORKER_MODULE = "training.inference.windows"
 LOOK_S = 0.1  # between two looks at whether to stop
 END_S = 5.0  # for a worker to end by itself
+LOST = (
+    "a process that decodes was ended from outside, most likely by a lack of memory: use fewer "
+    "with predict.workers, then run this again: it goes on"
+)
 
 
 class Job(NamedTuple):
@@ -138,7 +144,6 @@ class _Workers:
         self._stopped = threading.Event()
         self._queue: queue.Queue[Message | StoreError | None] = queue.Queue(2)
         self._processes: list[BaseProcess] = []
-        self._connections: list[Connection] = []
         self._threads: list[threading.Thread] = []
 
     def start(self, workers: int) -> None:
@@ -152,11 +157,9 @@ class _Workers:
             theirs.close()  # so that the end of the process is seen
             thread = threading.Thread(target=self._take, args=(ours,), name=f"decoder-{number}")
             thread.daemon = True
-            self._processes.append(process)
-            self._connections.append(ours)
-            self._threads.append(thread)
-        for thread in self._threads:
             thread.start()
+            self._processes.append(process)
+            self._threads.append(thread)
 
     def messages(self) -> Iterator[Message]:
         """Yields messages until all workers are done."""
@@ -171,36 +174,33 @@ class _Workers:
                 yield message
 
     def stop(self) -> None:
-        """Ends all workers; those at work notice that nobody listens."""
+        """Ends all workers: those at work notice at their next message that nobody listens."""
         self._stopped.set()
-        for connection in self._connections:
-            with suppress(OSError):
-                connection.close()
+        for thread, process in zip(self._threads, self._processes, strict=True):
+            thread.join(END_S)
+            if thread.is_alive():  # the worker waits for something
+                process.terminate()
+                thread.join()
         for process in self._processes:
             process.join(END_S)
             if process.is_alive():
-                process.terminate()
+                process.kill()
                 process.join()
 
     def _take(self, connection: Connection) -> None:
         """Gives jobs to a worker, the next one while it is at work, and takes its messages."""
-        try:
-            under_way = self._give(connection) + self._give(connection)
-            while under_way:
-                message = connection.recv()
-                if message is None:
-                    under_way += self._give(connection) - 1
-                else:
-                    self._put(message)
-            connection.send(None)
-            self._put(None)
-        except (OSError, EOFError):
-            self._put(
-                StoreError(
-                    "a process that decodes was ended from outside, most likely by a lack of "
-                    "memory: use fewer with predict.workers, then run this again: it goes on"
-                )
-            )
+        with connection:
+            try:
+                under_way = self._give(connection) + self._give(connection)
+                while under_way and not self._stopped.is_set():
+                    message = connection.recv()
+                    if message is None:
+                        under_way += self._give(connection) - 1
+                    else:
+                        self._put(message)
+                self._put(None)
+            except (OSError, EOFError):
+                self._put(StoreError(LOST))
 
     def _give(self, connection: Connection) -> int:
         """Sends the next job; returns the number of jobs sent, 0 after the last one."""
@@ -223,14 +223,16 @@ def _serve(
 ) -> None:
     """Runs in a worker: messages of each job that comes, then None."""
     begin_worker(variables)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # temporary files are removed
     import torch
 
     from training.inference.windows import WindowCutter
 
     torch.set_num_threads(1)
     maker = _Maker(WindowCutter(plan), plan, remote)
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the program has ended
-        while (job := connection.recv()) is not None:
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # nobody listens any more
+        while True:
+            job = connection.recv()
             try:
                 for message in maker.make(job):
                     connection.send(message)

@@ -1,0 +1,58 @@
+"""Worker processes that decode: what happens when one is killed, and when nobody listens."""
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from storage.audio.filterbank import mel_filterbank
+from storage.errors import StoreError
+from storage.objects.client import DEFAULT
+from tests.predicting import RECIPE, write_recordings
+from training.inference.loading import Job, open_loader
+from training.inference.messages import Chunk
+from training.inference.windows import ModelInput, WindowPlan
+
+PLAN = WindowPlan(
+    recipe=RECIPE, inputs=(ModelInput(recipe=RECIPE, filterbank_MF=mel_filterbank(RECIPE)),)
+)
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> list[Job]:
+    folder = write_recordings(tmp_path, [400.0] * 4)
+    return [Job(number, str(path)) for number, path in enumerate(sorted(folder.iterdir()))]
+
+
+def decoders(before: set[int]) -> list[int]:
+    """The processes that have been started since."""
+    children = psutil.Process().children(recursive=True)
+    return [one.pid for one in children if one.pid not in before and "fork" in str(one.cmdline())]
+
+
+def test_a_killed_worker_ends_in_a_sentence_and_a_left_loop_ends_the_workers(
+    jobs: list[Job],
+) -> None:
+    before = {one.pid for one in psutil.Process().children(recursive=True)}
+    with open_loader(jobs, PLAN, workers=2, remote=DEFAULT) as messages:
+        for message in messages:
+            assert isinstance(message, Chunk)
+            break
+        workers = [pid for pid in decoders(before) if psutil.Process(pid).num_threads() > 1]
+        assert len(workers) >= 2
+    assert not any(psutil.pid_exists(pid) for pid in workers)
+    with open_loader(jobs, PLAN, workers=1, remote=DEFAULT) as messages:
+        loop = iter(messages)
+        next(loop)
+        known = set(workers) | before
+        (worker,) = [pid for pid in decoders(known) if psutil.Process(pid).num_threads() > 1]
+        os.kill(worker, signal.SIGKILL)
+        with pytest.raises(StoreError, match="was ended from outside"):
+            list(loop)
+
+
+def test_a_file_that_is_gone_is_rejected(tmp_path: Path) -> None:
+    with open_loader([Job(0, str(tmp_path / "none.wav"))], PLAN, workers=0, remote=DEFAULT) as loop:
+        assert [message.reason for message in loop] == ["there is no such file: none.wav"]
