@@ -50,7 +50,7 @@ class Ensemble:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class PredictedWindows:
-    """What is known so far of a recording under way; complete when as many as `ended` says."""
+    """Windows of a recording under way; complete when there are as many as `ended` says."""
 
     start_s: list[np.ndarray] = field(default_factory=list)
     silent: list[np.ndarray] = field(default_factory=list)

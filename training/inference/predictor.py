@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictionSummary:
-    """What a run has done; those of earlier, stopped runs in the same folder apart."""
+    """Summary of a run; what earlier, stopped runs did in the same folder is counted apart."""
 
     out: Path
     num_recordings: int

@@ -28,7 +28,7 @@ MARGIN = 16  # samples by which a recording may be shorter at another rate
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelInput:
-    """What the slices of a model are made by; `filterbank_MF` is `mel_filterbank(recipe)`."""
+    """Recipe of the slices of a model; `filterbank_MF` is `mel_filterbank(recipe)`."""
 
     recipe: Recipe
     filterbank_MF: np.ndarray
