@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from storage.errors import ConfigError
+from storage.output_files import output_file
 from tools.cli.command import Arguments, Command, importing, run
-from tools.cli.output_files import check_output, output_file
+from tools.cli.output_files import check_output
 from training.experiments.experiment import ExperimentConfig
 from training.inference.export.config import ExportConfig
 

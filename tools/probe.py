@@ -25,10 +25,11 @@ from datasets.slice_source import SliceSource
 from datasets.sources.mix import open_source
 from storage.errors import ConfigError
 from storage.options import option
+from storage.output_files import output_file
 from storage.store import open_store
 from tools.cli.command import Arguments, Command, importing, run
 from tools.cli.config import StoreSection
-from tools.cli.output_files import check_output, output_file
+from tools.cli.output_files import check_output
 from training.config import TrainingConfig
 from training.experiments.classes import describe_classes
 from training.experiments.experiment import ExperimentConfig

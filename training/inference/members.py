@@ -35,7 +35,10 @@ class Member(Protocol):
     path: str
     labels: tuple[str, ...]
     recipe: Recipe
-    names: Mapping[str, Mapping[str, str]]  # of classes, by label and column of a taxonomy
+
+    @property
+    def names(self) -> Mapping[str, Mapping[str, str]]:
+        """Names of classes, by label and column of a taxonomy."""
 
     def probabilities(self, cells: np.ndarray) -> np.ndarray:
         """Probabilities, float32 [B, C], of cells [B, M, T] as a store of its recipe has them."""
@@ -56,7 +59,7 @@ class CheckpointMember:
         self.path = trained.path
         self.labels = trained.labels.names
         self.recipe = trained.recipe
-        self.names: Mapping[str, Mapping[str, str]] = trained.names
+        self.names = trained.names
         self._output = trained.model_config.output
         self._model = trained.model.to(device).eval()
         self._device = device
