@@ -7,9 +7,11 @@ from storage.source.files import RecordingFiles
 from tools.cli.command import importing
 from tools.cli.prediction_inputs import PredictSections
 from tools.cli.progress_bars import bar
+from training.inference.embeddings.birdnet import NOTICE, species_presence
 from training.inference.inputs import list_inputs
 from training.inference.loading import WORKER_MODULE
 from training.inference.model_files import find_models
+from training.inference.outputs.config import DetectConfig
 
 
 def run_prediction(config: PredictSections) -> bool:
@@ -23,19 +25,29 @@ def run_prediction(config: PredictSections) -> bool:
         from training.inference.predictor import predict_recordings
         from training.inference.results import Results
         from training.inference.run_outputs import check_run, write_run
-    taxonomy = config.predict.taxonomy
+    taxonomy, presence = config.predict.taxonomy, _presence(config.detect)
     summary = predict_recordings(
         config.predict,
         models,
         inputs,
-        check=lambda run, names: check_run(run, names, config, taxonomy),
+        check=lambda run, names: check_run(run, names, config, taxonomy, presence),
         remote=config.remote,
         progress=bar,
     )
     results, audio = Results(summary.out), RecordingFiles(config.remote)
-    outputs = write_run(results, config, taxonomy=taxonomy, audio=audio, progress=bar)
+    outputs = write_run(
+        results, config, taxonomy=taxonomy, presence=presence, audio=audio, progress=bar
+    )
     formats = ", ".join(config.output.formats)
     for line in (*outputs.notes, f"{outputs.num_detections:,} detections; formats: {formats}"):
         print(line)
     print(summary)
     return summary.num_rejects < summary.num_recordings
+
+
+def _presence(config: DetectConfig) -> dict[str, float] | None:
+    """Probabilities of species at the place of the config, by BirdNET; None without a place."""
+    if config.latitude is None or config.longitude is None:
+        return None
+    print(NOTICE)
+    return species_presence(config.latitude, config.longitude, config.week)

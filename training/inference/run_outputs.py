@@ -36,13 +36,17 @@ REJECT_SCHEMA = {
 
 
 def check_run(
-    run: Run, recording_ids: Sequence[str], config: OutputSections, taxonomy: str = ""
+    run: Run,
+    recording_ids: Sequence[str],
+    config: OutputSections,
+    taxonomy: str = "",
+    presence: dict[str, float] | None = None,
 ) -> None:
     """Raises ConfigError where settings do not fit a run; before it begins."""
     classes = class_table(run.labels, run.about["names"], taxonomy)
     RecorderFacts.open(config.recorder)
     process_run(lambda: (), run.branches, classes, config)
-    check_outputs(config.output, config.detect, classes, recording_ids)
+    check_outputs(config.output, config.detect, classes, recording_ids, presence)
 
 
 def class_table(

