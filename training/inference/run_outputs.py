@@ -108,6 +108,7 @@ def open_run(results: Results, config: OutputSections, taxonomy: str = "") -> Pr
         },
         band_hz=(recipe.fmin_hz, recipe.fmax_hz),
         recipe=recipe,
+        calibrated=bool(config.calibration),
     )
 
 

@@ -101,8 +101,8 @@ def species_presence(latitude: float, longitude: float, week: int | None) -> dic
     key = "detect.latitude"
     interpreter = _litert(key).Interpreter(model_path=str(wheel_file(RANGE, key)), num_threads=1)
     interpreter.allocate_tensors()
-    given = [latitude, longitude, ALL_YEAR if week is None else float(week)]
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.array([given], np.float32))
+    given = np.array([[latitude, longitude, ALL_YEAR if week is None else week]], np.float32)
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], given)
     interpreter.invoke()
     found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
     lines = wheel_file(LABELS, key).read_text(encoding="utf-8").splitlines()

@@ -5,6 +5,7 @@ nearest labels. A list of the species of a region may name more than the model k
 """
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,24 +41,41 @@ class SpeciesLists:
         return either
 
 
-def read_thresholds(path: str, classes: ClassTable) -> dict[str, float]:
-    """Thresholds by label; ConfigError on unknown classes and on values outside [0, 1]."""
+def read_thresholds(
+    path: str, classes: ClassTable, *, calibrated: bool = False
+) -> dict[str, float]:
+    """Thresholds by label; ConfigError on unknown classes and on values outside [0, 1].
+
+    Those of a csv of tools.calibrate, which has a and b, are of scores as predicted; where scores
+    are `calibrated` they are changed alike, p = sigmoid(a logit(p) + b).
+    """
     key = "detect.thresholds"
     table = _read(key, path)
     if not {"label", "threshold"} <= table.columns.keys():
         raise _lacks(key, path, "label and threshold", table)
     found: dict[str, float] = {}
-    for cell, text in zip(table.columns["label"], table.columns["threshold"], strict=True):
+    cells = zip(table.columns["label"], table.columns["threshold"], strict=True)
+    for row, (cell, text) in enumerate(cells):
         label = tidy_label(cell)
         if label is None or is_missing(text):
             continue
         value = _number(text, table)
         if value is None or not 0 <= value <= 1:
             raise ConfigError(f"{key}={path}: {label} has {text}, no number from 0 to 1")
+        if calibrated and {"a", "b"} <= table.columns.keys():
+            value = _calibrated(value, (table.columns["a"][row], table.columns["b"][row]), table)
         if found.setdefault(label, value) != value:
             raise ConfigError(f"{key}={path} has two thresholds for {label}")
     check_known(f"{key}={path}", found, classes.labels)
     return found
+
+
+def _calibrated(value: float, cells: tuple[str, str], table: TextTable) -> float:
+    """A threshold of scores after Platt scaling; as it is where a or b are no numbers."""
+    a, b = (_number(cell, table) for cell in cells)
+    if a is None or b is None or not 0 < value < 1:
+        return value
+    return 1 / (1 + math.exp(-(a * math.log(value / (1 - value)) + b)))
 
 
 def read_species(path: str, classes: ClassTable) -> SpeciesLists:

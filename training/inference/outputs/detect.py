@@ -66,14 +66,21 @@ class Detector:
 
     @classmethod
     def open(
-        cls, config: DetectConfig, classes: ClassTable, presence: dict[str, float] | None = None
+        cls,
+        config: DetectConfig,
+        classes: ClassTable,
+        presence: dict[str, float] | None = None,
+        *,
+        calibrated: bool = False,
     ) -> "Detector":
         """Reads the lists that the config names; ConfigError where one does not fit the classes.
 
         `presence`: probability of each species, by label or scientific name, at the place and week
-        of the config.
+        of the config. `calibrated`: scores are, see `read_thresholds`.
         """
-        known = {} if config.thresholds is None else read_thresholds(config.thresholds, classes)
+        known: dict[str, float] = {}
+        if config.thresholds is not None:
+            known = read_thresholds(config.thresholds, classes, calibrated=calibrated)
         # float32 as the scores are: a score of 0.7 is then at the threshold of 0.7
         general = -np.inf if config.threshold is None else config.threshold
         least_C = np.array([known.get(label, general) for label in classes.labels], np.float32)

@@ -39,6 +39,7 @@ class PredictedRun:
     `windows` by recording, in the order of the run. `about`: model, parameters and version, as
     JSON values; each Parquet file has it in its metadata. `band_hz`: lowest and highest frequency
     of the model, for programs that draw boxes. `recipe`: of its slices, for pictures.
+    `calibrated`: its scores are, so that thresholds of tools.calibrate have to be.
     """
 
     windows: Iterable[WindowPredictions]
@@ -46,6 +47,7 @@ class PredictedRun:
     about: Mapping[str, Any]
     band_hz: tuple[float, float] | None = None
     recipe: Recipe | None = None
+    calibrated: bool = False
 
     def metadata(self) -> dict[str, str]:
         """Key-value metadata of Parquet files: one JSON object."""

@@ -77,7 +77,7 @@ def write_outputs(
     refuses; the files of an earlier run are then as they were, apart from tables and labels of
     single recordings.
     """
-    detector = Detector.open(detect, run.classes, presence)
+    detector = Detector.open(detect, run.classes, presence, calibrated=run.calibrated)
     remove_unfinished(folder, SUBFOLDERS)
     counts = _Counts(detector)
     with ExitStack() as stack:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from storage.errors import ConfigError
 from tests.training.inference.outputs.small_run import CLASSES, NASTY, small_run, windows
+from training.inference.outputs.class_lists import read_thresholds
 from training.inference.outputs.config import DetectConfig
 from training.inference.outputs.detect import SCHEMA, Detector
 from training.inference.predictions import WindowPredictions
@@ -65,6 +66,17 @@ def test_thresholds_of_classes_replace_the_general_one(tmp_path: Path) -> None:
         ("wren", 0.8),
         ("robin", 0.7),
     ]
+
+
+def test_thresholds_of_tools_calibrate_are_calibrated_where_scores_are(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.csv"
+    path.write_text("label,a,b,threshold\nwren,2,-1,0.5\nrobin,1,0,0.3\n")
+    assert read_thresholds(str(path), CLASSES) == {"wren": 0.5, "robin": 0.3}
+    changed = read_thresholds(str(path), CLASSES, calibrated=True)
+    assert changed["wren"] == pytest.approx(1 / (1 + np.exp(1)))
+    assert changed["robin"] == pytest.approx(0.3)
+    path.write_text("label,threshold\nwren,0.5\n")
+    assert read_thresholds(str(path), CLASSES, calibrated=True) == {"wren": 0.5}
 
 
 @pytest.mark.parametrize(
