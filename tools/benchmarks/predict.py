@@ -29,9 +29,9 @@ from tools.cli.tables import MARKDOWN, Section, Table
 NUM_CLASSES = 206
 WAYS = ("whole", "decode", "model", "script")
 EXPLANATION = (
-    "Speeds are times real time, from the end of the imports to the end, on all cores; starting the "
-    "workers is part of it. Decoding and the model alone are the stages of the first column; the "
-    "share is that of the slower one."
+    "Speeds are times real time, from the end of the imports to the end, on all cores; starting "
+    "the workers is part of it. Decoding and the model alone are the stages of the first column; "
+    "the share is that of the slower one."
 )
 
 
