@@ -8,6 +8,7 @@
     python -m tools.benchmark remote
     python -m tools.benchmark augment store=data/demo/store
     python -m tools.benchmark step store=data/demo/store
+    python -m tools.benchmark predict benchmark.source_root=data
     python -m tools.benchmark build --help
 
 build: recordings into slices, against librosa in a notebook's loop. store-read: slices out of a
@@ -15,6 +16,7 @@ store, against zarr-python, h5py, .npy files and np.memmap. query: an index of m
 read: slices into training, against other loaders and formats. remote: slices of a bucket
 into training, against other loaders, over a line with latency. plan: epochs of millions of slices.
 augment: what each augmentation adds to a training step. step: what reading adds to it.
+predict: recordings into probabilities, against a plain script.
 """
 
 import importlib
@@ -25,7 +27,17 @@ from typing import Any
 from tools.cli.command import Arguments, run
 from tools.cli.tables import publish
 
-BENCHMARKS = ("build", "store-read", "query", "read", "remote", "plan", "augment", "step")
+BENCHMARKS = (
+    "build",
+    "store-read",
+    "query",
+    "read",
+    "remote",
+    "plan",
+    "augment",
+    "step",
+    "predict",
+)
 
 
 def main(argv: Sequence[str]) -> int:
