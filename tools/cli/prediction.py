@@ -8,10 +8,10 @@ from tools.cli.command import importing
 from tools.cli.prediction_inputs import PredictSections
 from tools.cli.progress_bars import bar
 from training.inference.embeddings.birdnet import NOTICE, species_presence
-from training.inference.inputs import list_inputs
-from training.inference.loading import WORKER_MODULE
 from training.inference.model_files import find_models
 from training.inference.outputs.config import DetectConfig
+from training.inference.reading.inputs import list_inputs
+from training.inference.reading.loading import WORKER_MODULE
 
 
 def run_prediction(config: PredictSections) -> bool:

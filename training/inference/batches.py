@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from training.inference.blending import mean_known
 from training.inference.members import Branch, Member
-from training.inference.messages import Chunk, Ended
+from training.inference.reading.messages import Chunk, Ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -124,3 +123,17 @@ class Batches:
         """Yields the recordings that have become complete, each once."""
         for number in [one for one, windows in self._under_way.items() if windows.is_complete]:
             yield self._under_way.pop(number)
+
+
+def mean_known(values_BWC: np.ndarray) -> np.ndarray:
+    """Mean over the first axis of what is no NaN, float32 [W, C]; NaN where all are.
+
+    Sums in 64 bits, in the order given.
+    """
+    if len(values_BWC) == 1:
+        return np.asarray(values_BWC[0], np.float32)
+    known_BWC = ~np.isnan(values_BWC)
+    total_WC = np.where(known_BWC, values_BWC, 0).sum(0, dtype=np.float64)
+    count_WC = known_BWC.sum(0)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total_WC / count_WC, np.float32)

@@ -10,9 +10,9 @@ from typing import Any
 
 from storage.checksums import digest_json
 from storage.recipe import Recipe
-from training.inference.inputs import InputRecording
 from training.inference.members import Branch
 from training.inference.model_files import ModelFiles, describe_files
+from training.inference.reading.inputs import InputRecording
 
 MAX_SHOWN = 5
 FIRST_DIGITS = 12  # of a digest in a message

@@ -28,18 +28,18 @@ from storage.objects.client import DEFAULT, RemoteConfig
 from storage.progress import Progress, Step, silent
 from storage.recipe import FOREIGN
 from storage.source.listing import shown_name
-from training.inference.audio_input import RECORDINGS, SECONDS, WINDOWS, AudioInput
 from training.inference.batches import Batches, Ensemble, PredictedWindows
 from training.inference.config import PredictConfig
 from training.inference.fingerprint import settled
-from training.inference.inputs import Inputs
-from training.inference.loading import Job
 from training.inference.members import Member, join_labels, read_branches
-from training.inference.messages import Chunk, Ended, Rejected
 from training.inference.model_files import ModelFiles
 from training.inference.predictions import PredictedRecording
+from training.inference.reading.audio_input import RECORDINGS, SECONDS, WINDOWS, AudioInput
+from training.inference.reading.inputs import Inputs
+from training.inference.reading.loading import Job
+from training.inference.reading.messages import Chunk, Ended, Rejected
+from training.inference.reading.store_input import StoreInput
 from training.inference.results import RawPredictions, Reject, Results, Run
-from training.inference.store_input import StoreInput
 from training.runtime.auto import Choice, choose_accelerator, choose_threads
 from training.runtime.memory import keep_freed_memory
 

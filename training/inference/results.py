@@ -30,8 +30,8 @@ from storage.objects.local import LocalObjects
 from storage.objects.lock import hold_lock
 from storage.untrusted import parse_json
 from training.inference.fingerprint import differences, listed, shown
-from training.inference.inputs import InputRecording
 from training.inference.predictions import PredictedRecording
+from training.inference.reading.inputs import InputRecording
 
 RUN, LIST, LOCK = "predict.json", "recordings.parquet", ".lock"
 FACTS = "melbank"  # key of a recording's facts in the metadata of its file

@@ -19,9 +19,9 @@ from storage.store import open_store
 from tests.predicting import LABELS, RECIPE, write_checkpoint, write_recordings
 from training.inference import predictor
 from training.inference.config import PredictConfig
-from training.inference.inputs import list_inputs
 from training.inference.model_files import find_models
 from training.inference.predictor import PredictionSummary, predict_recordings
+from training.inference.reading.inputs import list_inputs
 from training.inference.results import Results
 from training.model.checkpoints import read_checkpoint
 from training.model.predict import predict

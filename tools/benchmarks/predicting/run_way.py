@@ -19,14 +19,14 @@ from storage.objects.client import DEFAULT
 from storage.recipe import Recipe
 from tools.benchmarks.building.librosa_baseline import librosa_db, warm_up
 from tools.benchmarks.harness.process import measure
-from training.inference.audio_input import AudioInput
 from training.inference.config import PredictConfig
-from training.inference.inputs import list_inputs
-from training.inference.loading import Job
 from training.inference.members import Branch, read_branches
-from training.inference.messages import Chunk
 from training.inference.model_files import find_models
 from training.inference.predictor import predict_recordings
+from training.inference.reading.audio_input import AudioInput
+from training.inference.reading.inputs import list_inputs
+from training.inference.reading.loading import Job
+from training.inference.reading.messages import Chunk
 from training.model.checkpoints import read_checkpoint
 from training.model.predict import predict_batch
 

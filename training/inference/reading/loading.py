@@ -25,15 +25,15 @@ from storage.errors import AudioError, ObjectMissingError, StoreError
 from storage.objects.client import RemoteConfig
 from storage.processes import begin_worker, worker_context
 from storage.source.files import RecordingFiles, file_name
-from training.inference.messages import Chunk, Ended, Message, Rejected
+from training.inference.reading.messages import Chunk, Ended, Message, Rejected
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
-    from training.inference.windows import Window, WindowCutter, WindowPlan
+    from training.inference.reading.windows import Window, WindowCutter, WindowPlan
 
 CHUNK_WINDOWS = 32
-WORKER_MODULE = "training.inference.windows"
+WORKER_MODULE = "training.inference.reading.windows"
 LOOK_S = 0.1  # between two looks at whether to stop
 END_S = 5.0  # for a worker to end by itself
 LOST = (
@@ -112,7 +112,7 @@ def open_loader(
 
 
 def _load_here(jobs: Iterable[Job], plan: "WindowPlan", remote: RemoteConfig) -> Iterator[Message]:
-    from training.inference.windows import WindowCutter
+    from training.inference.reading.windows import WindowCutter
 
     maker = _Maker(WindowCutter(plan), plan, remote)
     for job in jobs:
@@ -226,7 +226,7 @@ def _serve(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # temporary files are removed
     import torch
 
-    from training.inference.windows import WindowCutter
+    from training.inference.reading.windows import WindowCutter
 
     torch.set_num_threads(1)
     maker = _Maker(WindowCutter(plan), plan, remote)

@@ -8,11 +8,11 @@ import polars as pl
 from storage.errors import ConfigError
 from storage.objects.client import RemoteConfig
 from storage.store import Store, open_store
-from training.inference.audio_input import WINDOWS
-from training.inference.inputs import InputRecording
-from training.inference.loading import CHUNK_WINDOWS, Job
 from training.inference.members import Member
-from training.inference.messages import Chunk, Ended, Message
+from training.inference.reading.audio_input import WINDOWS
+from training.inference.reading.inputs import InputRecording
+from training.inference.reading.loading import CHUNK_WINDOWS, Job
+from training.inference.reading.messages import Chunk, Ended, Message
 from training.model.pretrained import check_recipe
 
 

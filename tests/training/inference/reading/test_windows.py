@@ -19,7 +19,7 @@ from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from storage.store import open_store
 from tests.predicting import RECIPE, write_recordings
-from training.inference.windows import ModelInput, Window, WindowCutter, WindowPlan
+from training.inference.reading.windows import ModelInput, Window, WindowCutter, WindowPlan
 
 STEP = replace(RECIPE, slice_step_s=0.7, tail_min_s=0.1)
 

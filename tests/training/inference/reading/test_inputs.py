@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import ConfigError
-from training.inference.inputs import list_inputs
+from training.inference.reading.inputs import list_inputs
 
 
 def touch(folder: Path, *names: str) -> Path:

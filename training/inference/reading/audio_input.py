@@ -13,11 +13,11 @@ from storage.objects.client import RemoteConfig
 from storage.objects.urls import is_remote
 from storage.processes import num_cores
 from storage.recipe import OWN, Recipe
-from training.inference.inputs import InputRecording
-from training.inference.loading import Job, open_loader
 from training.inference.members import Member
-from training.inference.messages import Message
-from training.inference.windows import ModelInput, WindowPlan
+from training.inference.reading.inputs import InputRecording
+from training.inference.reading.loading import Job, open_loader
+from training.inference.reading.messages import Message
+from training.inference.reading.windows import ModelInput, WindowPlan
 
 SECONDS, WINDOWS, RECORDINGS = "s", "window", "recording"
 MAX_HEADERS = 1000  # files whose lengths are asked for before the run

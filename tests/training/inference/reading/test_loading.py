@@ -9,9 +9,9 @@ from storage.audio.filterbank import mel_filterbank
 from storage.errors import StoreError
 from storage.objects.client import DEFAULT
 from tests.predicting import RECIPE, write_recordings
-from training.inference.loading import Job, open_loader
-from training.inference.messages import Chunk
-from training.inference.windows import ModelInput, WindowPlan
+from training.inference.reading.loading import Job, open_loader
+from training.inference.reading.messages import Chunk
+from training.inference.reading.windows import ModelInput, WindowPlan
 
 PLAN = WindowPlan(
     recipe=RECIPE, inputs=(ModelInput(recipe=RECIPE, filterbank_MF=mel_filterbank(RECIPE)),)

@@ -9,9 +9,9 @@ from tests.remote_sources import upload_folder
 from tests.s3_server import S3
 from tests.static_server import StaticServer
 from training.inference.config import PredictConfig
-from training.inference.inputs import list_inputs
 from training.inference.model_files import find_models
 from training.inference.predictor import predict_recordings
+from training.inference.reading.inputs import list_inputs
 from training.inference.results import Results
 
 
