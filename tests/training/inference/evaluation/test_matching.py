@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.training.inference.reading.windows import CLASSES
+from tests.training.inference.windows import CLASSES
 
 from storage.errors import ConfigError
 from training.inference.evaluation.annotations import SCHEMA, Annotations

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tests.training.inference.reading.windows import CLASSES
+from tests.training.inference.windows import CLASSES
 
 from storage.errors import ConfigError
 from training.inference.post.blend import METHODS, BlendConfig, Blender, prepare_blend

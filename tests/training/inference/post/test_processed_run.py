@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.training.inference.reading.windows import CLASSES, LABELS, windows_of
+from tests.training.inference.windows import CLASSES, LABELS, windows_of
 
 from storage.errors import ConfigError
 from tools.cli.config import load_config

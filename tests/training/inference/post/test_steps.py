@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tests.training.inference.reading.windows import CLASSES, LABELS, windows_of
+from tests.training.inference.windows import CLASSES, LABELS, windows_of
 
 from storage.errors import ConfigError
 from training.inference.post.chain import STEPS, parse_steps, prepare_chain
