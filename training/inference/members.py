@@ -33,6 +33,7 @@ class Member(Protocol):
 
     path: str
     labels: tuple[str, ...]
+    names: dict[str, dict[str, str]]  # of classes, by label and column of a taxonomy
     recipe: Recipe
 
     def probabilities(self, cells: np.ndarray) -> np.ndarray:
@@ -53,6 +54,7 @@ class CheckpointMember:
     def __init__(self, trained: TrainedClassifier, device: torch.device, precision: str) -> None:
         self.path = trained.path
         self.labels = trained.labels.names
+        self.names = trained.names
         self.recipe = trained.recipe
         self._output = trained.model_config.output
         self._model = trained.model.to(device).eval()
@@ -75,6 +77,7 @@ class OnnxMember:
         self._model = module.OnnxClassifier(path, threads)
         self.path = str(path)
         self.labels: tuple[str, ...] = tuple(self._model.labels)
+        self.names: dict[str, dict[str, str]] = self._model.names
         self.recipe: Recipe = self._model.recipe
 
     def probabilities(self, cells: np.ndarray) -> np.ndarray:

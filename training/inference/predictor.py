@@ -37,7 +37,7 @@ from training.inference.loading import Job
 from training.inference.members import Member, join_labels, read_branches
 from training.inference.messages import Chunk, Ended, Rejected
 from training.inference.model_files import ModelFiles
-from training.inference.predictions import PredictedRecording
+from training.inference.predictions import ClassTable, PredictedRecording
 from training.inference.results import RawPredictions, Reject, Results, Run
 from training.inference.store_input import StoreInput
 from training.runtime.auto import Choice, choose_accelerator, choose_threads
@@ -95,25 +95,31 @@ def predict_recordings(
     )
     machine = {"accelerator": accelerator, "precision": precision, "threads": threads}
     _announce(source, ensemble, inputs, machine)
-    run = Run(
-        branches=tuple(branch.name for branch in branches),
-        labels=ensemble.labels,
-        decides=settled(
-            models,
-            branches,
-            source.windows,
-            accelerator=accelerator.value,
-            precision=precision.value,
-        ),
-        about={
-            "predict": {name.removesuffix("_"): value for name, value in asdict(config).items()},
-            "models": [member.path for member in members],
-        },
-    )
+    run = _describe_run(config, models, source, ensemble, machine)
     results = Results(config.out)
     with results.lock(), _threads(int(threads.value)):
         results.begin(run, source.recordings)
         return _Predictor(source, ensemble, results).run(config.batch_size, progress)
+
+
+def _describe_run(
+    config: PredictConfig,
+    models: list[ModelFiles],
+    source: AudioInput | StoreInput,
+    ensemble: Ensemble,
+    machine: dict[str, Choice],
+) -> Run:
+    """The run as predict.json has it: all that decides the results, and what else is known."""
+    members = [member for branch in ensemble.branches for member in branch.members]
+    settings = {name.removesuffix("_"): value for name, value in asdict(config).items()}
+    kinds = {name: machine[name].value for name in ("accelerator", "precision")}
+    names = {label: of for one in reversed(members) for label, of in one.names.items()}
+    return Run(
+        branches=tuple(branch.name for branch in ensemble.branches),
+        classes=ClassTable(labels=ensemble.labels, names=names),
+        decides=settled(models, ensemble.branches, source.windows, **kinds),
+        about={"predict": settings, "models": [member.path for member in members]},
+    )
 
 
 def _open_input(
