@@ -117,7 +117,7 @@ def _describe_run(
     return Run(
         branches=tuple(branch.name for branch in ensemble.branches),
         classes=ClassTable(labels=ensemble.labels, names=names),
-        decides=settled(models, ensemble.branches, source.windows, **kinds),
+        decides=settled(models, ensemble.branches, source.windows, channel=config.channel, **kinds),
         about={"predict": settings, "models": [member.path for member in members]},
     )
 
@@ -126,8 +126,7 @@ def _open_input(
     inputs: Inputs, members: list[Member], config: PredictConfig, remote: RemoteConfig
 ) -> AudioInput | StoreInput:
     if not inputs.store:
-        audio = {"step_s": config.step_s, "workers": config.workers, "remote": remote}
-        return AudioInput(inputs.recordings, members, **audio)  # type: ignore[arg-type]
+        return AudioInput(inputs.recordings, members, config, remote)
     if config.step_s is not None:
         raise ConfigError(
             f"predict.step_s={config.step_s:g}: the windows of the store {inputs.store} are its "
