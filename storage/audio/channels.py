@@ -16,13 +16,11 @@ MAX_CORRELATION = -0.5  # of two channels that may cancel
 MIN_LOSS_DB = 10.0  # of the mean against the loudest channel
 
 
-def check_channel(channel: str) -> None:
+def check_channel(channel: str, key: str = "source.channel") -> None:
     """Raises ConfigError unless it is mean, loudest, left, right or a number."""
     known = (MEAN, LOUDEST, *_SIDES)
     if channel not in known and not (channel.isascii() and channel.isdecimal()):
-        raise ConfigError(
-            f"source.channel={channel} is none of {', '.join(known)}, or a number from 0"
-        )
+        raise ConfigError(f"{key}={channel} is none of {', '.join(known)}, or a number from 0")
 
 
 def channel_number(channel: str, num_channels: int) -> int | None:

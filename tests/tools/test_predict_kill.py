@@ -44,23 +44,30 @@ def test_killed_runs_end_in_equal_bytes(tmp_path: Path) -> None:
     write_recordings(lab / "sounds", [2.0 + number % 7 for number in range(NUM_RECORDINGS)])
     (lab / "sounds" / "bad.wav").write_bytes(b"no sound")
     assert start(lab, tmp_path / "whole").wait() == 0
-    chance, out, kills = random.Random(5), tmp_path / "new", 0
+    chance, number, kills = random.Random(5), 0, 0
     while kills < NUM_KILLS:
+        out = tmp_path / f"new {number}"
         process = start(lab, out)
         wanted = num_done(out) + chance.randint(0, 2)
         while num_done(out) < wanted and process.poll() is None:
             time.sleep(0.002)
         time.sleep(0.1 * chance.random())
-        if process.poll() is not None:
-            break
-        os.kill(process.pid, signal.SIGKILL if kills % 5 else signal.SIGINT)
-        process.wait()
-        kills += 1
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL if kills % 5 else signal.SIGINT)
+            process.wait()
+            kills += 1
+        else:  # it has come to its end before
+            assert process.returncode == 0
+            check_equal(tmp_path / "whole", out)
+            number += 1
     assert start(lab, out).wait() == 0
-    assert kills == NUM_KILLS
+    check_equal(tmp_path / "whole", out)
+
+
+def check_equal(whole: Path, out: Path) -> None:
     names = sorted(path.relative_to(out) for path in (out / "raw").rglob("*.*"))
     assert len(names) == NUM_RECORDINGS + 1
     names += [Path("predictions.parquet"), Path("rejects.csv")]
-    _, *different = filecmp.cmpfiles(tmp_path / "whole", out, names, shallow=False)
+    _, *different = filecmp.cmpfiles(whole, out, names, shallow=False)
     assert different == [[], []]
     assert list((out / ".tmp").iterdir()) == []

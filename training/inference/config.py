@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from storage.audio.channels import MEAN, check_channel
 from storage.errors import ConfigError
 from storage.objects.urls import is_remote
 from storage.options import check_at_least, check_choice, check_positive, option
@@ -35,6 +36,9 @@ class PredictConfig:
     step_s: float | None = option(
         None, "from the start of one window to the next, s; null: the length of the model's slices"
     )
+    channel: str = option(
+        MEAN, "of several: mean, left, right, loudest (decodes twice), or a number from 0"
+    )
     batch_size: int = option(32, "windows that the model takes at once")
     workers: int | None = option(
         None, "processes that decode; 0: none but this one; null: one less than there are cores"
@@ -52,6 +56,7 @@ class PredictConfig:
         check_choice(self, "predict", "accelerator", auto.ACCELERATORS)
         check_choice(self, "predict", "precision", auto.PRECISIONS)
         check_choice(self, "predict", "labels", (REFUSE, UNION))
+        check_channel(self.channel, "predict.channel")
         check_positive(self, "predict", "step_s")
         check_at_least(self, "predict", 1, "batch_size", "limit")
         check_at_least(self, "predict", 0, "workers", "threads")

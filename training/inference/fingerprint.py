@@ -4,7 +4,7 @@ The format of the outputs, post-processing, the number of workers and the batch 
 it: the first two are made from the raw results, the others do not change them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ FIRST_DIGITS = 12  # of a digest in a message
 
 
 def settled(
-    models: list[ModelFiles], branches: list[Branch], windows: Recipe, **others: Any
+    models: Sequence[ModelFiles], branches: Sequence[Branch], windows: Recipe, **others: Any
 ) -> dict[str, Any]:
     """The values that decide the results, plain: models, recipes, windows, and `others`."""
     recipes = [member.recipe.to_dict() for branch in branches for member in branch.members]

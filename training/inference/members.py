@@ -7,7 +7,7 @@ Shapes: B slices, M mel
 bands, T frames, C classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -37,7 +37,7 @@ class Member(Protocol):
     recipe: Recipe
 
     @property
-    def names(self) -> Mapping[str, Mapping[str, str]]:
+    def names(self) -> dict[str, dict[str, str]]:
         """Names of classes, by label and column of a taxonomy."""
 
     def probabilities(self, cells: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ for all models of one recipe.
 
 import logging
 import time
-from collections import ChainMap, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ from training.inference.config import PredictConfig
 from training.inference.fingerprint import settled
 from training.inference.members import Member, join_labels, read_branches
 from training.inference.model_files import ModelFiles
-from training.inference.predictions import PredictedRecording
+from training.inference.predictions import ClassTable, PredictedRecording
 from training.inference.reading.audio_input import RECORDINGS, SECONDS, WINDOWS, AudioInput
 from training.inference.reading.inputs import Inputs
 from training.inference.reading.loading import Job
@@ -98,23 +98,7 @@ def predict_recordings(
     )
     machine = {"accelerator": accelerator, "precision": precision, "threads": threads}
     _announce(source, ensemble, inputs, machine)
-    run = Run(
-        branches=tuple(branch.name for branch in branches),
-        labels=ensemble.labels,
-        decides=settled(
-            models,
-            branches,
-            source.windows,
-            accelerator=accelerator.value,
-            precision=precision.value,
-        ),
-        about={
-            "predict": {name.removesuffix("_"): value for name, value in asdict(config).items()},
-            "models": [member.path for member in members],
-            "recipe": source.windows.to_dict(),
-            "names": dict(ChainMap(*(dict(member.names) for member in members))),
-        },
-    )
+    run = _describe_run(config, models, source, ensemble, machine)
     check(run, [one.recording_id for one in source.recordings])
     results = Results(config.out)
     with results.lock(), _threads(int(threads.value)):
@@ -122,12 +106,35 @@ def predict_recordings(
         return _Predictor(source, ensemble, results).run(config.batch_size, progress)
 
 
+def _describe_run(
+    config: PredictConfig,
+    models: list[ModelFiles],
+    source: AudioInput | StoreInput,
+    ensemble: Ensemble,
+    machine: dict[str, Choice],
+) -> Run:
+    """The run as predict.json has it: all that decides the results, and what else is known."""
+    members = [member for branch in ensemble.branches for member in branch.members]
+    settings = {name.removesuffix("_"): value for name, value in asdict(config).items()}
+    kinds = {name: machine[name].value for name in ("accelerator", "precision")}
+    names = {label: of for one in reversed(members) for label, of in one.names.items()}
+    return Run(
+        branches=tuple(branch.name for branch in ensemble.branches),
+        classes=ClassTable(labels=ensemble.labels, names=names),
+        decides=settled(models, ensemble.branches, source.windows, channel=config.channel, **kinds),
+        about={
+            "predict": settings,
+            "models": [member.path for member in members],
+            "recipe": source.windows.to_dict(),
+        },
+    )
+
+
 def _open_input(
     inputs: Inputs, members: list[Member], config: PredictConfig, remote: RemoteConfig
 ) -> AudioInput | StoreInput:
     if not inputs.store:
-        audio = {"step_s": config.step_s, "workers": config.workers, "remote": remote}
-        return AudioInput(inputs.recordings, members, **audio)  # type: ignore[arg-type]
+        return AudioInput(inputs.recordings, members, config, remote)
     if config.step_s is not None:
         raise ConfigError(
             f"predict.step_s={config.step_s:g}: the windows of the store {inputs.store} are its "

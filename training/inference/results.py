@@ -30,7 +30,7 @@ from storage.objects.local import LocalObjects
 from storage.objects.lock import hold_lock
 from storage.untrusted import parse_json
 from training.inference.fingerprint import differences, listed, shown
-from training.inference.predictions import PredictedRecording
+from training.inference.predictions import ClassTable, PredictedRecording
 from training.inference.reading.inputs import InputRecording
 
 RUN, LIST, LOCK = "predict.json", "recordings.parquet", ".lock"
@@ -45,7 +45,7 @@ class Run:
     """Description of a run, as predict.json has it."""
 
     branches: tuple[str, ...]
-    labels: tuple[str, ...]
+    classes: ClassTable
     decides: Mapping[str, Any]
     about: Mapping[str, Any]
 
@@ -88,7 +88,11 @@ class Results:
     def begin(self, run: Run, recordings: tuple[InputRecording, ...]) -> None:
         """Records a run, or goes on with it; ConfigError where another one has begun here."""
         names = listed(recordings)
-        decides = {**run.decides, "labels": list(run.labels), "recordings": digest_json(names)}
+        decides = {
+            **run.decides,
+            "labels": list(run.classes.labels),
+            "recordings": digest_json(names),
+        }
         if self._objects.exists(RUN):
             self._check_same(decides, names)
             return
@@ -104,6 +108,7 @@ class Results:
             "begun": datetime.now(UTC).isoformat(timespec="seconds"),
             "branches": list(run.branches),
             "decides": decides,
+            "names": run.classes.names,
             "about": dict(run.about),
             "versions": {"python": platform.python_version(), **versions},
         }
@@ -146,6 +151,11 @@ class Results:
     def labels(self) -> tuple[str, ...]:
         """The classes, in the order of the last axis of probabilities."""
         return tuple(self.describe()["decides"]["labels"])
+
+    def classes(self) -> ClassTable:
+        """The classes with their names, as far as the models know them."""
+        document = self.describe()
+        return ClassTable(labels=tuple(document["decides"]["labels"]), names=document["names"])
 
     def branches(self) -> tuple[str, ...]:
         """The names of the branches, in the order of the first axis of probabilities."""

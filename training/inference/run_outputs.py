@@ -5,7 +5,7 @@
 All of it is made from the raw results, so it can be made again with other settings in seconds.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,19 +43,20 @@ def check_run(
     presence: dict[str, float] | None = None,
 ) -> None:
     """Raises ConfigError where settings do not fit a run; before it begins."""
-    classes = class_table(run.labels, run.about["names"], taxonomy)
+    classes = class_table(run.classes, taxonomy)
     RecorderFacts.open(config.recorder)
     process_run(lambda: (), run.branches, classes, config)
     check_outputs(config.output, config.detect, classes, recording_ids, presence)
 
 
-def class_table(
-    labels: tuple[str, ...], names: Mapping[str, Mapping[str, str]], taxonomy: str
-) -> ClassTable:
-    """The classes with the names that the models have, and those of a taxonomy before them."""
-    given = read_class_table(taxonomy, labels, key="predict.taxonomy").names
-    joined = {label: {**names.get(label, {}), **given.get(label, {})} for label in labels}
-    return ClassTable(labels=labels, names={label: of for label, of in joined.items() if of})
+def class_table(known: ClassTable, taxonomy: str) -> ClassTable:
+    """The classes of the models, with the names of a taxonomy before theirs."""
+    given = read_class_table(taxonomy, known.labels, key="predict.taxonomy").names
+    joined = {
+        label: {**known.names.get(label, {}), **given.get(label, {})} for label in known.labels
+    }
+    names = {label: of for label, of in joined.items() if of}
+    return ClassTable(labels=known.labels, names=names)
 
 
 def write_run(
@@ -86,7 +87,7 @@ def open_run(results: Results, config: OutputSections, taxonomy: str = "") -> Pr
     document = results.describe()
     about = document["about"]
     recipe = Recipe.from_dict(about["recipe"])
-    classes = class_table(results.labels(), about.get("names", {}), taxonomy)
+    classes = class_table(results.classes(), taxonomy)
     facts = RecorderFacts.open(config.recorder)
     windows = process_run(
         lambda: (_with_facts(raw, facts) for raw in results.iterate()),

@@ -214,6 +214,7 @@ def test_label_lists_are_refused_or_united(lab: Path, done: Path, tmp_path: Path
 CHANGES = [
     ({"step_s": 0.5}, "windows.step_s was 1.0, is 0.5"),
     ({"given": "exp_001/fold_0"}, "exp_001: fold_2.ckpt is gone"),
+    ({"channel": "left"}, "channel was mean, is left"),
     ({"limit": 2}, "01 is gone"),
     ({"precision": "bf16-mixed"}, "precision was 32-true, is bf16-mixed"),
 ]

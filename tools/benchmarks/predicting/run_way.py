@@ -61,8 +61,9 @@ class Ways:
         """Takes the chunks and drops them."""
         recordings = list_inputs([self._source]).recordings
         (branch,) = self._branches()
-        options: Numbers = {"step_s": None, "workers": self._workers, "remote": DEFAULT}
-        audio = AudioInput(recordings, branch.members, **options)
+        audio = AudioInput(
+            recordings, branch.members, PredictConfig(workers=self._workers), DEFAULT
+        )
         jobs = [Job(number, one.path) for number, one in enumerate(recordings)]
         with audio.messages(jobs) as messages:
             chunks = (message for message in messages if isinstance(message, Chunk))

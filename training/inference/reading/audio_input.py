@@ -13,6 +13,7 @@ from storage.objects.client import RemoteConfig
 from storage.objects.urls import is_remote
 from storage.processes import num_cores
 from storage.recipe import OWN, Recipe
+from training.inference.config import PredictConfig
 from training.inference.members import Member
 from training.inference.reading.inputs import InputRecording
 from training.inference.reading.loading import Job, open_loader
@@ -34,18 +35,17 @@ class AudioInput:
         self,
         recordings: tuple[InputRecording, ...],
         members: Sequence[Member],
-        *,
-        step_s: float | None,
-        workers: int | None,
+        config: PredictConfig,
         remote: RemoteConfig,
     ) -> None:
         first = members[0].recipe
         self.recordings = recordings
-        self.windows = replace(first, slice_step_s=step_s or first.slice_s, origin=OWN)
+        self.windows = replace(first, slice_step_s=config.step_s or first.slice_s, origin=OWN)
         recipes = {member.path: _cells_recipe(member.recipe) for member in members}
         self._recipes = list(dict.fromkeys(recipes.values()))
         self.places = {path: self._recipes.index(recipe) for path, recipe in recipes.items()}
-        self._workers = max(1, num_cores() - 1) if workers is None else workers
+        self._workers = max(1, num_cores() - 1) if config.workers is None else config.workers
+        self._channel = config.channel
         self._remote = remote
 
     def total(self) -> tuple[int, str]:
@@ -64,6 +64,7 @@ class AudioInput:
                 ModelInput(recipe=recipe, filterbank_MF=mel_filterbank(recipe))
                 for recipe in self._recipes
             ),
+            channel=self._channel,
         )
         return open_loader(jobs, plan, workers=self._workers, remote=self._remote)
 

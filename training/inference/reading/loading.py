@@ -149,10 +149,11 @@ class _Workers:
     def start(self, workers: int) -> None:
         """Starts so many processes."""
         context = worker_context(WORKER_MODULE)
+        make = context.Process  # type: ignore[attr-defined]  # each kind of context has one
         for number in range(workers):
             ours, theirs = context.Pipe()
             given = (theirs, self._plan, self._remote, dict(os.environ))
-            process = context.Process(target=_serve, args=given, daemon=True)  # type: ignore[attr-defined]  # of each context
+            process: BaseProcess = make(target=_serve, args=given, daemon=True)
             process.start()
             theirs.close()  # so that the end of the process is seen
             thread = threading.Thread(target=self._take, args=(ours,), name=f"decoder-{number}")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from storage.audio.channels import MEAN
 from storage.audio.decode import Decoder
 from storage.audio.mel import MelTransform
 from storage.audio.slicing import SampleStream, fill_up, slice_starts
@@ -40,6 +41,7 @@ class WindowPlan:
 
     recipe: Recipe
     inputs: tuple[ModelInput, ...]
+    channel: str = MEAN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,7 +61,7 @@ class WindowCutter:
 
     def open(self, path: Path) -> "RecordingWindows":
         """The windows of a recording, to be iterated over once."""
-        return RecordingWindows(path, self._plan.recipe, self._makers)
+        return RecordingWindows(path, self._plan, self._makers)
 
 
 class RecordingWindows:
@@ -68,11 +70,12 @@ class RecordingWindows:
     Raises AudioError where there is no sound at all.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, makers: "list[_CellMaker]") -> None:
+    def __init__(self, path: Path, plan: WindowPlan, makers: "list[_CellMaker]") -> None:
         self._path = path
-        self._recipe = recipe
+        self._channel = plan.channel
+        self._recipe = plan.recipe
         self._makers = makers
-        self.decoder = Decoder(path, recipe.sample_rate_hz)
+        self.decoder = Decoder(path, plan.recipe.sample_rate_hz, plan.channel)
 
     def __iter__(self) -> Iterator[Window]:
         rate_hz = self._recipe.sample_rate_hz
@@ -80,7 +83,7 @@ class RecordingWindows:
             streams = {rate_hz: _stream(self.decoder, stack)}
             for maker in self._makers:
                 if maker.rate_hz not in streams:
-                    decoder = Decoder(self._path, maker.rate_hz)
+                    decoder = Decoder(self._path, maker.rate_hz, self._channel)
                     streams[maker.rate_hz] = _stream(decoder, stack)
             for start in slice_starts(streams[rate_hz], self._recipe):
                 made = [maker.cells(streams[maker.rate_hz], start) for maker in self._makers]

@@ -4,9 +4,9 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.training.inference.windows import CLASSES
 
 from storage.errors import ConfigError
+from tests.training.inference.windows import CLASSES
 from training.inference.evaluation.annotations import SCHEMA, Annotations
 from training.inference.evaluation.matching import (
     match_annotations,

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tests.training.inference.windows import CLASSES
 
 from storage.errors import ConfigError
+from tests.training.inference.windows import CLASSES
 from training.inference.post.blend import METHODS, BlendConfig, Blender, prepare_blend
 
 NAN = np.nan

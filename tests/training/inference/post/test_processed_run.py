@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.training.inference.windows import CLASSES, LABELS, windows_of
 
 from storage.errors import ConfigError
+from tests.training.inference.windows import CLASSES, LABELS, windows_of
 from tools.cli.config import load_config
 from training.inference.post.config import PostSections
 from training.inference.post.processed_run import RawWindows, process_run

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tests.training.inference.windows import CLASSES, LABELS, windows_of
 
 from storage.errors import ConfigError
+from tests.training.inference.windows import CLASSES, LABELS, windows_of
 from training.inference.post.chain import STEPS, parse_steps, prepare_chain
 from training.inference.predictions import ClassTable, WindowPredictions
 

@@ -113,3 +113,12 @@ def test_cells_are_those_of_a_store(tmp_path: Path) -> None:
             assert np.array_equal(
                 np.concatenate([one.cells[0] for one in windows]), store.read(rows)
             )
+
+
+def test_one_of_several_channels_is_taken(tmp_path: Path) -> None:
+    sound = np.random.default_rng(0).standard_normal((6000, 2)).astype(np.float32) * 0.1
+    soundfile.write(tmp_path / "a.wav", sound, 4000, subtype="FLOAT")
+    given = ModelInput(recipe=STEP, filterbank_MF=filterbank(STEP))
+    plan = WindowPlan(recipe=STEP, inputs=(given,), channel="right")
+    window = next(iter(WindowCutter(plan).open(tmp_path / "a.wav")))
+    assert np.array_equal(window.cells[0][0], cells_of(sound[:, 1], 0, STEP))
