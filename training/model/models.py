@@ -57,11 +57,18 @@ class View(nn.Module):
     def forward(self, slices_BMT: Tensor) -> Prediction:
         """Logits and embeddings of slices, float [B, M, T] in [0, 1]."""
         images = prepare_images(slices_BMT, self._pool, self._fixed_size)
-        missing = 0 if self.training else max(0, self.full_batch - len(images))
-        if missing:
-            images = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)])
-        embedding_BE = self.backbone(images)[: len(slices_BMT)]
+        if self.full_batch and not self.training:
+            embedding_BE = self._embed_filled_up(images)
+        else:
+            embedding_BE = self.backbone(images)
         return Prediction(self.head(self.dropout(embedding_BE)), embedding_BE)
+
+    def _embed_filled_up(self, images: Tensor) -> Tensor:
+        """Embeddings of a batch that is filled up to `full_batch` for a compiled backbone."""
+        missing = max(0, self.full_batch - len(images))
+        filled_up = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)])
+        embedding_BE: Tensor = self.backbone(filled_up)[: len(images)]
+        return embedding_BE
 
 
 class Classifier(nn.Module):

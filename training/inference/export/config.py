@@ -1,0 +1,28 @@
+"""Config of the export; imports no torch."""
+
+from dataclasses import dataclass, field
+
+from storage.errors import ConfigError
+from storage.options import option
+
+ONNX = ".onnx"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    """Checkpoints to export, and the file to write."""
+
+    from_: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "checkpoints, as in exp_003/fold_0 or a .ckpt; of several, or of all folds of "
+            "exp_003, the mean prediction"
+        },
+    )
+    out: str = option("model.onnx", "file to write")
+    mel: bool = option(False, "take waveforms at the recipe's rate instead of mel slices")
+    taxonomy: str = option("", "csv with a column primary_label: names of the classes to record")
+
+    def __post_init__(self) -> None:
+        if not self.out.endswith(ONNX):
+            raise ConfigError(f"export.out={self.out} must end in {ONNX}")
