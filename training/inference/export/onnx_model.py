@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.labels import Labels
 from storage.encoding import to_unit
 from storage.errors import ConfigError, StoreError
 from storage.recipe import Recipe
@@ -60,7 +59,7 @@ class OnnxClassifier:
                 "export.mel=false"
             )
         self.path = self._model.path
-        self.labels: Labels = metadata.labels
+        self.labels = metadata.labels.names
         self.recipe: Recipe = metadata.recipe
         self.output = metadata.output
         self.names = metadata.names
@@ -68,6 +67,10 @@ class OnnxClassifier:
     def probabilities(self, cells: np.ndarray) -> np.ndarray:
         """float32 [B, C] of cells [B, M, T] of any encoding."""
         return self._model.run(PROBABILITIES, to_unit(cells))
+
+    def __call__(self, cells: np.ndarray) -> np.ndarray:
+        """The probabilities."""
+        return self.probabilities(cells)
 
     def embeddings(self, cells: np.ndarray) -> np.ndarray:
         """float32 [B, E] of cells [B, M, T] of any encoding."""
