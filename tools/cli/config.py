@@ -54,6 +54,7 @@ SECTIONS = (
     "demo",
     "benchmark",
     "ablation",
+    "export",
     "export_npy",
     "sync",
     "remote",

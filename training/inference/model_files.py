@@ -26,24 +26,24 @@ class ModelFiles:
     files: tuple[Path, ...]
 
 
-def find_models(given: Sequence[str], root: Path) -> list[ModelFiles]:
-    """The files of each entry of `predict.from`; ConfigError where there are none.
+def find_models(given: Sequence[str], root: Path, *, key: str = "predict.from") -> list[ModelFiles]:
+    """The files of each entry of a config key; ConfigError, naming the key, where there are none.
 
     `root` is the folder with weights/, in which experiments are looked for.
     """
     found = []
     for entry in given:
-        files = _files_of(entry, root)
+        files = _files_of(entry, root, key)
         found.append(ModelFiles(name=_short_name(entry), files=tuple(files)))
     names = [one.name for one in found]
     if len(set(names)) < len(names):  # files of equal names in several folders
         found = [replace(one, name=entry) for one, entry in zip(found, given, strict=True)]
     if len({one.name for one in found}) < len(found):
-        raise ConfigError(f"predict.from={','.join(given)} names a model twice")
+        raise ConfigError(f"{key}={','.join(given)} names a model twice")
     return found
 
 
-def _files_of(entry: str, root: Path) -> list[Path]:
+def _files_of(entry: str, root: Path, key: str) -> list[Path]:
     path = Path(entry)
     if path.suffix in (CHECKPOINT, ONNX) and path.is_file():
         return [path]
@@ -55,13 +55,13 @@ def _files_of(entry: str, root: Path) -> list[Path]:
             return [path]
     if not folder.is_dir():
         raise ConfigError(
-            f"predict.from={entry}: there is no such experiment in {root / 'weights'}, and no such "
+            f"{key}={entry}: there is no such experiment in {root / 'weights'}, and no such "
             "file or folder; python -m tools.experiments lists experiments"
         )
     files = sorted(folder.glob(f"*{CHECKPOINT}")) or sorted(folder.glob(f"*{ONNX}"))
     if not files or (named and named[2] is not None):
         there = ", ".join(file.stem for file in files) or "no checkpoint yet"
-        raise ConfigError(f"predict.from={entry}: {folder} has {there}; give one of those")
+        raise ConfigError(f"{key}={entry}: {folder} has {there}; give one of those")
     return files
 
 

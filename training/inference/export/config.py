@@ -21,7 +21,6 @@ class ExportConfig:
     )
     out: str = option("model.onnx", "file to write")
     mel: bool = option(False, "take waveforms at the recipe's rate instead of mel slices")
-    taxonomy: str = option("", "csv with a column primary_label: names of the classes to record")
 
     def __post_init__(self) -> None:
         if not self.out.endswith(ONNX):

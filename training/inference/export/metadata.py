@@ -59,6 +59,13 @@ class ExportMetadata:
         }
         return {f"{PREFIX}{name}": json.dumps(value) for name, value in values.items()}
 
+    def summary(self) -> str:
+        """Classes, models and input, in words."""
+        models = "1 model" if len(self.models) == 1 else f"mean of {len(self.models)} models"
+        bands, frames = self.recipe.slice_shape
+        shape = f"{bands} x {frames}" if self.input == SLICES else f"{self.recipe.slice_samples:,}"
+        return f"{models}, {len(self.labels)} classes, {self.input} of {shape}, {self.output}"
+
     @classmethod
     def parse(cls, entries: Mapping[str, str]) -> Self:
         """Parses the entries of a file; ValueError, naming the entry, where they are not ours."""

@@ -79,8 +79,7 @@ def export_onnx(
     onnx = _import_onnx()
     check_members(members)
     recipe = members[0].recipe
-    front_end = FrontEnd(recipe, mel_filterbank(recipe)) if options.mel else None
-    network = ExportedNetwork(members, front_end).eval()
+    network = ExportedNetwork(members, front_end_of(recipe) if options.mel else None).eval()
     metadata = ExportMetadata(
         input=WAVEFORM if options.mel else SLICES,
         labels=members[0].labels,
@@ -97,6 +96,11 @@ def export_onnx(
     onnx.checker.check_model(model)
     Path(path).write_bytes(model.SerializeToString(deterministic=True))
     return metadata
+
+
+def front_end_of(recipe: Recipe) -> FrontEnd:
+    """The front end of a recipe."""
+    return FrontEnd(recipe, mel_filterbank(recipe))
 
 
 def example(recipe: Recipe, mel: bool) -> Tensor:

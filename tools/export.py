@@ -1,0 +1,62 @@
+"""Write trained classifiers as one ONNX file, for onnxruntime and other programs.
+
+    python -m tools.export export.from=exp_003/fold_0 export.out=model.onnx
+    python -m tools.export export.from=exp_003 export.out=mean_of_folds.onnx
+    python -m tools.export export.from=[exp_003,exp_007/fold_1] export.out=mean.onnx
+    python -m tools.export export.from=weights/exp_003/fold_0.ckpt export.mel=true
+
+Takes mel slices, or with export.mel=true waveforms at the recipe's rate: the mel spectrogram is
+then part of the file. Outputs are `probabilities`, `logits` and `embedding`. Labels, recipe and the
+checkpoints' sha256 are in the file's metadata, so `tools.predict` needs nothing else. The file is
+run and compared with the checkpoints before it is put in place. Needs the extra `onnx`.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from storage.errors import ConfigError
+from tools.cli.command import Arguments, Command, importing, run
+from tools.cli.output_files import check_output, output_file
+from training.experiments.experiment import ExperimentConfig
+from training.inference.export.config import ExportConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sections:
+    """Config sections of this command."""
+
+    export: ExportConfig = field(default_factory=ExportConfig)
+    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
+
+
+COMMAND = Command(doc=__doc__, sections=Sections)
+
+
+def main(config: Sections, _: Arguments) -> None:
+    """Exports, compares, prints what was written."""
+    if not config.export.from_:
+        raise ConfigError(
+            "export.from names no checkpoint: give one, as in export.from=exp_003/fold_0, or "
+            "several, whose mean is exported"
+        )
+    check_output("export.out=", config.export.out)
+    with importing("export"):
+        from training.inference.export.comparison import compare
+        from training.inference.export.onnx_export import ExportOptions, export_onnx
+        from training.inference.model_files import find_models
+        from training.model.checkpoints import read_checkpoint
+    root = Path(config.experiment.root)
+    models = find_models(config.export.from_, root, key="export.from")
+    members = [read_checkpoint(file) for model in models for file in model.files]
+    target = Path(config.export.out)
+    with output_file(target) as unfinished:
+        metadata = export_onnx(members, unfinished, ExportOptions(mel=config.export.mel))
+        comparison = compare(members, unfinished)
+        size = unfinished.stat().st_size
+    print(f"{target}: {metadata.summary()}, {size / 2**20:.1f} MiB")
+    print(comparison.summary())
+
+
+if __name__ == "__main__":
+    sys.exit(run(COMMAND, main))
