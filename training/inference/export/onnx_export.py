@@ -52,7 +52,7 @@ class ExportOptions:
 
 
 class ExportedNetwork(nn.Module):
-    """The networks of all members behind one input."""
+    """The networks of all members, with one input."""
 
     def __init__(self, members: Sequence[TrainedClassifier], front_end: FrontEnd | None) -> None:
         super().__init__()
