@@ -55,6 +55,8 @@ SECTIONS = (
     "benchmark",
     "ablation",
     "export",
+    "embed",
+    "probe",
     "export_npy",
     "sync",
     "remote",

@@ -1,0 +1,14 @@
+"""Record of the model that made embeddings."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRecord:
+    """What made embeddings, for the file's metadata. `takes`: `slices`, or waveforms of a rate."""
+
+    name: str
+    sha256: str
+    licence: str
+    takes: str
+    output: str
