@@ -18,14 +18,10 @@ from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
 from storage.errors import ConfigError
 from training.config import TrainingConfig
-from training.experiments.classes import class_names, score_classes
-from training.experiments.experiment import (
-    SCORES,
-    guard_experiment,
-    share_experiment,
-    write_settings,
-)
-from training.experiments.pictures import write_classes, write_confusion, write_curves
+from training.experiments.classes import class_names
+from training.experiments.experiment import guard_experiment, share_experiment, write_settings
+from training.experiments.outcome import read_report, write_report
+from training.experiments.pictures import write_curves
 from training.experiments.report import (
     EMBEDDINGS,
     OOF,
@@ -35,7 +31,6 @@ from training.experiments.report import (
     FoldResult,
     TrainingReport,
     read_result,
-    score_frame,
     write_result,
 )
 from training.fold import FoldRun, train_fold, warm_start_file
@@ -48,8 +43,7 @@ from training.runtime.ranks import first_rank_logger, is_first_rank, wait_for_ra
 from training.split import Split, fold_data, split_recordings
 from training.trainer import choose_machine, torch_threads
 
-CURVES, CONFUSION, BEST_AND_WORST = "curves.png", "confusion.png", "classes.png"
-CLASSES = "classes.csv"
+CURVES = "curves.png"
 logger = first_rank_logger(__name__)
 
 TABLES = (OOF, EMBEDDINGS, POOLED_OOF, POOLED_EMBEDDINGS)
@@ -141,22 +135,12 @@ def _report(run: FoldRun, results: list[FoldResult]) -> TrainingReport:
             parts = [_part(folder, name, fold) for fold in run.split.train_folds]
             pl.concat(map(pl.scan_parquet, parts)).sink_parquet(folder / name)
     wait_for_ranks()
-    weight, names = run.config.loss.secondary_weight, class_names(run.split.recordings)
-    pooled = pl.read_parquet(folder / POOLED_OOF)
-    report = TrainingReport(
-        experiment=run.experiment,
-        folds=results,
-        overall=score_frame(pl.read_parquet(folder / OOF), weight),
-        pooled=score_frame(pooled, weight),
-        classes=score_classes(pooled, names),
-    )
+    names = class_names(run.split.recordings)
+    report = read_report(run.experiment, results, names, run.config.loss.secondary_weight)
     if first:
         kept_epochs = {result.fold: result.best_epoch for result in results}
         write_curves(folder / "log", folder / CURVES, kept_epochs)
-        write_confusion(pooled, names, folder / CONFUSION)
-        report.classes.write_csv(folder / CLASSES)
-        write_classes(report.classes, folder / BEST_AND_WORST)
-        report.write_scores(folder / SCORES)
+        write_report(report, names)
         for path in folder.glob(".fold_*"):
             path.unlink()
     return report

@@ -1,5 +1,5 @@
 """Experiments on disk: numbered folders of results.
 
-`experiment` numbers and writes them, `report` and `pictures` describe one, `listing` compares
-several, `blend` averages their predictions.
+`experiment` numbers and writes them, `report`, `outcome` and `pictures` describe one, `listing`
+compares several, `blend` averages their predictions.
 """

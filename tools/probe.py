@@ -1,0 +1,87 @@
+"""Fit a linear classifier on embeddings, with the folds of a training, in seconds.
+
+    python -m tools.probe probe.embeddings=embeddings.parquet store=data/store
+    python -m tools.probe probe.embeddings=embeddings.parquet folds.cv=column probe.pool=slice
+
+Takes the embeddings that tools.embed has written, and the keys of folds and labels of tools.train.
+Makes an experiment: weights/exp_012/fold_0.safetensors, preds/exp_012/ with oof.parquet,
+scores.json and classes.csv, which tools.experiments lists and blends. Also prints how often the
+nearest neighbour outside its fold has the same label.
+"""
+
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from datasets.folds import FoldConfig
+from datasets.labels import LabelConfig
+from datasets.sources.mix import open_source
+from storage.errors import ConfigError
+from storage.options import option
+from tools.cli.command import Arguments, Command, importing, run
+from tools.cli.config import StoreSection
+from training.config import TrainingConfig
+from training.experiments.classes import describe_classes
+from training.experiments.experiment import ExperimentConfig
+from training.inference.embeddings.config import ProbeConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sections(StoreSection):
+    """Config sections of this command."""
+
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    shards: str = option("", "folder of the tar shards; left out, the store itself is read")
+    folds: FoldConfig = field(default_factory=FoldConfig)
+    labels: LabelConfig = field(default_factory=LabelConfig)
+    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
+    train_folds: list[int] = field(
+        default_factory=list,
+        metadata={"help": "folds to hold out, each in turn, as in [0,1]; []: all of them"},
+    )
+    seed: int = option(0, "decides the folds")
+    limit: int | None = option(None, "number of recordings, spread over all, for a first look")
+
+
+COMMAND = Command(doc=__doc__, sections=Sections)
+
+
+def main(config: Sections, _: Arguments) -> None:
+    """Fits, prints the scores of each fold and of all together."""
+    if not config.probe.embeddings:
+        raise ConfigError(
+            "probe.embeddings names no file: write one by python -m tools.embed, and give it"
+        )
+    with importing("probe"):
+        from training.inference.embeddings.table import read_table
+        from training.probe import ProbeRun, probe_folds
+        from training.split import split_recordings
+    table = read_table(Path(config.probe.embeddings))
+    source = open_source(store=config.store, shards=config.shards, remote=config.remote)
+    if table.about.store_id != source.store_id:
+        raise ConfigError(
+            f"{config.probe.embeddings} has embeddings of another store than {source.url}: give "
+            "the store that was embedded"
+        )
+    training = TrainingConfig(
+        folds=config.folds,
+        labels=config.labels,
+        experiment=config.experiment,
+        train_folds=config.train_folds,
+        seed=config.seed,
+        limit=config.limit,
+    )
+    run_of_probe = ProbeRun(
+        probe=config.probe,
+        experiment=config.experiment,
+        secondary_weight=training.loss.secondary_weight,
+        settings=asdict(config),
+    )
+    report = probe_folds(table, split_recordings(source, training), run_of_probe)
+    print(f"{report.table()}\n\n{describe_classes(report.training.classes)}\n")
+    experiment = report.training.experiment
+    print(f"probes: {experiment.weights}\npredictions: {experiment.preds}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(COMMAND, main))

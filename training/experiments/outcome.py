@@ -1,0 +1,49 @@
+"""Scores, pictures and tables of an experiment, once the predictions of all folds are there.
+
+report = read_report(experiment, results, names, secondary_weight=0.5)
+write_report(report, names)
+"""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from training.experiments.classes import score_classes
+from training.experiments.experiment import SCORES, Experiment
+from training.experiments.pictures import write_classes, write_confusion
+from training.experiments.report import (
+    OOF,
+    POOLED_OOF,
+    FoldResult,
+    TrainingReport,
+    score_frame,
+)
+
+CONFUSION, BEST_AND_WORST, CLASSES = "confusion.png", "classes.png", "classes.csv"
+
+
+def read_report(
+    experiment: Experiment,
+    results: Sequence[FoldResult],
+    names: Mapping[str, str],
+    secondary_weight: float,
+) -> TrainingReport:
+    """Scores the tables of predictions in the folder; `names` are common names by label."""
+    folder = experiment.preds
+    pooled = pl.read_parquet(folder / POOLED_OOF)
+    return TrainingReport(
+        experiment=experiment,
+        folds=results,
+        overall=score_frame(pl.read_parquet(folder / OOF), secondary_weight),
+        pooled=score_frame(pooled, secondary_weight),
+        classes=score_classes(pooled, names),
+    )
+
+
+def write_report(report: TrainingReport, names: Mapping[str, str]) -> None:
+    """Writes confusion and classes as pictures, classes.csv and, last, scores.json."""
+    folder = report.experiment.preds
+    write_confusion(pl.read_parquet(folder / POOLED_OOF), names, folder / CONFUSION)
+    report.classes.write_csv(folder / CLASSES)
+    write_classes(report.classes, folder / BEST_AND_WORST)
+    report.write_scores(folder / SCORES)
