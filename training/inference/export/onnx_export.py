@@ -32,7 +32,6 @@ from training.inference.export.metadata import (
     SLICES,
     WAVEFORM,
     ExportMetadata,
-    Names,
 )
 from training.model.checkpoints import TrainedClassifier
 from training.model.models import mean_logits, probabilities
@@ -47,7 +46,6 @@ class ExportOptions:
     """Contents of a file besides the networks."""
 
     mel: bool = False
-    names: Names | None = None
     post: Sequence[Any] = ()
 
 
@@ -87,7 +85,7 @@ def export_onnx(
         output=members[0].model_config.output,
         version=describe_commit(),
         models=[_describe(member) for member in members],
-        names=options.names or {},
+        names={label: of for member in reversed(members) for label, of in member.names.items()},
         post=list(options.post),
     )
     _trace(network, metadata.input, example(recipe, options.mel), path)

@@ -44,6 +44,7 @@ def member(folder, *, seed=0, fold=0, recipe=RECIPE, labels=LABELS, spread=0.5, 
         epoch=1,
         fold=fold,
         path=str(path),
+        names={"owl": {"common_name": "Tawny owl"}},
     )
 
 
@@ -156,13 +157,14 @@ def test_a_file_for_waveforms_takes_no_cells(tmp_path):
 
 def test_an_export_is_the_same_bytes_again_says_nothing_and_names_no_place(tmp_path, capfd):
     members = [member(tmp_path, seed=fold, fold=fold) for fold in range(2)]
-    options = ExportOptions(names={"owl": {"common_name": "Tawny owl"}}, post=[{"power": {}}])
+    options = ExportOptions(post=[{"power": {}}])
     first, second = tmp_path / "first.onnx", tmp_path / "second.onnx"
     metadata = export_onnx(members, first, options)
     export_onnx(members, second, options)
     assert first.read_bytes() == second.read_bytes()
     assert str(tmp_path).encode() not in first.read_bytes()
     assert OnnxModel(first).metadata == metadata
+    assert metadata.names == {"owl": {"common_name": "Tawny owl"}}
     assert [model["fold"] for model in metadata.models] == [0, 1]
     assert capfd.readouterr() == ("", "")
 
