@@ -7,23 +7,35 @@ Takes the embeddings that tools.embed has written, and the keys of folds and lab
 Makes an experiment: weights/exp_012/fold_0.safetensors, preds/exp_012/ with oof.parquet,
 scores.json and classes.csv, which tools.experiments lists and blends. Also prints how often the
 nearest neighbour outside its fold has the same label.
+
+    python -m tools.probe probe.from=exp_012 probe.embeddings=new.parquet store=data/new \\
+        probe.out=predictions.parquet
+
+With probe.from, probes that were fitted before predict other embeddings of the same model.
 """
 
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets.folds import FoldConfig
 from datasets.labels import LabelConfig
+from datasets.slice_source import SliceSource
 from datasets.sources.mix import open_source
 from storage.errors import ConfigError
 from storage.options import option
+from storage.store import open_store
 from tools.cli.command import Arguments, Command, importing, run
 from tools.cli.config import StoreSection
+from tools.cli.output_files import check_output, output_file
 from training.config import TrainingConfig
 from training.experiments.classes import describe_classes
 from training.experiments.experiment import ExperimentConfig
 from training.inference.embeddings.config import ProbeConfig
+
+if TYPE_CHECKING:
+    from training.inference.embeddings.table import EmbeddingTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,22 +59,27 @@ COMMAND = Command(doc=__doc__, sections=Sections)
 
 
 def main(config: Sections, _: Arguments) -> None:
-    """Fits, prints the scores of each fold and of all together."""
+    """Fits and prints scores, or predicts with what was fitted before."""
     if not config.probe.embeddings:
         raise ConfigError(
             "probe.embeddings names no file: write one by python -m tools.embed, and give it"
         )
     with importing("probe"):
         from training.inference.embeddings.table import read_table
-        from training.probe import ProbeRun, probe_folds
-        from training.split import split_recordings
     table = read_table(Path(config.probe.embeddings))
+    if config.probe.from_:
+        _predict(config, table)
+    else:
+        _fit(config, table)
+
+
+def _fit(config: Sections, table: "EmbeddingTable") -> None:
+    """Fits, prints the scores of each fold and of all together."""
+    from training.probe import ProbeRun, probe_folds
+    from training.split import split_recordings
+
     source = open_source(store=config.store, shards=config.shards, remote=config.remote)
-    if table.about.store_id != source.store_id:
-        raise ConfigError(
-            f"{config.probe.embeddings} has embeddings of another store than {source.url}: give "
-            "the store that was embedded"
-        )
+    _check_store(config, table, source)
     training = TrainingConfig(
         folds=config.folds,
         labels=config.labels,
@@ -81,6 +98,28 @@ def main(config: Sections, _: Arguments) -> None:
     print(f"{report.table()}\n\n{describe_classes(report.training.classes)}\n")
     experiment = report.training.experiment
     print(f"probes: {experiment.weights}\npredictions: {experiment.preds}")
+
+
+def _predict(config: Sections, table: "EmbeddingTable") -> None:
+    """Predicts with probes, writes a table as tools.predict does."""
+    from training.inference.embeddings.probe_predictions import find_probes, predict_embeddings
+
+    check_output("probe.out=", config.probe.out)
+    files = find_probes(config.probe.from_, Path(config.experiment.root))
+    with open_store(config.store, config.remote) as store:
+        _check_store(config, table, store)
+        frame = predict_embeddings(files, table, store)
+    with output_file(Path(config.probe.out)) as file:
+        frame.write_parquet(file)
+    print(f"{config.probe.out}: {len(frame):,} slices, the mean of {len(files)} probes")
+
+
+def _check_store(config: Sections, table: "EmbeddingTable", source: SliceSource) -> None:
+    if table.about.store_id != source.store_id:
+        raise ConfigError(
+            f"{config.probe.embeddings} has embeddings of another store than {source.url}: give "
+            "the store that was embedded"
+        )
 
 
 if __name__ == "__main__":

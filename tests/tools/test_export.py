@@ -1,41 +1,23 @@
 """python -m tools.export: checkpoints of an experiment become a file, or one sentence."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from datasets.labels import Labels
 from storage.recipe import Recipe
+from tests.untrained import write_experiment
 from tools.cli.command import run
 from tools.export import COMMAND, main
 from training.inference.export.onnx_model import OnnxClassifier, OnnxModel
-from training.model.checkpoints import KEY, MODEL_PREFIX, checkpoint_contents
-from training.model.models import ModelConfig, build_classifier
 
 RECIPE = Recipe(
     sample_rate_hz=8000, n_fft=256, hop=125, n_mels=32, fmax_hz=4000, slice_s=1.0, slice_step_s=0.5
 )
 
 
-def write_experiment(root: Path, num_folds: int) -> None:
-    """Weights that nobody has trained, as training writes them."""
-    config = ModelConfig(backbone="test_resnet")
-    folder = root / "weights" / "exp_001"
-    folder.mkdir(parents=True)
-    for fold in range(num_folds):
-        torch.manual_seed(fold)
-        model = build_classifier(config, num_classes=3, slice_shape=RECIPE.slice_shape)
-        state = {f"{MODEL_PREFIX}{name}": value for name, value in model.state_dict().items()}
-        labels = Labels(("owl", "toad", "wren"))
-        contents = checkpoint_contents(labels, RECIPE, {"model": asdict(config)}, fold=fold)
-        torch.save({"state_dict": state, "epoch": 1, KEY: contents}, folder / f"fold_{fold}.ckpt")
-
-
 def test_an_experiment_becomes_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_experiment(tmp_path, 2)
+    write_experiment(tmp_path, 2, RECIPE)
     words = [f"experiment.root={tmp_path}", f"export.out={tmp_path / 'made' / 'model.onnx'}"]
     assert run(COMMAND, main, ["export.from=exp_001", *words]) == 0
     said = capsys.readouterr().out
@@ -68,7 +50,7 @@ def test_an_experiment_becomes_one_file(tmp_path: Path, capsys: pytest.CaptureFi
 def test_wrong_calls_end_in_one_sentence(
     words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_experiment(tmp_path, 1)
+    write_experiment(tmp_path, 1, RECIPE)
     out = [] if any("export.out" in word for word in words) else [f"export.out={tmp_path}/m.onnx"]
     assert run(COMMAND, main, [f"experiment.root={tmp_path}", *out, *words]) == 2
     error = capsys.readouterr().err.splitlines()[-1]

@@ -96,6 +96,14 @@ def test_an_experiment_has_the_tables_and_scores_of_a_training(
         assert (origin.fold, origin.model) == (fold, MODEL)
         assert [f"p_{name}" for name in probe.labels.names] == classes
     assert [record.status for record in list_experiments(tmp_path)] == ["finished"]
+    out = tmp_path / "new.parquet"
+    call = words(folder, tmp_path, "probe.from=exp_001", f"probe.out={out}")
+    assert run(COMMAND, main, call) == 0
+    assert "the mean of 3 probes" in capsys.readouterr().out
+    predicted = pl.read_parquet(out)
+    assert predicted.columns == ["recording_id", "start_s", "end_s", "silent", *classes]
+    assert (predicted["end_s"] - predicted["start_s"]).unique().to_list() == [3.0]
+    np.testing.assert_allclose(predicted.select(classes).to_numpy().sum(1), 1, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -151,6 +159,7 @@ def test_wrong_calls_end_in_one_sentence(
         f"probe.embeddings={tmp_path / 'other.parquet'}": "embeddings of another store",
         f"probe.embeddings={tmp_path / 'none.parquet'}": "cannot be read",
         "probe.pool=all": "is none of",
+        "probe.from=exp_077": "probe.from=exp_077 has no probe",
     }.items():
         assert run(COMMAND, main, words(folder, tmp_path, more)) == 2
         assert sentence in capsys.readouterr().err.splitlines()[-1]

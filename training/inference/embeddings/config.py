@@ -1,6 +1,6 @@
 """Configs of embeddings and probes; import no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from storage.errors import ConfigError
 from storage.options import check_at_least, check_choice, check_positive, option
@@ -42,6 +42,14 @@ class ProbeConfig:
     """A linear classifier on embeddings."""
 
     embeddings: str = option("", "file that tools.embed has written")
+    from_: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "probes that predict these embeddings instead of new ones: exp_012, "
+            "exp_012/fold_0 or a .safetensors; of several the mean"
+        },
+    )
+    out: str = option("predictions.parquet", "with probe.from: file of the predictions")
     pool: str = option(RECORDING, "learns from each slice, or from the mean of each recording")
     strength: float = option(1.0, "inverse of the L2 penalty, scikit-learn's C")
     max_iterations: int = option(1000, "largest number of steps of the solver")
@@ -50,3 +58,5 @@ class ProbeConfig:
         check_choice(self, "probe", "pool", (SLICE, RECORDING))
         check_positive(self, "probe", "strength")
         check_at_least(self, "probe", 1, "max_iterations")
+        if not self.out.endswith(TABLE_ENDING):
+            raise ConfigError(f"probe.out={self.out} must end in {TABLE_ENDING}")
