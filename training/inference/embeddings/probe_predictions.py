@@ -1,4 +1,4 @@
-"""Predictions of fitted probes: of embeddings, or, behind their checkpoint, of slices.
+"""Predictions of fitted probes: of embeddings, or, after their checkpoint, of slices.
 
     frame = predict_embeddings(probes, table, store)   # as the wide table of tools.predict
     member = ProbeClassifier("weights/exp_012/fold_0.safetensors", root=Path("."))
