@@ -23,7 +23,7 @@ from training.inference.embeddings.slice_audio import WaveformInput
 from training.inference.export.metadata import EMBEDDING, SLICES, has_metadata
 from training.inference.export.onnx_model import FLOAT, read_metadata
 from training.inference.export.session import Port, Session, open_session
-from training.inference.members import ONNX, find_models
+from training.inference.model_files import ONNX, find_models
 from training.model.checkpoints import TrainedClassifier, read_checkpoint
 from training.model.predict import predict_batch
 from training.model.pretrained import check_recipe
