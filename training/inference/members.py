@@ -7,7 +7,6 @@ Shapes: B slices, M mel
 bands, T frames, C classes.
 """
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,9 @@ import torch
 from storage.errors import ConfigError, StoreError
 from storage.recipe import Recipe
 from training.inference.config import REFUSE
-from training.inference.model_files import CHECKPOINT, ModelFiles
+from training.inference.embeddings.probe_predictions import ProbeClassifier
+from training.inference.export.onnx_model import OnnxClassifier
+from training.inference.model_files import CHECKPOINT, PROBE, ModelFiles
 from training.model.checkpoints import TrainedClassifier, read_checkpoint
 from training.model.models import narrowest_image
 from training.model.predict import predict_batch
@@ -69,21 +70,6 @@ class CheckpointMember:
         return np.asarray(found.cpu().numpy())
 
 
-class OnnxMember:
-    """A model in ONNX, run by onnxruntime on the CPU."""
-
-    def __init__(self, path: Path, threads: int) -> None:
-        module = importlib.import_module("training.inference.export.onnx_model")
-        self._model = module.OnnxClassifier(path, threads)
-        self.path = str(path)
-        self.labels: tuple[str, ...] = tuple(self._model.labels)
-        self.names: dict[str, dict[str, str]] = self._model.names
-        self.recipe: Recipe = self._model.recipe
-
-    def probabilities(self, cells: np.ndarray) -> np.ndarray:
-        return np.asarray(self._model(cells), np.float32)
-
-
 def read_branches(
     models: Sequence[ModelFiles], device: torch.device, precision: str, threads: int
 ) -> tuple[list[Branch], Choice]:
@@ -105,11 +91,19 @@ def read_branches(
         members: list[Member] = [
             CheckpointMember(trained[file], device, chosen.value)
             if file in trained
-            else OnnxMember(file, threads)
+            else _open_file(file, threads)
             for file in one.files
         ]
         branches.append(Branch(name=one.name, members=tuple(members)))
     return branches, chosen
+
+
+def _open_file(path: Path, threads: int) -> Member:
+    """A model in ONNX, run by onnxruntime on the CPU, or a probe after its checkpoint."""
+    try:
+        return ProbeClassifier(path) if path.suffix == PROBE else OnnxClassifier(path, threads)
+    except StoreError as error:
+        raise ConfigError(f"predict.from: {error}") from error
 
 
 def join_labels(branches: Sequence[Branch], rule: str) -> tuple[str, ...]:

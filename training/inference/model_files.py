@@ -15,6 +15,8 @@ from storage.errors import ConfigError
 
 ONNX = ".onnx"
 CHECKPOINT = ".ckpt"
+PROBE = ".safetensors"
+KINDS = (CHECKPOINT, ONNX, PROBE)
 ENTRY = re.compile(r"(exp_\d+)(?:/fold_(\d+))?")
 
 
@@ -45,20 +47,22 @@ def find_models(given: Sequence[str], root: Path, *, key: str = "predict.from") 
 
 def _files_of(entry: str, root: Path, key: str) -> list[Path]:
     path = Path(entry)
-    if path.suffix in (CHECKPOINT, ONNX) and path.is_file():
+    if path.suffix in KINDS and path.is_file():
         return [path]
     named = ENTRY.fullmatch(entry)
     folder = root / "weights" / named[1] if named else path
     if named and named[2] is not None:
-        path = folder / f"fold_{named[2]}{CHECKPOINT}"
-        if path.is_file():
-            return [path]
+        for kind in KINDS:
+            path = folder / f"fold_{named[2]}{kind}"
+            if path.is_file():
+                return [path]
     if not folder.is_dir():
         raise ConfigError(
             f"{key}={entry}: there is no such experiment in {root / 'weights'}, and no such "
             "file or folder; python -m tools.experiments lists experiments"
         )
-    files = sorted(folder.glob(f"*{CHECKPOINT}")) or sorted(folder.glob(f"*{ONNX}"))
+    found = (sorted(folder.glob(f"*{kind}")) for kind in KINDS)
+    files = next((files for files in found if files), [])
     if not files or (named and named[2] is not None):
         there = ", ".join(file.stem for file in files) or "no checkpoint yet"
         raise ConfigError(f"{key}={entry}: {folder} has {there}; give one of those")

@@ -1,7 +1,7 @@
 """Predictions of fitted probes: of embeddings, or, after their checkpoint, of slices.
 
     frame = predict_embeddings(probes, table, store)   # as the wide table of tools.predict
-    member = ProbeClassifier("weights/exp_012/fold_0.safetensors", root=Path("."))
+    member = ProbeClassifier("weights/exp_012/fold_0.safetensors")
     member.probabilities(cells_BMT)
 
 Of several probes, the mean of their probabilities counts. Shapes: B slices, M mel bands, T frames,
@@ -79,13 +79,14 @@ def _checked(file: Path, table: EmbeddingTable) -> LinearProbe:
 class ProbeClassifier:
     """A probe after the checkpoint that makes its embeddings, as one model of slices.
 
-    `labels`, `recipe` and `output` as in a checkpoint. Raises ConfigError where the embeddings are
-    of another kind of model, or the checkpoint is not in `root` any more.
+    `labels`, `recipe` and `output` as in a checkpoint, which is looked for in the `weights/` that
+    the probe is in. Raises ConfigError where it is not there, or the embeddings are of a model of
+    another kind.
     """
 
-    def __init__(self, path: str | Path, root: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         self._probe, origin = read_probe(Path(path))
-        checkpoint = root / "weights" / origin.model.name
+        checkpoint = Path(path).parent.parent / origin.model.name
         if not origin.model.name.endswith(".ckpt"):
             raise ConfigError(
                 f"{path} takes embeddings of {origin.model.name}, which are no mel slices' of a "
@@ -94,7 +95,7 @@ class ProbeClassifier:
         if not checkpoint.is_file() or digest_file(checkpoint) != origin.model.sha256:
             raise ConfigError(
                 f"{path} takes embeddings of {origin.model.name}, and {checkpoint} is not that "
-                "file: give its experiment.root"
+                "file: both must be in one folder weights/"
             )
         trained = read_checkpoint(checkpoint)
         self._embedder = CheckpointEmbedder(trained, trained.recipe)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from datasets.labels import Labels
 from storage.errors import ConfigError
@@ -15,6 +16,8 @@ from training.inference.embeddings.linear_probe import ProbeOrigin, fit_probe, w
 from training.inference.embeddings.probe_predictions import ProbeClassifier
 from training.inference.embeddings.slice_audio import WaveformInput
 from training.inference.export.onnx_export import ExportOptions, export_onnx
+from training.inference.members import read_branches
+from training.inference.model_files import find_models
 from training.model.checkpoints import read_checkpoint
 
 RECIPE = Recipe(
@@ -48,10 +51,28 @@ def test_a_probe_after_its_checkpoint_predicts_slices(tmp_path: Path) -> None:
     embedder = open_embedder(EmbedConfig(model="exp_001/fold_0"), tmp_path, RECIPE)
     embeddings = embedder.embed(CELLS)
     probe = fit_probe(embeddings, np.arange(12) % 2, Labels(("a", "b")), ProbeConfig())
-    path = tmp_path / "probe.safetensors"
+    path = tmp_path / "weights" / "exp_002" / "fold_0.safetensors"
+    path.parent.mkdir()
     write_probe(probe, ProbeOrigin(fold=0, model=embedder.record), path)
-    model = ProbeClassifier(path, tmp_path)
+    model = ProbeClassifier(path)
     assert (model.labels, model.recipe) == (("a", "b"), RECIPE)
     np.testing.assert_array_equal(model(CELLS), probe.probabilities(embeddings))
-    with pytest.raises(ConfigError, match=r"is not that file: give its experiment\.root"):
-        ProbeClassifier(path, tmp_path / "elsewhere")
+    models = find_models(["exp_002", "exp_001", "exp_002/fold_0"], tmp_path)
+    branches, _ = read_branches(models[::2], torch.device("cpu"), "32-true", 1)
+    np.testing.assert_array_equal(branches[0].members[0].probabilities(CELLS), model(CELLS))
+    elsewhere = tmp_path / "probe.safetensors"
+    elsewhere.write_bytes(path.read_bytes())
+    with pytest.raises(ConfigError, match=r"is not that file: both must be in one folder weights"):
+        ProbeClassifier(elsewhere)
+
+
+def test_an_export_is_a_model_of_a_prediction(tmp_path: Path) -> None:
+    folder = write_experiment(tmp_path, 2, RECIPE)
+    members = [read_checkpoint(path) for path in sorted(folder.iterdir())]
+    export_onnx(members, tmp_path / "model.onnx", ExportOptions())
+    models = find_models([str(tmp_path / "model.onnx"), "exp_001"], tmp_path)
+    (exported, own), _ = read_branches(models, torch.device("cpu"), "32-true", 1)
+    assert (len(exported.members), len(own.members)) == (1, 2)
+    mean = np.mean([one.probabilities(CELLS) for one in own.members], axis=0)
+    np.testing.assert_allclose(exported.members[0].probabilities(CELLS), mean, atol=1e-4)
+    assert exported.members[0].labels == own.members[0].labels
