@@ -6,6 +6,7 @@
         data_module                the fold's two readers: training and held out
         module                     Lightning: augment, loss, scores, the guard against NaN
         trainer                    epochs, accumulation, early stopping
+    probe.probe_folds              an experiment of linear classifiers on embeddings
       inference                    new recordings: predictions, outputs, evaluation, export
       model                        networks, losses, metrics, optimizers, averaging, checkpoints
       experiments                  exp_001, exp_002, ...: folders, reports, lists, blends

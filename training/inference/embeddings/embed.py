@@ -11,6 +11,7 @@ Shapes: N slices of a part, E numbers of an embedding.
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -30,6 +31,7 @@ from training.inference.embeddings.slice_audio import WaveformInput, read_window
 from training.inference.embeddings.table import (
     About,
     frame_of,
+    join_tables,
     read_about,
     read_table,
     write_table,
@@ -83,12 +85,16 @@ def embed_store(
             files.append(parts / f"{number:06d}.parquet")
             if files[-1].is_file():
                 _check_same(about, files[-1])
+                read_table(files[-1])  # its bytes are checked before the work goes on
                 step(len(part))
                 continue
             found = list(_embed_part(store, part, embedder, config.batch_size, audio, step))
-            _commit(_frame(part, np.concatenate(found)), about, files[-1])
-    whole = pl.concat([read_table_frame(file) for file in files])
-    _commit(whole, about, target)
+            names = part["recording_id"].to_list()
+            frame = frame_of(part["row"].to_numpy(), names, np.concatenate(found))
+            with _committing(files[-1]) as unfinished:
+                write_table(frame, about, unfinished)
+    with _committing(target) as unfinished:
+        join_tables(files, about, unfinished)
     shutil.rmtree(parts)
     return about
 
@@ -98,16 +104,6 @@ def slices_of(store: Store, recordings: pl.DataFrame) -> pl.DataFrame:
     wanted = recordings["recording_id"].implode()
     index = store.slice_index().select("row", "recording_id", "start_s")
     return index.filter(pl.col("recording_id").is_in(wanted))
-
-
-def read_table_frame(path: Path) -> pl.DataFrame:
-    """The lines of a part, which is checked."""
-    table = read_table(path)
-    return _frame(table.frame, table.embeddings_NE)
-
-
-def _frame(slices: pl.DataFrame, embeddings_NE: np.ndarray) -> pl.DataFrame:
-    return frame_of(slices["row"].to_numpy(), slices["recording_id"].to_list(), embeddings_NE)
 
 
 def _about(store: Store, slices: pl.DataFrame, embedder: Embedder) -> About:
@@ -209,12 +205,13 @@ def _means(held: list[np.ndarray], embedder: Embedder) -> np.ndarray:
     return np.stack([part.mean(axis=0) for part in np.split(found, edges)])
 
 
-def _commit(frame: pl.DataFrame, about: About, path: Path) -> None:
-    """Writes a file that is there as a whole or not at all."""
+@contextmanager
+def _committing(path: Path) -> Iterator[Path]:
+    """A path next to a file, which is there as a whole afterwards, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write_table(frame, about, unfinished)
+        yield unfinished
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
         unfinished.replace(path)

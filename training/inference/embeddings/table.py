@@ -103,6 +103,12 @@ def write_table(frame: pl.DataFrame, about: About, path: Path) -> None:
     frame.write_parquet(path, row_group_size=ROW_GROUP, metadata={KEY: about.to_json()})
 
 
+def join_tables(parts: Sequence[Path], about: About, path: Path) -> None:
+    """Writes the lines of several tables, one after the other, without holding all of them."""
+    lines = pl.concat([pl.scan_parquet(part) for part in parts])
+    lines.sink_parquet(path, row_group_size=ROW_GROUP, metadata={KEY: about.to_json()})
+
+
 def read_about(path: Path) -> About:
     """The origin of a file; ConfigError where it is missing or was not written by us."""
     try:

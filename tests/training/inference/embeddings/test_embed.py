@@ -91,6 +91,17 @@ def test_a_run_that_was_stopped_goes_on_and_gives_the_same_bytes(store, tmp_path
     assert again.num_calls == 0
 
 
+def test_a_damaged_part_ends_in_a_sentence(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(embed, "PART_SLICES", 2)
+    config = config_of(tmp_path)
+    with suppress(KeyboardInterrupt):
+        embed_store(store, store.recordings(), MeanEmbedder(stop_after=2), config)
+    (part,) = (tmp_path / ".embeddings.parquet.parts").iterdir()
+    part.write_bytes(part.read_bytes()[:-30])
+    with pytest.raises(ConfigError, match=r"000000\.parquet cannot be read"):
+        embed_store(store, store.recordings(), MeanEmbedder(), config)
+
+
 def test_another_call_is_refused_with_the_difference(store, tmp_path):
     config = config_of(tmp_path)
     embed_store(store, store.recordings(), MeanEmbedder(), config)
