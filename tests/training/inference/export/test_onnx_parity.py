@@ -64,7 +64,6 @@ def expected(one, slices):
     [
         {},
         {"output": "sigmoid", "pooling": "catavgmax"},
-        {"views": [[4, 1], [2, 2]]},
         {"views": [[1, 1], [2, 1]], "output": "sigmoid"},
         {"backbone": "test_vit", "pooling": "avg"},
         {"backbone": "test_efficientnet"},
@@ -72,7 +71,6 @@ def expected(one, slices):
     ids=[
         "one view",
         "sigmoid",
-        "two views",
         "two views, sigmoid",
         "one image size",
         "efficientnet",
@@ -95,7 +93,7 @@ def test_probabilities_and_embeddings_agree_for_any_batch_size(tmp_path, options
 
 @pytest.mark.parametrize("output", ["softmax", "sigmoid"])
 def test_several_folds_are_the_mean_of_their_probabilities(tmp_path, output):
-    members = [member(tmp_path, seed=fold, fold=fold, output=output) for fold in range(3)]
+    members = [member(tmp_path, seed=fold, fold=fold, output=output) for fold in range(2)]
     export_onnx(members, tmp_path / "model.onnx", ExportOptions())
     slices = cells(4)
     mean = np.mean([expected(one, slices)[0] for one in members], axis=0)
