@@ -88,7 +88,7 @@ def test_the_worst_errors_are_drawn_from_the_recordings(
         (["evaluate.predictions=preds", "evaluate.pool=sum"], "none of mean, max"),
         (["evaluate.predictions=preds", "evaluate.audio=audio"], "give both"),
         (["evaluate.thresholds=[2]"], "within 0 to 1"),
-        (["evaluate.threshold=2"], "Did you mean thresholds"),
+        (["evaluate.threshold=2"], "Did you mean evaluate.thresholds?"),
     ],
 )
 def test_wrong_calls_end_in_one_sentence(

@@ -80,7 +80,7 @@ WRONG = [
     (["predict.batch_size=0"], "predict.batch_size=0 must be at least 1"),
     (["predict.labels=any"], "predict.labels=any is none of refuse, union"),
     (["predict.out=s3://bucket/new"], "must be a folder of this machine"),
-    (["predict.form=exp_003"], "predict.form: no such key. Did you mean from?"),
+    (["predict.form=exp_003"], "predict.form: no such key. Did you mean predict.from?"),
 ]
 
 

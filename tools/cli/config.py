@@ -328,7 +328,8 @@ def _hint(name: str, known: Iterable[str], sections: type[Any]) -> str:
     keys = [key.name for key in config_keys(sections) if "NAME" not in key.name]
     by_word = {key.rpartition(".")[2]: key for key in known}
     close = (
-        [key for key in keys if key.rpartition(".")[2] == word]
+        [by_word[end] for end in difflib.get_close_matches(word, by_word, n=1, cutoff=0.85)]
+        or [key for key in keys if key.rpartition(".")[2] == word]
         or [key for end, key in by_word.items() if end.startswith(f"{word}_")]
         or [by_word[end] for end in difflib.get_close_matches(word, by_word, n=1, cutoff=0.5)]
     )
