@@ -152,6 +152,13 @@ def _end(experiment: Experiment, reason: str, *, keep: bool) -> None:
         logger.info(f"{experiment.name}: its files are removed; the number is not given again")
 
 
+def advise(experiment: Experiment) -> str:
+    """The way on, as the end of a sentence; empty where nothing is left to go on with."""
+    if not experiment.config_file.is_file():
+        return ""
+    return f"; go on with: python -m tools.train --resume {experiment.name}"
+
+
 def _how_to_go_on(experiment: Experiment) -> str:
     return (
         f"{experiment.weights} and {experiment.preds} are kept. "
