@@ -63,6 +63,16 @@ def test_a_signal_in_a_destructor_is_not_lost() -> None:
     assert run(COMMAND, main, []) == 143
 
 
+def test_a_stop_that_a_library_turns_into_another_error_stays_one() -> None:
+    def main(*_: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise RuntimeError("Error calling __set_name__") from error
+
+    assert run(COMMAND, main, []) == 130
+
+
 def start(words: list[str]) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", *words],

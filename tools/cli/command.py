@@ -6,6 +6,7 @@ call. 3: a build in which nothing at all could be stored. 130: stopped by Ctrl-C
 """
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -62,7 +63,9 @@ def run(
         return 2 if isinstance(error, ConfigError) else 1
     except OSError as error:  # the machine's own word: no space, no rights, no such folder
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        advice = ": free space, then run it again; a training goes on with --resume" if full else ""
+        print(f"error: {where}{error.strerror or error}{advice}", file=sys.stderr)
         return 1
 
 

@@ -39,7 +39,12 @@ def stopping() -> Iterator[None]:
         signal.SIGHUP: _raise,
     }
     with _handled(ours, instead_of=(signal.SIG_DFL, end_at_once)), _never_lost():
-        yield
+        try:
+            yield
+        except BaseException as error:
+            if (stop := _stop_behind(error)) is not None:
+                raise stop from None
+            raise
 
 
 @contextmanager
@@ -56,6 +61,14 @@ def ending_at_once() -> Iterator[None]:
 
 def _raise(number: int, _: FrameType | None) -> None:
     raise Stopped(number)
+
+
+def _stop_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """The stop that a library has turned into another error, as imports do."""
+    chain: BaseException | None = error
+    while chain is not None and not isinstance(chain, KeyboardInterrupt):
+        chain = chain.__cause__ or chain.__context__
+    return chain
 
 
 def _number(stop: BaseException | None) -> int:
