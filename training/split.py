@@ -178,7 +178,7 @@ def _foreign(
 ) -> np.ndarray:
     """True where a guest source's label is no class; says how many that leaves out of `wanted`."""
     is_class = recordings["primary_label"].is_in(labels.names).fill_null(False)
-    foreign_R = recordings["primary_label"].is_not_null().to_numpy() & guest_R
+    foreign_R: np.ndarray = recordings["primary_label"].is_not_null().to_numpy() & guest_R
     foreign_R &= ~is_class.to_numpy()
     left_out = recordings["primary_label"].filter(pl.Series(foreign_R & wanted_R))
     if names := sorted(set(left_out)):
