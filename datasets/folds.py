@@ -11,6 +11,7 @@ Rules beyond theirs:
 * Cells that are missing (empty, NaN, NA ...) join no group.
 """
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,7 @@ from storage.errors import ConfigError
 from storage.options import check_at_least, check_choice, option
 from storage.source.cells import given
 
+logger = logging.getLogger(__name__)
 COPIES = "content_hash"  # column whose equal values are recordings of the same bytes
 CV = ("stratified_group", "stratified", "group", "kfold", "column")
 
@@ -151,7 +153,21 @@ def _column_folds(recordings: pl.DataFrame, column: str) -> np.ndarray:
             f"folds.column={column} must be a whole number for every recording; "
             f"{first['recording_id']} has {first[column]!r}"
         )
+    _note_parted_copies(recordings, column, numbers)
     return numbers.cast(pl.Int64).to_numpy()
+
+
+def _note_parted_copies(recordings: pl.DataFrame, column: str, folds: pl.Series) -> None:
+    """Says where recordings of the same bytes are in different folds: their scores flatter."""
+    if COPIES not in recordings.columns:
+        return
+    copies = pl.DataFrame({"bytes": recordings[COPIES], "fold": folds}).drop_nulls()
+    parted = copies.filter(pl.col("fold").n_unique().over("bytes") > 1)
+    if len(parted):
+        logger.warning(
+            f"folds.column={column} puts {len(parted)} recordings of {parted['bytes'].n_unique()} "
+            "contents, equal byte for byte, into different folds: what was learned is scored"
+        )
 
 
 def _check_enough(have: int, num_folds: int, what: str) -> None:

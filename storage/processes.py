@@ -2,7 +2,7 @@
 
 Workers are started from a clean server process that has imported what they need, and are given the
 environment variables that their parent has by then, such as credentials. They end with their
-parent, however that ends, and leave Ctrl-C to it.
+parent, however that ends, and at once where it is stopped; they leave Ctrl-C to it.
 """
 
 import math
@@ -17,14 +17,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import forkserver
-from multiprocessing.context import BaseContext, ForkServerContext
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for_any
+from multiprocessing.context import BaseContext
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from storage.errors import StoreError
 
 MAX_POOLS = 4
+PROGRESS_S = 0.1
 CGROUPS = Path("/sys/fs/cgroup")
 
 OnProgress = Callable[[int], None]
@@ -106,12 +109,13 @@ def _run_pool(
     on_progress: OnProgress,
 ) -> Iterator[tuple[Key, Report]]:
     context = worker_context(work.module)
-    with _listening(context, on_progress) as queue:
+    stop, stopper = context.Pipe(duplex=False)
+    with stop, stopper, _listening(context, on_progress) as queue:
         pool = ProcessPoolExecutor(
             min(workers, len(jobs)),
             mp_context=context,
             initializer=_begin,
-            initargs=(queue, dict(os.environ)),
+            initargs=(queue, stop, dict(os.environ)),
         )
         try:
             ready = iter(jobs.items())
@@ -124,6 +128,9 @@ def _run_pool(
                 done, _ = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield waiting.pop(future), future.result()
+        except (KeyboardInterrupt, GeneratorExit):
+            stopper.close()  # a job may take minutes, and all of them can be done again
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -133,57 +140,71 @@ def worker_context(module: str) -> BaseContext:
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([module])
+        # inherited: what a terminal sends to all of its processes is for their parent
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGHUP])
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return context
     return multiprocessing.get_context("spawn")
 
 
 def prepare_workers(module: str) -> None:
     """Lets the server of workers import `module` now, while this process does something else."""
-    if isinstance(worker_context(module), ForkServerContext):
-        forkserver.ensure_running()
+    worker_context(module)
 
 
 @contextmanager
 def _listening(context: BaseContext, on_progress: OnProgress) -> Iterator["SimpleQueue[int]"]:
-    """Queue of the workers' progress, and a thread that passes it on."""
-    queue: SimpleQueue[Any] = context.SimpleQueue()
+    """Queue of the workers' progress, and a thread that passes it on.
+
+    It asks instead of waiting: a worker that was killed may have left half a message, or a lock.
+    """
+    queue: SimpleQueue[int] = context.SimpleQueue()
+    ended = threading.Event()
 
     def listen() -> None:
-        while (count := queue.get()) is not None:
-            on_progress(count)
+        while not (queue.empty() and ended.wait(PROGRESS_S)):
+            if not queue.empty():
+                on_progress(queue.get())
 
     thread = threading.Thread(target=listen, name="progress", daemon=True)
     thread.start()
     try:
         yield queue
     finally:
-        queue.put(None)
-        thread.join()
+        ended.set()
+        thread.join(timeout=10 * PROGRESS_S)
         queue.close()
 
 
-def _begin(queue: "SimpleQueue[int]", variables: dict[str, str]) -> None:
+def _begin(queue: "SimpleQueue[int]", stop: Connection, variables: dict[str, str]) -> None:
     """Begins a worker process of a pool."""
     global _progress
     _progress = queue
-    begin_worker(variables)
+    begin_worker(variables, stop)
 
 
-def begin_worker(variables: dict[str, str]) -> None:
+def begin_worker(variables: dict[str, str], stop: Connection | None = None) -> None:
     """Begins a worker process, whose parent is a server with the environment of its own start.
 
-    `variables` are those of the program that wants the worker.
+    `variables` are those of the program that wants the worker. It ends with its parent, and when
+    the other side of `stop` is closed.
     """
     os.environ.clear()
     os.environ.update(variables)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+    threading.Thread(
+        target=_end_with_parent, args=(stop,), name="parent-watch", daemon=True
+    ).start()
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(stop: Connection | None) -> None:
+    """Ends this process when its parent has ended, or closes its side of `stop`."""
     parent = multiprocessing.parent_process()
     if parent is not None:
-        parent.join()
+        wait_for_any([parent.sentinel, *([] if stop is None else [stop])])
         os._exit(1)
 
 

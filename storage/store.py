@@ -94,6 +94,7 @@ class Store(AbstractContextManager["Store"]):
         self.store_id: str = manifest.store_id
         self._tables = ListedTables(self.objects)
         self._state: StoreState = read_state(self.objects, self._tables.get_many)
+        self._tables.check_parts(self._state.parts)
         self._shards = ShardIndexes(self.objects, self.recipe.slice_bytes)
         self._reader = SliceReader(remote)
 

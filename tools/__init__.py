@@ -16,7 +16,14 @@ def end_at_once(*_: object) -> None:
     os._exit(130)
 
 
+IS_COMMAND = sys.argv[:1] == ["-m"]
+
+# Under LC_ALL=C or an old locale Python may read names of files in another encoding than they are.
+if IS_COMMAND and sys.getfilesystemencoding() != "utf-8":
+    words = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+    os.execve(sys.executable, words, {**os.environ, "PYTHONUTF8": "1"})
+
 # A command that is being imported: until it runs, Ctrl-C ends it. Polars drops the signal where
 # its handler is SIG_DFL.
-if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+if IS_COMMAND and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
     signal.signal(signal.SIGINT, end_at_once)

@@ -10,6 +10,7 @@ Shapes: R recordings, C classes.
 """
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -19,7 +20,12 @@ from datasets.sources.background import BackgroundPlan
 from storage.errors import ConfigError
 from training.config import TrainingConfig
 from training.experiments.classes import class_names
-from training.experiments.experiment import guard_experiment, share_experiment, write_settings
+from training.experiments.experiment import (
+    advise,
+    guard_experiment,
+    share_experiment,
+    write_settings,
+)
 from training.experiments.outcome import read_report, write_report
 from training.experiments.pictures import write_curves
 from training.experiments.report import (
@@ -40,6 +46,7 @@ from training.model.models import check_backbone, narrowest_image
 from training.model.predict import Predictions, embedding_frame, oof_frame, pool_recordings
 from training.runtime.memory import keep_freed_memory
 from training.runtime.ranks import first_rank_logger, is_first_rank, wait_for_ranks
+from training.runtime.watch import RankWatch
 from training.split import Split, fold_data, split_recordings
 from training.trainer import choose_machine, torch_threads
 
@@ -83,10 +90,13 @@ def train_folds(
     notes = problem_notes(split.labels.names, class_problems(split))
     logger.info("\n".join([f"{experiment.name}: {source.url}", *machine.lines(), *notes]))
     guard = guard_experiment(experiment, resumed=bool(resume))
-    with guard, torch_threads(int(machine.threads.value)):
+    watch = RankWatch(config.trainer.devices, partial(advise, experiment))
+    with guard, watch.watching(), torch_threads(int(machine.threads.value)):
         if first and not resume:
             write_settings(experiment, asdict(config))
-        run = FoldRun(experiment=experiment, machine=machine, config=config, split=split)
+        run = FoldRun(
+            experiment=experiment, machine=machine, config=config, split=split, watch=watch
+        )
         results = []
         for fold in split.train_folds:
             data = fold_data(source, split, fold, config, behind)

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 import torch
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
@@ -40,11 +41,11 @@ from training.runtime.ranks import (
     first_rank_logger,
     gather_lists,
     is_first_rank,
-    lost_ranks,
     num_ranks,
     rank,
     wait_for_ranks,
 )
+from training.runtime.watch import RankWatch
 from training.split import Split
 from training.trainer import (
     RESUME,
@@ -68,6 +69,20 @@ class FoldRun:
     machine: Machine
     config: TrainingConfig
     split: Split
+    watch: RankWatch
+
+
+class OwnSigterm(Callback):
+    """Handles SIGTERM as before `fit`: Lightning's handler may wait for other ranks for ever."""
+
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Remembers the handler."""
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Puts it back."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handler)
 
 
 def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Predictions]:
@@ -184,10 +199,11 @@ def _fit(
             batches_per_step=batches_per_step,
             weights_folder=scratch,
             loggers=loggers,
-            callbacks=[*_callbacks(run, data, fold), training],
+            callbacks=[*_callbacks(run, data, fold), training, OwnSigterm()],
         )
         resume = choose_checkpoint(scratch, module, trainer, name=f"fold {fold}")
-        with restoring(resume, training), lost_ranks():
+        run.watch.follow(trainer.strategy.launcher)
+        with restoring(resume, training):
             trainer.fit(module, datamodule=readers, ckpt_path=resume, weights_only=True)
     for sink in loggers:
         if isinstance(sink, WandbLogger):
@@ -225,14 +241,14 @@ def _untransformed(data: FoldData) -> Iterator[Tensor]:
 
 @contextmanager
 def keyboard_interrupts() -> Iterator[None]:
-    """Ctrl-C inside `fit` stays a KeyboardInterrupt; Lightning would exit with code 1."""
+    """A stop inside `fit` stays the KeyboardInterrupt it was; Lightning would exit with code 1."""
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if main else None
     try:
         yield
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from error
+            raise error.__context__ from None
         raise
     finally:
         if main:

@@ -6,7 +6,8 @@
 A recording is held out in one fold if it has a primary label and its source is not `train_only`.
 One without a label is learned from if it has soft targets, else not used. Classes are the primary
 labels of the recordings in use, and the columns of the soft targets. Labels of a source with soft
-targets, which may be names of folders, make no class: those that are none count as missing.
+targets or `train_only`, which may be names of folders, make no class: those that are none count as
+missing.
 
 Shapes: R recordings, C classes.
 """
@@ -70,21 +71,20 @@ def split_recordings(source: SliceSource, config: TrainingConfig) -> Split:
     soft = read_soft_sources(recordings, config.sources)
     labelled_R = recordings["primary_label"].is_not_null().to_numpy()
     used_R = _limited(recordings, labelled_R | soft.covered_R, config.limit)
-    soft_R = _inside(recordings, config.sources, lambda spec: bool(spec.targets))
-    labels = _choose_labels(source, recordings.filter(used_R & ~soft_R), config, soft.names)
-    is_class = recordings["primary_label"].is_in(labels.names).fill_null(False)
-    labelled_R &= ~soft_R | is_class.to_numpy()
+    train_only_R = _inside(recordings, config.sources, lambda spec: spec.train_only)
+    _check_any_scored(used_R & labelled_R & ~train_only_R)
+    guest_R = _inside(
+        recordings, config.sources, lambda spec: spec.train_only or bool(spec.targets)
+    )
+    labels = _choose_labels(source, recordings.filter(used_R & ~guest_R), config, soft.names)
+    labelled_R &= ~_foreign(recordings, guest_R, labels, used_R & ~soft.covered_R)
     recordings = recordings.with_columns(
         primary_label=pl.when(pl.Series(labelled_R)).then("primary_label")
     )
     used_R &= labelled_R | soft.covered_R
-    train_only_R = _inside(recordings, config.sources, lambda spec: spec.train_only)
     scored_R = used_R & labelled_R & ~train_only_R
-    scored = recordings.filter(scored_R)
-    if scored.is_empty():
-        raise ConfigError("no recording can be held out: none has a label and may be scored")
-    fold_R = np.zeros(len(recordings), np.int64)
-    fold_R[scored_R] = assign_folds(scored, config.folds, config.seed)
+    _check_any_scored(scored_R)
+    fold_R = _fold_numbers(recordings, scored_R, config)
     labelled = recordings.with_columns(
         primary_label=pl.when(pl.Series(used_R)).then("primary_label")
     )
@@ -157,6 +157,37 @@ def _silent(
 ) -> list[tuple[np.ndarray, SoftSlices]]:
     """Targets of the silent slices, where there is a class for them."""
     return [silent_slices(source.slice_index(), labels, no_call)] if no_call else []
+
+
+def _check_any_scored(scored_R: np.ndarray) -> None:
+    if not scored_R.any():
+        raise ConfigError("no recording can be held out: none has a label and may be scored")
+
+
+def _fold_numbers(
+    recordings: pl.DataFrame, scored_R: np.ndarray, config: TrainingConfig
+) -> np.ndarray:
+    """Folds of the recordings that are scored; 0 for others."""
+    fold_R = np.zeros(len(recordings), np.int64)
+    fold_R[scored_R] = assign_folds(recordings.filter(scored_R), config.folds, config.seed)
+    return fold_R
+
+
+def _foreign(
+    recordings: pl.DataFrame, guest_R: np.ndarray, labels: Labels, wanted_R: np.ndarray
+) -> np.ndarray:
+    """True where a guest source's label is no class; says how many that leaves out of `wanted`."""
+    is_class = recordings["primary_label"].is_in(labels.names).fill_null(False)
+    foreign_R: np.ndarray = recordings["primary_label"].is_not_null().to_numpy() & guest_R
+    foreign_R &= ~is_class.to_numpy()
+    left_out = recordings["primary_label"].filter(pl.Series(foreign_R & wanted_R))
+    if names := sorted(set(left_out)):
+        logger.info(
+            f"{len(left_out)} recordings of train_only sources are not learned from: their "
+            f"{len(names)} labels, such as {names[0]}, are no class of the other sources; "
+            "labels.classes= takes them"
+        )
+    return foreign_R
 
 
 def _inside(

@@ -1,5 +1,6 @@
 """One Lightning trainer per fold: epochs, accumulation, early stopping, the best weights."""
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from training.config import BEST, TrainerConfig
 from training.model.torch_files import read_torch
 from training.runtime import auto
 from training.runtime.auto import Choice
+from training.runtime.files import write_whole
 
 RESUME = "resume"
 EPOCH_END = f"{RESUME}_epoch"
@@ -33,7 +35,17 @@ NOISE = (
 
 
 class PlainCheckpoints(TorchCheckpointIO):
-    """Lets Lightning read checkpoints as we do: plain values only, sizes checked."""
+    """Lets Lightning write checkpoints whole, and read them as we do: plain values, sizes checked.
+
+    Its own way passes through TMPDIR, and leaves half a file where the disk is full.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any) -> None:
+        """Writes a checkpoint; raises StoreError where the disk refuses, and keeps the older."""
+        data = io.BytesIO()
+        torch.save(checkpoint, data)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(Path(path), data.getvalue())
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
         """The contents of a checkpoint; raises StoreError on what is none."""

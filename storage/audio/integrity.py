@@ -201,13 +201,15 @@ FORMATS = (
     AudioFormat(endings=(".mp3", ".mp2"), magic=(), check=_check_mpeg),  # and of all others
     AudioFormat(endings=(".flac",), magic=(b"fLaC",), check=lambda _: Soundness()),
     AudioFormat(
-        endings=(".wav", ".rf64"), magic=(b"RIFF", b"RIFX", b"RF64", b"BW64"), check=_check_pcm
+        endings=(".wav", ".wave", ".rf64"),
+        magic=(b"RIFF", b"RIFX", b"RF64", b"BW64"),
+        check=_check_pcm,
     ),
     AudioFormat(endings=(".aif", ".aiff", ".aifc"), magic=(b"FORM",), check=_check_pcm),
     AudioFormat(endings=(".au", ".snd"), magic=(b".snd", b"dns."), check=_check_pcm),
     AudioFormat(endings=(".w64",), magic=(b"riff",), check=_check_pcm),
     AudioFormat(endings=(".caf",), magic=(b"caff",), check=lambda _: Soundness()),
-    AudioFormat(endings=(".voc",), magic=(b"Crea",), check=lambda _: Soundness()),
-    AudioFormat(endings=(".sph", ".nist"), magic=(b"NIST",), check=lambda _: Soundness()),
+    AudioFormat(endings=(".voc",), magic=(b"Crea",), check=_check_pcm),
+    AudioFormat(endings=(".sph", ".nist"), magic=(b"NIST",), check=_check_pcm),
 )
 AUDIO_ENDINGS = tuple(ending for kind in FORMATS for ending in kind.endings)

@@ -1,16 +1,22 @@
-"""Declared size and offset of the audio in a wav, aiff, au or w64 file.
+"""Declared size and offset of the audio in a wav, aiff, au, w64, voc or sphere file.
 
 libsndfile takes what is there and says nothing. Only the few bytes in front of the audio are
 read. Formats: Microsoft's multimedia data standards (RIFF), EBU Tech 3306 (RF64), Apple's AIFF
-1.3, the Sun audio header, Sony's Wave64.
+1.3, the Sun audio header, Sony's Wave64, Creative's Voice file, NIST's SPHERE header.
 """
 
+import math
 import os
+import re
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
 MAX_CHUNKS = 1000
+MAX_SPHERE_BYTES = 4096
+VOICE = b"Creative Voice File\x1a"
+VOICE_SAMPLES = (1, 2, 9)  # kinds of blocks: with a header, going on, and of more than 8 bits
+SPHERE_NUMBER = re.compile(rb"^(\w+) -i (\d{1,18})$", re.MULTILINE)
 WAVE64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 WAVE64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
 
@@ -57,7 +63,38 @@ def find_audio_bytes(file: BinaryIO) -> AudioBytes | None:
         return AudioBytes(start=start, promised=_known(size), total=total)
     if head.startswith(WAVE64_RIFF):
         return _wave64(file, total)
+    if head.startswith(VOICE):
+        return _voice(file, total, struct.unpack_from("<H", head, len(VOICE))[0])
+    if head.startswith(b"NIST_1A\n"):
+        return _sphere(os.pread(file.fileno(), MAX_SPHERE_BYTES, 0), total)
     return None
+
+
+def _voice(file: BinaryIO, total: int, at: int) -> AudioBytes | None:
+    """The last block of samples of a voice file, whose blocks follow each other to the end."""
+    found = None
+    for _ in range(MAX_CHUNKS):
+        head = os.pread(file.fileno(), 4, at)
+        if len(head) < 4 or head[0] == 0:  # the block that ends a file is one byte
+            break
+        size = int.from_bytes(head[1:], "little")
+        if head[0] in VOICE_SAMPLES:
+            found = AudioBytes(start=at + 4, promised=size, total=total)
+        at += 4 + size
+    return found
+
+
+def _sphere(header: bytes, total: int) -> AudioBytes | None:
+    """The samples after a SPHERE header of lines `name -i value`; None where it counts none."""
+    numbers = {name: int(value) for name, value in SPHERE_NUMBER.findall(header)}
+    start = header[8:16].strip()
+    try:
+        sizes = [numbers[name] for name in (b"sample_count", b"channel_count", b"sample_n_bytes")]
+    except KeyError:
+        return None
+    if not start.isdigit():
+        return None
+    return AudioBytes(start=int(start), promised=math.prod(sizes), total=total)
 
 
 def _known(size: int) -> int | None:

@@ -138,6 +138,17 @@ class ListedTables:
             )
         return list(found.values())
 
+    def check_parts(self, parts: Sequence[int]) -> None:
+        """Raises DamageError where the index of a listed part is gone: it would not be missed."""
+        self._wrong({})
+        known = {table_name(INDEX, part) for part in parts}
+        for name in self.catalog.entries if self.catalog else ():
+            lost = name.startswith(f"{INDEX}/") and name not in known
+            if lost and not self.objects.exists(name):  # else a build has committed it meanwhile
+                raise DamageError(
+                    f"{self.objects.describe(name)} is missing: run tools.verify --repair"
+                )
+
     def _wrong(self, found: dict[str, bytes]) -> list[str]:
         if self.catalog is None:
             self.catalog = Catalog()

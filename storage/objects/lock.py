@@ -38,7 +38,7 @@ def hold_lock(path: Path, busy: str) -> Iterator[None]:
         # a link in its place might lead to a file that is wanted
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
-        raise StoreError(f"{path.parent} cannot be written: {error.strerror}") from error
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from error
     with open(descriptor, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,8 +1,9 @@
 """Rules for single cells of a table: missing values, spelling of labels, types of columns.
 
-A cell that is empty or holds NaN, NA, N/A, null, None or a dash is missing, in every column, of
-the csv and of taxonomy.csv alike: it becomes null. Labels and filenames are trimmed and brought to
-Unicode NFC; a label that a spreadsheet has made a number, `1139490.0`, is `1139490`.
+A cell that is empty or holds NaN, NA, N/A, null, None, a dash, a dot, a question mark or an error
+of a spreadsheet is missing, in every column, of the csv and of taxonomy.csv alike: it becomes null.
+Labels and filenames are trimmed and brought to Unicode NFC; a label that a spreadsheet has made a
+number, `1139490.0`, is `1139490`.
 """
 
 import re
@@ -14,7 +15,8 @@ import polars as pl
 _SPELLINGS = ("nan", "na", "n/a", "null", "none", "<na>", "#n/a", "#na", "nat")
 _TITLES = ("NaN", "None", "<Na>", "NaT")  # `Nan` and `Null` are names of places and people
 MISSING = frozenset(
-    {"", "-", "--", "\N{EN DASH}", "\N{EM DASH}", "-nan", "-NaN", "(null)", "\\N"}
+    {"", ".", "?", "-", "--", "\N{EN DASH}", "\N{EM DASH}", "-nan", "-NaN", "(null)", "\\N"}
+    | {"#NULL!", "#VALUE!", "#DIV/0!", "#NAME?", "#REF!", "#NUM!"}  # of Excel and LibreOffice
     | {*_SPELLINGS, *(word.upper() for word in _SPELLINGS), *_TITLES}
 )
 _MISSING_NUMBER = frozenset(word.lower() for word in MISSING)

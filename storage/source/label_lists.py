@@ -24,6 +24,8 @@ _DTYPE = re.compile(r"\s*,\s*dtype\s*=\s*[^\s,\])]+(?:\([^)]*\))?")
 _PREFIXED = re.compile(r"[uUbBrR]{1,2}(?=[\"'])")
 _ENDS_QUOTE = re.compile(r"\s*(?:[;|,:\])}]|$|(?:[\w.]*[\[({])*[uUbBrR]{0,2}[\"'])")
 _VALUE = re.compile(r"\s*:[^;|,\])}]*")  # of a mapping, whose keys are the labels
+_CURLY = re.compile("^[\u201c\u2018](.*)[\u201d\u2019]$")  # quotes of a word processor
+_R_EMPTY = re.compile(r"(character|integer|numeric|logical|list)\(0?\)")
 _BREAKS = re.compile(r"[\r\n\t]+")
 
 
@@ -36,10 +38,10 @@ def parse_labels(text: str | None, known: Collection[str] = ()) -> list[str]:
     if len(text) > MAX_CELL:
         raise ConfigError(f"a list of labels has {len(text):,} letters, more than {MAX_CELL:,}")
     whole = tidy_label(text)
-    if whole is None:
+    if whole is None or _R_EMPTY.fullmatch(whole):
         return []
     pieces: list[str] = [whole] if whole in known else list(_pieces(text, known))
-    labels = (tidy_label(piece) for piece in pieces)
+    labels = (tidy_label(_CURLY.sub(r"\1", piece)) for piece in pieces)
     return [label for label in labels if label is not None]
 
 

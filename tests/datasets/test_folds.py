@@ -175,3 +175,12 @@ def test_places_that_are_not_given_join_nothing(missing):
     numbers = table.with_columns(latitude=pl.lit(float("nan")), longitude=pl.lit(float("nan")))
     assert group_numbers(numbers, "auto").tolist() == [0, 1, 2, 3, 4, 5]
     assert group_numbers(table, "latitude").tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_column_that_parts_equal_bytes_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    hashes = ["a", "a", "b", "b", None, None]
+    recordings = pl.DataFrame(
+        {"recording_id": list("uvwxyz"), "content_hash": hashes, "part": [0, 1, 0, 0, 0, 1]}
+    )
+    assign_folds(recordings, FoldConfig(cv="column", column="part"), seed=0)
+    assert "puts 2 recordings of 1 contents" in caplog.text

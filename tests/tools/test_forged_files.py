@@ -30,7 +30,7 @@ from datasets.shards.verify import verify_shards
 from datasets.shards.writer import write_shards
 from datasets.slice_source import SliceSource
 from storage.build.build import build_store
-from storage.errors import MelbankError
+from storage.errors import MelbankError, StoreError
 from storage.maintenance.compact import compact_store
 from storage.maintenance.copy import STORE
 from storage.maintenance.npy_export import NpyExportConfig, export_npy
@@ -42,6 +42,7 @@ from storage.source.table import SourceConfig
 from storage.store import open_store
 from tests.forged import KINDS, ONE, RECIPE, SHARDS, forge, make_sets
 from tests.paths import ROOT
+from tests.small_store import SECONDS, build_small_store
 
 TRIALS = int(os.environ.get("MELBANK_TRIALS", "5000"))
 MOST_S, MOST_BYTES = 10, 10**9
@@ -273,3 +274,17 @@ def test_many_forged_files_end_in_sentences_and_reach_nothing_outside(
     sets: Path, folder: Path
 ) -> None:
     run_trials(sets, folder, TRIALS, seed=1000)
+
+
+@pytest.mark.parametrize("instead", ["nothing", "folder", "circle"])
+def test_a_store_whose_index_is_gone_is_not_opened_with_less(instead: str, tmp_path: Path) -> None:
+    store = build_small_store(tmp_path, SECONDS[:6])
+    assert len(open_store(str(store)))
+    index = store / "index" / "part-00000.parquet"
+    index.unlink()
+    if instead == "folder":
+        index.mkdir()
+    if instead == "circle":
+        index.symlink_to(index.name)
+    with pytest.raises(StoreError, match=r"part-00000\.parquet"):
+        open_store(str(store))

@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 
 import polars as pl
+import psutil
 import pytest
 
 from storage.store import open_store
@@ -100,3 +101,36 @@ def test_an_interrupt_ends_all_ranks(store, tmp_path):
     assert process.returncode == 130
     assert "Traceback" not in error
     assert "exp_001 was stopped" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("until", "wait_s"),
+    [("weights/exp_001/.fold_0/resume_epoch.ckpt", 0.3), ("configs/exp_001.yaml", 1.5)],
+    ids=["in training", "before the ranks have met"],
+)
+@pytest.mark.parametrize(
+    ("lost", "number", "code", "said"),
+    [
+        (1, signal.SIGKILL, 1, "rank 0 of 2 ends because rank 1 was killed (SIGKILL)"),
+        (0, signal.SIGKILL, -9, "rank 1 of 2 ends because rank 0 has ended"),
+        (0, signal.SIGTERM, 143, "stopped by SIGTERM"),
+    ],
+)
+def test_no_rank_waits_for_one_that_was_killed(
+    store, tmp_path, until, wait_s, lost, number, code, said
+):
+    process = start(store, tmp_path, "trainer.epochs=1000", "trainer.patience=0")
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob(until)):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(wait_s)
+    children = psutil.Process(process.pid).children()
+    ranks = [process.pid, *(c.pid for c in children if "tools.train" in c.cmdline())]
+    os.kill(ranks[lost], number)
+    out, error = finish(process)  # the end of the output of all of them
+    assert process.returncode == code
+    assert said in error
+    assert "--resume exp_001" in out + error

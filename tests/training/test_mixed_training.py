@@ -221,6 +221,24 @@ def test_training_only_sources_leave_somebody_to_score(focal, tmp_path):
         split_recordings(mix_of(focal=focal), config)
 
 
+def test_labels_that_only_a_training_only_source_has_are_no_classes(focal, tmp_path, caplog):
+    caplog.set_level("INFO", "training")
+    names = ["a", "folder_7"] * len(focal.table)
+    pool = replace(
+        focal, table=focal.table.with_columns(primary_label=pl.Series(names[: len(focal.table)]))
+    )
+    specs = {
+        "focal": SourceSpec(store="x"),
+        "pool": SourceSpec(store="y", train_only=True),
+    }
+    parts = [MixedSource(name="focal", source=focal)]
+    parts.append(MixedSource(name="pool", source=pool, shared_ids="rename"))
+    split = split_recordings(SourceMix(parts), config_in(tmp_path, sources=specs))
+    assert split.labels.names == ("a", "b", "c")
+    assert split.used_R[48:].tolist() == [True, False] * 24
+    assert "24 recordings of train_only sources are not learned from" in caplog.text
+
+
 def test_a_condition_acts_on_training_and_not_on_what_is_held_out(focal, tmp_path):
     sampling = SamplingConfig(where="max_db > -45 AND rating > 1", slice_choice="all")
     config = config_in(tmp_path, sampling=sampling)

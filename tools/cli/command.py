@@ -1,24 +1,24 @@
 """Arguments, help, one-line errors and exit codes, shared by all commands.
 
 0: done. 1: it failed, or found what it was asked to look for (`verify`, `strict`). 2: a wrong
-call. 3: a build in which nothing at all could be stored. 130: stopped by Ctrl-C; what was
-committed stays.
+call. 3: a build in which nothing at all could be stored. 130: stopped by Ctrl-C, 143 by SIGTERM,
+129 by SIGHUP; what was committed stays.
 """
 
 import argparse
+import errno
 import logging
 import os
-import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn
 
 from storage.errors import ConfigError, MelbankError
-from tools import end_at_once
 from tools.cli.config import DEFAULT_CONFIG, SECTIONS, ConfigKey, Section, config_keys, load_config
+from tools.cli.stopping import Stopped, ending_at_once, exit_code, stopping
 from tools.cli.terminal import terminal_width
 
 NOTHING_STORED = 3
@@ -46,15 +46,15 @@ def run(
     """Parses the command line, runs `main`, and turns errors into one line and an exit code."""
     _print_logged()
     arguments = _parser(command).parse_intermixed_args(argv)
-    before = signal.getsignal(signal.SIGINT)
     try:
-        if before == end_at_once:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        config = load_config(command.sections, arguments.config, arguments.overrides)
-        return main(config, arguments) or 0
-    except KeyboardInterrupt:
-        print("\nstopped; what is committed stays", file=sys.stderr)
-        return 130
+        with stopping():
+            config = load_config(command.sections, arguments.config, arguments.overrides)
+            return main(config, arguments) or 0
+    except KeyboardInterrupt as stop:
+        by = f" by {stop}" if isinstance(stop, Stopped) else ""
+        with suppress(OSError):  # its terminal may have gone
+            print(f"\nstopped{by}; what is committed stays", file=sys.stderr)
+        return exit_code(stop)
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -63,24 +63,18 @@ def run(
         return 2 if isinstance(error, ConfigError) else 1
     except OSError as error:  # the machine's own word: no space, no rights, no such folder
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        advice = ": free space, then run it again; a training goes on with --resume" if full else ""
+        print(f"error: {where}{error.strerror or error}{advice}", file=sys.stderr)
         return 1
-    finally:
-        if before == end_at_once:
-            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
 def importing(what: str) -> Iterator[None]:
     """Says what is imported in the block, which takes seconds; Ctrl-C ends the process at once."""
     print(f"{what}: importing torch takes some seconds", file=sys.stderr, flush=True)
-    before = signal.getsignal(signal.SIGINT)
-    if before == signal.default_int_handler:
-        signal.signal(signal.SIGINT, end_at_once)
-    try:
+    with ending_at_once():
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class _Printed(logging.Handler):

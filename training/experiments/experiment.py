@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -144,12 +144,20 @@ def guard_experiment(experiment: Experiment, *, resumed: bool = False) -> Iterat
 def _end(experiment: Experiment, reason: str, *, keep: bool) -> None:
     """Marks an experiment as failed; removes it unless it has weights of a fold or a checkpoint."""
     logger.info(f"{experiment.name} ended in {reason}")
-    experiment.mark.write_text(f"failed: {reason}\n", encoding="utf-8")
+    with suppress(OSError):  # a disk that is full must not hide the reason
+        experiment.mark.write_text(f"failed: {reason}\n", encoding="utf-8")
     if keep or any(experiment.weights.rglob("*.ckpt")):
         logger.info(f"{experiment.name}: when that is repaired: {_how_to_go_on(experiment)}")
     else:
         remove_experiment(experiment)
         logger.info(f"{experiment.name}: its files are removed; the number is not given again")
+
+
+def advise(experiment: Experiment) -> str:
+    """The way on, as the end of a sentence; empty where nothing is left to go on with."""
+    if not experiment.config_file.is_file():
+        return ""
+    return f"; go on with: python -m tools.train --resume {experiment.name}"
 
 
 def _how_to_go_on(experiment: Experiment) -> str:

@@ -13,6 +13,7 @@ from datasets.labels import Labels
 from storage.errors import StoreError
 from training.experiments.experiment import Experiment
 from training.model.metrics import TITLES, Scores, Truth, score_cells
+from training.runtime.files import write_whole
 from training.runtime.memory import MemoryLeft
 
 OOF, EMBEDDINGS, RESULT = "oof.parquet", "embeddings.parquet", "result.json"
@@ -38,9 +39,7 @@ class FoldResult:
 
 def write_result(result: FoldResult, path: Path) -> None:
     """Keeps the result of a fold until all folds are done; the file is whole or absent."""
-    half = path.with_name(f"{path.name}.tmp")
-    half.write_text(json.dumps(asdict(result)), encoding="utf-8")
-    half.replace(path)
+    write_whole(path, json.dumps(asdict(result)).encode())
 
 
 def read_result(path: Path) -> FoldResult:
@@ -94,7 +93,7 @@ class TrainingReport:
         return f"{table}\n{LEGEND}"
 
     def write_scores(self, path: Path) -> None:
-        """Writes `scores.json`; a score that is not defined is null."""
+        """Writes `scores.json`, whole or not at all; a score that is not defined is null."""
         values = {
             "experiment": self.experiment.name,
             "folds": [asdict(result) for result in self.folds],
@@ -102,7 +101,7 @@ class TrainingReport:
             "pooled": self.pooled,
         }
         plain = json.loads(json.dumps(values), parse_constant=lambda _: None)  # NaN
-        path.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+        write_whole(path, (json.dumps(plain, indent=2) + "\n").encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,8 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from storage.errors import MelbankError
@@ -17,7 +15,6 @@ from storage.errors import MelbankError
 if TYPE_CHECKING:
     from torch import Tensor
 
-GLOO_LOST = ("Connection closed by peer", "Connection reset by peer")  # in gloo's words
 T = TypeVar("T")
 
 
@@ -58,19 +55,6 @@ def wait_for_ranks() -> None:
     """Returns when all processes have come here."""
     if is_joined():
         _distributed().barrier()
-
-
-@contextmanager
-def lost_ranks() -> Iterator[None]:
-    """Says in one line that another process has gone, which it will have given a reason for."""
-    try:
-        yield
-    except RuntimeError as error:
-        if num_ranks() > 1 and any(words in str(error) for words in GLOO_LOST):
-            raise RankLostError(
-                f"rank {rank()} of {num_ranks()} ends because another one has; its error is above"
-            ) from error
-        raise
 
 
 def from_first_rank(value: T) -> T:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from storage.audio.integrity import AUDIO_ENDINGS
+from storage.audio.integrity import AUDIO_ENDINGS, examine
 from storage.audio.kinds import OTHER_AUDIO_ENDINGS
 from storage.source.probe import probe_file
 
@@ -48,3 +48,12 @@ def test_what_the_library_decodes_is_taken(ending: str, kind: str, tmp_path: Pat
     soundfile.write(path, sound, 16_000, format=kind, subtype="PCM_16")
     found = probe_file(path)
     assert (found.problem, found.header_s) == (None, 1.0)
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("VOC", "voc"), ("NIST", "sph"), ("WAV", "wave")])
+def test_a_file_that_is_cut_short_is_noticed(kind: str, ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x.{ending}"
+    sound = np.sin(np.arange(16_000)).astype(np.float32)
+    soundfile.write(path, sound, 16_000, format=kind, subtype="PCM_16")
+    path.write_bytes(path.read_bytes()[:-8_000])
+    assert "cut short" in (examine(path).problem or "")

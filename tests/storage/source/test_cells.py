@@ -20,7 +20,29 @@ NUMBERS = st.one_of(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "NaN", "nan", "NA", "N/A", "n/a", "null", "NULL", "None", "none", "-", "<NA>"]
+    "text",
+    [
+        "",
+        "NaN",
+        "nan",
+        "NA",
+        "N/A",
+        "n/a",
+        "null",
+        "NULL",
+        "None",
+        "none",
+        "-",
+        "<NA>",
+        ".",
+        "?",
+        "#NULL!",
+        "#VALUE!",
+        "#DIV/0!",
+        "#NAME?",
+        "#REF!",
+        "#NUM!",
+    ],
 )
 def test_missing_values_are_missing_in_every_spelling(text: str) -> None:
     assert is_missing(text)

@@ -61,6 +61,11 @@ def test_blanks_separate_only_where_each_piece_is_a_class(labels: list[str]) -> 
         ("", []),
         ("['']", []),
         ("set()", []),
+        ("character(0)", []),
+        (
+            "[\u201cswift\u201d, \u2018Swainson\u2019s thrush\u2019]",
+            ["swift", "Swainson\u2019s thrush"],
+        ),
         ("[nan]", []),
         ('["robin", null]', ["robin"]),
         ("Parus major", ["Parus major"]),

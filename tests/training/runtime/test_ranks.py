@@ -15,6 +15,7 @@ from training.experiments.experiment import (
 )
 from training.module import rescale_batch_progress
 from training.runtime import ranks
+from training.runtime.watch import RankWatch
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_only_the_first_cleans_up_after_an_error(tmp_path, monkeypatch, caplog):
 
 def test_one_process_cannot_have_lost_another():
     lost = RuntimeError("[pair.cc:561] Connection closed by peer [127.0.0.1]:3125")
-    with pytest.raises(RuntimeError) as caught, ranks.lost_ranks():
+    with pytest.raises(RuntimeError) as caught, RankWatch(1, str).watching():
         raise lost
     assert caught.value is lost
 

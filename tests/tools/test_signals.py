@@ -1,0 +1,172 @@
+"""Signals that stop commands: exit codes, no orphans, and equal results after another start."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.paths import ROOT
+from tests.small_store import SECONDS, build_small_store
+from tests.sounds import write_source
+from tools.cli.command import Command, run
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+RECIPE = ["sample_rate_hz=8000", "fmax_hz=4000", "slice_s=1", "slice_step_s=0.25", "n_mels=32"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoSections:
+    """A command without config."""
+
+
+COMMAND = Command(doc="Waits.", sections=NoSections)
+
+
+class Swallows:
+    """Its destructor takes so long that a signal falls into it, whose exception Python drops."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_stops_a_command_with_its_code(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(number)
+    assert run(COMMAND, lambda *_: os.kill(os.getpid(), number), []) == CODES[number]
+    assert "what is committed stays" in capsys.readouterr().err
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+    try:
+        assert run(COMMAND, lambda *_: os.kill(os.getpid(), signal.SIGHUP), []) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_in_a_destructor_is_not_lost() -> None:
+    def main(*_: object) -> None:
+        Swallows()
+        time.sleep(20)
+
+    assert run(COMMAND, main, []) == 143
+
+
+def test_a_stop_that_a_library_turns_into_another_error_stays_one() -> None:
+    def main(*_: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise RuntimeError("Error calling __set_name__") from error
+
+    assert run(COMMAND, main, []) == 130
+
+
+def start(words: list[str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def stop(words: list[str], number: signal.Signals, wait_s: float, *, all_of: bool) -> int:
+    """Sends a signal after a time; returns the exit code when no process of the call is left."""
+    process = start(words)
+    time.sleep(wait_s)
+    if process.poll() is None:
+        (os.killpg if all_of else os.kill)(process.pid, number)
+    said, _ = process.communicate(timeout=60)  # the end of output: all that share it have ended
+    assert "Traceback" not in said
+    deadline = time.monotonic() + 20
+    while is_alive(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not is_alive(process.pid)
+    return process.returncode
+
+
+def is_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """sha256 of each file; locks are of the process that had them."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("signals")
+    build_small_store(folder, SECONDS[:9])
+    return folder
+
+
+def commands(inputs: Path, out: Path) -> dict[str, list[str]]:
+    build = ["tools.build_store", f"source.root={inputs}/many", f"store={out}"]
+    recipe = [f"recipe.{word}" for word in RECIPE]
+    store = f"store={inputs}/store"
+    shards = ["tools.write_shards", store, f"shards={out}", "write_shards.shard_size_bytes=20000"]
+    return {
+        "build 1": [*build, *recipe, "build.workers=1"],
+        "build 2": [*build, *recipe, "build.workers=2"],
+        "shards 1": [*shards, "write_shards.workers=1"],
+        "shards 2": [*shards, "write_shards.workers=2"],
+        "sync": ["tools.sync", f"{inputs}/store", str(out)],
+        "export": ["tools.export_npy", store, f"export_npy.root={out}"],
+        "query": ["tools.query", store, "--limit", "4", "--png", str(out / "sheet.png")],
+    }
+
+
+def check_stops(
+    inputs: Path, folder: Path, name: str, moments: dict[float, signal.Signals]
+) -> None:
+    """Stops a command at shares of its time; it goes on where it was, and ends as one that ran."""
+    if name.startswith("build"):
+        rng = np.random.default_rng(3)
+        write_source(inputs / "many", rng.uniform(20, 60, 16).tolist(), rng)
+    begin = time.monotonic()
+    whole = start(commands(inputs, folder / "whole")[name])
+    said, _ = whole.communicate(timeout=120)
+    assert whole.returncode == 0, said
+    took_s = time.monotonic() - begin
+    words = commands(inputs, folder / "stopped")[name]
+    for share, number in moments.items():
+        all_of = number in (signal.SIGINT, signal.SIGHUP)
+        code = stop(words, number, share * took_s, all_of=all_of)
+        assert code in (0, -number, CODES.get(number))
+    again = start(words)
+    said, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, said
+    assert contents(folder / "stopped") == contents(folder / "whole")
+
+
+def test_shards_that_were_stopped_by_sigterm_go_on(inputs: Path, tmp_path: Path) -> None:
+    check_stops(inputs, tmp_path, "shards 2", {0.8: signal.SIGTERM})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [*CODES, signal.SIGKILL])
+@pytest.mark.parametrize("name", commands(Path(), Path()))
+def test_any_command_may_be_stopped_at_any_stage(
+    name: str, number: signal.Signals, inputs: Path, tmp_path: Path
+) -> None:
+    check_stops(inputs, tmp_path, name, dict.fromkeys((0.1, 0.4, 0.7, 0.85, 0.95), number))
