@@ -1,6 +1,7 @@
 """Predictions of whole runs: agreement with training's own, resuming, and what decides a result."""
 
 import filecmp
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -269,3 +270,19 @@ def test_threads_of_torch_are_as_before(lab: Path, tmp_path: Path) -> None:
         "b0_b",
         "b0_c",
     ]
+
+
+@pytest.mark.slow
+def test_problem_files_become_rejects_and_all_others_are_predicted(
+    lab: Path, tmp_path: Path, real_data: Callable[[str], Path]
+) -> None:
+    summary = run(lab, tmp_path / "new", input=[str(real_data("nasty"))], batch_size=32)
+    assert (summary.num_recordings, summary.num_rejects) == (33, 8)  # one has 5 samples
+    results = Results(tmp_path / "new")
+    partial = [one.recording_id[:2] for one in results.recordings() if one.problem]
+    assert partial == ["02", "04", "25", "27"]
+    for raw in results.iterate():
+        assert np.isfinite(raw.probabilities).all()
+        assert len(raw.start_s) >= max(1, int(raw.recording.duration_s))
+    silent = {raw.recording.recording_id[:2] for raw in results.iterate() if raw.silent.all()}
+    assert {"13", "14"} <= silent
