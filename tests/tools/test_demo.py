@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from storage.maintenance.verify import verify_store
@@ -24,5 +25,18 @@ def test_the_demo_learns_its_birds(tmp_path: Path) -> None:
     assert open_store(str(demo / "store")).recordings()["primary_label"].n_unique() >= 12
     assert verify_store(str(demo / "store")).findings == []
     assert (demo / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    found = demo / "predictions" / "exp_001"
+    assert (found / "pictures" / "SYN_20250601_053000.png").read_bytes().startswith(b"\x89PNG")
+    track = (found / "audacity" / "SYN_20250601_053000.txt").read_text().splitlines()
+    detections = pl.read_csv(found / "detections.csv")
+    assert len(track) == len(detections)
+    bouts = pl.read_csv(demo / "soundscapes" / "annotations.csv")
+    heard = [
+        detections.filter(
+            (pl.col("label") == label) & (pl.col("start_s") < end) & (pl.col("end_s") > start)
+        ).height
+        for start, end, label in bouts.select("start_s", "end_s", "labels").iter_rows()
+    ]
+    assert sum(map(bool, heard)) >= len(bouts) / 2
     for name in ("source", "store", "shards", "sheet.png"):
         assert str(demo / name) in done.stdout
