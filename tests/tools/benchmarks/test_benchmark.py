@@ -175,7 +175,7 @@ def test_joined_recordings_have_the_length_and_are_repeated(source: Path, tmp_pa
         ("build benchmark.long_recording=none.ogg", "no such file"),
         ("build benchmark.work_dir=no/such/folder", "there is no such folder"),
         ("build benchmark.source_root=no/such/folder", "there is no such folder"),
-        ("build benchmark.rnus=1", "Did you mean runs"),
+        ("build benchmark.rnus=1", "Did you mean benchmark.runs"),
         ("plan benchmark.runs=0", "benchmark.runs=0"),
         ("read benchmark.runs=0", "benchmark.runs=0 must be at least 1"),
         ("read benchmark.least_s=0", "benchmark.least_s=0 must be positive"),
