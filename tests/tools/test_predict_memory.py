@@ -36,6 +36,7 @@ def peak_bytes(lab: Path, sound: Path) -> int:
         f"predict.out={lab / sound.stem}",
         "predict.workers=0",
         "predict.threads=1",
+        "detect.threshold=0.9",  # untrained, half of all classes would be found in each window
     ]
     call = [sys.executable, "-m", "tools.predict", *words]
     with subprocess.Popen(call, cwd=ROOT, stdout=subprocess.DEVNULL) as process:

@@ -11,7 +11,8 @@ from datasets.sampling.epoch_plan import plan_all
 from storage.store import open_store
 from tests.small_store import build_small_store
 
-MOST_GROWTH_BYTES = 16e6
+MOST_GROWTH_BYTES = 32e6
+MOST_MORE = 8  # pools of libraries, which start threads late; a leak would make hundreds
 
 
 @pytest.mark.slow
@@ -28,5 +29,5 @@ def test_300_epochs_leave_nothing_behind(tmp_path: Path) -> None:
             seen.append((process.memory_info().rss, process.num_threads(), process.num_fds()))
     memory, threads, files = zip(*seen[20:], strict=True)
     assert memory[-1] - memory[0] < MOST_GROWTH_BYTES
-    assert threads[-1] <= threads[0]
-    assert files[-1] <= files[0]
+    assert threads[-1] <= threads[0] + MOST_MORE
+    assert files[-1] <= files[0] + MOST_MORE
