@@ -15,6 +15,8 @@ from typing import Self
 
 from aiohttp import web
 
+from tools.testbed.fault_proxy import close_server
+
 Answer = Callable[[bytes, slice | None], web.Response]  # of a whole file and the range asked for
 
 
@@ -43,7 +45,7 @@ class StaticServer:
         self.endpoint = "http://{}:{}".format(*self._runner.addresses[0])
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(close_server(self._runner), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -7,13 +7,15 @@
 
 Takes mel slices, or with export.mel=true waveforms at the recipe's rate: the mel spectrogram is
 then part of the file. Outputs are `probabilities`, `logits` and `embedding`. Labels, recipe and the
-checkpoints' sha256 are in the file's metadata, so `tools.predict` needs nothing else. The file is
-run and compared with the checkpoints before it is put in place. Needs the extra `onnx`.
+checkpoints' sha256 are in the file's metadata, so `tools.predict` needs nothing else, and the steps
+of post=, for whoever runs the model. The file is run and compared with the checkpoints before it is
+put in place. Needs the extra `onnx`.
 """
 
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from storage.errors import ConfigError
 from storage.output_files import output_file
@@ -21,6 +23,7 @@ from tools.cli.command import Arguments, Command, importing, run
 from tools.cli.output_files import check_output
 from training.experiments.experiment import ExperimentConfig
 from training.inference.export.config import ExportConfig
+from training.inference.post.chain import parse_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,13 @@ class Sections:
 
     export: ExportConfig = field(default_factory=ExportConfig)
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
+    post: list[Any] = field(
+        default_factory=list,
+        metadata={"help": "steps of post-processing to record in the file; see tools.predict"},
+    )
+
+    def __post_init__(self) -> None:
+        parse_steps(self.post)
 
 
 COMMAND = Command(doc=__doc__, sections=Sections)
@@ -51,8 +61,9 @@ def main(config: Sections, _: Arguments) -> None:
     models = find_models(config.export.from_, root, key="export.from")
     members = [read_checkpoint(file) for model in models for file in model.files]
     target = Path(config.export.out)
+    options = ExportOptions(mel=config.export.mel, post=config.post)
     with output_file(target) as unfinished:
-        metadata = export_onnx(members, unfinished, ExportOptions(mel=config.export.mel))
+        metadata = export_onnx(members, unfinished, options)
         comparison = compare(members, unfinished)
         size = unfinished.stat().st_size
     print(f"{target}: {metadata.summary()}, {size / 2**20:.1f} MiB")

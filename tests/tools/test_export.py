@@ -31,10 +31,12 @@ def test_an_experiment_becomes_one_file(tmp_path: Path, capsys: pytest.CaptureFi
         assert run(COMMAND, main, [f"export.from=exp_001/fold_{fold}", *words]) == 0
         singles.append(OnnxClassifier(tmp_path / "made" / "model.onnx").probabilities(cells))
     np.testing.assert_allclose(both.probabilities(cells), np.mean(singles, axis=0), atol=1e-6)
+    words.append("post=[{smooth: {kernel: [1, 2, 1]}}]")
     assert run(COMMAND, main, ["export.from=exp_001/fold_1", "export.mel=true", *words]) == 0
     assert "waveform of 8,000" in capsys.readouterr().out
     model = OnnxModel(tmp_path / "made" / "model.onnx")
     assert model.run("probabilities", np.zeros((1, 8000), np.float32)).shape == (1, 3)
+    assert model.metadata.post == [{"smooth": {"kernel": [1, 2, 1]}}]
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["model.onnx"]
 
 
@@ -45,6 +47,7 @@ def test_an_experiment_becomes_one_file(tmp_path: Path, capsys: pytest.CaptureFi
         (["export.from=exp_002"], "export.from=exp_002: there is no such experiment"),
         (["export.from=exp_001/fold_7"], "fold_0; give one of those"),
         (["export.from=exp_001", "export.out=model.pt"], "must end in .onnx"),
+        (["export.from=exp_001", "post=[smoth]"], "Did you mean smooth?"),
     ],
 )
 def test_wrong_calls_end_in_one_sentence(

@@ -6,11 +6,13 @@
 
 For each backbone, with random weights and 206 classes, from the same recordings, each in a process
 of its own and in turn: the whole way as tools.predict goes, decoding and mel alone, the model
-alone, and a script that makes one spectrogram after the other with librosa. The slower of the two
-stages alone, as a share of the whole, says how well one is done while the other is.
+alone, and a script that makes one spectrogram after the other with librosa; the whole and the model
+by torch and by onnxruntime. The slower of the two stages alone, as a share of the whole, says how
+well one is done while the other is.
 """
 
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from storage.options import check_at_least, check_positive, option
@@ -27,11 +29,15 @@ from tools.cli.command import Arguments, Command
 from tools.cli.tables import MARKDOWN, Section, Table
 
 NUM_CLASSES = 206
-WAYS = ("whole", "decode", "model", "script")
+Turn = tuple[str, str, str]  # backbone, runtime, way
+TORCH, ONNX = "torch", "onnxruntime"
+SHARED = ("decode", "script")  # measured once for a backbone
+WAYS = {TORCH: ("whole", "model", *SHARED), ONNX: ("whole", "model")}
 EXPLANATION = (
     "Speeds are times real time, from the end of the imports to the end, on all cores; starting "
-    "the workers is part of it. Decoding and the model alone are the stages of the first column; "
-    "the share is that of the slower one."
+    "the workers is part of it. Decoding and the model alone are the stages of the whole; the "
+    "share is that of the slower one. On few cores both stages want all of them, so that neither "
+    "can be hidden whole."
 )
 
 
@@ -79,31 +85,51 @@ def run_benchmark(config: Sections, _: Arguments) -> Section:
         else:
             recordings = join_recordings(files, root, chosen.join_s, chosen.repeat)
         source = str(recordings.root / LABEL)
-        files_of = {name: write_checkpoint(folder, name) for name in chosen.backbones}
+        files_of = {
+            (name, runtime): file
+            for name in chosen.backbones
+            for runtime, file in write_models(folder, name).items()
+        }
 
-        def measure(turn: tuple[str, str]) -> Result:
-            name, way = turn
-            words = [way, str(files_of[name]), source, str(chosen.workers)]
+        def measure(turn: Turn) -> Result:
+            name, runtime, way = turn
+            words = [way, str(files_of[name, runtime]), source, str(chosen.workers)]
             return run_measured("tools.benchmarks.predicting.run_way", words, one_thread=False)
 
-        turns = [(name, way) for name in chosen.backbones for way in WAYS]
+        turns = [(*pair, way) for pair in files_of for way in WAYS[pair[1]]]
         found = measure_in_turn(turns, chosen.runs, measure)
         results = {turn: medians(runs) for turn, runs in found.items()}
         parts = (recordings.summary() + ". " + EXPLANATION, speeds(results, recordings.audio_s))
     return Section(name="predict", title="Predicting recordings", parts=parts)
 
 
-def speeds(results: dict[tuple[str, str], Medians], audio_s: float) -> Table:
-    """Times real time of each way, by backbone; and the share of the slower stage."""
+def speeds(results: dict[Turn, Medians], audio_s: float) -> Table:
+    """Times real time of each way, by backbone and runtime; and the share of the slower stage."""
     rows = []
-    for name in dict.fromkeys(name for name, _ in results):
-        work_s = {way: results[name, way]["work_s"] for way in WAYS}
+    for name, runtime in dict.fromkeys((name, runtime) for name, runtime, _ in results):
+        work_s = {
+            way: results[name, TORCH if way in SHARED else runtime, way]["work_s"]
+            for way in WAYS[TORCH]
+        }
         slower = max(work_s["decode"], work_s["model"])
-        cells = [f"{audio_s / work_s[way]:,.0f}" for way in WAYS]
+        cells = [f"{audio_s / work_s[way]:,.0f}" for way in WAYS[TORCH]]
         faster = work_s["script"] / work_s["whole"]
-        rows.append((name, *cells, f"{slower / work_s['whole']:.0%}", f"{faster:.1f}"))
-    columns = ("backbone", "whole", "decode + mel", "model", "script", "share", "script / whole")
+        share = f"{slower / work_s['whole']:.0%}"
+        rows.append((f"{name}, {runtime}", *cells, share, f"{faster:.1f}"))
+    columns = ("backbone", "whole", "model", "decode + mel", "script", "share", "script / whole")
     return Table(columns=columns, rows=tuple(rows))
+
+
+def write_models(folder: Path, backbone: str) -> dict[str, Path]:
+    """Writes a checkpoint and, where the extra `onnx` is there, the same model for onnxruntime."""
+    from training.inference.export.onnx_export import ExportOptions, export_onnx
+    from training.model.checkpoints import read_checkpoint
+
+    files = {TORCH: write_checkpoint(folder, backbone)}
+    if find_spec("onnx") and find_spec("onnxruntime"):
+        files[ONNX] = folder / f"{backbone}.onnx"
+        export_onnx([read_checkpoint(files[TORCH])], files[ONNX], ExportOptions())
+    return files
 
 
 def write_checkpoint(folder: Path, backbone: str) -> Path:

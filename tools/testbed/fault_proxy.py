@@ -128,7 +128,7 @@ class FaultProxy:
         self.endpoint = "http://{}:{}".format(*self._runner.addresses[0])
 
     async def _stop(self) -> None:
-        await self._runner.cleanup()
+        await close_server(self._runner)
         await self._client.close()
         left = asyncio.all_tasks() - {asyncio.current_task()}  # handlers that still sleep
         for task in left:
@@ -252,6 +252,16 @@ class FaultProxy:
             )
             await asyncio.sleep(self._line_free_s - now_s)
         await answer.write(block)
+
+
+async def close_server(runner: web.BaseRunner) -> None:
+    """Closes a server and all of its connections, also those whose client has stopped reading."""
+    connections = runner.server.connections if runner.server else ()
+    transports = [one.transport for one in connections if one.transport is not None]
+    await runner.cleanup()
+    for transport in transports:
+        transport.abort()
+    await asyncio.sleep(0.01)  # in which they are let go
 
 
 def _kind(request: web.BaseRequest) -> str:
