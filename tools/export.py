@@ -8,7 +8,7 @@
 Takes mel slices, or with export.mel=true waveforms at the recipe's rate: the mel spectrogram is
 then part of the file. Outputs are `probabilities`, `logits` and `embedding`. Labels, recipe and the
 checkpoints' sha256 are in the file's metadata, so `tools.predict` needs nothing else, and the steps
-of post=, for whoever runs the model. The file is run and compared with the checkpoints before it is
+of post=, for other programs. The file is run and compared with the checkpoints before it is
 put in place. Needs the extra `onnx`.
 """
 

@@ -191,6 +191,7 @@ def test_a_worker_that_sees_other_folders_stops(source: Path, tmp_path: Path) ->
 
 
 @needs_dask
+@pytest.mark.slow
 def test_no_scheduler_is_a_wrong_call(source: Path, tmp_path: Path) -> None:
     building = Building(tmp_path, source, 8)
     code, said = building.finish(building.start(tmp_path / "store", "dask://127.0.0.1:1"))
