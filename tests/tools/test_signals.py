@@ -128,9 +128,7 @@ def commands(inputs: Path, out: Path) -> dict[str, list[str]]:
     store = f"store={inputs}/store"
     shards = ["tools.write_shards", store, f"shards={out}", "write_shards.shard_size_bytes=20000"]
     return {
-        "build 1": [*build, *recipe, "build.workers=1"],
         "build 2": [*build, *recipe, "build.workers=2"],
-        "shards 1": [*shards, "write_shards.workers=1"],
         "shards 2": [*shards, "write_shards.workers=2"],
         "sync": ["tools.sync", f"{inputs}/store", str(out)],
         "export": ["tools.export_npy", store, f"export_npy.root={out}"],
