@@ -255,13 +255,16 @@ class FaultProxy:
 
 
 async def close_server(runner: web.BaseRunner) -> None:
-    """Closes a server and all of its connections, also those whose client has stopped reading."""
-    connections = runner.server.connections if runner.server else ()
-    transports = [one.transport for one in connections if one.transport is not None]
+    """Closes a server and all connections of its loop, also those that were just accepted.
+
+    Without it, one whose client has stopped reading would stay open until it is collected.
+    """
     await runner.cleanup()
-    for transport in transports:
-        transport.abort()
-    await asyncio.sleep(0.01)  # in which they are let go
+    loop = asyncio.get_running_loop()
+    for _ in range(2):
+        for transport in list(getattr(loop, "_transports", {}).values()):
+            transport.abort()
+        await asyncio.sleep(0.01)  # in which they are let go
 
 
 def _kind(request: web.BaseRequest) -> str:
