@@ -113,6 +113,7 @@ def test_a_killed_experiment_goes_on_and_ends_as_one_that_never_stopped(
         assert logged_steps(tmp_path / "preds" / "exp_001" / "log" / "resumed_1").min() >= 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(store: Path, tmp_path: Path) -> None:
     said = killed(store, tmp_path, "weights/exp_001/.fold_0/resume_step.ckpt", signal.SIGINT)
     assert "python -m tools.train --resume exp_001" in said

@@ -88,6 +88,7 @@ def test_models_of_finished_folds_are_not_kept(source, tmp_path):
     assert not alive
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_from_fold_to_fold(source, tmp_path):
     """Each fold's model, optimizer and averages are 45 MB; what stays must be less than one."""
     config = config_in(

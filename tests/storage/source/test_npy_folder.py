@@ -347,6 +347,7 @@ def test_damage_is_found_and_mended_from_the_folder(exported: Path, tmp_path: Pa
     assert bytes_of(tmp_path / "store") == whole
 
 
+@pytest.mark.slow
 def test_an_imported_store_trains_and_goes_into_shards(tmp_path: Path) -> None:
     source = write_learnable_source(tmp_path / "cells.raw", 36)
     export_npy(source, source.recordings(), NpyExportConfig(root=str(tmp_path / "npy")))
