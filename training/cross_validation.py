@@ -46,9 +46,10 @@ from training.model.models import check_backbone, narrowest_image
 from training.model.predict import Predictions, embedding_frame, oof_frame, pool_recordings
 from training.runtime.memory import keep_freed_memory
 from training.runtime.ranks import first_rank_logger, is_first_rank, wait_for_ranks
+from training.runtime.threads import torch_threads
 from training.runtime.watch import RankWatch
 from training.split import Split, fold_data, split_recordings
-from training.trainer import choose_machine, torch_threads
+from training.trainer import choose_machine
 
 CURVES = "curves.png"
 logger = first_rank_logger(__name__)

@@ -181,17 +181,6 @@ def build_loggers(machine: Machine, *, folder: Path, experiment: str, fold: int)
 
 
 @contextmanager
-def torch_threads(num: int) -> Iterator[None]:
-    """Lets torch use `num` threads inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(num)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Silences what Lightning says at every start, and the warnings of NOISE; no others."""
     names = ("pytorch_lightning", "lightning.pytorch", "lightning_fabric")

@@ -22,10 +22,10 @@ from training.runtime.auto import (
     choose_threads,
     has_wandb_key,
 )
+from training.runtime.threads import torch_threads
 from training.trainer import (
     choose_machine,
     quiet_lightning,
-    torch_threads,
 )
 
 HAS_WANDB = importlib.util.find_spec("wandb") is not None

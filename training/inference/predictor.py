@@ -14,9 +14,8 @@ for all models of one recipe.
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -42,6 +41,7 @@ from training.inference.reading.store_input import StoreInput
 from training.inference.results import RawPredictions, Reject, Results, Run
 from training.runtime.auto import Choice, choose_accelerator, choose_threads
 from training.runtime.memory import keep_freed_memory
+from training.runtime.threads import torch_threads
 
 COMMITS_AHEAD = 8
 Check = Callable[[Run, Sequence[str]], None]
@@ -101,7 +101,7 @@ def predict_recordings(
     run = _describe_run(config, models, source, ensemble, machine)
     check(run, [one.recording_id for one in source.recordings])
     results = Results(config.out)
-    with results.lock(), _threads(int(threads.value)):
+    with results.lock(), torch_threads(int(threads.value)):
         results.begin(run, source.recordings)
         return _Predictor(source, ensemble, results).run(config.batch_size, progress)
 
@@ -166,17 +166,6 @@ def _announce(
         f"{len(ensemble.labels):,} classes"
     )
     logger.info("; ".join(f"{name}: {one.value} ({one.reason})" for name, one in machine.items()))
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Lets torch use so many threads inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Predictor:

@@ -22,8 +22,9 @@ from training.model.optimizers import build_optimizer
 from training.model.predict import autocast
 from training.module import SliceModule
 from training.runtime.memory import keep_freed_memory
+from training.runtime.threads import torch_threads
 from training.split import Split, fold_data, split_recordings
-from training.trainer import Machine, choose_machine, torch_threads
+from training.trainer import Machine, choose_machine
 
 Step = Callable[[Batch], None]
 
