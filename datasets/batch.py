@@ -8,13 +8,20 @@ from torch import Tensor
 class Batch(NamedTuple):
     """B samples. Tensors only, so that Lightning moves it to the device as it is.
 
-    slices        [B, n_mels, num_frames], as stored: uint8, float16 or float32
+    slices        [B, n_mels, num_frames], as stored: uint8, float16 or float32; with
+                  `chunk.length_s` K slices joined in time, K * num_frames
     targets       float32 [B, C]; None where there are no labels to learn
     rows          int64 [B], the row of each slice in its source
     recording_no  int64 [B], its recording's position in `source.recordings()`
     position      int64 [B], its index in the epoch, counted over all ranks
     epoch         int64 []
     background    like slices, to be mixed in; None without a background source
+    levels        float32 [B, K], level of the loudest cell of each of the K stored slices that a
+                  sample is joined from, dB re full scale (`max_db`); None where nothing needs it
+    partner       like slices, to be injected; of samples without a partner, any values
+    partner_levels, partner_targets   like levels and targets, of the partners
+    partner_pool  int64 [B], position in `sampling.inject` of the pool; -1: no partner
+    teacher       float32 [B, D], embeddings of a teacher; rows of NaN where there is none
 
     B is the batch size; in evaluation it may be less, down to 0 where samples are very few.
     """
@@ -26,6 +33,12 @@ class Batch(NamedTuple):
     position: Tensor
     epoch: Tensor
     background: Tensor | None = None
+    levels: Tensor | None = None
+    partner: Tensor | None = None
+    partner_levels: Tensor | None = None
+    partner_targets: Tensor | None = None
+    partner_pool: Tensor | None = None
+    teacher: Tensor | None = None
 
     def __repr__(self) -> str:
         """Shapes and types; the numbers themselves would fill screens."""

@@ -82,7 +82,8 @@ class EpochPlan:
     """Samples in the order of the epoch.
 
     rows int64 [n]; planned_no int32 [n], positions in `recordings`, those that take part.
-    `inputs` names, as text, everything that decided the plan.
+    `inputs` names, as text, everything that decided the plan. With injection, partner_rows int64
+    [n] are rows of partners, and partner_pool int8 [n] positions in `sampling.inject`; -1: none.
     """
 
     rows: np.ndarray
@@ -91,16 +92,21 @@ class EpochPlan:
     seed: int
     epoch: int
     inputs: Mapping[str, str]
+    partner_rows: np.ndarray | None = None
+    partner_pool: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def digest(self) -> str:
-        """32 hex digits: blake2b of inputs, seed, epoch and rows."""
+        """32 hex digits: blake2b of inputs, seed, epoch, rows and partners."""
         whole = {**self.inputs, "seed": str(self.seed), "epoch": str(self.epoch)}
         hasher = hashlib.blake2b(canonical_json(whole), digest_size=16)
         hasher.update(np.ascontiguousarray(self.rows, "<i8").data)
+        if self.partner_rows is not None and self.partner_pool is not None:
+            hasher.update(np.ascontiguousarray(self.partner_rows, "<i8").data)
+            hasher.update(np.ascontiguousarray(self.partner_pool, "<i1").data)
         return hasher.hexdigest()
 
     def describe(self) -> pl.DataFrame:
