@@ -32,10 +32,11 @@ from training.inference.embeddings.linear_probe import (
     ENDING,
     ProbeOrigin,
     fit_probe,
-    nearest_neighbours,
     write_probe,
 )
 from training.inference.embeddings.table import EmbeddingTable
+from training.inference.similarity.agreement import label_agreement
+from training.inference.similarity.space import unit_vectors
 from training.model.predict import Predictions, oof_frame, pool_recordings
 from training.runtime.memory import release_memory
 from training.split import Split
@@ -140,9 +141,12 @@ def neighbour_accuracy(slices: ProbeSlices, split: Split) -> float:
             embeddings=slices.embeddings_NE,
         )
     )
-    nearest = nearest_neighbours(means.embeddings, split.fold_R[means.recording_no])
-    primary = split.truth.primary_R[means.recording_no]
-    return float((primary[nearest] == primary).mean())
+    found = label_agreement(
+        unit_vectors(means.embeddings),
+        split.fold_R[means.recording_no],
+        split.truth.primary_R[means.recording_no],
+    )
+    return found.share
 
 
 def _learned_from(

@@ -15,7 +15,9 @@ class EmbedConfig:
     """Model of embeddings, and the file to write."""
 
     model: str = option(
-        "", "exp_003/fold_0, a .ckpt, an .onnx of any origin, or birdnet (an extra, CC BY-NC-SA)"
+        "",
+        "exp_003/fold_0, a .ckpt, an .onnx of any origin, birdnet (an extra, CC BY-NC-SA), or "
+        "spectral, which needs no model",
     )
     out: str = option("embeddings.parquet", "file to write")
     batch_size: int = option(32, "slices or windows that the model takes at once")

@@ -20,6 +20,7 @@ from training.inference.embeddings.birdnet import BirdNetEmbedder
 from training.inference.embeddings.config import BIRDNET, EmbedConfig
 from training.inference.embeddings.record import ModelRecord
 from training.inference.embeddings.slice_audio import WaveformInput
+from training.inference.embeddings.spectral import SPECTRAL, SpectralEmbedder
 from training.inference.export.metadata import EMBEDDING, SLICES, has_metadata
 from training.inference.export.onnx_model import FLOAT, read_metadata
 from training.inference.export.session import Port, Session, open_session
@@ -51,11 +52,14 @@ def open_embedder(config: EmbedConfig, root: Path, recipe: Recipe) -> Embedder:
     """The model of a config, for slices of a recipe; ConfigError where it cannot take them."""
     if not config.model:
         raise ConfigError(
-            "embed.model names no model: give exp_003/fold_0, a .ckpt, an .onnx or birdnet"
+            "embed.model names no model: give exp_003/fold_0, a .ckpt, an .onnx, birdnet or "
+            "spectral"
         )
     threads = int(choose_threads(config.threads).value)
     if config.model == BIRDNET:
         return BirdNetEmbedder(threads)
+    if config.model == SPECTRAL:
+        return SpectralEmbedder()
     models = find_models([config.model], root, key="embed.model")
     if len(models[0].files) > 1:
         raise ConfigError(

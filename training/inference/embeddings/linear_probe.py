@@ -30,7 +30,6 @@ ENDING = ".safetensors"
 WEIGHTS, BIAS = "weights_CE", "bias_C"
 NEVER = -1e9  # bias of a class that no recording to learn from has
 MAX_BYTES = 2**31
-BLOCK = 1024  # lines whose similarities are in memory together
 UNREADABLE = (SafetensorError, OSError, KeyError, TypeError)
 
 
@@ -133,16 +132,3 @@ def _parse(text: str, tensors: dict[str, Any]) -> tuple[LinearProbe, ProbeOrigin
     )
     probe = LinearProbe(labels=Labels(tuple(labels)), weights_CE=weights_CE, bias_C=bias_C)
     return probe, origin
-
-
-def nearest_neighbours(embeddings_NE: np.ndarray, fold_N: np.ndarray) -> np.ndarray:
-    """The nearest other line that is not of the same fold, int64 [N], by the cosine."""
-    norms_N1 = np.linalg.norm(embeddings_NE, axis=1, keepdims=True)
-    unit_NE = embeddings_NE / np.maximum(norms_N1, 1e-12)
-    nearest_N = np.empty(len(unit_NE), np.int64)
-    for start in range(0, len(unit_NE), BLOCK):
-        block = slice(start, start + BLOCK)
-        similar_BN = unit_NE[block] @ unit_NE.T
-        similar_BN[fold_N[block, None] == fold_N] = -np.inf
-        nearest_N[block] = similar_BN.argmax(axis=1)
-    return nearest_N

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
+from storage.checksums import digest_json
 from storage.errors import ConfigError, StoreError
 from storage.recipe import Recipe
 from storage.untrusted import parse_json, record_of, text_of, whole_of
@@ -47,6 +48,10 @@ class About:
     def to_json(self) -> str:
         """The file's metadata."""
         return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+
+    def digest(self) -> str:
+        """16 hex digits that differ where two differ."""
+        return digest_json(asdict(self))[:16]
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -14,7 +14,6 @@ from training.inference.embeddings.linear_probe import (
     KEY,
     ProbeOrigin,
     fit_probe,
-    nearest_neighbours,
     read_probe,
     write_probe,
 )
@@ -88,14 +87,3 @@ def test_a_file_of_another_kind_is_no_probe(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ConfigError, match="is no probe"):
         read_probe(path)
-
-
-def test_neighbours_are_of_other_folds_and_the_most_similar(monkeypatch):
-    monkeypatch.setattr("training.inference.embeddings.linear_probe.BLOCK", 3)
-    generator = np.random.default_rng(3)
-    embeddings = generator.normal(size=(10, 4)).astype(np.float32)
-    folds = np.arange(10) % 3
-    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    for one, found in enumerate(nearest_neighbours(embeddings, folds)):
-        others = np.flatnonzero(folds != folds[one])
-        assert found == others[(unit[others] @ unit[one]).argmax()]
