@@ -35,6 +35,7 @@ from storage.objects.retry import POLICY
 from storage.objects.urls import is_remote
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import ZSTD_CRC32C, Extents, find_rows
+from storage.read.html import STRIP, store_html
 from storage.read.slice_reader import SliceReader
 from storage.read.slice_table import late_join
 from storage.read.sql import select
@@ -108,6 +109,15 @@ class Store(AbstractContextManager["Store"]):
             f"Store({self.url}: {len(self):,} slices of {len(self._recordings):,} recordings, "
             f"{shape} {self.recipe.encoding})"
         )
+
+    def _repr_html_(self) -> str:
+        """Counts, recipe, and spectrograms of a few recordings, for a notebook."""
+        step = max(1, len(self._recordings) // STRIP)
+        chosen = self._recordings.gather_every(step).head(STRIP)
+        cells = self.read(chosen["first_row"].to_numpy())
+        titles = chosen["recording_id"].to_list()
+        shown = list(zip(titles, cells, strict=True))
+        return store_html(self.url, self._recordings, self.recipe, shown)
 
     def __len__(self) -> int:
         """Number of slices."""

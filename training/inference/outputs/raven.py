@@ -56,9 +56,9 @@ class RavenTables(Output):
         target = self.job.recording_file(FOLDER, windows.recording, ENDING)
         with output_file(target) as unfinished, unfinished.open("w", encoding="utf-8") as file:
             file.write(HEADER)
-            file.writelines(_lines(detections, path, band_hz, first=1, before_s=0.0))
+            file.writelines(selection_lines(detections, path, band_hz, first=1, before_s=0.0))
         self._all.writelines(
-            _lines(
+            selection_lines(
                 detections, path, band_hz, first=self._num_selections + 1, before_s=self._elapsed_s
             )
         )
@@ -71,7 +71,7 @@ class RavenTables(Output):
         return low, high if sample_rate_hz is None else min(high, sample_rate_hz / 2)
 
 
-def _lines(
+def selection_lines(
     detections: pl.DataFrame,
     path: str,
     band_hz: tuple[float, float],

@@ -1,0 +1,118 @@
+"""tools.query: every command of docs/queries.md on a small store, files of sound, refusals."""
+
+import re
+import shlex
+
+import numpy as np
+import polars as pl
+import pytest
+import soundfile
+
+from storage.store import open_store
+from tests.paths import ROOT
+from tests.small_store import build_small_store
+from tools.cli.command import run
+from tools.query import COMMAND, main
+from training.inference.queries.named import NAMED
+
+DOC = (ROOT / "docs" / "queries.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^    python -m tools\.query (.*)", DOC, re.MULTILINE)
+PYTHON = DOC.partition("## In Python")[2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A store in `data/store`, its recordings in `data`, and predictions of exp_003."""
+    made = tmp_path_factory.mktemp("query")
+    store = build_small_store(made, (6, 11, 8, 7))
+    (made / "source").rename(made / "data")
+    store.rename(made / "data" / "store")
+    with open_store(str(made / "data/store")) as opened:
+        index, recordings = opened.slice_index(), opened.recordings()
+    preds = made / "preds" / "exp_003"
+    preds.mkdir(parents=True)
+    targets = pl.concat_list("primary_label").alias("target")
+    whole = recordings.select("recording_id", pl.lit(0).alias("fold"), targets)
+    labels = sorted(set(recordings["primary_label"]))
+    for frame, name in ((whole, "oof_recordings"), (index.select("row", "recording_id"), "oof")):
+        table = frame if name != "oof" else frame.join(whole, on="recording_id")
+        scores = np.random.default_rng(0).dirichlet(np.ones(len(labels)), len(table))
+        columns = [pl.Series(f"p_{label}", scores[:, no]) for no, label in enumerate(labels)]
+        table.with_columns(columns).write_parquet(preds / f"{name}.parquet")
+    return made
+
+
+@pytest.fixture
+def query(folder, monkeypatch):
+    """Runs the command in the folder; returns its exit code."""
+    monkeypatch.chdir(folder)
+    return lambda *words: run(COMMAND, main, list(words))
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_recipe_runs_as_printed(query, capsys, line):
+    assert query(*shlex.split(line)) == 0, capsys.readouterr().err
+
+
+def test_all_named_queries_are_in_the_docs():
+    assert {name for name in NAMED if f"--name {name}" in DOC} == set(NAMED)
+
+
+def test_the_python_of_the_docs_runs(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    code = "\n".join(line[4:] for line in PYTHON.splitlines() if line.startswith("    "))
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert len(names["cells"]) == len(names["table"]) > 0
+    html = names["store"]._repr_html_()
+    assert html.count("data:image/png;base64,") == 4
+    assert "4 of" in html
+
+
+def test_excerpts_are_the_sound_of_their_slices(query, folder):
+    sql = "SELECT row FROM slices WHERE slice_no = 1"
+    assert query("--sql", sql, "--wav", "second", "source.root=data") == 0
+    with open_store(str(folder / "data/store")) as store:
+        index = store.slice_table().filter(pl.col("slice_no") == 1).collect()
+    files = sorted((folder / "second").glob("*.wav"))
+    assert [int(path.name[:6]) for path in files] == index["row"].to_list()
+    for path, row in zip(files, index.iter_rows(named=True), strict=True):
+        found, rate_hz = soundfile.read(path)
+        whole, _ = soundfile.read(folder / "data" / "train_audio" / row["filename"])
+        start = round(row["start_s"] * rate_hz)
+        np.testing.assert_allclose(found, whole[start : start + len(found)], atol=1e-4)
+        assert len(found) == min(round(3 * rate_hz), len(whole) - start)
+
+
+def test_raven_places_each_slice_in_its_recording_and_counts_on(query, folder):
+    assert query("--sql", "SELECT row FROM slices", "--raven", "all.txt") == 0
+    table = pl.read_csv(folder / "all.txt", separator="\t")
+    with open_store(str(folder / "data/store")) as store:
+        slices, recordings = store.slice_table().collect(), store.recordings()
+    before = dict(zip(recordings["filename"], recordings["duration_s"].cum_sum(), strict=True))
+    assert len(table) == len(slices)
+    for line, row in zip(table.iter_rows(named=True), slices.iter_rows(named=True), strict=True):
+        begin_s = before[row["filename"]] - row["duration_s"] + row["start_s"]
+        assert line["Begin Time (s)"] == pytest.approx(begin_s, abs=1e-5)
+        assert line["File Offset (s)"] == pytest.approx(row["start_s"], abs=1e-5)
+        assert line["Begin Path"] == row["filename"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--name", "loud"), "there is no query 'loud'; there are labels"),
+        (("--name", "hours"), "needs the columns site and date"),
+        (("--name", "confused"), "needs query.experiment="),
+        (("--name", "labels", "--sql", "SELECT 1"), "give one"),
+        (("--name", "labels", "--wav", "x"), "need the column `row`"),
+        (("--name", "loudest", "--wav", "x", "source.root=nowhere"), "no such folder"),
+        (("query.experiment=exp_9",), "there is no preds/exp_9/oof.parquet"),
+        (("query.experiment=../x",), "is no name such as exp_003"),
+        (("query.predictions=nowhere",), "there is no nowhere/detections.parquet"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
+)
+def test_a_wrong_call_ends_with_one_sentence(query, capsys, words, message):
+    assert query(*words) == 2
+    assert message in capsys.readouterr().err
