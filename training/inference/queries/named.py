@@ -59,7 +59,7 @@ NAMED = {
         needs_experiment=True,
     ),
     "confused": NamedQuery(
-        answers="pairs of classes by the recordings of the first that are predicted as the second",
+        answers="recordings of one class that are predicted as another, by pair",
         sql="SELECT label, predicted, COUNT(*) AS recordings, AVG(score) AS score "
         "FROM oof_recordings WHERE label <> predicted GROUP BY label, predicted "
         "ORDER BY recordings DESC, score DESC",
@@ -72,7 +72,7 @@ NAMED = {
         needs_experiment=True,
     ),
     "mislabelled": NamedQuery(
-        answers="recordings whose label is probably wrong: another class scores higher",
+        answers="recordings whose label is probably wrong: another scores higher",
         sql="SELECT recording_id, label, label_score, other, other_score, loss "
         "FROM oof_recordings ORDER BY other_score - label_score DESC, recording_id",
         needs_experiment=True,
