@@ -1,6 +1,5 @@
 """Sections on an experiment: scores, curves, classes, confusion, calibration, worst errors."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from training.inference.queries.config import QueryConfig
 from training.inference.queries.tables import open_tables
 from training.inference.report.page import Part, paragraph, picture, table
 from training.inference.report.store_part import MAX_LINES, spectrogram
+from training.model.metrics import METRICS
 
 SCORES, CLASSES = "scores.json", "classes.csv"
 PICTURES = {
@@ -74,7 +74,9 @@ def _scores(folder: Path) -> str:
 
 def _numbers(scores: dict[str, Any]) -> dict[str, float | None]:
     return {
-        name: None if value is None else float(json.dumps(value)) for name, value in scores.items()
+        METRICS[name].title: None if value is None else float(value)
+        for name, value in scores.items()
+        if name in METRICS
     }
 
 
@@ -90,7 +92,7 @@ def _classes(folder: Path) -> str:
 
 
 def calibration(oof: pl.DataFrame) -> str:
-    """How often the predicted class is right, by its score, in ten bins; and the mean difference.
+    """Share of right predictions by score, in ten bins, and its mean difference from the score.
 
     The expected calibration error is the mean of |accuracy - score|, weighted by the bins' counts
     (Guo et al., ICML 2017).

@@ -82,7 +82,7 @@ def table(rows: Sequence[Mapping[str, Any]], *, bar: str = "") -> str:
     names = list(rows[0])
     numeric = {name for name in names if all(_is_number(row[name]) for row in rows)}
     largest = max((float(row[bar] or 0) for row in rows), default=0.0) if bar else 0.0
-    head = "".join(_cell("th", name, name in numeric) for name in names)
+    head = "".join(_cell("th", name.replace("_", " "), name in numeric) for name in names)
     body = "".join(
         f"<tr>{_cells(row, names, numeric)}{_bar(row, bar, largest)}</tr>" for row in rows
     )
