@@ -32,6 +32,10 @@ class PoolSlices:
     weight: np.ndarray
     activity: Activity | None = None
 
+    def by_row(self, recordings: np.ndarray) -> np.ndarray:
+        """Sorts recordings by their rows: the order of a table's lines changes no draw."""
+        return recordings[np.argsort(self.candidates.begin[recordings], kind="stable")]
+
     def draw(
         self, recordings: np.ndarray, recording_bits: np.ndarray, slice_bits: np.ndarray
     ) -> np.ndarray:
@@ -81,7 +85,8 @@ class Injection:
         self._in_pool = pool_no >= 0
         held = slices.weight > 0
         self._recordings = [
-            np.flatnonzero((pool_no == pools.index(spec.source)) & held) for spec in specs
+            slices.by_row(np.flatnonzero((pool_no == pools.index(spec.source)) & held))
+            for spec in specs
         ]
 
     def partners(
@@ -118,7 +123,7 @@ class Substitution:
         label_R: np.ndarray,
         tops: TopTargets,
     ) -> None:
-        rows, owner, chance = slices.chances(recordings)
+        rows, owner, chance = slices.chances(slices.by_row(recordings))
         top_class = tops.classes_of(rows)
         held = np.flatnonzero((top_class >= 0) & (chance > 0))
         held = held[np.argsort(top_class[held], kind="stable")]

@@ -36,7 +36,9 @@ class Filled:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pools:
-    """Pools of a plan. is_drawn_R bool: recordings that samples are drawn of."""
+    """Pools of a plan. is_drawn_R bool: recordings that make an epoch longer, all but of pools of
+    weight 0.
+    """
 
     is_drawn_R: np.ndarray
     injection: Injection | None = None
@@ -75,24 +77,24 @@ def find_pools(
     slices = PoolSlices(candidates=candidates, weight=weight, activity=weights.slices)
     pool_no_R = _pool_numbers(recordings, names)
     for number, name in enumerate(names):
-        if not weight[pool_no_R == number].sum() > 0:
+        if not (weight[pool_no_R == number] > 0).any():
             raise ConfigError(
                 f"the source {name}, which sampling.inject or substitute names, has no recording "
                 "to draw from here: give another, or leave it out"
             )
-    kept = [number for number, name in enumerate(names) if source_weights.get(name) != 0]
-    is_drawn_R = (pool_no_R < 0) | np.isin(pool_no_R, kept)
+    unused = [name for name, weight in source_weights.items() if weight == 0]
+    has_weight_R = _pool_numbers(recordings, unused) < 0
     return Pools(
-        is_drawn_R=is_drawn_R,
-        injection=_injection(config, slices, is_drawn_R) if config.inject else None,
+        is_drawn_R=has_weight_R | (pool_no_R < 0),
+        injection=_injection(config, slices, has_weight_R) if config.inject else None,
         substitution=_substitution(config, slices, facts) if config.substitute.source else None,
     )
 
 
-def _injection(config: SamplingConfig, slices: PoolSlices, is_drawn_R: np.ndarray) -> Injection:
+def _injection(config: SamplingConfig, slices: PoolSlices, has_weight_R: np.ndarray) -> Injection:
     names = list(dict.fromkeys(spec.source for spec in config.inject))
     pool_no_R = _pool_numbers(slices.candidates.recordings, names)
-    if not (is_drawn_R & (pool_no_R < 0)).any():
+    if not (has_weight_R & (pool_no_R < 0)).any():
         raise ConfigError(
             f"sampling.inject names {', '.join(names)}, and no other source gives samples that "
             "could get partners: give one with recordings and a weight above 0"
