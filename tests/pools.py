@@ -35,7 +35,7 @@ def rows_of(table, name):
 
 
 def facts_of(table, config, values=None, *, draws=None, source="pool", eligible=None):
-    """What a planner knows; `values` [m, 3] are the soft targets of all rows of one source."""
+    """Facts for a planner; `values` [m, 3] are the soft targets of all rows of one source."""
     hard = np.array([[label == name for name in NAMES] for label in table["primary_label"]])
     soft = []
     if values is not None:
