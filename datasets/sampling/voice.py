@@ -71,6 +71,10 @@ def _read_table(path: str) -> pl.DataFrame:
             f"sampling.voice_file={path}: {str(error).splitlines()[0]}; it needs "
             f"{', '.join(COLUMNS)}"
         ) from error
+    if not (table["row"].dtype.is_integer() and table[SHARE].dtype.is_float()):
+        raise ConfigError(
+            f"sampling.voice_file={path}: row must hold whole numbers, {SHARE} fractions"
+        )
     table = table.cast({"row": pl.Int64, SHARE: pl.Float32})
     if table.null_count().sum_horizontal()[0] or not table[SHARE].is_between(0, 1).all():
         raise ConfigError(f"sampling.voice_file={path}: {SHARE} must lie between 0 and 1")

@@ -65,6 +65,7 @@ SECTIONS = (
     "export",
     "embed",
     "probe",
+    "voice",
     "export_npy",
     "sync",
     "remote",
