@@ -3,13 +3,14 @@
 measure_voice(store, recordings, SileroVoice(5.0), config, audio=audio_of(source, "mean"))
 """
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import polars as pl
 
 from datasets.sampling.voice import SHARE
 from storage.output_files import output_file
-from storage.progress import Progress, silent
+from storage.progress import Progress, Step, silent
 from storage.store import Store
 from training.inference.embeddings.config import EmbedConfig
 from training.inference.embeddings.embed import AudioFiles, embed_store
@@ -37,7 +38,11 @@ def measure_voice(
     embedding = EmbedConfig(
         model="voice", out=str(unfinished), batch_size=config.batch_size, threads=config.threads
     )
-    about = embed_store(store, recordings, detector, embedding, audio=audio, progress=progress)
+
+    def own_progress(_: str, total: int, unit: str) -> AbstractContextManager[Step]:
+        return progress("voice", total, unit)
+
+    about = embed_store(store, recordings, detector, embedding, audio=audio, progress=own_progress)
     table = read_table(unfinished)
     shares = pl.Series(SHARE, table.embeddings_NE[:, 0], dtype=pl.Float32)
     frame = table.frame.with_columns(shares)
