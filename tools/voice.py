@@ -73,6 +73,7 @@ def _by_class(frame: pl.DataFrame, recordings: pl.DataFrame) -> str:
         frame.join(labels, on="recording_id")
         .group_by("primary_label")
         .agg(slices=pl.len(), with_voice=(pl.col(SHARE) > SHOWN_ABOVE).sum())
+        .filter(pl.col("with_voice") > 0)
         .with_columns(share=pl.col("with_voice") / pl.col("slices"))
         .sort("share", "primary_label", descending=[True, False])
         .head(SHOWN_CLASSES)

@@ -107,6 +107,18 @@ def test_substitutes_have_soft_targets_whose_top_class_is_the_label(mix, soft, v
     assert not plan.recordings["recording_id"].is_in(held_out.implode()).any()
 
 
+def test_a_written_plan_names_partners_by_pool_and_row(mix, soft, tmp_path):
+    config = config_of(soft)
+    plan = fold_data(mix, split_recordings(mix, config), 1, config).planner()(0)
+    plan.write_parquet(tmp_path / "plan.parquet")
+    table = pl.read_parquet(tmp_path / "plan.parquet")
+    with_partner = plan.partner_pool == 0
+    assert table["partner_pool"].is_not_null().to_list() == with_partner.tolist()
+    rows = table.filter(pl.Series(with_partner))["partner_row"].to_numpy()
+    assert np.array_equal(rows + SOURCE_ROWS, plan.partner_rows[with_partner])
+    assert table.filter(source="pool").height == plan.num_substituted
+
+
 def test_the_shares_are_told(mix, soft):
     config = config_of(soft)
     plan = fold_data(mix, split_recordings(mix, config), 1, config).planner()(3)
