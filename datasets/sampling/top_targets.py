@@ -18,6 +18,7 @@ from datasets.targets import Targets
 EQUAL, MAX_SUM, SLICE_MAX = "equal", "max_sum", "slice_max"
 DRAW_RULES = (EQUAL, MAX_SUM, SLICE_MAX)
 PIECE = 1 << 15  # slices whose targets are in memory at once
+_NOTHING = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,11 +67,11 @@ def find_top_targets(
     `recording_no` int64 are the recordings' numbers in `targets`. Works in pieces, so that memory
     does not grow with the number of classes.
     """
-    order = np.argsort(recordings["first_row"].to_numpy())
-    first_row = recordings["first_row"].to_numpy()[order]
-    num_slices = recordings["num_slices"].to_numpy().astype(np.int64)[order]
-    numbers = recording_no[order]
-    found, max_sum = [], np.zeros(len(order))
+    numbers = recording_no[np.argsort(recordings["first_row"].to_numpy())]
+    recordings = recordings.sort("first_row")
+    first_row = recordings["first_row"].to_numpy()
+    num_slices = recordings["num_slices"].to_numpy().astype(np.int64)
+    found, max_sum = [], np.zeros(len(numbers))
     for first, stop in runs_of(num_slices, PIECE):
         rows = ranges(first_row[first:stop], num_slices[first:stop])
         owner = np.repeat(np.arange(first, stop), num_slices[first:stop])
@@ -84,8 +85,7 @@ def find_top_targets(
         max_sum[owner[begins]] = np.maximum.reduceat(values, begins).sum(axis=1, dtype=np.float64)
         top_class, top_value = values.argmax(axis=1).astype(np.int32), values.max(axis=1)
         found.append((rows, np.where(top_value > 0, top_class, np.int32(-1)), top_value))
-    empty = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
-    rows, top_class, top_value = (np.concatenate(one) for one in zip(empty, *found, strict=True))
+    rows, top_class, top_value = (np.concatenate(one) for one in zip(_NOTHING, *found, strict=True))
     return TopTargets(
         names=tuple(names),
         rows=rows,

@@ -122,6 +122,15 @@ def test_the_digest_covers_the_partners_and_the_state_their_specs():
     assert "sampling.inject" not in plan_of(SamplingConfig()).inputs
 
 
+def test_pieces_change_nothing(monkeypatch):
+    config = SamplingConfig(inject=TWO, substitute=SubstituteSpec(source="pool", p=0.3))
+    facts = facts_of(TABLE, config, soft_values())
+    whole = plan_of(config, facts=facts)
+    monkeypatch.setattr("datasets.sampling.shuffle.PIECE", 7)
+    assert plan_of(config, facts=facts).digest == whole.digest
+    assert whole.num_substituted > 0
+
+
 def test_eligible_rows_and_where_restrict_partners_too():
     config = SamplingConfig(inject=[InjectSpec(source="pool", p=1.0)])
     allowed = np.union1d(rows_of(TABLE, "focal"), rows_of(TABLE, "pool")[::7])
