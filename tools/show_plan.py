@@ -6,15 +6,21 @@
     python -m tools.show_plan store=data/store --parquet plan.parquet
 
 Takes the same keys as tools.train. Prints, for each source and primary label, how many recordings
-there are and are seen, how many samples, and their share. `--parquet` writes the plan itself:
-position, row, recording_id, source, slice_no. Reads the index alone, no slices.
+there are and are seen, how many samples, and their share; then the shares of the samples that have
+a partner from each pool of sampling.inject, and that sampling.substitute has replaced. `--parquet`
+writes the plan itself: position, row, recording_id, source, slice_no; with partners also
+partner_pool, partner_row. Reads the index alone, no slices.
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
+from datasets.sampling.config import SamplingConfig
+from datasets.sampling.epoch_plan import EpochPlan
 from storage.output_files import output_file
 from tools.cli.command import Arguments, Command, run
 from tools.cli.output_files import check_output
@@ -49,9 +55,27 @@ def main(config: TrainSections, arguments: Arguments) -> None:
         f"fold {fold} held out, epoch {arguments.epoch}: {len(plan):,} samples of {seen:,} "
         f"recordings, of {len(plan.recordings):,} to learn from; plan {plan.digest}"
     )
+    for line in pool_lines(plan, config.sampling):
+        print(line)
     if arguments.parquet:
         with output_file(Path(arguments.parquet)) as file:
             plan.write_parquet(file)
+
+
+def pool_lines(plan: EpochPlan, sampling: SamplingConfig) -> Iterator[str]:
+    """Yields a line for each pool of partners, and one for substitutes: shares of the samples."""
+    num_samples = max(1, len(plan))
+    if plan.partner_pool is not None:
+        counts = np.bincount(plan.partner_pool + 1, minlength=1 + len(sampling.inject))[1:]
+        for spec, count in zip(sampling.inject, counts.tolist(), strict=True):
+            share = count / num_samples
+            yield f"partners from {spec.source}: {count:,} samples, {share:.1%} (p={spec.p:g})"
+    if sampling.substitute.source:
+        share = plan.num_substituted / num_samples
+        yield (
+            f"substituted from {sampling.substitute.source}: {plan.num_substituted:,} samples, "
+            f"{share:.1%} (p={sampling.substitute.p:g})"
+        )
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def _table(
 ) -> str:
     """Returns a Markdown table; `commands` adds the users of a key, where these differ."""
     given = OmegaConf.load(config_file)
-    values = [OmegaConf.select(given, key.name) for key in keys]
+    values = [None if "[]" in key.name else OmegaConf.select(given, key.name) for key in keys]
     with_file = any(value is not None for value in values)
     rows = [["key", "default", *([f"`{config_file}`"] if with_file else []), "meaning"]]
     rows.append(["---"] * len(rows[0]))

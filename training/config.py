@@ -10,7 +10,7 @@ from datasets.augment.pipeline import AugmentConfig
 from datasets.folds import FoldConfig
 from datasets.labels import LabelConfig
 from datasets.loading.config import LoaderConfig
-from datasets.sampling.epoch_plan import SamplingConfig
+from datasets.sampling.config import SamplingConfig
 from datasets.sources.background import BackgroundConfig
 from datasets.sources.mix import SourceSpec, source_weights
 from storage.errors import ConfigError
@@ -107,6 +107,7 @@ class TrainingConfig:
         if self.trainer.warm_start and self.model.weights_file:
             raise ConfigError("give trainer.warm_start or model.weights_file, not both")
         source_weights(self.sources)
+        self.sampling.check_sources(self.sources)
         accumulation(
             self.trainer.effective_batch_size, self.train_loader.batch_size, self.trainer.devices
         )

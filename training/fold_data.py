@@ -14,9 +14,10 @@ import polars as pl
 from datasets.augment.host_images import ImageTransforms
 from datasets.loading.config import LoaderConfig
 from datasets.sampling.epoch_plan import EpochPlanner, needs_slice_index, plan_all
+from datasets.sampling.facts import SliceFacts, find_facts
 from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
-from datasets.sources.mix import source_weights
+from datasets.sources.mix import source_draws, source_weights
 from datasets.targets import Targets
 from training.config import TrainingConfig
 
@@ -29,7 +30,8 @@ class FoldData:
     """Sources and settings of one fold; `train_loader` counts instead of the config's.
 
     `targets` are of all recordings of the source. `eligible` int64 are the rows to learn from, if
-    not all; `background` and `transform`, which is for training alone, as in `BatchReader`.
+    not all, `names` the classes; `background` and `transform`, which is for training alone, as in
+    `BatchReader`.
     """
 
     source: SliceSource
@@ -39,6 +41,7 @@ class FoldData:
     held_out_recordings: pl.DataFrame
     targets: Targets
     eligible: np.ndarray | None = None
+    names: tuple[str, ...] = ()
     background: BackgroundPlan | None = None
     transform: ImageTransforms | None = None
 
@@ -52,6 +55,20 @@ class FoldData:
             seed=self.config.seed,
             slice_index=self.source.slice_index() if needs_index else None,
             source_weights=source_weights(self.config.sources),
+            eligible=self.eligible,
+            facts=self._facts(),
+        )
+
+    def _facts(self) -> SliceFacts:
+        """Targets and voice of the slices to learn from, as far as sampling depends on them."""
+        first_row = self.source.recordings()["first_row"].to_numpy()
+        return find_facts(
+            self.config.sampling,
+            self.train_recordings,
+            source_draws(self.config.sources),
+            self.targets,
+            self.names,
+            recording_no=np.searchsorted(first_row, self.train_recordings["first_row"].to_numpy()),
             eligible=self.eligible,
         )
 

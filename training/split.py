@@ -124,6 +124,7 @@ def fold_data(
         held_out_recordings=split.recordings.filter(held_out_R),
         targets=split.targets,
         eligible=split.eligible,
+        names=split.labels.names,
         background=background,
         transform=ImageTransforms(images, seed=config.seed, slice_shape=shape) if images else None,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from datasets.slice_source import select_recordings
+from datasets.slice_source import ranges, select_recordings
 from storage.errors import ConfigError
 from storage.read.sql import columns_of, filtered
 
@@ -29,10 +29,28 @@ class Candidates:
     count: np.ndarray
     rows: np.ndarray | None = None
 
+    @classmethod
+    def all_of(cls, recordings: pl.DataFrame) -> "Candidates":
+        """Takes all slices of recordings."""
+        count = recordings["num_slices"].to_numpy().astype(np.int64)
+        return cls(recordings=recordings, begin=recordings["first_row"].to_numpy(), count=count)
+
     def row_of(self, planned_no: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         """Returns the row of the chosen-th candidate of each recording, int64 [n]."""
         place = self.begin[planned_no] + chosen
         return np.asarray(place if self.rows is None else self.rows[place])
+
+    def sorted_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns rows int64 [m], increasing, and where each recording's begin in them, int64 [n].
+
+        All candidates are among the rows; those of other recordings may be, too.
+        """
+        if self.rows is not None:
+            return self.rows, self.begin
+        order = np.argsort(self.begin, kind="stable")
+        start = np.empty(len(order), np.int64)
+        start[order] = np.cumsum(self.count[order]) - self.count[order]
+        return ranges(self.begin[order], self.count[order]), start
 
     def lines_of(self, slice_index: pl.DataFrame) -> pl.DataFrame:
         """Returns the lines of the slice index that are candidates, sorted by row."""

@@ -3,7 +3,8 @@
     planner = EpochPlanner(recordings, SamplingConfig(balance="sqrt"), seed=7)
     plan = planner(epoch)  # rows in the order of the whole epoch, over all ranks
 
-    recordings --where--> candidates --balance--> draws --slice choice--> rows --order--> EpochPlan
+    recordings --where--> candidates --balance--> draws --slice choice--> rows
+        --substitution--> rows --injection--> rows and partners --order--> EpochPlan
 
 A plan knows no files and no ranks; `datasets.loading.reader` executes it. Every epoch of one
 planner has the same number of samples.
@@ -11,7 +12,7 @@ planner has the same number of samples.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ import polars as pl
 
 from datasets.randomness import random_bits, recording_keys
 from datasets.sampling.balance import (
-    check_rating_weights,
     find_balance,
     rating_weights,
     resample,
@@ -27,54 +27,21 @@ from datasets.sampling.balance import (
     text_numbers,
 )
 from datasets.sampling.candidates import find_candidates, names_slices
+from datasets.sampling.class_limits import limited_draws, resample_classes
+from datasets.sampling.config import SamplingConfig
+from datasets.sampling.draw_weights import find_weights, keep_shares
+from datasets.sampling.facts import SliceFacts, digest_of
+from datasets.sampling.pools import find_pools
 from datasets.sampling.shuffle import PIECE, SampleBits, block_order, global_order, runs_of
-from datasets.sampling.slice_choice import Activity, Draws, KnownSlices, find_slice_choice
+from datasets.sampling.slice_choice import Activity, Draws, KnownSlices, Levels, find_slice_choice
 from datasets.sampling.user_functions import is_user_function
 from datasets.slice_source import SOURCE, ranges, rows_in_source
 from storage.checksums import canonical_json
 from storage.errors import ConfigError
-from storage.options import check_between, check_choice, check_positive, option
-from storage.untrusted import MAX_ROW
 
-ORDERS = ("global", "block")
+BY_LEVEL = ("energy", "best_of")  # slice choices that read the slice index
 MAX_DRAWS = 1000  # of a recording, where the longest has fewer slices
 MAX_SAMPLES = 2**27  # of an epoch, where there are fewer slices; each takes some 30 bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplingConfig:
-    """Config of the samples of a training epoch and their order."""
-
-    where: str | None = option(
-        None, "SQL condition on recordings and slices, as in NOT silent; training only"
-    )
-    slice_choice: str = option(
-        "random", "random, all, first, energy: prefer active slices; or module:function"
-    )
-    slices_per_recording: int = option(1, "draws per recording and epoch; not for slice_choice=all")
-    energy_scale_db: float = option(10.0, "energy: fall in level that divides the chance by e, dB")
-    balance: str = option(
-        "none", "of classes: none, sqrt, uniform, an exponent from 0 to 1, or module:function"
-    )
-    rating_weights: dict[str, float] = field(
-        default_factory=dict,
-        metadata={"help": "weight of recordings by rating, such as {'1': 0.5}; 1 where not named"},
-    )
-    order: str = option("global", "global shuffle, or block: nearby rows are read together")
-    block_rows: int = option(4096, "order=block: rows in one block")
-    blocks_together: int = option(16, "order=block: blocks that are shuffled into each other")
-
-    def __post_init__(self) -> None:
-        find_slice_choice(self.slice_choice)
-        find_balance(self.balance)
-        check_rating_weights(self.rating_weights)
-        check_choice(self, "sampling", "order", ORDERS)
-        check_positive(self, "sampling", "slices_per_recording", "energy_scale_db")
-        check_between(self, "sampling", 1, MAX_ROW, "block_rows", "blocks_together")
-        if self.slice_choice == "all" and self.slices_per_recording != 1:
-            raise ConfigError(
-                "sampling.slice_choice=all takes every slice: leave slices_per_recording at 1"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,6 +51,7 @@ class EpochPlan:
     rows int64 [n]; planned_no int32 [n], positions in `recordings`, those that take part.
     `inputs` names, as text, everything that decided the plan. With injection, partner_rows int64
     [n] are rows of partners, and partner_pool int8 [n] positions in `sampling.inject`; -1: none.
+    `num_substituted` counts the samples whose place a slice of `sampling.substitute` has taken.
     """
 
     rows: np.ndarray
@@ -94,6 +62,7 @@ class EpochPlan:
     inputs: Mapping[str, str]
     partner_rows: np.ndarray | None = None
     partner_pool: np.ndarray | None = None
+    num_substituted: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -126,16 +95,23 @@ class EpochPlan:
         """Writes a line per sample: position, row (in its source), recording_id, source, slice_no.
 
         `source` is null where there is one only; `slice_no` counts from the recording's first row.
+        With injection also partner_pool and partner_row (in its source), null where there is none.
         """
         mixed = SOURCE in self.recordings.columns
         source = pl.col(SOURCE) if mixed else pl.lit(None, pl.String).alias(SOURCE)
         drawn = self.recordings.select("recording_id", "first_row", source)[self.planned_no]
+        partners = []
+        if self.partner_rows is not None and self.partner_pool is not None:
+            pool = pl.Series("partner_pool", self.partner_pool)
+            row = pl.Series("partner_row", rows_in_source(self.partner_rows))
+            partners = [pl.when(pool >= 0).then(one).alias(one.name) for one in (pool, row)]
         drawn.select(
             pl.int_range(pl.len()).alias("position"),
             pl.Series("row", rows_in_source(self.rows)),
             "recording_id",
             SOURCE,
             (pl.Series(self.rows) - pl.col("first_row")).cast(pl.Int32).alias("slice_no"),
+            *partners,
         ).write_parquet(path)
 
 
@@ -144,8 +120,10 @@ class EpochPlanner:
 
     `recordings` is `source.recordings()` or some of its lines. `slice_index` is needed where
     `needs_slice_index` is true. `source_weights` gives each source of the column `source` its
-    share of the samples. `eligible` int64, increasing, are the rows that may be drawn, if not all.
-    Raises ConfigError where nothing can be drawn.
+    share of the samples; a pool of weight 0 gives partners and substitutes alone, and its
+    recordings do not make an epoch longer. `eligible` int64, increasing, are the rows that may be
+    drawn, if not all. `facts` is what `find_facts` finds. Raises ConfigError where nothing can be
+    drawn.
     """
 
     def __init__(
@@ -157,6 +135,7 @@ class EpochPlanner:
         slice_index: pl.DataFrame | None = None,
         source_weights: Mapping[str, float] | None = None,
         eligible: np.ndarray | None = None,
+        facts: SliceFacts | None = None,
     ) -> None:
         if recordings.is_empty():
             raise ConfigError("an epoch needs at least one recording; the table has none")
@@ -164,17 +143,25 @@ class EpochPlanner:
         self.seed = seed
         self._weights = source_weights or {}
         self._choose = find_slice_choice(config.slice_choice)
+        self._facts = facts or SliceFacts()
+        eligible = self._facts.without_voice(config, recordings, eligible)
         self._candidates = find_candidates(recordings, config.where, slice_index, eligible)
         self.recordings = self._candidates.recordings
         self._keys = recording_keys(self.recordings)
         self._usual = self._usual_draws()
         self._classes = text_numbers(self.recordings["primary_label"])
-        self._slices, self._activity = self._look_up(slice_index)
+        self._draw_weights = find_weights(config, self._facts, self._candidates)
+        self._slices, self._levels, self._activity = self._look_up(slice_index)
+        self._pools = find_pools(
+            config, self._candidates, self._draw_weights, self._facts, self._weights
+        )
+        self._total = int(self._usual[self._pools.is_drawn_R].sum())
         self._expected = self._expected_draws()
         self._strata = self._classes
         if self._weights:  # sources are contiguous in `resample`, so each gets its share
             number = text_numbers(self.recordings[SOURCE])
             self._strata = number * (1 + self._classes.max()) + self._classes
+        self._draws_C = self._limited_draws()
         self._inputs = self._describe_inputs()
 
     def __repr__(self) -> str:
@@ -195,19 +182,25 @@ class EpochPlanner:
         bits = SampleBits(
             keys=self._keys, planned_no=planned_no, draw_no=draw_no, seed=self.seed, epoch=epoch
         )
-        if self.config.order == "global":
-            order = global_order(bits)
-        else:
-            block_rows, together = self.config.block_rows, self.config.blocks_together
-            order = block_order(rows, bits, block_rows=block_rows, blocks_together=together)
+        drawn = self._pools.fill(planned_no, rows, bits)
+        order = self._order(drawn.rows, bits)
         return EpochPlan(
-            rows=rows[order],
-            planned_no=planned_no[order],
+            rows=drawn.rows[order],
+            planned_no=drawn.planned_no[order],
             recordings=self.recordings,
             seed=self.seed,
             epoch=epoch,
             inputs=self._inputs,
+            partner_rows=None if drawn.partner_rows is None else drawn.partner_rows[order],
+            partner_pool=None if drawn.partner_pool is None else drawn.partner_pool[order],
+            num_substituted=drawn.num_substituted,
         )
+
+    def _order(self, rows: np.ndarray, bits: SampleBits) -> np.ndarray:
+        if self.config.order == "global":
+            return global_order(bits)
+        block_rows, together = self.config.block_rows, self.config.blocks_together
+        return block_order(rows, bits, block_rows=block_rows, blocks_together=together)
 
     def _usual_draws(self) -> np.ndarray:
         """Returns the draws of each recording without balance, int64 [n]; checks their number."""
@@ -231,40 +224,73 @@ class EpochPlanner:
 
     def _look_up(
         self, slice_index: pl.DataFrame | None
-    ) -> tuple[KnownSlices | None, Activity | None]:
-        """Returns the inputs of the slice choice: tables for a user function, levels for energy."""
+    ) -> tuple[KnownSlices | None, Levels | None, Activity | None]:
+        """Returns the inputs of the slice choice: tables for a user function, levels, weights."""
         choice = self.config.slice_choice
-        by_user, energy = is_user_function(choice), choice == "energy"
-        if slice_index is None or not (by_user or energy):
-            return None, None
+        weights = self._draw_weights
+        by_user = is_user_function(choice)
+        if slice_index is None or not (by_user or choice in BY_LEVEL):
+            return None, None, weights.slices
         index = self._candidates.lines_of(slice_index)
         if by_user:
             first_row = self.recordings["first_row"].to_numpy()
             first_line = np.searchsorted(index["row"].to_numpy(), first_row)
             known = KnownSlices(recordings=self.recordings, index=index, first_line=first_line)
-            return known, None
-        return None, Activity.of(self.recordings, index, self.config.energy_scale_db)
+            return known, None, None
+        if choice == "best_of":
+            levels = Levels.of(self.recordings, index, self.config.best_of_by)
+            return None, levels, weights.slices
+        activity = Activity.of(self.recordings, index, self.config.energy_scale_db)
+        return None, None, weights.with_activity(activity, index["row"].to_numpy())
 
     def _bits(self, epoch: int, purpose: str) -> np.ndarray:
         return random_bits(self._keys, seed=self.seed, epoch=epoch, purpose=purpose)
 
     def _expected_draws(self) -> np.ndarray | None:
         """Returns the expected draws of each recording, float64 [n]; None for the usual ones."""
-        balance = find_balance(self.config.balance)
-        if balance is None and not self.config.rating_weights and not self._weights:
+        config, by_weight = self.config, self._draw_weights.recordings
+        balance = find_balance(config.balance)
+        plain = balance is None and not config.rating_weights and by_weight is None
+        if plain and not self._weights:
             return None
-        mass = self._usual * rating_weights(self.recordings, self.config.rating_weights)
+        mass = self._usual * rating_weights(self.recordings, config.rating_weights)
         if not mass.sum() > 0:
             raise ConfigError("sampling.rating_weights leave no recording: all weights are 0")
+        if by_weight is not None:
+            mass = keep_shares(self.recordings, by_weight, mass)
         if self._weights:
             return share_out(self.recordings, mass, balance, self._weights)
         return mass if balance is None else balance(self.recordings, mass)
+
+    def _limited_draws(self) -> np.ndarray | None:
+        """Returns the draws of each class, int64 [C], where floor or ceiling decide them."""
+        least, most = self.config.min_draws_per_class, self.config.max_draws_per_class
+        if not least and most is None:
+            return None
+        expected = self._usual.astype(np.float64) if self._expected is None else self._expected
+        self._expected = expected * (self._total / expected.sum())
+        labelled = self.recordings.select(
+            (pl.col("primary_label").fill_null("") != "").alias("labelled")
+        )["labelled"].to_numpy()
+        limited_C = np.bincount(self._classes[labelled], minlength=self._classes.max() + 1) > 0
+        draws_C = limited_draws(self._expected, self._classes, limited_C, least, most)
+        largest = max(int(self._candidates.count.sum()), MAX_SAMPLES)
+        if draws_C.sum() > largest:
+            raise ConfigError(
+                f"sampling.min_draws_per_class={least} of {len(draws_C)} classes makes epochs of "
+                f"{draws_C.sum():,} samples; the most is {largest:,}"
+            )
+        return draws_C
 
     def _num_draws(self, epoch: int) -> np.ndarray:
         if self._expected is None:
             return self._usual
         bits = self._bits(epoch, "balance")
-        return resample(self._expected, self._strata, bits, int(self._usual.sum()))
+        if self._draws_C is not None:
+            return resample_classes(
+                self._expected, self._classes, self._strata, bits, self._draws_C
+            )
+        return resample(self._expected, self._strata, bits, self._total)
 
     def _rows(
         self, num_draws: np.ndarray, planned_no: np.ndarray, draw_no: np.ndarray, epoch: int
@@ -284,6 +310,8 @@ class EpochPlanner:
                 bits=bits[recording],
                 activity=self._activity,
                 slices=self._slices,
+                levels=self._levels,
+                best_of=self.config.best_of,
             )
             rows[piece] = self._candidates.row_of(recording, self._choose(draws))
         return rows
@@ -296,13 +324,18 @@ class EpochPlanner:
         if found.rows is not None:
             hasher.update(np.ascontiguousarray(found.rows, "<u8").data)
         inputs = {"recordings": f"{len(self.recordings)} ({hasher.hexdigest()})"}
-        inputs |= {f"sampling.{name}": str(value) for name, value in asdict(self.config).items()}
+        inputs |= self.config.described() | self._facts.digests()
+        by_weight = self._draw_weights.recordings
+        if by_weight is not None:
+            inputs["weights of recordings"] = digest_of(by_weight)
+        if self._levels is not None:
+            inputs["levels"] = digest_of(self._levels.of_slice)
         return inputs | {f"weight of {name}": f"{w:g}" for name, w in self._weights.items()}
 
 
 def needs_slice_index(config: SamplingConfig, recordings: pl.DataFrame) -> bool:
     """True where an `EpochPlanner` of this config needs the slice index."""
-    if config.slice_choice == "energy" or is_user_function(config.slice_choice):
+    if config.slice_choice in BY_LEVEL or is_user_function(config.slice_choice):
         return True
     return config.where is not None and names_slices(config.where, recordings)
 

@@ -28,13 +28,13 @@ class SampleBits:
     seed: int
     epoch: int
 
-    def of(self, index: slice | np.ndarray) -> np.ndarray:
-        """Returns the bits of some of the samples, uint64."""
+    def of(self, index: slice | np.ndarray, purpose: str = "order") -> np.ndarray:
+        """Returns the bits of some of the samples, uint64; others for each purpose."""
         return random_bits(
             self.keys[self.planned_no[index]],
             seed=self.seed,
             epoch=self.epoch,
-            purpose="order",
+            purpose=purpose,
             counter=self.draw_no[index],
         )
 

@@ -2,14 +2,15 @@
 
 The built-in ones sample systematically: the c draws of a recording are c equal steps apart, from a
 random start. So they are distinct while there are enough slices, spread over the recording, and
-beyond that each slice comes equally often to within one.
+beyond that each slice comes equally often to within one. `best_of` draws n candidates for each
+draw in this way, n times as many in all, and takes the loudest of each draw's own.
 
 A user function is named `module:function`. It gets `Draws` and returns one whole number per
 draw, from 0 to the number of slices of its recording; all draws of a recording come together.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
@@ -43,8 +44,45 @@ class Activity:
         loudest = pl.col("max_db").max().over("recording_id")
         weight = index.select(((pl.col("max_db") - loudest) / scale_db).exp())["max_db"].to_numpy()
         start = np.searchsorted(index["row"].to_numpy(), recordings["first_row"].to_numpy())
+        return cls.from_weights(weight, start)
+
+    @classmethod
+    def from_weights(cls, weight: np.ndarray, start: np.ndarray) -> Self:
+        """Sums weights [m] of slices up."""
         cumulative = np.concatenate(([0.0], np.cumsum(weight, dtype=np.float64)))
         return cls(cumulative=cumulative, start=start)
+
+    def times(self, weight: np.ndarray) -> Self:
+        """Multiplies each slice's weight by another, [m]."""
+        return self.from_weights(np.diff(self.cumulative) * weight, self.start)
+
+    def sums(self, count: np.ndarray) -> np.ndarray:
+        """Sums the weights of the first `count` int [n] slices of each recording, float64 [n]."""
+        return np.asarray(self.cumulative[self.start + count] - self.cumulative[self.start])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Levels:
+    """Levels of the slices of n recordings: `of_slice` float32 [m], louder ones are larger.
+
+    start int64 [n] as in `Activity`.
+    """
+
+    of_slice: np.ndarray
+    start: np.ndarray
+
+    @classmethod
+    def of(cls, recordings: pl.DataFrame, slice_index: pl.DataFrame, column: str) -> Self:
+        """Reads a column of the slice index; raises ConfigError where slices lack it."""
+        if column not in slice_index.columns or slice_index[column].null_count():
+            raise ConfigError(
+                f"sampling.slice_choice=best_of needs {column} of each slice, which tar shards and "
+                "slices imported from .npy may lack: set sampling.best_of_by=max_db, or read the "
+                "store"
+            )
+        index = slice_index.sort("row")
+        start = np.searchsorted(index["row"].to_numpy(), recordings["first_row"].to_numpy())
+        return cls(of_slice=index[column].to_numpy().astype(np.float32), start=start)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,8 +103,8 @@ class Draws:
     """Draws: the draw_no-th of num_draws from a recording of num_slices, all int64 [n].
 
     `bits` uint64 [n] are random and the same for all draws of one recording in one epoch;
-    `recording` [n] is its index in `activity` and `slices`. Slices that `where` excludes do not
-    count.
+    `recording` [n] is its index in `activity`, `levels` and `slices`. Slices that `where` excludes
+    do not count. `best_of`: candidates for a draw, of which the one of the highest level is taken.
     """
 
     recording: np.ndarray
@@ -76,6 +114,8 @@ class Draws:
     bits: np.ndarray
     activity: Activity | None = None
     slices: KnownSlices | None = None
+    levels: Levels | None = None
+    best_of: int = 1
 
 
 SliceChoice = Callable[[Draws], np.ndarray]
@@ -93,6 +133,38 @@ def choose_first(draws: Draws) -> np.ndarray:
     return np.asarray(draws.draw_no % draws.num_slices)
 
 
+def choose_randomly(draws: Draws) -> np.ndarray:
+    """Chooses slices in proportion to their weights where they have any, int64 [n]."""
+    return choose_evenly(draws) if draws.activity is None else choose_active(draws)
+
+
+def choose_best(draws: Draws) -> np.ndarray:
+    """Chooses the loudest of `best_of` candidates of each draw, int64 [n]; ties: the first one.
+
+    The candidates of all draws of a recording are one systematic sample, so no two draws share
+    one while there are enough slices.
+    """
+    if draws.levels is None:
+        raise ConfigError(
+            "sampling.slice_choice=best_of needs the levels of the slices: give slice_index"
+        )
+    first = draws.levels.start[draws.recording]
+    chosen = np.zeros(len(draws.draw_no), np.int64)
+    loudest = np.full(len(chosen), -np.inf, np.float32)
+    for number in range(draws.best_of):
+        candidate = choose_randomly(
+            replace(
+                draws,
+                num_draws=draws.num_draws * draws.best_of,
+                draw_no=draws.draw_no + number * draws.num_draws,
+            )
+        )
+        level = draws.levels.of_slice[first + candidate]
+        louder = level > loudest
+        chosen[louder], loudest[louder] = candidate[louder], level[louder]
+    return chosen
+
+
 def choose_active(draws: Draws) -> np.ndarray:
     """Chooses slices in proportion to their activity, int64 [n]."""
     if draws.activity is None:
@@ -108,11 +180,13 @@ def choose_active(draws: Draws) -> np.ndarray:
 
 
 SLICE_CHOICES: dict[str, SliceChoice] = {
-    "random": choose_evenly,
+    "random": choose_randomly,
     "all": choose_evenly,
     "first": choose_first,
     "energy": choose_active,
+    "best_of": choose_best,
 }
+WEIGHABLE = ("random", "energy", "best_of")  # those that heed weights of slices
 
 
 def find_slice_choice(name: str) -> SliceChoice:

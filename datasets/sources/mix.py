@@ -17,6 +17,7 @@ from itertools import chain
 import numpy as np
 import polars as pl
 
+from datasets.sampling.top_targets import DRAW_RULES, EQUAL
 from datasets.shards.shard_set import open_shards
 from datasets.slice_source import (
     ID_IN_SOURCE,
@@ -60,6 +61,9 @@ class SourceSpec:
         REFUSE, "slices that the file lacks: refuse, or drop from training"
     )
 
+    draw: str = option(
+        "equal", "weight of its recordings in draws: equal; by targets: max_sum or slice_max"
+    )
     no_call: bool = option(False, "nothing calls in it: learned as the class labels.no_call")
 
     def __post_init__(self) -> None:
@@ -71,6 +75,7 @@ class SourceSpec:
             raise ConfigError("a source has either no_call=true or targets=, not both")
         check_choice(self, "", "shared_ids", SHARED_IDS)
         check_choice(self, "", "missing_targets", MISSING_TARGETS)
+        check_choice(self, "", "draw", DRAW_RULES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +207,11 @@ def source_weights(specs: Mapping[str, SourceSpec]) -> dict[str, float]:
     if not sum(weights.values()) > 0:
         raise ConfigError("all sources have weight 0: at least one must be drawn from")
     return weights
+
+
+def source_draws(specs: Mapping[str, SourceSpec]) -> dict[str, str]:
+    """Returns the rule by which each source is drawn from, of those that do not draw equally."""
+    return {name: spec.draw for name, spec in specs.items() if spec.draw != EQUAL}
 
 
 def _matching_recordings(part: MixedSource) -> pl.DataFrame:

@@ -65,6 +65,7 @@ SECTIONS = (
     "export",
     "embed",
     "probe",
+    "voice",
     "export_npy",
     "sync",
     "remote",
@@ -111,7 +112,9 @@ class LimitSection:
 class ConfigKey(NamedTuple):
     """One key of a command's config, as `--help` and docs/configuration.md list it."""
 
-    name: str  # in dot notation; NAME where the user chooses the name, as in sources.NAME.store
+    # in dot notation; NAME where the user chooses the name, as in sources.NAME.store, and [] for
+    # the entries of a list, as in sampling.inject[].source
+    name: str
     default: str
     meaning: str
 
@@ -127,10 +130,13 @@ def config_keys(sections: type[Any], prefix: str = "") -> Iterator[ConfigKey]:
         elif is_dataclass(kinds[entry.name]):
             yield from config_keys(kinds[entry.name], f"{name}.")
         else:
+            entries = typing.get_args(kinds[entry.name])[:1]
             default = entry.default
             if default is MISSING:
                 default = entry.default_factory() if entry.default_factory is not MISSING else "?"
             yield ConfigKey(name, show_value(default), entry.metadata.get("help", ""))
+            if entries and is_dataclass(entries[0]):  # keys of each entry of a list
+                yield from config_keys(typing.cast("type[Any]", entries[0]), f"{name}[].")
 
 
 def key_name(field_name: str) -> str:
@@ -325,7 +331,10 @@ def _add_entries(base: DictConfig, given: DictConfig, sections: type[Any]) -> No
 def _hint(name: str, known: Iterable[str], sections: type[Any]) -> str:
     """The key that was meant: one of `known`, or one of the command that ends like it."""
     word = name.rpartition(".")[2]
-    keys = [key.name for key in config_keys(sections) if "NAME" not in key.name]
+    chosen = ("NAME", "[]")  # no keys as they stand
+    keys = [
+        key.name for key in config_keys(sections) if not any(word in key.name for word in chosen)
+    ]
     by_word = {key.rpartition(".")[2]: key for key in known}
     close = (
         [by_word[end] for end in difflib.get_close_matches(word, by_word, n=1, cutoff=0.85)]

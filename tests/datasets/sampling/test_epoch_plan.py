@@ -266,6 +266,7 @@ def test_a_plan_stays_what_it_is():
     """Saved trainings resume only while this holds."""
     plan = plan_train(TABLE, SamplingConfig(balance="sqrt"), seed=1, epoch=3)
     assert plan.rows.tolist() == [101, 138, 26, 53, 7, 17, 69, 89, 146, 40, 164, 79]
+    assert plan.digest == "ef6d8219804f50cc43c1d28c9d9a624a"  # inputs, too
 
 
 @pytest.mark.parametrize(

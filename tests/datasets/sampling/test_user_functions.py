@@ -140,7 +140,10 @@ def test_an_own_balance_decides_and_is_exact():
         ({"slice_choice": "my_choices:not_callable"}, "no function 'not_callable'"),
         ({"slice_choice": "no_such_module:early"}, "No module named 'no_such_module'"),
         ({"slice_choice": ":early"}, "sampling.slice_choice=:early"),
-        ({"slice_choice": "early"}, "none of random, all, first, energy, nor module:function"),
+        (
+            {"slice_choice": "early"},
+            "none of random, all, .*, best_of, nor module:function",
+        ),
         ({"balance": "my_choices:nobody"}, "not all 0"),
         ({"balance": "my_choices:too_few"}, "one number for each of 6 recordings"),
         ({"balance": "my_choices:missing"}, "sampling.balance=my_choices:missing"),

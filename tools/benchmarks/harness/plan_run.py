@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig
+from datasets.sampling.config import SamplingConfig
+from datasets.sampling.epoch_plan import EpochPlanner
 from tools.benchmarks.harness.process import measure
 from tools.benchmarks.harness.synthetic_index import NUM_SPECIES, slice_counts
 

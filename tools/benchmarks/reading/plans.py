@@ -4,7 +4,8 @@ from typing import Any
 
 import polars as pl
 
-from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig
+from datasets.sampling.config import SamplingConfig
+from datasets.sampling.epoch_plan import EpochPlanner
 from datasets.slice_source import select_recordings
 
 ONE, ALL = "one", "all"
