@@ -99,6 +99,7 @@ def split_recordings(source: SliceSource, config: TrainingConfig) -> Split:
             labels.targets(labelled, config.loss.secondary_target),
             labels,
             _silent(source, labels, config.labels.no_call),
+            config.labels.no_call,
         ),
         truth=Truth.of(labelled, labels, config.loss.secondary_weight),
         eligible=soft.eligible,
@@ -114,7 +115,11 @@ def fold_data(
 ) -> FoldData:
     """Data of one fold: this one held out, all others to learn from."""
     images = config.augment.images
-    shape = source.recipe.slice_shape
+    shape = chunk_shape(config.chunk, source.recipe)
+    levels = None
+    if needs_levels(config):
+        levels = Levels(source)
+        levels.load()  # or say now why not
     held_out_R = split.scored_R & (split.fold_R == fold)
     return FoldData(
         source=source,
@@ -126,6 +131,7 @@ def fold_data(
         eligible=split.eligible,
         background=background,
         transform=ImageTransforms(images, seed=config.seed, slice_shape=shape) if images else None,
+        levels=levels,
     )
 
 
