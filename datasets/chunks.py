@@ -110,9 +110,7 @@ class Chunks:
             np.zeros(1, np.int64), np.zeros(1, np.int64), np.array([(have - 1) * self.step + 1])
         )
         places = (rows_NK[0] // self.step).tolist()
-        return [
-            place if here else None for place, here in zip(places, present_NK[0], strict=True)
-        ]
+        return [place if here else None for place, here in zip(places, present_NK[0], strict=True)]
 
 
 def chunk_shape(config: ChunkConfig, recipe: Recipe) -> tuple[int, int]:

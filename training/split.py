@@ -19,8 +19,10 @@ import numpy as np
 import polars as pl
 
 from datasets.augment.host_images import ImageTransforms
+from datasets.chunks import chunk_shape
 from datasets.folds import assign_folds
 from datasets.labels import Labels
+from datasets.levels import Levels
 from datasets.slice_source import SOURCE, SliceSource, source_classes
 from datasets.sources.background import BackgroundPlan
 from datasets.sources.mix import SourceSpec
@@ -30,7 +32,7 @@ from datasets.targets import SoftSlices, Targets
 from storage.errors import ConfigError
 from storage.source.subset import limited
 from training.config import TrainingConfig
-from training.fold_data import FoldData
+from training.fold_data import FoldData, needs_levels
 from training.model.metrics import Truth
 from training.runtime.ranks import first_rank_logger
 

@@ -39,7 +39,6 @@ from storage.errors import ConfigError
 from storage.objects.client import AUTO
 from storage.read.cache_policy import ShardUse, choose_mode
 
-
 ONE_SLICE = Chunks()
 
 
@@ -50,9 +49,9 @@ class BatchReader:
     float32 [recordings, C] by position in `source.recordings()`, or `Targets`, or None.
     `background` chooses backgrounds to read with the samples, `transform` changes slices as soon
     as they are read. `chunks` joins several slices to a sample, and needs `levels`, as do partners
-    that the plan has drawn (`sampling.inject`). With `train` the epoch is cut or wrapped to full effective batches and good
-    slices replace bad ones; else every sample comes exactly once and bad ones are left out (see
-    `RankShare`). The caller may keep a batch.
+    that the plan has drawn (`sampling.inject`). With `train` the epoch is cut or wrapped to full
+    effective batches and good slices replace bad ones; else every sample comes exactly once and bad
+    ones are left out (see `RankShare`). The caller may keep a batch.
     """
 
     batch_sampler = None  # Lightning looks for one wherever there is a sampler

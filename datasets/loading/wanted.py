@@ -112,7 +112,7 @@ class ChunkLookup:
         recording_no = np.searchsorted(self._first_row, rows, side="right") - 1
         bounds = self._first_row[recording_no], self._end_row[recording_no]
         rows_BK, present_BK = self._chunks.rows(rows, *bounds)
-        return rows_BK[present_BK]
+        return np.asarray(rows_BK[present_BK])
 
     def wanted(self, rows: np.ndarray, present: np.ndarray | None = None) -> Wanted:
         """Looks up the samples of int64 rows [B]; `present` bool [B]: those to read, if not all.

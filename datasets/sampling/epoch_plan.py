@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from datasets.injection import InjectSpec
 from datasets.randomness import random_bits, recording_keys
 from datasets.sampling.balance import (
     check_rating_weights,
@@ -61,6 +62,10 @@ class SamplingConfig:
         metadata={"help": "weight of recordings by rating, such as {'1': 0.5}; 1 where not named"},
     )
     order: str = option("global", "global shuffle, or block: nearby rows are read together")
+    inject: list[InjectSpec] = field(
+        default_factory=list,
+        metadata={"help": "partners from pool sources: [{source: pool, p: 0.5, ratio: 0.5}]"},
+    )
     block_rows: int = option(4096, "order=block: rows in one block")
     blocks_together: int = option(16, "order=block: blocks that are shuffled into each other")
 
@@ -296,7 +301,10 @@ class EpochPlanner:
         if found.rows is not None:
             hasher.update(np.ascontiguousarray(found.rows, "<u8").data)
         inputs = {"recordings": f"{len(self.recordings)} ({hasher.hexdigest()})"}
-        inputs |= {f"sampling.{name}": str(value) for name, value in asdict(self.config).items()}
+        settings = asdict(self.config)
+        if not self.config.inject:
+            del settings["inject"]  # as in plans of earlier versions
+        inputs |= {f"sampling.{name}": str(value) for name, value in settings.items()}
         return inputs | {f"weight of {name}": f"{w:g}" for name, w in self._weights.items()}
 
 
