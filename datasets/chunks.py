@@ -79,6 +79,14 @@ class Chunks:
             )
         return cls(count=round(count), step=max(1, step), padding=config.padding)
 
+    def fitted(self, recipe: Recipe) -> Chunks:
+        """Returns chunks of as many slices for a store that may have another step between them.
+
+        Raises ConfigError where its slices cannot be joined so.
+        """
+        length_s = self.count * recipe.slice_s if self.count > 1 else 0.0
+        return Chunks.of(ChunkConfig(length_s=length_s, padding=self.padding), recipe)
+
     def shape(self, recipe: Recipe) -> tuple[int, int]:
         """Returns (mel bands, frames) of a chunk."""
         return recipe.n_mels, self.count * recipe.num_frames

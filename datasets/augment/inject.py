@@ -65,10 +65,10 @@ def joined(cells_BMT: Tensor, levels_BK: Tensor | None, top_db: float) -> Tensor
 def _inject(samples: Samples, batch: Batch, inject: Sequence[InjectSpec]) -> Samples:
     partner, levels_BK, pool_B = batch.partner, batch.partner_levels, batch.partner_pool
     targets_BC, level_B = batch.partner_targets, samples.level_B
-    if partner is None or levels_BK is None or pool_B is None or level_B is None:
+    if partner is None or pool_B is None:
         return samples
-    if targets_BC is None:
-        return samples
+    if levels_BK is None or level_B is None or targets_BC is None:
+        raise ValueError("partners are added with levels and targets, which this batch lacks")
     has_B = pool_B >= 0
     ratio_B = _by_pool([spec.ratio for spec in inject], pool_B)
     cells_BMT, new_level_B = add_sounds(

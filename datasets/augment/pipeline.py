@@ -3,9 +3,10 @@
     augment = Augment(AugmentConfig(), seed=0, top_db=80.0)
     slices, targets = augment(slices, targets, epoch, position, background)
 
-An augmentation is one class and one field of AugmentConfig, in the order in which they act. The
-name of the field is its stream of random numbers, so a new one does not change the numbers of the
-others. Only the partner of a mixing comes from the same batch. With `p=0` it changes no bit.
+An augmentation is one class and one field of AugmentConfig, in the order in which they act; the
+partners of `sampling.inject` are added before all of them (`datasets.augment.inject`). The name of
+the field is its stream of random numbers, so a new one does not change the numbers of the others.
+Only the partner of a mixing comes from the same batch. With `p=0` it changes no bit.
 
 Shapes: B samples, M mel bands, T frames, C classes.
 """

@@ -76,13 +76,12 @@ class BatchMaker:
     def __init__(
         self,
         source: SliceSource,
-        *,
         targets: np.ndarray | Targets | None,
-        background: BackgroundPlan | None,
         transform: ImageTransforms | None,
-        full: bool,
         chunks: Chunks,
         levels: Levels | None,
+        *,
+        full: bool,
     ) -> None:
         num_recordings = len(source.recordings())
         self._source = source
@@ -95,19 +94,26 @@ class BatchMaker:
                 )
             targets = Targets(targets)
         self._targets = targets
-        if background is not None:
-            if background.source.recipe != source.recipe:
-                raise ConfigError(
-                    f"the background {background.source.url} is made by "
-                    f"{background.source.recipe}, but {source.url} by {source.recipe}: build both "
-                    "by one recipe"
-                )
-            noise_levels = Levels(background.source) if chunks.count > 1 else None
-            self._background_lookup = ChunkLookup(background.source, chunks, noise_levels)
-        self._background = background
+        self._background: BackgroundPlan | None = None
+        self.chunks = chunks
         self._transform = transform
         self._full = full
         self._top_db = source.recipe.top_db
+
+    def add_background(self, background: BackgroundPlan) -> None:
+        """Reads a background with each sample; raises ConfigError on one of another recipe."""
+        source = self._source
+        if background.source.recipe != source.recipe:
+            raise ConfigError(
+                f"the background {background.source.url} is made by {background.source.recipe}, "
+                f"but {source.url} by {source.recipe}: build both by one recipe"
+            )
+        levels = None
+        if self.chunks.count > 1:
+            levels = Levels(background.source)
+            levels.load()  # or say now why not
+        self._background_lookup = ChunkLookup(background.source, self.chunks, levels)
+        self._background = background
 
     def rows_of(self, plan: EpochPlan) -> np.ndarray:
         """Returns the rows of all slices that a plan has read, int64, some of them several times.

@@ -76,16 +76,9 @@ class BatchReader:
         self._planner = planner
         self._config = config
         self._train = train
-        self._maker = BatchMaker(
-            source,
-            targets=targets,
-            background=background,
-            transform=transform,
-            full=train,
-            chunks=chunks,
-            levels=levels,
-        )
-        self._chunks = chunks
+        self._maker = BatchMaker(source, targets, transform, chunks, levels, full=train)
+        if background is not None:
+            self._maker.add_background(background)
         self._more_inputs = _inputs(background, chunks)
         self._mode: str | None = None  # of object stores; None: `remote.mode`
         self._epoch = 0
@@ -99,8 +92,7 @@ class BatchReader:
             remainder=config.remainder if train else KEEP,
         )
         self._share.check()
-        self._delivered = 0  # batches of this rank in the current epoch
-        self._resume_at = 0  # where the next iteration begins
+        self._delivered = self._resume_at = 0  # batches of this rank; where the next pass begins
         self._running: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
         self._spare_pools: list[BufferPool] = []  # of finished iterations
         self.bad: list[BadSlice] = []
@@ -286,7 +278,7 @@ class BatchReader:
         if pool is None or pool.pinned != pinned:
             num_buffers = self._maker.buffers_per_batch(self._plan)
             pool = BufferPool(
-                (self._config.batch_size, *self._chunks.shape(self._source.recipe)),
+                (self._config.batch_size, *self._maker.chunks.shape(self._source.recipe)),
                 self._source.recipe.dtype,
                 keep=(self._config.prefetch_batches + 3) * num_buffers,
                 pinned=pinned,
@@ -299,7 +291,7 @@ class BatchReader:
     def _scratch(self) -> BufferPool:
         """Returns memory for the single slices of a batch, to be joined from there."""
         recipe = self._source.recipe
-        shape = (self._config.batch_size * self._chunks.count, *recipe.slice_shape)
+        shape = (self._config.batch_size * self._maker.chunks.count, *recipe.slice_shape)
         return BufferPool(shape, recipe.dtype, keep=1, pinned=False)
 
 
