@@ -100,8 +100,7 @@ def split_recordings(source: SliceSource, config: TrainingConfig) -> Split:
         targets=soft.targets(
             labels.targets(labelled, config.loss.secondary_target),
             labels,
-            _silent(source, labels, config.labels.no_call),
-            config.labels.no_call,
+            *_silent(source, labels, config.labels.no_call),
         ),
         truth=Truth.of(labelled, labels, config.loss.secondary_weight),
         eligible=soft.eligible,
@@ -162,9 +161,10 @@ def _choose_labels(
 
 def _silent(
     source: SliceSource, labels: Labels, no_call: str
-) -> list[tuple[np.ndarray, SoftSlices]]:
-    """Targets of the silent slices, where there is a class for them."""
-    return [silent_slices(source.slice_index(), labels, no_call)] if no_call else []
+) -> tuple[list[tuple[np.ndarray, SoftSlices]], str]:
+    """Targets of the silent slices, where there is a class for them, and that class."""
+    given = [silent_slices(source.slice_index(), labels, no_call)] if no_call else []
+    return given, no_call
 
 
 def _check_any_scored(scored_R: np.ndarray) -> None:
