@@ -98,7 +98,11 @@ def test_chunks_of_a_recipe_are_whole_slices_a_whole_number_of_rows_apart():
     [
         ({"length_s": 7.0}, {}, r"length_s=7 is no whole number of slices of 5 s"),
         ({"length_s": 2.5}, {}, r"length_s=2.5 is no whole number"),
-        ({"length_s": 10.0}, {"slice_step_s": 2.0}, r"slice_s=5 is no multiple of recipe\.slice_st"),
+        (
+            {"length_s": 10.0},
+            {"slice_step_s": 2.0},
+            r"slice_s=5 is no multiple of recipe\.slice_st",
+        ),
         ({"length_s": 10.0}, {"slice_step_s": 7.5}, r"without a gap"),
         ({"length_s": -1.0}, {}, r"chunk\.length_s=-1 must be at least 0"),
         ({"padding": "both"}, {}, r"chunk\.padding=both is none of left, right, repeat"),
