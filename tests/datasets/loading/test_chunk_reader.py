@@ -10,11 +10,13 @@ import torch
 
 from datasets.chunks import PADDINGS, Chunks
 from datasets.levels import Levels
+from datasets.loading import quarantine
 from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, plan_all
 from datasets.sources.background import BackgroundPlan
 from datasets.targets import SoftSlices, Targets
 from storage.errors import ConfigError, DamageError
+from storage.objects.retry import RetryPolicy
 from tests.fakes import SMALL, write_fake_source
 from tests.shard_sets import flip
 
@@ -22,6 +24,12 @@ LENGTHS = [3, 1, 8, 2, 13, 1, 5, 4, 7]
 RECIPE = replace(SMALL, slice_step_s=0.25)
 CHUNKS = Chunks(count=3, step=2)
 FRAMES = RECIPE.num_frames
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Reads again at once: damage stays, and the tests need not wait for that."""
+    monkeypatch.setattr(quarantine, "POLICY", RetryPolicy(reread_after_s=(0.0,)))
 
 
 @pytest.fixture

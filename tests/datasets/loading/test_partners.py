@@ -8,16 +8,24 @@ import torch
 
 from datasets.chunks import Chunks
 from datasets.levels import Levels
+from datasets.loading import quarantine
 from datasets.loading.quarantine import CarefulReader
 from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig
 from datasets.targets import SoftSlices, Targets
 from storage.errors import DamageError
+from storage.objects.retry import RetryPolicy
 from tests.fakes import SMALL, write_fake_source
 
 LENGTHS = [3, 1, 8, 2, 13, 1, 5, 4, 7]
 RECIPE = replace(SMALL, slice_step_s=0.25)
 POOL = 4  # recording whose slices are partners
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Reads again at once: damage stays, and the tests need not wait for that."""
+    monkeypatch.setattr(quarantine, "POLICY", RetryPolicy(reread_after_s=(0.0,)))
 
 
 @pytest.fixture
