@@ -17,11 +17,13 @@ class Batch(NamedTuple):
     epoch         int64 []
     background    like slices, to be mixed in; None without a background source
     levels        float32 [B, K], level of the loudest cell of each of the K stored slices that a
-                  sample is joined from, dB re full scale (`max_db`); None where nothing needs it
+                  sample is joined from, dB re full scale (`max_db`), -inf where a recording has no
+                  more slices; None where nothing needs it
     partner       like slices, to be injected; of samples without a partner, any values
     partner_levels, partner_targets   like levels and targets, of the partners
     partner_pool  int64 [B], position in `sampling.inject` of the pool; -1: no partner
     teacher       float32 [B, D], embeddings of a teacher; rows of NaN where there is none
+    background_levels   like levels, of the backgrounds; with `chunk.length_s` alone
 
     B is the batch size; in evaluation it may be less, down to 0 where samples are very few.
     """
@@ -39,6 +41,7 @@ class Batch(NamedTuple):
     partner_targets: Tensor | None = None
     partner_pool: Tensor | None = None
     teacher: Tensor | None = None
+    background_levels: Tensor | None = None
 
     def __repr__(self) -> str:
         """Shapes and types; the numbers themselves would fill screens."""

@@ -68,13 +68,18 @@ class Targets:
 
     `hard` float32 [recordings, C] holds for slices without soft targets; `soft` are lines of files,
     float32 [lines, C], with their slices. Takes memory for those lines, and 12 bytes for each such
-    slice.
+    slice. `no_call` is the number of the class of slices in which nothing calls.
     """
 
     def __init__(
-        self, hard: np.ndarray, soft: Sequence[tuple[np.ndarray, SoftSlices]] = ()
+        self,
+        hard: np.ndarray,
+        soft: Sequence[tuple[np.ndarray, SoftSlices]] = (),
+        *,
+        no_call: int | None = None,
     ) -> None:
         self.hard = np.ascontiguousarray(hard, np.float32)
+        self._no_call = no_call
         self._values = np.concatenate(
             [np.empty((0, self.hard.shape[1]), np.float32), *(values for values, _ in soft)]
         )
@@ -93,6 +98,27 @@ class Targets:
             index = np.searchsorted(self._rows, rows).clip(max=len(self._rows) - 1)
             found = self._rows[index] == rows
             targets[found] = self._values[self._line[index[found]]]
+        return targets
+
+    def of_chunks(
+        self, rows_BK: np.ndarray, present_BK: np.ndarray, recording_no: np.ndarray
+    ) -> np.ndarray:
+        """Returns float32 [B, C]: the maximum over the slices of each chunk that are `present`.
+
+        Of the class `no_call` it is the minimum: nothing calls in a chunk only where nothing calls
+        in any of its slices.
+        """
+        if not len(self._rows):
+            return np.asarray(self.hard[recording_no])
+        targets = np.full((len(rows_BK), self.hard.shape[1]), -np.inf, np.float32)
+        quiet = np.full(len(rows_BK), np.inf, np.float32)
+        for rows, present in zip(rows_BK.T, present_BK.T, strict=True):
+            own = self.of(rows[present], recording_no[present])
+            targets[present] = np.maximum(targets[present], own)
+            if self._no_call is not None:
+                quiet[present] = np.minimum(quiet[present], own[:, self._no_call])
+        if self._no_call is not None:
+            targets[:, self._no_call] = quiet
         return targets
 
 

@@ -15,11 +15,17 @@ LABELS = ("a", "b", "c")
 
 
 def write_checkpoint(
-    path: Path, *, recipe: Recipe = RECIPE, labels: Sequence[str] = LABELS, seed: int = 0
+    path: Path,
+    *,
+    recipe: Recipe = RECIPE,
+    labels: Sequence[str] = LABELS,
+    seed: int = 0,
+    chunk_s: float = 0.0,
 ) -> Path:
     """A checkpoint of a very small model with random weights, as training writes it."""
     import torch
 
+    from datasets.chunks import ChunkConfig, chunk_shape
     from datasets.labels import Labels
     from training.model.checkpoints import checkpoint_contents
     from training.model.config import ModelConfig
@@ -28,11 +34,11 @@ def write_checkpoint(
     config = ModelConfig(backbone="test_resnet", output="sigmoid")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build_classifier(
-            config, num_classes=len(labels), slice_shape=recipe.slice_shape
-        ).eval()
+        shape = chunk_shape(ChunkConfig(length_s=chunk_s), recipe)
+        model = build_classifier(config, num_classes=len(labels), slice_shape=shape).eval()
     plain = {name: getattr(config, name) for name in config.__slots__}
-    contents = checkpoint_contents(Labels(tuple(labels)), recipe, {"model": plain}, fold=0)
+    settings = {"model": plain, **({"chunk": {"length_s": chunk_s}} if chunk_s else {})}
+    contents = checkpoint_contents(Labels(tuple(labels)), recipe, settings, fold=0)
     weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"state_dict": weights, "epoch": 0, "melbank": contents}, path)

@@ -8,8 +8,8 @@
 Takes the same keys as tools.train, and the very samples that its epoch begins with: each as stored,
 and as training sees it. `--each` draws one row per augmentation instead, at probability 1 and with
 the config's other values, whether the config uses it or not; `background` where there is a source,
-`images` where they are given, as they are. `--folder` makes a small sheet for each of these. A
-title has the label, or the labels and their shares.
+`images` and `inject` where they are given, as they are. `--folder` makes a small sheet for each of
+these. A title has the label, or the labels and their shares.
 """
 
 import sys
@@ -33,7 +33,7 @@ COMMAND = Command(
         ("--folder", {"metavar": "FOLDER", "help": "one sheet per augmentation, FOLDER/NAME.png"}),
     ),
 )
-AS_STORED = "as stored"
+AS_STORED, AUGMENTED, INJECT = "as stored", "augmented", "inject"
 NUM_SLICES = 6
 
 
@@ -48,9 +48,10 @@ def main(config: TrainSections, arguments: Arguments) -> None:
         check_output("--png", arguments.png)
     with importing("drawing"):
         from tools.cli.augment_sheet import draw_folder, draw_sheet, first_batch, look_of
-    recipe, batch, labels = first_batch(config, num, arguments.epoch)
+    recipe, batch, names = first_batch(config, num, arguments.epoch)
+    injected = dict.fromkeys((AUGMENTED, INJECT), config.sampling.inject)
     looks = {
-        name: look_of(batch, labels, augment, recipe, config.seed)
+        name: look_of(batch, names, augment, recipe, config.seed, injected.get(name, ()))
         for name, augment in wanted.items()
     }
     if arguments.folder:
@@ -80,7 +81,9 @@ def _wanted(config: TrainSections, each: bool) -> dict[str, AugmentConfig]:
     """Rows of the drawing: a name and the augmentations of each."""
     augment, wanted = config.augment, {AS_STORED: AugmentConfig()}
     if not each:
-        return {**wanted, "augmented": augment}
+        return {**wanted, AUGMENTED: augment}
+    if config.sampling.inject:
+        wanted[INJECT] = AugmentConfig()
     if augment.images:
         wanted["images"] = AugmentConfig(images=augment.images)
     for name in AUGMENTATIONS:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from datasets.augment.pipeline import AugmentConfig
+from datasets.chunks import ChunkConfig
 from datasets.folds import FoldConfig
 from datasets.labels import LabelConfig
 from datasets.loading.config import LoaderConfig
@@ -89,6 +90,7 @@ class TrainingConfig:
         metadata={"help": "several sources, each by name: .store or .shards, .weight, ..."},
     )
     background: BackgroundConfig = field(default_factory=BackgroundConfig)
+    chunk: ChunkConfig = field(default_factory=ChunkConfig)
     averaging: AveragingConfig = field(default_factory=AveragingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)

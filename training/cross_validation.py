@@ -15,6 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
+from datasets.chunks import chunk_shape
 from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
 from storage.errors import ConfigError
@@ -76,7 +77,7 @@ def train_folds(
     all of them return the report, only the first one writes and says anything.
     """
     check_backbone(config.model)
-    num_frames = narrowest_image(config.model, source.recipe.slice_shape)
+    num_frames = narrowest_image(config.model, chunk_shape(config.chunk, source.recipe))
     machine = choose_machine(config.trainer, num_frames)
     split = split_recordings(source, config)
     behind = _background_plan(background, config)

@@ -17,9 +17,9 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
+from datasets.augment.inject import joined
 from datasets.labels import taxonomy_names
 from datasets.loading.quarantine import BadSlice, write_report
-from storage.encoding import to_unit
 from storage.errors import ConfigError
 from training.config import BEST, TrainingConfig, accumulation
 from training.data_module import FoldDataModule
@@ -139,7 +139,7 @@ def _new_model(run: FoldRun, data: FoldData, fold: int) -> Classifier:
         model = build_classifier(
             _begin_with(run, fold),
             num_classes=len(run.split.labels),
-            slice_shape=recipe.slice_shape,
+            slice_shape=data.chunks.shape(recipe),
             meaning=Meaning(run.split.labels.names, recipe),
         )
     if run.machine.compile.value == "on":
@@ -234,9 +234,10 @@ def _callbacks(run: FoldRun, data: FoldData, fold: int) -> Iterator[Callback]:
 
 def _untransformed(data: FoldData) -> Iterator[Tensor]:
     """Yields batches of training slices as they are, the same on all ranks, for batch norm."""
+    top_db = data.source.recipe.top_db
     with closing(replace(data, transform=None).train_reader(accumulation=1)) as reader:
         for batch in reader:
-            yield to_unit(batch.slices)
+            yield joined(batch.slices, batch.levels, top_db)
 
 
 @contextmanager
@@ -267,6 +268,7 @@ def _predict_held_out(
         output=run.config.model.output,
         device=device,
         precision=run.machine.precision.value,
+        top_db=trained.recipe.top_db,
     )
     return gather_predictions(share), reader.bad
 

@@ -12,6 +12,9 @@ import numpy as np
 import polars as pl
 
 from datasets.augment.host_images import ImageTransforms
+from datasets.augment.mix import POWER
+from datasets.chunks import Chunks
+from datasets.levels import Levels
 from datasets.loading.config import LoaderConfig
 from datasets.sampling.epoch_plan import EpochPlanner, needs_slice_index, plan_all
 from datasets.sampling.facts import SliceFacts, find_facts
@@ -30,8 +33,8 @@ class FoldData:
     """Sources and settings of one fold; `train_loader` counts instead of the config's.
 
     `targets` are of all recordings of the source. `eligible` int64 are the rows to learn from, if
-    not all, `names` the classes; `background` and `transform`, which is for training alone, as in
-    `BatchReader`.
+    not all, `names` the classes; `background`, `levels` and `transform`, which is for training
+    alone, as in `BatchReader`.
     """
 
     source: SliceSource
@@ -44,6 +47,12 @@ class FoldData:
     names: tuple[str, ...] = ()
     background: BackgroundPlan | None = None
     transform: ImageTransforms | None = None
+    levels: Levels | None = None
+
+    @property
+    def chunks(self) -> Chunks:
+        """The slices of a sample."""
+        return Chunks.of(self.config.chunk, self.source.recipe)
 
     def planner(self) -> EpochPlanner:
         """The plans of all training epochs."""
@@ -84,6 +93,8 @@ class FoldData:
             train=True,
             background=self.background,
             transform=self.transform,
+            chunks=self.chunks,
+            levels=self.levels,
             rank=rank,
             world_size=world_size,
             accumulation=accumulation,
@@ -94,12 +105,22 @@ class FoldData:
         from datasets.loading.reader import BatchReader
 
         plan = plan_all(self.held_out_recordings)
+        chunks = self.chunks
         return BatchReader(
             self.source,
             lambda _: plan,
             self.config.val_loader,
             targets=self.targets.hard,
             train=False,
+            chunks=chunks,
+            levels=self.levels if chunks.count > 1 else None,
             rank=rank,
             world_size=world_size,
         )
+
+
+def needs_levels(config: TrainingConfig) -> bool:
+    """True where slices are joined, or sounds added at their true levels."""
+    return bool(
+        config.chunk.length_s or config.sampling.inject or config.augment.mixup.domain == POWER
+    )

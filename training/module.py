@@ -14,9 +14,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from datasets.augment.draws import Samples
+from datasets.augment.inject import prepare
 from datasets.augment.pipeline import Augment
 from datasets.batch import Batch
-from storage.encoding import to_unit
 from storage.errors import MelbankError
 from training.config import TrainingConfig
 from training.model.losses import build_loss
@@ -64,6 +65,7 @@ class SliceModule(pl.LightningModule):
         self._truth = truth
         self.contents = contents or {}
         self._loss = build_loss(config.loss)
+        self._top_db = top_db
         self._augment = Augment(config.augment, seed=config.seed, top_db=top_db)
         self._held_out: list[HeldOut] = []
         self.scores: Scores | None = None
@@ -91,22 +93,32 @@ class SliceModule(pl.LightningModule):
 
         Each view sees the samples in an augmentation of its own, and the mean of its losses.
         """
-        stored, known = to_unit(batch.slices), _targets(batch)
-        background = None if batch.background is None else to_unit(batch.background)
+        stored = self.prepare(batch)
         losses = []
         for number, view in enumerate(self.model.views):
             position = batch.position + number * VIEW_STRIDE
-            slices, targets = self._augment(stored, known, batch.epoch, position, background)
+            slices, targets = self._augment(
+                stored.mel_BMT,
+                stored.targets_BC,
+                batch.epoch,
+                position,
+                stored.background_BMT,
+                stored.level_B,
+            )
             losses.append(self._loss(view(slices).logits, targets))
         mean = torch.stack(losses).mean(0)
         check_finite(mean, batch)
         return mean
 
+    def prepare(self, batch: Batch) -> Samples:
+        """The samples of a batch before augmentation: chunks joined, partners of pools added."""
+        return prepare(batch, self._top_db, self.config.sampling.inject)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keeps the probabilities of the batch for the scores of the epoch."""
-        targets = _targets(batch)
+        slices, targets = prepare(batch, self._top_db)[:2]
         if len(targets):
-            logits = self.model(to_unit(batch.slices)).logits
+            logits = self.model(slices).logits
             predicted = probabilities(logits, self.config.model.output)
             losses = self._loss(logits, targets)
             check_finite(losses, batch)
@@ -184,9 +196,3 @@ def check_finite(losses: Tensor, batch: Batch) -> None:
         f"the loss in epoch {int(batch.epoch)} is not finite for {len(rows)} of {len(losses)} "
         f"rows, {cause}. Rows: {', '.join(map(str, rows))}"
     )
-
-
-def _targets(batch: Batch) -> Tensor:
-    if batch.targets is None:
-        raise ValueError("a batch without targets cannot be learned from or scored")
-    return batch.targets

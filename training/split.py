@@ -19,8 +19,10 @@ import numpy as np
 import polars as pl
 
 from datasets.augment.host_images import ImageTransforms
+from datasets.chunks import chunk_shape
 from datasets.folds import assign_folds
 from datasets.labels import Labels
+from datasets.levels import Levels
 from datasets.slice_source import SOURCE, SliceSource, source_classes
 from datasets.sources.background import BackgroundPlan
 from datasets.sources.mix import SourceSpec
@@ -30,7 +32,7 @@ from datasets.targets import SoftSlices, Targets
 from storage.errors import ConfigError
 from storage.source.subset import limited
 from training.config import TrainingConfig
-from training.fold_data import FoldData
+from training.fold_data import FoldData, needs_levels
 from training.model.metrics import Truth
 from training.runtime.ranks import first_rank_logger
 
@@ -98,7 +100,7 @@ def split_recordings(source: SliceSource, config: TrainingConfig) -> Split:
         targets=soft.targets(
             labels.targets(labelled, config.loss.secondary_target),
             labels,
-            _silent(source, labels, config.labels.no_call),
+            *_silent(source, labels, config.labels.no_call),
         ),
         truth=Truth.of(labelled, labels, config.loss.secondary_weight),
         eligible=soft.eligible,
@@ -114,7 +116,11 @@ def fold_data(
 ) -> FoldData:
     """Data of one fold: this one held out, all others to learn from."""
     images = config.augment.images
-    shape = source.recipe.slice_shape
+    shape = chunk_shape(config.chunk, source.recipe)
+    levels = None
+    if needs_levels(config):
+        levels = Levels(source)
+        levels.load()  # or say now why not
     held_out_R = split.scored_R & (split.fold_R == fold)
     return FoldData(
         source=source,
@@ -127,6 +133,7 @@ def fold_data(
         names=split.labels.names,
         background=background,
         transform=ImageTransforms(images, seed=config.seed, slice_shape=shape) if images else None,
+        levels=levels,
     )
 
 
@@ -155,9 +162,10 @@ def _choose_labels(
 
 def _silent(
     source: SliceSource, labels: Labels, no_call: str
-) -> list[tuple[np.ndarray, SoftSlices]]:
-    """Targets of the silent slices, where there is a class for them."""
-    return [silent_slices(source.slice_index(), labels, no_call)] if no_call else []
+) -> tuple[list[tuple[np.ndarray, SoftSlices]], str]:
+    """Targets of the silent slices, where there is a class for them, and that class."""
+    given = [silent_slices(source.slice_index(), labels, no_call)] if no_call else []
+    return given, no_call
 
 
 def _check_any_scored(scored_R: np.ndarray) -> None:

@@ -24,12 +24,17 @@ NORMAL_BANK_WINDOWS = 16_384
 
 
 class Samples(NamedTuple):
-    """Batch of samples inside the augmentations."""
+    """Batch of samples inside the augmentations.
+
+    `level_B`, float32, is the level that a cell of 1 stands for, dB re full scale; None where
+    nothing is mixed at true levels.
+    """
 
     mel_BMT: Tensor  # float, 1 is the slice maximum, 0 is `top_db` below it
     targets_BC: Tensor
     top_db: float
     background_BMT: Tensor | None = None  # like mel_BMT, to be mixed in
+    level_B: Tensor | None = None
 
 
 class Draws(NamedTuple):

@@ -58,6 +58,8 @@ class BackgroundMixConfig(AugmentationConfig):
     max_snr_db: float = ranged(20.0, "largest mean power of sample over background, dB")
 
     def apply(self, samples: Samples, draws: Draws) -> Samples:
+        import torch
+
         if samples.background_BMT is None:
             raise ConfigError(
                 "augment.background.p > 0 needs a background source: background.store="
@@ -68,11 +70,16 @@ class BackgroundMixConfig(AugmentationConfig):
         noise_BMT = _power(samples.background_BMT, samples.top_db)
         ratio_B = power_BMT.mean((1, 2)) / noise_BMT.mean((1, 2)) / 10 ** (snr_db_B / 10)
         mixed_BMT = power_BMT.addcmul_(noise_BMT, ratio_B[:, None, None])
-        db_BMT = mixed_BMT.div_(mixed_BMT.amax((1, 2), keepdim=True)).log10_().mul_(10)
+        maximum_B11 = mixed_BMT.amax((1, 2), keepdim=True)
+        db_BMT = mixed_BMT.div_(maximum_B11).log10_().mul_(10)
         heard_B = (samples.mel_BMT.amax((1, 2)) > 0) & (samples.background_BMT.amax((1, 2)) > 0)
         take_B11 = ((chosen < self.p) & heard_B)[:, None, None]
         cells_BMT = db_BMT.div_(samples.top_db).add_(1).clamp_(0, 1)
-        return samples._replace(mel_BMT=cells_BMT.where(take_B11, samples.mel_BMT))
+        level_B = samples.level_B
+        if level_B is not None:
+            level_B = torch.where(take_B11, 10 * maximum_B11.log10(), 0.0).flatten() + level_B
+        cells_BMT = cells_BMT.where(take_B11, samples.mel_BMT)
+        return samples._replace(mel_BMT=cells_BMT, level_B=level_B)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,12 +14,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datasets.augment.draws import Draws, Samples, numbers_to, partners, to_device
+from datasets.augment.power import Sounds, add_sounds
 from datasets.augment.ranges import POSITIVE, UNIT, AugmentationConfig, ranged
+from storage.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+DB, POWER = "db", "power"
+BETA, CONSTANT = "beta", "constant"
+BY_WEIGHT, UNION, UNION_ABOVE = "weight", "union", "union_above"
+DOMAINS, WEIGHTS, TARGETS = (DB, POWER), (BETA, CONSTANT), (BY_WEIGHT, UNION, UNION_ABOVE)
 BETA_TABLE_SIZE = 65_536
 LEAST_SPREAD_DB = 0.8  # of a band over time; below it, stretching would amplify quantisation
 
@@ -57,21 +63,53 @@ class MixStyleConfig(AugmentationConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixupConfig(AugmentationConfig):
-    """Weighted mean with another sample of the batch; targets get the same weights.
+    """Weighted sum with another sample of the batch; targets by the same weights, or united.
 
-    The sample gets the larger of the two weights, so its row still names the main content. Source:
-    Zhang et al., ICLR 2018.
+    The sample gets the larger of the two weights, so its row still names the main content. With
+    `domain=db` it is the weighted mean of the cells, each relative to its own slice's maximum; with
+    `power` that of the powers at their true levels, as if both had been recorded together. Sources:
+    Zhang et al., ICLR 2018; constant weights, powers and united targets: BirdCLEF 2025 and 2026.
     """
 
-    alpha: float = ranged(0.4, "weights follow Beta(alpha, alpha)", POSITIVE)
+    alpha: float = ranged(0.4, "weight=beta: weights follow Beta(alpha, alpha)", POSITIVE)
+    domain: str = ranged(DB, "of the sum: db (of the cells), or power (at true levels)", DOMAINS)
+    weight: str = ranged(BETA, "beta, or constant", WEIGHTS)
+    constant: float = ranged(0.5, "weight=constant: weight of the sample, or 1 less it", UNIT)
+    targets: str = ranged(
+        BY_WEIGHT,
+        "weight: by the weights; union: the larger of both; union_above: that where the smaller "
+        "weight is above the threshold, else by the weights",
+        TARGETS,
+    )
+    threshold: float = ranged(0.2, "targets=union_above: the smaller weight is above it", UNIT)
 
     def apply(self, samples: Samples, draws: Draws) -> Samples:
         chosen, amount, pairing = draws.uniform(3).unbind(1)
         partner_B = partners(pairing)
-        weight_B = _beta_weights(amount, self.alpha)
+        weight_B = self._weights(amount)
         weight_B = weight_B.maximum(1 - weight_B).where(chosen < self.p, 1.0)
-        mixed_BMT = samples.mel_BMT[partner_B].lerp_(samples.mel_BMT, weight_B[:, None, None])
-        return _shared(samples, mixed_BMT, 1 - weight_B, partner_B)
+        if self.domain == POWER:
+            mixed = _added(samples, weight_B, partner_B)
+        else:
+            weight_B11 = weight_B[:, None, None]
+            mixed_BMT = samples.mel_BMT[partner_B].lerp_(samples.mel_BMT, weight_B11)
+            level_B = samples.level_B  # a mean of dB has the mean of the levels
+            if level_B is not None:
+                level_B = level_B[partner_B].lerp(level_B, weight_B)
+            mixed = samples._replace(mel_BMT=mixed_BMT, level_B=level_B)
+        shared = _shared(samples, mixed.mel_BMT, 1 - weight_B, partner_B)
+        if self.targets != BY_WEIGHT:
+            above_B = 1 - weight_B > (self.threshold if self.targets == UNION_ABOVE else 0.0)
+            united_BC = samples.targets_BC.maximum(samples.targets_BC[partner_B])
+            shared = shared._replace(
+                targets_BC=united_BC.where(above_B[:, None], shared.targets_BC)
+            )
+        return shared._replace(level_B=mixed.level_B)
+
+    def _weights(self, amount_B: Tensor) -> Tensor:
+        if self.weight == CONSTANT:
+            return amount_B.new_full(amount_B.shape, self.constant)
+        return _beta_weights(amount_B, self.alpha)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +169,22 @@ def _shrink(start_B: Tensor, size_B: Tensor, length: int) -> tuple[Tensor, Tenso
     inside_BN = (offset_BN >= 0) & (offset_BN < size_B[:, None])
     source_BN = ((offset_BN + 0.5) * length / size_B.clamp(min=1)[:, None]).floor()
     return source_BN.clamp(0, length - 1).long(), inside_BN
+
+
+def _added(samples: Samples, weight_B: Tensor, partner_B: Tensor) -> Samples:
+    """Adds partners in power, at true levels; samples of weight 1 stay as they are, to the bit."""
+    if samples.level_B is None:
+        raise ConfigError(
+            "augment.mixup.domain=power needs the levels of the slices, and the reader gave none"
+        )
+    own = Sounds(samples.mel_BMT, samples.level_B)
+    other = Sounds(samples.mel_BMT[partner_B], samples.level_B[partner_B])
+    cells_BMT, level_B = add_sounds(own, other, weight_B, samples.top_db)
+    mixed_B = weight_B < 1
+    return samples._replace(
+        mel_BMT=cells_BMT.where(mixed_B[:, None, None], samples.mel_BMT),
+        level_B=level_B.where(mixed_B, samples.level_B),
+    )
 
 
 def _shared(samples: Samples, mel_BMT: Tensor, share_B: Tensor, partner_B: Tensor) -> Samples:

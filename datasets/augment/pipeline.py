@@ -3,9 +3,10 @@
     augment = Augment(AugmentConfig(), seed=0, top_db=80.0)
     slices, targets = augment(slices, targets, epoch, position, background)
 
-An augmentation is one class and one field of AugmentConfig, in the order in which they act. The
-name of the field is its stream of random numbers, so a new one does not change the numbers of the
-others. Only the partner of a mixing comes from the same batch. With `p=0` it changes no bit.
+An augmentation is one class and one field of AugmentConfig, in the order in which they act; the
+partners of `sampling.inject` are added before all of them (`datasets.augment.inject`). The name of
+the field is its stream of random numbers, so a new one does not change the numbers of the others.
+Only the partner of a mixing comes from the same batch. With `p=0` it changes no bit.
 
 Shapes: B samples, M mel bands, T frames, C classes.
 """
@@ -77,13 +78,15 @@ class Augment:
         epoch: Tensor,
         position_B: Tensor,
         background_BMT: Tensor | None = None,
+        level_B: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Augments slices float [B, M, T] in [0, 1] and targets [B, C]; inputs are unchanged.
 
         `epoch` int64 [] and `position_B` int64 [B] determine every number drawn. Only
-        `augment.background` uses `background_BMT`, like the slices.
+        `augment.background` uses `background_BMT`, like the slices, and only mixing at true levels
+        `level_B`, float32, dB re full scale of a cell of 1.
         """
-        samples = Samples(mel_BMT, targets_BC, self._top_db, background_BMT)
+        samples = Samples(mel_BMT, targets_BC, self._top_db, background_BMT, level_B)
         for name, augmentation in self._active:
             key_B = sample_keys(self._seed, name, epoch, position_B)
             samples = augmentation.apply(samples, Draws(key_B, self._seed))

@@ -5,10 +5,16 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from datasets.augment.draws import Draws, Samples
-from storage.options import check_at_least, check_between, check_order, check_positive
+from storage.options import (
+    check_at_least,
+    check_between,
+    check_choice,
+    check_order,
+    check_positive,
+)
 
 UNIT, POSITIVE = "0 to 1", "positive"
-Range = float | str | None  # a number is the least value
+Range = float | str | tuple[str, ...] | None  # a number is the least value, a tuple the choices
 
 
 def ranged(default: Any, text: str, values: Range = None) -> Any:
@@ -35,6 +41,8 @@ def check_ranges(config: AugmentationConfig, section: str) -> None:
             check_between(config, section, 0, 1, name)
         elif values == POSITIVE:
             check_positive(config, section, name)
+        elif isinstance(values, tuple):
+            check_choice(config, section, name, values)
         elif values is not None:
             check_at_least(config, section, values, name)
         upper = name.replace("min_", "max_")

@@ -15,69 +15,59 @@ from torch import Tensor
 
 from datasets.augment.host_images import ImageTransforms
 from datasets.batch import Batch
+from datasets.chunks import Chunks
+from datasets.levels import Levels
 from datasets.loading.buffers import BufferPool
-from datasets.loading.quarantine import CarefulReader, look_up
+from datasets.loading.quarantine import CarefulReader
+from datasets.loading.wanted import ChunkLookup, Wanted, join_cells
 from datasets.sampling.epoch_plan import EpochPlan
-from datasets.slice_source import SliceSource, row_bounds
+from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
 from datasets.targets import Targets
 from storage.errors import ConfigError, DamageError
-from storage.read.extents import AnnouncedRead, Extents
 
 _SPAN_BATCHES = 64  # batches whose extents are looked up together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Wanted:
-    """Slices to read of one source: rows int64 [B], and B extents, announced or not."""
-
-    rows: np.ndarray
-    extents: Extents
-    announced: AnnouncedRead | None = None
-
-    def __getitem__(self, take: slice | np.ndarray) -> "Wanted":
-        return Wanted(rows=self.rows[take], extents=self.extents[take])
-
-    def announce(self, files: CarefulReader) -> "Wanted":
-        """Starts prefetching, by the kernel or from the object store."""
-        return replace(self, announced=files.announce(self.extents))
-
-    def read(self, files: CarefulReader, cells: np.ndarray) -> np.ndarray:
-        """Fills `cells` [B, ...]; returns a mask of the good slices, bool [B]."""
-        return files.read_rows(self.announced or self.extents, self.rows, cells)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Request:
-    """One batch to read; position and recording_no int64 [B]."""
+    """One batch to read; position int64 [B]. `pool` int64 [B] of its partners, -1: none."""
 
     position: np.ndarray
-    recording_no: np.ndarray
     slices: Wanted
     background: Wanted | None
+    partner: Wanted | None
+    pool: np.ndarray | None
 
     def __getitem__(self, take: slice | np.ndarray) -> "Request":
         return Request(
             position=self.position[take],
-            recording_no=self.recording_no[take],
             slices=self.slices[take],
             background=None if self.background is None else self.background[take],
+            partner=None if self.partner is None else self.partner[take],
+            pool=None if self.pool is None else self.pool[take],
         )
 
     def announce(self, files: CarefulReader) -> "Request":
-        """Starts prefetching of slices and backgrounds."""
+        """Starts prefetching of slices, backgrounds and partners."""
         background = None if self.background is None else self.background.announce(files)
-        return replace(self, slices=self.slices.announce(files), background=background)
+        partner = None if self.partner is None else self.partner.announce(files)
+        slices = self.slices.announce(files)
+        return replace(self, slices=slices, background=background, partner=partner)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Reading:
-    """Pass over a plan: the state shared by its batches."""
+    """Pass over a plan: the state shared by its batches.
+
+    `buffers` are of samples, `scratch` of single slices, before they are joined.
+    """
 
     plan: EpochPlan
     epoch: int
     files: CarefulReader
     buffers: BufferPool
+    scratch: BufferPool
 
 
 class BatchMaker:
@@ -86,36 +76,60 @@ class BatchMaker:
     def __init__(
         self,
         source: SliceSource,
-        *,
         targets: np.ndarray | Targets | None,
-        background: BackgroundPlan | None,
         transform: ImageTransforms | None,
+        chunks: Chunks,
+        levels: Levels | None,
+        *,
         full: bool,
     ) -> None:
-        recordings = source.recordings()
+        num_recordings = len(source.recordings())
         self._source = source
-        self._first_row, self._end_row = row_bounds(recordings)
+        self._lookup = ChunkLookup(source, chunks, levels)
         if isinstance(targets, np.ndarray):
-            if len(targets) != len(recordings):
+            if len(targets) != num_recordings:
                 raise ConfigError(
-                    f"targets have {len(targets)} lines where {source.url} has {len(recordings)} "
+                    f"targets have {len(targets)} lines where {source.url} has {num_recordings} "
                     "recordings: make them from all of source.recordings()"
                 )
             targets = Targets(targets)
         self._targets = targets
-        if background is not None and background.source.recipe != source.recipe:
+        self._background: BackgroundPlan | None = None
+        self.chunks = chunks
+        self._transform = transform
+        self._full = full
+        self._top_db = source.recipe.top_db
+
+    def add_background(self, background: BackgroundPlan) -> None:
+        """Reads a background with each sample; raises ConfigError on one of another recipe."""
+        source = self._source
+        if background.source.recipe != source.recipe:
             raise ConfigError(
                 f"the background {background.source.url} is made by {background.source.recipe}, "
                 f"but {source.url} by {source.recipe}: build both by one recipe"
             )
+        levels = None
+        if self.chunks.count > 1:
+            levels = Levels(background.source)
+            levels.load()  # or say now why not
+        self._background_lookup = ChunkLookup(background.source, self.chunks, levels)
         self._background = background
-        self._transform = transform
-        self._full = full
 
-    @property
-    def buffers_per_batch(self) -> int:
-        """Buffers that a batch holds."""
-        return 1 if self._background is None else 2
+    def rows_of(self, plan: EpochPlan) -> np.ndarray:
+        """Returns the rows of all slices that a plan has read, int64, some of them several times.
+
+        Without those of a background source.
+        """
+        if self._lookup.is_plain and plan.partner_rows is None:
+            return plan.rows
+        parts = [self._lookup.slice_rows(plan.rows)]
+        if plan.partner_rows is not None and plan.partner_pool is not None:
+            parts.append(self._lookup.slice_rows(plan.partner_rows[plan.partner_pool >= 0]))
+        return np.concatenate(parts)
+
+    def buffers_per_batch(self, plan: EpochPlan) -> int:
+        """Counts the buffers that a batch holds."""
+        return 1 + (self._background is not None) + (plan.partner_rows is not None)
 
     def requests(self, reading: Reading, bounds: Iterable[tuple[int, int]]) -> Iterator[Request]:
         """Yields the request of each batch, given as positions [start, stop) of the plan."""
@@ -138,41 +152,73 @@ class BatchMaker:
         slices = reading.buffers.take(len(request.position))
         request = self._read(request, reading, slices.numpy())
         slices = slices[: len(request.position)]
+        levels = self._lookup.levels(request.slices)
         if self._transform is not None:
+            if levels is not None:  # a transform may turn the picture around: no slices after it
+                levels = join_cells(slices, levels, self._top_db)
             self._transform(slices.numpy(), epoch=reading.epoch, position=request.position)
-        targets = None
-        if self._targets is not None:
-            targets = torch.from_numpy(self._targets.of(request.slices.rows, request.recording_no))
-        return Batch(
+        batch = Batch(
             slices=slices,
-            targets=targets,
+            targets=self._targets_of(request.slices),
             rows=torch.from_numpy(request.slices.rows),
-            recording_no=torch.from_numpy(request.recording_no),
+            recording_no=torch.from_numpy(request.slices.recording_no),
             position=torch.from_numpy(request.position),
             epoch=torch.tensor(reading.epoch),
-            background=None if background is None else _read_background(background, reading),
+            levels=levels,
+        )
+        if background is not None:
+            cells, background = _read_background(background, reading)
+            levels = self._background_lookup.levels(background)
+            batch = batch._replace(background=cells, background_levels=levels)
+        if request.partner is not None and request.pool is not None:
+            batch = self._with_partners(batch, request.partner, request.pool, reading)
+        return batch
+
+    def _with_partners(
+        self, batch: Batch, wanted: Wanted, pool: np.ndarray, reading: Reading
+    ) -> Batch:
+        """Reads the partners of the samples that have one; one that is bad is none."""
+        cells = reading.buffers.take(len(pool))
+        good = wanted.read(reading.files, cells.numpy(), reading.scratch)
+        targets = self._targets_of(wanted)
+        if targets is not None:
+            targets[torch.from_numpy(~good | (pool < 0))] = 0
+        return batch._replace(
+            partner=cells,
+            partner_levels=self._lookup.levels(wanted),
+            partner_targets=targets,
+            partner_pool=torch.from_numpy(np.where(good, pool, -1)),
         )
 
+    def _targets_of(self, wanted: Wanted) -> Tensor | None:
+        if self._targets is None:
+            return None
+        if self._lookup.is_plain:
+            return torch.from_numpy(self._targets.of(wanted.rows, wanted.recording_no))
+        rows_BK, present_BK = wanted.rows_BK, wanted.present_BK
+        found = self._targets.of_chunks(rows_BK, present_BK, wanted.recording_no)
+        return torch.from_numpy(found)
+
     def _request(self, reading: Reading, position: np.ndarray) -> Request:
-        plan = reading.plan
-        rows = plan.rows[position % len(plan)]
-        recording_no = np.searchsorted(self._first_row, rows, side="right") - 1
-        if (recording_no < 0).any() or (rows >= self._end_row[recording_no]).any():
-            raise ConfigError(f"the plan names rows that {self._source.url} does not have")
-        background = None
+        plan, background, partner, pool = reading.plan, None, None, None
+        place = position % len(plan)
         if self._background is not None:
             drawn = self._background.rows(reading.epoch, position)
-            background = Wanted(rows=drawn, extents=look_up(self._background.source, drawn))
+            background = self._background_lookup.wanted(drawn)
+        if plan.partner_rows is not None and plan.partner_pool is not None:
+            pool = plan.partner_pool[place].astype(np.int64)
+            partner = self._lookup.wanted(plan.partner_rows[place], pool >= 0)
         return Request(
             position=position,
-            recording_no=recording_no,
-            slices=Wanted(rows=rows, extents=look_up(self._source, rows)),
+            slices=self._lookup.wanted(plan.rows[place]),
             background=background,
+            partner=partner,
+            pool=pool,
         )
 
     def _read(self, request: Request, reading: Reading, cells: np.ndarray) -> Request:
         """Fills `cells` from its beginning; returns the request of the slices in it."""
-        good = request.slices.read(reading.files, cells)
+        good = request.slices.read(reading.files, cells, reading.scratch)
         if good.all():
             return request
         if not self._full:
@@ -184,22 +230,24 @@ class BatchMaker:
             if good.any():
                 break
             other = self._request(reading, request.position + shift)
-            good = other.slices.read(reading.files, cells)
+            good = other.slices.read(reading.files, cells, reading.scratch)
         if not good.any():
             raise DamageError(f"no slice of {self._source.url} that the plan names can be read")
         take = _replacements(good)
         cells[:] = cells[take]
-        return replace(request, recording_no=other.recording_no[take], slices=other.slices[take])
+        return replace(request, slices=other.slices[take])
 
 
-def _read_background(wanted: Wanted, reading: Reading) -> Tensor:
+def _read_background(wanted: Wanted, reading: Reading) -> tuple[Tensor, Wanted]:
     """Reads the backgrounds of a batch; good ones replace bad ones."""
     slices = reading.buffers.take(len(wanted.rows))
     cells = slices.numpy()
-    good = wanted.read(reading.files, cells)
+    good = wanted.read(reading.files, cells, reading.scratch)
     if good.any() and not good.all():
-        cells[:] = cells[_replacements(good)]
-    return slices
+        take = _replacements(good)
+        cells[:] = cells[take]
+        wanted = wanted[take]
+    return slices, wanted
 
 
 def _replacements(good: np.ndarray) -> np.ndarray:

@@ -23,6 +23,8 @@ import torch
 
 from datasets.augment.host_images import ImageTransforms
 from datasets.batch import Batch
+from datasets.chunks import Chunks
+from datasets.levels import Levels
 from datasets.loading.batch_maker import BatchMaker, Reading, Request
 from datasets.loading.buffers import BufferPool
 from datasets.loading.config import LoaderConfig
@@ -37,6 +39,8 @@ from storage.errors import ConfigError
 from storage.objects.client import AUTO
 from storage.read.cache_policy import ShardUse, choose_mode
 
+ONE_SLICE = Chunks()
+
 
 class BatchReader:
     """Iterates over the batches of one rank, epoch after epoch.
@@ -44,9 +48,10 @@ class BatchReader:
     `planner` gives the plan of an epoch: an `EpochPlanner`, or a function of the epoch. `targets`
     float32 [recordings, C] by position in `source.recordings()`, or `Targets`, or None.
     `background` chooses backgrounds to read with the samples, `transform` changes slices as soon
-    as they are read. With `train` the epoch is cut or wrapped to full effective batches and good
-    slices replace bad ones; else every sample comes exactly once and bad ones are left out (see
-    `RankShare`). The caller may keep a batch.
+    as they are read. `chunks` joins several slices to a sample, and needs `levels`, as do partners
+    that the plan has drawn (`sampling.inject`). With `train` the epoch is cut or wrapped to full
+    effective batches and good slices replace bad ones; else every sample comes exactly once and bad
+    ones are left out (see `RankShare`). The caller may keep a batch.
     """
 
     batch_sampler = None  # Lightning looks for one wherever there is a sampler
@@ -61,6 +66,8 @@ class BatchReader:
         train: bool,
         background: BackgroundPlan | None = None,
         transform: ImageTransforms | None = None,
+        chunks: Chunks = ONE_SLICE,
+        levels: Levels | None = None,
         rank: int = 0,
         world_size: int = 1,
         accumulation: int = 1,
@@ -69,12 +76,10 @@ class BatchReader:
         self._planner = planner
         self._config = config
         self._train = train
-        self._maker = BatchMaker(
-            source, targets=targets, background=background, transform=transform, full=train
-        )
-        self._background_id = (
-            {} if background is None else {"background": background.source.store_id}
-        )
+        self._maker = BatchMaker(source, targets, transform, chunks, levels, full=train)
+        if background is not None:
+            self._maker.add_background(background)
+        self._more_inputs = _inputs(background, chunks)
         self._mode: str | None = None  # of object stores; None: `remote.mode`
         self._epoch = 0
         self._plan = planner(0)
@@ -87,8 +92,7 @@ class BatchReader:
             remainder=config.remainder if train else KEEP,
         )
         self._share.check()
-        self._delivered = 0  # batches of this rank in the current epoch
-        self._resume_at = 0  # where the next iteration begins
+        self._delivered = self._resume_at = 0  # batches of this rank; where the next pass begins
         self._running: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
         self._spare_pools: list[BufferPool] = []  # of finished iterations
         self.bad: list[BadSlice] = []
@@ -147,7 +151,9 @@ class BatchReader:
         string where there is no choice, or all is local.
         """
         config = self._source.remote
-        use = self._source.shard_use(self._plan.rows) if config.mode == AUTO else ShardUse()
+        use = ShardUse()
+        if config.mode == AUTO:
+            use = self._source.shard_use(self._maker.rows_of(self._plan))
         if not use.shard_bytes:
             return ""
         size = config.cache_bytes
@@ -189,7 +195,7 @@ class BatchReader:
             "global_batch": self._share.global_batch,
             "effective_batch": self._share.effective_batch,
             "seed": plan.seed,
-            "inputs": {**plan.inputs, **self._background_id},
+            "inputs": {**plan.inputs, **self._more_inputs},
             "digest": plan.digest,
         }
 
@@ -202,7 +208,7 @@ class BatchReader:
         plan = self._current_plan()
         here = {
             **plan.inputs,
-            **self._background_id,
+            **self._more_inputs,
             "seed": plan.seed,
             "effective_batch": self._share.effective_batch,
         }
@@ -248,7 +254,9 @@ class BatchReader:
         if device is not None:
             torch.cuda.set_device(device)  # a new thread is on device 0
         with self._pool(pinned=device is not None) as pool, files:
-            reading = Reading(plan=plan, epoch=epoch, files=files, buffers=pool)
+            reading = Reading(
+                plan=plan, epoch=epoch, files=files, buffers=pool, scratch=self._scratch()
+            )
             requests = self._maker.requests(reading, map(self._share.bounds, numbers))
             ahead: deque[Request] = deque()
             while True:
@@ -268,16 +276,31 @@ class BatchReader:
         with suppress(IndexError):
             pool = self._spare_pools.pop()
         if pool is None or pool.pinned != pinned:
+            num_buffers = self._maker.buffers_per_batch(self._plan)
             pool = BufferPool(
-                (self._config.batch_size, *self._source.recipe.slice_shape),
+                (self._config.batch_size, *self._maker.chunks.shape(self._source.recipe)),
                 self._source.recipe.dtype,
-                keep=(self._config.prefetch_batches + 3) * self._maker.buffers_per_batch,
+                keep=(self._config.prefetch_batches + 3) * num_buffers,
                 pinned=pinned,
             )
         try:
             yield pool
         finally:
             self._spare_pools.append(pool)
+
+    def _scratch(self) -> BufferPool:
+        """Returns memory for the single slices of a batch, to be joined from there."""
+        recipe = self._source.recipe
+        shape = (self._config.batch_size * self._maker.chunks.count, *recipe.slice_shape)
+        return BufferPool(shape, recipe.dtype, keep=1, pinned=False)
+
+
+def _inputs(background: BackgroundPlan | None, chunks: Chunks) -> dict[str, str]:
+    """Names, as text, what decides the batches besides the plan, as far as it is used."""
+    inputs = {} if background is None else {"background": background.source.store_id}
+    if chunks.count > 1:
+        inputs["chunk"] = f"{chunks.count} slices, padding {chunks.padding}"
+    return inputs
 
 
 def _check_equal(here: dict[str, Any], there: dict[str, Any]) -> None:

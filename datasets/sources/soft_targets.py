@@ -43,14 +43,18 @@ class SoftSources:
         hard: np.ndarray,
         labels: Labels,
         others: Sequence[tuple[np.ndarray, SoftSlices]] = (),
+        no_call: str = "",
     ) -> Targets:
         """Returns the targets of all slices; `hard` float32 [R, C] where no file has any.
 
-        `others` are values with their slices, which count where no file has the slice.
+        `others` are values with their slices, which count where no file has the slice; `no_call`
+        is the class of slices in which nothing calls.
         """
         files = [(table.values_of(labels), slices) for table, slices in self.files]
         known = np.concatenate([np.empty(0, np.int64), *(slices.rows for _, slices in files)])
-        return Targets(hard, [*files, *((values, slices.but(known)) for values, slices in others)])
+        others = [(values, slices.but(known)) for values, slices in others]
+        number = labels.names.index(no_call) if no_call else None
+        return Targets(hard, [*files, *others], no_call=number)
 
 
 def read_soft_sources(recordings: pl.DataFrame, specs: Mapping[str, SourceSpec]) -> SoftSources:

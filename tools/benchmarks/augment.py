@@ -119,4 +119,6 @@ def _one_batch(bench: "Bench") -> "Batch":
     """The first batch of the epoch on the device; others of it are its backgrounds."""
     reader = bench.data.train_reader(accumulation=1)
     (batch,) = reader.read_batches(range(1), ahead=False)
-    return bench.move(batch._replace(background=batch.slices.roll(1, 0)))
+    levels = None if batch.levels is None else batch.levels.roll(1, 0)
+    other = batch.slices.roll(1, 0)
+    return bench.move(batch._replace(background=other, background_levels=levels))

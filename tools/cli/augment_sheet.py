@@ -10,11 +10,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from datasets.augment.host_images import ImageTransforms
+from datasets.augment.inject import prepare
 from datasets.augment.pipeline import Augment, AugmentConfig
 from datasets.batch import Batch
+from datasets.injection import InjectSpec
+from datasets.labels import Labels
 from datasets.loading.rank_share import WRAP
+from datasets.loading.wanted import join_cells
 from datasets.sources.background import BackgroundPlan
-from storage.encoding import to_unit
 from storage.errors import ConfigError
 from storage.output_files import output_file
 from storage.recipe import Recipe
@@ -29,7 +32,10 @@ Look = tuple[Tensor, list[str]]  # the batch as one row shows it: slices [B, M, 
 
 
 def first_batch(config: TrainSections, num: int, epoch: int) -> tuple[Recipe, Batch, list[str]]:
-    """The samples that the epoch of the first fold begins with, as stored, and their labels."""
+    """The samples that the epoch of the first fold begins with, and the names of their targets.
+
+    The recipe has the length of a sample, which may be a chunk of several slices.
+    """
     source = open_training(config)
     split = split_recordings(source, config)
     noise, background = open_background(config), None
@@ -42,24 +48,48 @@ def first_batch(config: TrainSections, num: int, epoch: int) -> tuple[Recipe, Ba
     for batch in reader:
         reader.close()
         labels = split.recordings["primary_label"].gather(batch.recording_no.numpy())
-        return source.recipe, batch, labels.fill_null("no label").to_list()
+        shown = replace(source.recipe, slice_s=source.recipe.slice_s * data.chunks.count)
+        return shown, *_with_labels(batch, labels.fill_null("no label").to_list(), split.labels)
     raise ConfigError("the epoch holds no sample")
 
 
+def _with_labels(batch: Batch, own: list[str], labels: Labels) -> tuple[Batch, list[str]]:
+    """The batch with the label of each sample as its target, and the names of the targets."""
+    given = batch.partner_targets
+    names = sorted({*own, *(() if given is None else labels.names)})
+    targets_BC = functional.one_hot(torch.tensor([names.index(one) for one in own]), len(names))
+    if given is not None:
+        partner_BC = torch.zeros(len(own), len(names))
+        partner_BC[:, [names.index(name) for name in labels.names]] = given
+        batch = batch._replace(partner_targets=partner_BC)
+    return batch._replace(targets=targets_BC.float()), names
+
+
 def look_of(
-    batch: Batch, labels: list[str], look: AugmentConfig, recipe: Recipe, seed: int
+    batch: Batch,
+    names: list[str],
+    look: AugmentConfig,
+    recipe: Recipe,
+    seed: int,
+    inject: Sequence[InjectSpec] = (),
 ) -> Look:
-    """The batch as the augmentations of `look` leave it."""
-    slices = batch.slices.clone()
+    """The batch as the augmentations of `look` and the partners of `inject` leave it."""
+    slices, levels = batch.slices.clone(), batch.levels
     if look.images:
-        transform = ImageTransforms(look.images, seed=seed, slice_shape=recipe.slice_shape)
+        if levels is not None:
+            levels = join_cells(slices, levels, recipe.top_db)
+        shape = (slices.shape[1], slices.shape[2])
+        transform = ImageTransforms(look.images, seed=seed, slice_shape=shape)
         transform(slices.numpy(), epoch=int(batch.epoch), position=batch.position.numpy())
-    names = sorted(set(labels))
-    targets_BC = functional.one_hot(torch.tensor([names.index(one) for one in labels])).float()
-    background = None if batch.background is None else to_unit(batch.background)
-    augment = Augment(look, seed=seed, top_db=recipe.top_db)
-    mel_BMT, targets_BC = augment(
-        to_unit(slices), targets_BC, batch.epoch, batch.position, background
+    batch = batch._replace(slices=slices, levels=levels)
+    samples = prepare(batch, recipe.top_db, inject)
+    mel_BMT, targets_BC = Augment(look, seed=seed, top_db=recipe.top_db)(
+        samples.mel_BMT,
+        samples.targets_BC,
+        batch.epoch,
+        batch.position,
+        samples.background_BMT,
+        samples.level_B,
     )
     return mel_BMT, [_shares(line, names) for line in targets_BC]
 

@@ -32,6 +32,7 @@ SECTIONS = (
     "shards",
     "sources",
     "background",
+    "chunk",
     "limit",
     "seed",
     "build",

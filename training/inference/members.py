@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from datasets.chunks import Chunks
 from storage.errors import ConfigError, StoreError
 from storage.recipe import Recipe
 from training.inference.config import REFUSE
@@ -35,13 +36,17 @@ class Member(Protocol):
     path: str
     labels: tuple[str, ...]
     recipe: Recipe
+    chunks: Chunks
 
     @property
     def names(self) -> dict[str, dict[str, str]]:
         """Names of classes, by label and column of a taxonomy."""
 
     def probabilities(self, cells: np.ndarray) -> np.ndarray:
-        """Probabilities, float32 [B, C], of cells [B, M, T] as a store of its recipe has them."""
+        """Probabilities, float32 [B, C], of cells [B, M, T] as a store of its recipe has them.
+
+        Where `chunks` are of several slices, these are joined: float32 in [0, 1].
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +64,7 @@ class CheckpointMember:
         self.path = trained.path
         self.labels = trained.labels.names
         self.recipe = trained.recipe
+        self.chunks = trained.chunks
         self.names = trained.names
         self._output = trained.model_config.output
         self._model = trained.model.to(device).eval()
@@ -86,7 +92,7 @@ def read_branches(
             trained[path] = read_checkpoint(path)
         except StoreError as error:
             raise ConfigError(f"predict.from: {error}") from error
-    frames = [narrowest_image(one.model_config, one.recipe.slice_shape) for one in trained.values()]
+    frames = [narrowest_image(one.model_config, one.sample_shape) for one in trained.values()]
     kind = "gpu" if device.type == "cuda" else "cpu"
     chosen = choose_precision(precision, kind, min(frames, default=1))
     branches = []

@@ -7,12 +7,13 @@
 Read with `weights_only=True`: opening a checkpoint runs no code of its author.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
+from datasets.chunks import ChunkConfig, Chunks
 from datasets.labels import Labels
 from storage.errors import ConfigError, MelbankError, StoreError
 from storage.recipe import Recipe
@@ -37,6 +38,12 @@ class TrainedClassifier:
     fold: int
     path: str
     names: dict[str, dict[str, str]]  # of classes, by label and column of the taxonomy
+    chunks: Chunks = field(default_factory=Chunks)  # the slices of a sample
+
+    @property
+    def sample_shape(self) -> tuple[int, int]:
+        """Mel bands and frames of what the model takes: a slice, or a chunk of several."""
+        return self.chunks.shape(self.recipe)
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Raises ConfigError, naming the keys, where the slices of a store are other ones."""
@@ -93,7 +100,9 @@ def _classifier(
     labels = Labels(tuple(contents["labels"]))
     recipe = Recipe.from_dict(contents["recipe"])
     model_config = _model_config(config["model"], path)
-    model = build_classifier(model_config, num_classes=len(labels), slice_shape=recipe.slice_shape)
+    chunks = Chunks.of(ChunkConfig(**config.get("chunk", {})), recipe)
+    shape = chunks.shape(recipe)
+    model = build_classifier(model_config, num_classes=len(labels), slice_shape=shape)
     weights = tensors_of(checkpoint["state_dict"], path)
     consume_prefix_in_state_dict_if_present(weights, MODEL_PREFIX)
     model.load_state_dict(weights)
@@ -107,6 +116,7 @@ def _classifier(
         fold=int(contents["fold"]),
         path=str(path),
         names=_names(contents.get("names")),
+        chunks=chunks,
     )
 
 

@@ -13,6 +13,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from datasets.augment.inject import joined
 from datasets.batch import Batch
 from datasets.labels import Labels
 from datasets.slice_source import SOURCE, rows_in_source
@@ -39,8 +40,9 @@ def predict(
     output: str,
     device: torch.device | None = None,
     precision: str = "32-true",
+    top_db: float = 80.0,
 ) -> Predictions:
-    """Predicts all slices of a reader; targets are not needed.
+    """Predicts all slices of a reader; targets are not needed. `top_db` as in the recipe.
 
     The model is moved to `device` and left in evaluation mode. Batches may be empty.
     """
@@ -51,7 +53,8 @@ def predict(
     for batch in batches:
         if not len(batch.rows):
             continue
-        slices = batch.slices.to(device, non_blocking=True)
+        slices, levels = batch.slices.to(device, non_blocking=True), batch.levels
+        slices = joined(slices, None if levels is None else levels.to(device), top_db)
         found, embedding = predict_batch(model, slices, output=output, precision=precision)
         part = (batch.rows, batch.recording_no, found, embedding)
         parts.append(Predictions(*(values.cpu().numpy() for values in part)))

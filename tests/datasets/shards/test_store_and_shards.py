@@ -13,7 +13,9 @@ import torch
 import tools.index_shards
 import tools.verify
 import tools.write_shards
+from datasets.chunks import ChunkConfig, Chunks
 from datasets.labels import Labels
+from datasets.levels import Levels
 from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, plan_all
 from datasets.shards.shard_set import open_shards
@@ -85,20 +87,21 @@ def esc10_pair(real_data, tmp_path):
         yield store, open_shards(str(tmp_path / "shards"))
 
 
-def batches_of(source, sampling, *, epoch):
+def batches_of(source, sampling, *, epoch, chunks=None):
     table = source.recordings()
     planner = EpochPlanner(table, sampling, seed=3, slice_index=source.slice_index())
     targets = Labels.of(table).targets(table, 0.5)
     config = LoaderConfig(batch_size=4, remainder="wrap")
-    reader = BatchReader(source, planner, config, targets=targets, train=True)
+    joining = {"chunks": chunks, "levels": Levels(source)} if chunks else {}
+    reader = BatchReader(source, planner, config, targets=targets, train=True, **joining)
     reader.set_epoch(epoch)
     return list(reader)
 
 
-def check_equal(one, other, sampling):
+def check_equal(one, other, sampling, chunks=None):
     for epoch in (0, 3):
-        ours = batches_of(one, sampling, epoch=epoch)
-        theirs = batches_of(other, sampling, epoch=epoch)
+        ours = batches_of(one, sampling, epoch=epoch, chunks=chunks)
+        theirs = batches_of(other, sampling, epoch=epoch, chunks=chunks)
         assert len(ours) == len(theirs) > 1
         for mine, yours in zip(ours, theirs, strict=True):
             for a, b in zip(mine, yours, strict=True):
@@ -109,6 +112,16 @@ def check_equal(one, other, sampling):
 @pytest.mark.parametrize("sampling", SAMPLINGS, ids=["balance", "all in blocks", "energy"])
 def test_equal_plans_give_equal_batches(pair, sampling):
     check_equal(*pair, sampling)
+
+
+def test_chunks_are_equal_too_and_have_a_level_for_each_slice(pair):
+    chunks = Chunks.of(ChunkConfig(length_s=10), pair[0].recipe)
+    check_equal(*pair, SAMPLINGS[0], chunks)
+    for batch in batches_of(pair[1], SAMPLINGS[0], epoch=0, chunks=chunks):
+        assert batch.slices.shape[2] == 2 * 313
+        assert (batch.levels[:, 1] > -100).all()
+        short = batch.levels[:, 0] == -torch.inf  # recordings of less than 10 s
+        assert torch.equal(short, ~(batch.slices[:, :, :313] > 0).any(2).any(1))
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS, ids=["balance", "all in blocks", "energy"])

@@ -14,6 +14,7 @@ from torch.optim import AdamW
 
 from datasets.augment.pipeline import AugmentConfig
 from datasets.batch import Batch
+from datasets.chunks import chunk_shape
 from datasets.slice_source import SliceSource
 from tools.cli.training_inputs import TrainSections, open_training
 from training.fold_data import FoldData
@@ -71,7 +72,7 @@ class Bench:
 
     def about(self) -> str:
         """The model, the batch and the device, in words."""
-        mels, frames = self.source.recipe.slice_shape
+        mels, frames = self.data.chunks.shape(self.source.recipe)
         device = torch.cuda.get_device_name() if self.device.type == "cuda" else "CPU"
         return (
             f"{self.config.model.backbone} on views {self.config.model.views}, batches of "
@@ -85,14 +86,13 @@ class Bench:
 def open_bench(config: TrainSections) -> Iterator[Bench]:
     """The first fold of a config, ready to train; torch has the config's threads inside."""
     source = open_training(config)
-    num_frames = narrowest_image(config.model, source.recipe.slice_shape)
+    shape = chunk_shape(config.chunk, source.recipe)
+    num_frames = narrowest_image(config.model, shape)
     machine = choose_machine(config.trainer, num_frames)
     split = split_recordings(source, config)
     with torch_threads(int(machine.threads.value)):
         torch.manual_seed(config.seed)
-        model = build_classifier(
-            config.model, num_classes=len(split.labels), slice_shape=source.recipe.slice_shape
-        )
+        model = build_classifier(config.model, num_classes=len(split.labels), slice_shape=shape)
         if machine.compile.value == "on":
             model.compile_backbones(full_batch=config.train_loader.batch_size)
         device = torch.device("cuda" if machine.accelerator.value == "gpu" else "cpu")

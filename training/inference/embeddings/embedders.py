@@ -80,6 +80,11 @@ class CheckpointEmbedder:
 
     def __init__(self, trained: TrainedClassifier, recipe: Recipe) -> None:
         trained.check_recipe(recipe)
+        if trained.chunks.count > 1:
+            raise ConfigError(
+                f"{trained.path} has learned from chunks of {trained.chunks.count} slices "
+                "(chunk.length_s), and embeddings are of single slices: take a model of those"
+            )
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model = trained.model.to(self._device)
         self._output = trained.model_config.output

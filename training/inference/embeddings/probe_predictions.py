@@ -102,6 +102,7 @@ class ProbeClassifier:
         self.path = str(path)
         self.labels = self._probe.labels.names
         self.recipe = trained.recipe
+        self.chunks = trained.chunks
         self.output = "softmax"
         self.names = trained.names
 

@@ -112,6 +112,12 @@ def check_members(members: Sequence[TrainedClassifier]) -> None:
     if not members:
         raise ConfigError("there is no checkpoint to export: give export.from=exp_001/fold_0")
     first = members[0]
+    for member in members:
+        if member.chunks.count > 1:
+            raise ConfigError(
+                f"{member.path} has learned from chunks of {member.chunks.count} slices "
+                "(chunk.length_s), which an exported file cannot join: predict with the checkpoint"
+            )
     for other in members[1:]:
         other.check_recipe(first.recipe)
         if other.labels != first.labels:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.chunks import Chunks
 from storage.encoding import to_unit
 from storage.errors import ConfigError, StoreError
 from storage.recipe import Recipe
@@ -61,6 +62,7 @@ class OnnxClassifier:
         self.path = self._model.path
         self.labels = metadata.labels.names
         self.recipe: Recipe = metadata.recipe
+        self.chunks = Chunks()
         self.output = metadata.output
         self.names = metadata.names
 

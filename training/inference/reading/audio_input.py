@@ -27,8 +27,9 @@ MAX_HEADERS = 1000  # files whose lengths are asked for before the run
 class AudioInput:
     """Recordings that are decoded by worker processes.
 
-    `windows`: the recipe of the first model, with the step between windows. `places`: by the path
-    of a model, which of the inputs it takes; models of one recipe share one.
+    `windows`: the recipe of the first model, with the length of its samples and the step between
+    windows. `places`: by the path
+    of a model, which of the inputs it takes; models of one recipe, and of equal chunks, share one.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class AudioInput:
         config: PredictConfig,
         remote: RemoteConfig,
     ) -> None:
-        first = members[0].recipe
+        first, length_s = members[0].recipe, sample_length_s(members[0])
         self.recordings = recordings
-        self.windows = replace(first, slice_step_s=config.step_s or first.slice_s, origin=OWN)
-        recipes = {member.path: _cells_recipe(member.recipe) for member in members}
-        self._recipes = list(dict.fromkeys(recipes.values()))
-        self.places = {path: self._recipes.index(recipe) for path, recipe in recipes.items()}
+        self.windows = replace(
+            first, slice_s=length_s, slice_step_s=config.step_s or length_s, origin=OWN
+        )
+        inputs = {one.path: (_cells_recipe(one.recipe), one.chunks) for one in members}
+        self._inputs = list(dict.fromkeys(inputs.values()))
+        self.places = {path: self._inputs.index(given) for path, given in inputs.items()}
         self._workers = max(1, num_cores() - 1) if config.workers is None else config.workers
         self._channel = config.channel
         self._remote = remote
@@ -61,12 +64,17 @@ class AudioInput:
         plan = WindowPlan(
             recipe=self.windows,
             inputs=tuple(
-                ModelInput(recipe=recipe, filterbank_MF=mel_filterbank(recipe))
-                for recipe in self._recipes
+                ModelInput(recipe=recipe, filterbank_MF=mel_filterbank(recipe), chunks=chunks)
+                for recipe, chunks in self._inputs
             ),
             channel=self._channel,
         )
         return open_loader(jobs, plan, workers=self._workers, remote=self._remote)
+
+
+def sample_length_s(member: Member) -> float:
+    """The length of what a model takes, s: a slice, or a chunk of several."""
+    return member.recipe.slice_s * member.chunks.count
 
 
 def _cells_recipe(recipe: Recipe) -> Recipe:

@@ -2,22 +2,31 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
+import numpy as np
 import polars as pl
 
+from datasets.chunks import Chunks
+from datasets.levels import Levels
 from storage.errors import ConfigError
 from storage.objects.client import RemoteConfig
 from storage.store import Store, open_store
 from training.inference.members import Member
-from training.inference.reading.audio_input import WINDOWS
+from training.inference.reading.audio_input import WINDOWS, sample_length_s
 from training.inference.reading.inputs import InputRecording
 from training.inference.reading.loading import CHUNK_WINDOWS, Job
 from training.inference.reading.messages import Chunk, Ended, Message
+from training.inference.reading.windows import joined_slices
 from training.model.pretrained import check_recipe
 
 
 class StoreInput:
-    """The slices of a store; its models take them as they are."""
+    """The slices of a store; its models take them as they are, or joined to chunks.
+
+    Windows are its rows, at the times of their slices. The chunk of one of the last rows of a
+    recording begins before it, so that it fits.
+    """
 
     def __init__(self, url: str, members: Sequence[Member], remote: RemoteConfig) -> None:
         self._store = open_store(url, remote)
@@ -25,8 +34,13 @@ class StoreInput:
             check_recipe(member.path, member.recipe, self._store.recipe)
         if not len(self._store):
             raise ConfigError(f"predict.input={url} is a store without slices")
-        self.windows = self._store.recipe
-        self.places = {member.path: 0 for member in members}
+        recipe = self._store.recipe
+        self.windows = replace(recipe, slice_s=sample_length_s(members[0]))
+        chunks = {member.path: member.chunks.fitted(recipe) for member in members}
+        self._chunks = list(dict.fromkeys(chunks.values()))
+        if any(one.count > 1 for one in self._chunks):
+            Levels(self._store).load()  # or say now why not
+        self.places = {path: self._chunks.index(given) for path, given in chunks.items()}
         self.recordings = recordings_of_store(self._store)
 
     def total(self) -> tuple[int, str]:
@@ -38,7 +52,7 @@ class StoreInput:
         """The messages of recordings, in order, read in this process."""
         ids = [one.recording_id for one in self.recordings]
         with self._store:
-            yield load_store(self._store, jobs, ids)
+            yield load_store(self._store, jobs, ids, self._chunks)
 
 
 def recordings_of_store(store: Store) -> tuple[InputRecording, ...]:
@@ -55,8 +69,13 @@ def recordings_of_store(store: Store) -> tuple[InputRecording, ...]:
     )
 
 
-def load_store(store: Store, jobs: Sequence[Job], ids: Sequence[str]) -> Iterator[Message]:
-    """Yields the messages of recordings of a store; `ids` are their names, by recording number."""
+def load_store(
+    store: Store, jobs: Sequence[Job], ids: Sequence[str], chunks: Sequence[Chunks]
+) -> Iterator[Message]:
+    """Yields the messages of recordings of a store; `ids` are their names, by recording number.
+
+    Windows are rows: the slice, or the chunk of that row, for each of `chunks`.
+    """
     wanted = pl.Series("recording_id", [ids[job.recording_no] for job in jobs])
     index = store.slice_index().filter(pl.col("recording_id").is_in(wanted.implode()))
     by_id = index.sort("row").partition_by("recording_id", as_dict=True)
@@ -68,7 +87,9 @@ def load_store(store: Store, jobs: Sequence[Job], ids: Sequence[str]) -> Iterato
             part = slices[first : first + CHUNK_WINDOWS]
             yield Chunk(
                 recording_no=job.recording_no,
-                cells=(store.read(part["row"].to_numpy())[:, None],),
+                cells=tuple(
+                    _cells(store, part["row"].to_numpy(), slices, one)[:, None] for one in chunks
+                ),
                 start_s=part["start_s"].to_numpy(),
                 silent=part["silent"].fill_null(False).to_numpy(),
             )
@@ -78,3 +99,25 @@ def load_store(store: Store, jobs: Sequence[Job], ids: Sequence[str]) -> Iterato
             duration_s=facts[name]["duration_s"] or 0.0,
             sample_rate_hz=facts[name]["sample_rate_hz"],
         )
+
+
+def _cells(store: Store, rows: np.ndarray, slices: pl.DataFrame, chunks: Chunks) -> np.ndarray:
+    """The cells of rows of a recording, of which `slices` is the index: [n, M, T], or joined."""
+    if chunks.count == 1:
+        return store.read(rows)
+    known, max_db = slices["row"].to_numpy(), slices["max_db"].to_numpy()
+    bounds = np.full(len(rows), known[0]), np.full(len(rows), known[-1] + 1)
+    rows_NK, present_NK = chunks.rows(rows, *bounds)
+    needed = np.unique(rows_NK[present_NK])
+    cells, levels = store.read(needed), max_db[np.searchsorted(known, needed)]
+    place_NK = np.searchsorted(needed, rows_NK)
+    joined = [
+        joined_slices(
+            list(cells),
+            levels.tolist(),
+            [place if there else None for place, there in zip(places, present, strict=True)],
+            store.recipe.top_db,
+        )
+        for places, present in zip(place_NK.tolist(), present_NK.tolist(), strict=True)
+    ]
+    return np.stack(joined)

@@ -3,25 +3,28 @@
 The positions are those of the first model: its slice length, at its sample rate, every
 `predict.step_s`, the last one padded by the store's rule. So with the step of a store the cells are
 those of the store. A model with longer slices sees one that is centred on the window; one with
-shorter slices sees as many as cover it, evenly spaced. All positions are whole samples.
+shorter slices sees as many as cover it, evenly spaced. All positions are whole samples. For a model
+of chunks (`chunk.length_s`) a chunk takes the place of a slice: as many slices, one after the
+other, each made as a store makes them, and joined as in training.
 
 Each sample rate is decoded once, as a stream: memory does not depend on the length of a recording.
 Shapes: k slices of a model in a window, M mel bands, T frames.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 
 import numpy as np
 
+from datasets.chunks import Chunks, join_levels
 from storage.audio.channels import MEAN
 from storage.audio.decode import Decoder
 from storage.audio.mel import MelTransform
 from storage.audio.slicing import SampleStream, fill_up, slice_starts
-from storage.encoding import encode
+from storage.encoding import encode, to_unit
 from storage.recipe import Recipe
 
 MARGIN = 16  # samples by which a recording may be shorter at another rate
@@ -29,10 +32,14 @@ MARGIN = 16  # samples by which a recording may be shorter at another rate
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelInput:
-    """Recipe of the slices of a model; `filterbank_MF` is `mel_filterbank(recipe)`."""
+    """Recipe of the slices of a model; `filterbank_MF` is `mel_filterbank(recipe)`.
+
+    `chunks`: the slices that it takes joined, as float32 in [0, 1].
+    """
 
     recipe: Recipe
     filterbank_MF: np.ndarray
+    chunks: Chunks = field(default_factory=Chunks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -108,14 +115,16 @@ class _CellMaker:
 
     def __init__(self, given: ModelInput, windows: Recipe) -> None:
         self._recipe = given.recipe
+        self._chunks = given.chunks
         self._windows = windows
         self._transform = MelTransform(given.recipe, given.filterbank_MF)
         self.rate_hz = given.recipe.sample_rate_hz
+        self._size = given.recipe.slice_samples * given.chunks.count
 
     def starts(self, window_start: int) -> list[int]:
         """Start positions, at this model's rate, of its slices in a window."""
         rate, own_rate = self._windows.sample_rate_hz, self.rate_hz
-        size, own_size = self._windows.slice_samples, self._recipe.slice_samples
+        size, own_size = self._windows.slice_samples, self._size
         covered = _rounded(size * own_rate, rate)  # samples of the window at the own rate
         count = ceil(covered / own_size)
         if count == 1:
@@ -129,18 +138,61 @@ class _CellMaker:
     def cells(self, stream: SampleStream, window_start: int) -> tuple[np.ndarray, bool]:
         """The cells [k, M, T] of a window, and True where it is silence."""
         recipe, starts = self._recipe, self.starts(window_start)
-        out = np.empty((len(starts), *recipe.slice_shape), recipe.dtype)
-        silent = True
+        is_slice = self._chunks.count == 1
+        dtype = recipe.dtype if is_slice else np.dtype(np.float32)
+        out = np.empty((len(starts), *self._chunks.shape(recipe)), dtype)
+        loudest_db = -np.inf
         for place, start in enumerate(starts):
             stream.has(start + recipe.slice_samples)
             if start >= stream.total:  # nothing there: the first one again, which has sound
                 start = min(starts[0], stream.total - 1)
-            samples = stream.read(start, recipe.slice_samples)
-            samples = fill_up(samples, recipe.slice_samples, recipe.padding)
-            db_MT, max_db = self._transform.decibels(self._transform.power(samples))
-            out[place] = encode(db_MT, top_db=recipe.top_db, dtype=recipe.dtype)
-            silent = silent and max_db <= 10 * np.log10(recipe.amin)
-        return out, bool(silent)
+            out[place], max_db = (self._slice if is_slice else self._chunk)(stream, start)
+            loudest_db = max(loudest_db, max_db)
+        return out, bool(loudest_db <= 10 * np.log10(recipe.amin))
+
+    def _slice(self, stream: SampleStream, start: int) -> tuple[np.ndarray, float]:
+        """The cells [M, T] of a slice as a store has them, and their level, dB."""
+        recipe = self._recipe
+        samples = stream.read(start, recipe.slice_samples)
+        samples = fill_up(samples, recipe.slice_samples, recipe.padding)
+        db_MT, max_db = self._transform.decibels(self._transform.power(samples))
+        return encode(db_MT, top_db=recipe.top_db, dtype=recipe.dtype), max_db
+
+    def _chunk(self, stream: SampleStream, start: int) -> tuple[np.ndarray, float]:
+        """The joined slices [M, T] of a chunk, float32, and the level of the loudest, dB.
+
+        Slices after the end of the recording are left out, as in recordings shorter than a chunk.
+        """
+        size = self._recipe.slice_samples
+        least = max(1, round(self._windows.tail_min_s * self.rate_hz))
+        cells, levels = [], []
+        for number in range(self._chunks.count):
+            place = start + number * size
+            stream.has(place + size)
+            if number and stream.total - place < least:
+                break
+            slice_MT, level = self._slice(stream, place)
+            cells.append(slice_MT)
+            levels.append(level)
+        slots = self._chunks.slots(len(cells))
+        return joined_slices(cells, levels, slots, self._recipe.top_db), max(levels)
+
+
+def joined_slices(
+    cells: Sequence[np.ndarray], levels: Sequence[float], slots: Sequence[int | None], top_db: float
+) -> np.ndarray:
+    """Joins cells [M, T] of slices by their levels, dB, as training does; float32 [M, K * T].
+
+    `slots`: of each place which slice is there; None: silence.
+    """
+    import torch
+
+    silence = np.zeros_like(cells[0])
+    given = [silence if slot is None else cells[slot] for slot in slots]
+    level_K = [-np.inf if slot is None else levels[slot] for slot in slots]
+    unit_1MT = to_unit(torch.from_numpy(np.concatenate(given, axis=1)[None]))
+    joined_1MT = join_levels(unit_1MT, torch.tensor([level_K], dtype=torch.float32), top_db)
+    return np.asarray(joined_1MT[0].numpy())
 
 
 def _rounded(numerator: int, denominator: int) -> int:
