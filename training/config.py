@@ -16,7 +16,7 @@ from datasets.sources.mix import SourceSpec, source_weights
 from storage.errors import ConfigError
 from storage.options import check_at_least, check_choice, option
 from training.experiments.experiment import ExperimentConfig
-from training.model.config import AveragingConfig, ModelConfig
+from training.model.config import SED, AveragingConfig, ModelConfig
 from training.model.losses import LossConfig
 from training.model.optimizers import OptimizerConfig
 from training.runtime import auto
@@ -106,6 +106,11 @@ class TrainingConfig:
             raise ConfigError(f"limit={self.limit}: training needs at least 2 recordings")
         if self.trainer.warm_start and self.model.weights_file:
             raise ConfigError("give trainer.warm_start or model.weights_file, not both")
+        if self.loss.frame_weight and self.model.head != SED:
+            raise ConfigError(
+                f"loss.frame_weight={self.loss.frame_weight:g} needs frames, which model.head="
+                f"{self.model.head} has not: set model.head={SED}, or leave the weight out"
+            )
         source_weights(self.sources)
         accumulation(
             self.trainer.effective_batch_size, self.train_loader.batch_size, self.trainer.devices

@@ -29,6 +29,7 @@ from training.fold_data import FoldData
 from training.model.averaging import WeightAverage
 from training.model.checkpoints import TrainedClassifier, checkpoint_contents, read_checkpoint
 from training.model.config import NONE, ModelConfig
+from training.model.groups import Groups, build_groups, num_groups
 from training.model.metrics import METRICS
 from training.model.models import Classifier, build_classifier, num_parameters
 from training.model.predict import Predictions, gather_predictions, predict
@@ -93,9 +94,10 @@ def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Pre
     """
     start_s = time.monotonic()
     recipe, truth = data.source.recipe, run.split.truth
-    names = taxonomy_names(run.split.recordings)
-    config = asdict(run.config)
-    contents = checkpoint_contents(run.split.labels, recipe, config, fold=fold, names=names)
+    names, groups = taxonomy_names(run.split.recordings), label_groups(run.split, run.config)
+    contents = checkpoint_contents(
+        run.split.labels, recipe, asdict(run.config), fold=fold, names=names, groups=groups
+    )
     model = _new_model(run, data, fold)
     module = SliceModule(model, run.config, truth, top_db=recipe.top_db, contents=contents)
     logger.info(
@@ -125,6 +127,12 @@ def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Pre
     return result, predictions
 
 
+def label_groups(split: Split, config: TrainingConfig) -> tuple[Groups, ...]:
+    """Groups of the classes by `labels.groups`; ConfigError where a column has none."""
+    names = taxonomy_names(split.recordings) if config.labels.groups else {}
+    return build_groups(config.labels.groups, split.labels.names, names)
+
+
 def _networks(config: ModelConfig) -> str:
     count = len(config.views)
     return config.backbone if count == 1 else f"{count} x {config.backbone}"
@@ -141,6 +149,7 @@ def _new_model(run: FoldRun, data: FoldData, fold: int) -> Classifier:
             num_classes=len(run.split.labels),
             slice_shape=recipe.slice_shape,
             meaning=Meaning(run.split.labels.names, recipe),
+            num_groups=num_groups(label_groups(run.split, config)),
         )
     if run.machine.compile.value == "on":
         model.compile_backbones(full_batch=config.val_loader.batch_size)

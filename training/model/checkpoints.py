@@ -7,6 +7,7 @@
 Read with `weights_only=True`: opening a checkpoint runs no code of its author.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from datasets.labels import Labels
 from storage.errors import ConfigError, MelbankError, StoreError
 from storage.recipe import Recipe
 from training.model.config import ModelConfig
+from training.model.groups import Groups, groups_to_plain, num_groups, parse_groups
 from training.model.models import Classifier, build_classifier
 from training.model.pretrained import KEY, MODEL_PREFIX, check_recipe
 from training.model.torch_files import first_line, read_torch, tensors_of
@@ -37,6 +39,7 @@ class TrainedClassifier:
     fold: int
     path: str
     names: dict[str, dict[str, str]]  # of classes, by label and column of the taxonomy
+    groups: tuple[Groups, ...] = ()  # of classes, that heads of their own have learned
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Raises ConfigError, naming the keys, where the slices of a store are other ones."""
@@ -50,9 +53,10 @@ def checkpoint_contents(
     *,
     fold: int,
     names: dict[str, dict[str, str]] | None = None,
+    groups: Sequence[Groups] = (),
 ) -> dict[str, Any]:
     """Metadata next to the weights, under the key `melbank`; `config` as of `asdict`."""
-    return {
+    contents = {
         "format": FORMAT,
         "labels": list(labels.names),
         "names": {label: of for label, of in (names or {}).items() if label in labels.names},
@@ -60,6 +64,7 @@ def checkpoint_contents(
         "config": config,
         "fold": fold,
     }
+    return contents | ({"groups": groups_to_plain(groups)} if groups else {})
 
 
 def read_checkpoint(path: str | Path) -> TrainedClassifier:
@@ -93,7 +98,13 @@ def _classifier(
     labels = Labels(tuple(contents["labels"]))
     recipe = Recipe.from_dict(contents["recipe"])
     model_config = _model_config(config["model"], path)
-    model = build_classifier(model_config, num_classes=len(labels), slice_shape=recipe.slice_shape)
+    groups = parse_groups(contents.get("groups"), len(labels))
+    model = build_classifier(
+        model_config,
+        num_classes=len(labels),
+        slice_shape=recipe.slice_shape,
+        num_groups=num_groups(groups),
+    )
     weights = tensors_of(checkpoint["state_dict"], path)
     consume_prefix_in_state_dict_if_present(weights, MODEL_PREFIX)
     model.load_state_dict(weights)
@@ -107,6 +118,7 @@ def _classifier(
         fold=int(contents["fold"]),
         path=str(path),
         names=_names(contents.get("names")),
+        groups=groups,
     )
 
 
