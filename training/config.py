@@ -16,6 +16,7 @@ from datasets.sources.mix import SourceSpec, source_weights
 from storage.errors import ConfigError
 from storage.options import check_at_least, check_choice, option
 from training.experiments.experiment import ExperimentConfig
+from training.model.config import BEST as BEST_EPOCHS
 from training.model.config import SED, AveragingConfig, ModelConfig
 from training.model.losses import LossConfig
 from training.model.optimizers import OptimizerConfig
@@ -106,6 +107,11 @@ class TrainingConfig:
             raise ConfigError(f"limit={self.limit}: training needs at least 2 recordings")
         if self.trainer.warm_start and self.model.weights_file:
             raise ConfigError("give trainer.warm_start or model.weights_file, not both")
+        if self.averaging.kind == BEST_EPOCHS and self.trainer.keep == LAST:
+            raise ConfigError(
+                f"averaging.kind={BEST_EPOCHS} keeps the mean of the best epochs, trainer.keep="
+                f"{LAST} the last one: set one of them otherwise"
+            )
         if self.loss.frame_weight and self.model.head != SED:
             raise ConfigError(
                 f"loss.frame_weight={self.loss.frame_weight:g} needs frames, which model.head="

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import Tensor
 
 from datasets.labels import taxonomy_names
@@ -26,8 +26,9 @@ from training.data_module import FoldDataModule
 from training.experiments.experiment import Experiment
 from training.experiments.report import FoldResult
 from training.fold_data import FoldData
-from training.model.averaging import WeightAverage
+from training.model.averaging import BestEpochs, WeightAverage
 from training.model.checkpoints import TrainedClassifier, checkpoint_contents, read_checkpoint
+from training.model.config import BEST as BEST_EPOCHS
 from training.model.config import NONE, ModelConfig
 from training.model.groups import Groups, build_groups, num_groups
 from training.model.metrics import METRICS
@@ -49,6 +50,7 @@ from training.runtime.ranks import (
 from training.runtime.watch import RankWatch
 from training.split import Split
 from training.trainer import (
+    MONITOR,
     RESUME,
     Machine,
     build_loggers,
@@ -194,7 +196,7 @@ def _fit(
     batch_size = run.config.train_loader.batch_size
     batches_per_step = accumulation(config.effective_batch_size, batch_size, config.devices)
     readers = FoldDataModule(data, accumulation=batches_per_step, num_epochs=config.epochs)
-    scratch, training = _scratch(run, fold), Begun()
+    scratch, training, callbacks = _scratch(run, fold), Begun(), [*_callbacks(run, data, fold)]
     loggers = build_loggers(
         run.machine,
         folder=_log_folder(run.experiment.preds / "log", fold),
@@ -208,21 +210,35 @@ def _fit(
             batches_per_step=batches_per_step,
             weights_folder=scratch,
             loggers=loggers,
-            callbacks=[*_callbacks(run, data, fold), training, OwnSigterm()],
+            callbacks=[*callbacks, training, OwnSigterm()],
         )
         resume = choose_checkpoint(scratch, module, trainer, name=f"fold {fold}")
         run.watch.follow(trainer.strategy.launcher)
         with restoring(resume, training):
             trainer.fit(module, datamodule=readers, ckpt_path=resume, weights_only=True)
-    for sink in loggers:
-        if isinstance(sink, WandbLogger):
-            sink.experiment.finish()  # else the next fold would write into this one's run
+    _close(loggers)
+    average_best(callbacks, trainer, module, scratch / f"{BEST}.ckpt")
     checkpoint = run.experiment.weights / f"fold_{fold}.ckpt"
     if is_first_rank():
         (scratch / f"{BEST}.ckpt").replace(checkpoint)
         shutil.rmtree(scratch)
     wait_for_ranks()
     return trainer.current_epoch, checkpoint, readers.bad
+
+
+def _close(loggers: list[Logger]) -> None:
+    for sink in loggers:
+        if isinstance(sink, WandbLogger):
+            sink.experiment.finish()  # else the next fold would write into this one's run
+
+
+def average_best(
+    callbacks: list[Callback], trainer: Trainer, module: SliceModule, best: Path
+) -> None:
+    """Puts the mean of the best epochs into the checkpoint of the best, if so configured."""
+    for callback in callbacks:
+        if isinstance(callback, BestEpochs):
+            callback.finish(module, best, trainer.strategy.root_device)
 
 
 def _log_folder(log: Path, fold: int) -> Path:
@@ -236,8 +252,10 @@ def _callbacks(run: FoldRun, data: FoldData, fold: int) -> Iterator[Callback]:
     config = run.config
     if config.trainer.progress and is_first_rank():
         yield FoldBar(fold, BAR_SCORES)
-    if config.averaging.kind != NONE:
-        batches = partial(_untransformed, data)
+    batches = partial(_untransformed, data)
+    if config.averaging.kind == BEST_EPOCHS:
+        yield BestEpochs(config.averaging, monitor=MONITOR, batches=batches)
+    elif config.averaging.kind != NONE:
         yield WeightAverage(config.averaging, total_epochs=config.trainer.epochs, batches=batches)
 
 

@@ -12,7 +12,7 @@ OUTPUTS = ("softmax", "sigmoid")
 LINEAR, SED = "linear", "sed"
 STANDARDISE, IMAGENET = "standardise", "imagenet"
 BACKBONE, ALL = "backbone", "all"
-NONE, SWA, EMA = "none", "swa", "ema"
+NONE, SWA, EMA, BEST = "none", "swa", "ema", "best"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +87,18 @@ class ModelConfig:
 class AveragingConfig:
     """Settings of weight averaging."""
 
-    kind: str = option(NONE, "none, swa: mean over epochs, or ema: moving mean over steps")
+    kind: str = option(
+        NONE,
+        "none, swa: mean over epochs, ema: moving mean over steps, best: mean of the best epochs",
+    )
     start: float = option(0.75, "swa: share of trainer.epochs after which averaging begins")
     decay: float = option(0.999, "ema: share of the mean that stays at each step")
-    norm_batches: int = option(50, "swa: training batches to take batch norm's statistics from")
+    norm_batches: int = option(
+        50, "swa, best: training batches to take batch norm's statistics from"
+    )
+    best_k: int = option(3, "best: number of epochs, those of the least validation KL")
 
     def __post_init__(self) -> None:
-        check_choice(self, "averaging", "kind", (NONE, SWA, EMA))
+        check_choice(self, "averaging", "kind", (NONE, SWA, EMA, BEST))
         check_between(self, "averaging", 0, 1, "start", "decay", below=True)
-        check_at_least(self, "averaging", 1, "norm_batches")
+        check_at_least(self, "averaging", 1, "norm_batches", "best_k")

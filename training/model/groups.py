@@ -1,4 +1,4 @@
-"""Groups of classes, such as genera: further label spaces for heads that learn beside the first.
+"""Groups of classes, such as genera: further label spaces for heads that learn with the first.
 
     groups = build_groups(("genus", "class_name"), labels.names, taxonomy_names(recordings))
     targets_BG = groups[0].targets(targets_BC)

@@ -33,7 +33,7 @@ class Prediction(Outputs):
 
     `frame_logits` float [B, T', C] of a SED head, each frame an equal share of the slice in order
     of time; None without one. `group_logits` float [B, G] of a view with heads for groups of
-    classes, which learn beside the others; None without, and of a whole classifier.
+    classes, which learn with the others; None without, and of a whole classifier.
     """
 
     frame_logits: Tensor | None
