@@ -1,9 +1,10 @@
 """Frozen backbones, starting with a backbone alone, and resuming with every new setting."""
 
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import pytorch_lightning as lightning
@@ -12,10 +13,15 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from datasets.batch import Batch
-from datasets.labels import Labels
+from datasets.labels import LabelConfig, Labels
+from storage.errors import ConfigError
 from storage.recipe import Recipe
+from tests.learnable import write_learnable_source
+from tests.training.short_training import config_in, short_trainer
 from training.config import TrainingConfig
-from training.model.checkpoints import checkpoint_contents
+from training.cross_validation import train_folds
+from training.model.averaging import AveragingConfig
+from training.model.checkpoints import checkpoint_contents, read_checkpoint
 from training.model.config import ModelConfig
 from training.model.groups import build_groups, num_groups
 from training.model.losses import LossConfig
@@ -60,18 +66,16 @@ def module_of(config: TrainingConfig, *, groups=()) -> SliceModule:
 
 
 def batches() -> list[Batch]:
-    generator = torch.Generator().manual_seed(1)
-    return [
-        Batch(
-            slices=torch.rand(BATCH, *SHAPE, generator=generator),
-            targets=torch.eye(3)[torch.arange(BATCH) % 3],
-            rows=torch.arange(BATCH),
-            recording_no=torch.arange(BATCH) % 3,
-            position=torch.arange(BATCH) + number * BATCH,
-            epoch=torch.tensor(0),
-        )
-        for number in range(BATCHES)
-    ]
+    """Equal ones, since a plain loader begins again where a training resumes within an epoch."""
+    batch = Batch(
+        slices=torch.rand(BATCH, *SHAPE, generator=torch.Generator().manual_seed(1)),
+        targets=torch.eye(3)[torch.arange(BATCH) % 3],
+        rows=torch.arange(BATCH),
+        recording_no=torch.arange(BATCH) % 3,
+        position=torch.arange(BATCH),
+        epoch=torch.tensor(0),
+    )
+    return [batch] * BATCHES
 
 
 def fit(module: SliceModule, folder: Path, *, resume: str = "", accumulation: int = 1):
@@ -104,7 +108,7 @@ def backbone_of(weights: Weights) -> Weights:
     return {name: value for name, value in weights.items() if ".backbone." in name}
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("accumulation", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_frozen_backbone_stays_as_it_is_while_the_head_learns(accumulation, tmp_path):
     """With its norms' statistics, in spite of weight decay; then it learns."""
     config = TrainingConfig(
@@ -127,8 +131,9 @@ def test_a_frozen_backbone_stays_as_it_is_while_the_head_learns(accumulation, tm
     assert {int(step) for name, step in steps.items() if ".head." in name} == {3 * in_epoch}
 
 
+MOST = "sed, groups, drop_path"
 NEW = {
-    "sed, groups, drop_path": TrainingConfig(
+    MOST: TrainingConfig(
         model=ModelConfig(
             backbone="test_resnet", head="sed", frequency_pooling="gem", drop_path=0.3
         ),
@@ -156,12 +161,15 @@ NEW = {
 }
 
 
-@pytest.mark.parametrize("name", NEW)
+NEW_CASES = [name if name == MOST else pytest.param(name, marks=pytest.mark.slow) for name in NEW]
+
+
+@pytest.mark.parametrize("name", NEW_CASES)
 def test_resuming_equals_never_having_stopped(name, tmp_path):
-    """From within an epoch, and from its end."""
+    """From within an epoch, and, of the slow ones, from its end."""
     groups = GROUPS if "groups" in name else ()
     whole, _ = fit(module_of(NEW[name], groups=groups), tmp_path)
-    for step in (4, 8):
+    for step in (6,) if name == MOST else (4, 6):
         resume = str(tmp_path / f"step={step}.ckpt")
         module = module_of(NEW[name], groups=groups)
         rest, _ = fit(module, tmp_path / "rest", resume=resume)
@@ -191,3 +199,33 @@ def test_a_checkpoint_may_give_its_backbone_alone(tmp_path):
     assert not torch.equal(alone["views.0.head.weight"], model.state_dict()["views.0.head.weight"])
     other = begun(head="sed")  # a head of another kind does not fit, and begins again
     assert_equal(backbone_of(model.state_dict()), backbone_of(other))
+
+
+@pytest.mark.slow
+def test_a_whole_training_with_frames_groups_and_the_best_epochs(tmp_path):
+    """Its checkpoint is enough by itself, and gives the predictions that were written."""
+    source = write_learnable_source(tmp_path / "cells.raw", 48)
+    genus = pl.col("primary_label").replace_strict({"a": "x", "b": "x", "c": "y"})
+    config = config_in(
+        tmp_path,
+        model=ModelConfig(backbone="test_resnet", head="sed", freeze_epochs=1),
+        loss=LossConfig(clip_weight=0.5, frame_weight=0.5),
+        labels=LabelConfig(groups=["genus"]),
+        averaging=AveragingConfig(kind="best", best_k=2),
+        trainer=short_trainer(epochs=3),
+        train_folds=[1],
+    )
+    with pytest.raises(ConfigError, match="names genus, of which the 3 classes have none"):
+        train_folds(source, config)
+    named = replace(source, table=source.table.with_columns(genus=genus))
+    done = train_folds(named, config)
+    trained = read_checkpoint(done.experiment.weights / "fold_1.ckpt")
+    assert trained.groups[0].names == ("x", "y")
+    assert trained.model.has_frames
+    oof = pl.read_parquet(done.experiment.preds / "oof.parquet")
+    slices = torch.from_numpy(named.read(oof["row"].to_numpy())).float() / 255
+    with torch.inference_mode():
+        found = trained.model(slices).logits.softmax(1)
+    written = oof.select("p_a", "p_b", "p_c").to_numpy()
+    np.testing.assert_allclose(found, written, rtol=1e-4, atol=1e-6)
+    assert not any((done.experiment.weights).glob(".fold*"))
