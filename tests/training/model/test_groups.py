@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from datasets.labels import LabelConfig, Labels
+from datasets.loading.config import LoaderConfig
 from storage.errors import ConfigError, StoreError
 from storage.recipe import Recipe
 from training.config import TrainingConfig
@@ -98,6 +99,22 @@ def test_a_checkpoint_knows_its_groups(groups, tmp_path):
     assert trained.model(torch.rand(2, *RECIPE.slice_shape)).frame_logits.shape[::2] == (2, 5)
 
 
+def test_a_checkpoint_of_an_earlier_version_is_read(tmp_path):
+    """Its config knows nothing of the settings that came later."""
+    old = ("backbone", "pretrained", "weights_file", "pooling", "dropout", "views", "output")
+    config = ModelConfig(backbone="test_resnet")
+    shape = RECIPE.slice_shape
+    model = build_classifier(config, num_classes=len(LABELS), slice_shape=shape)
+    state = {f"{MODEL_PREFIX}{name}": value for name, value in model.state_dict().items()}
+    values = {name: getattr(config, name) for name in old}
+    contents = checkpoint_contents(Labels(LABELS), RECIPE, {"model": values}, fold=0)
+    torch.save({"state_dict": state, "epoch": 1, KEY: contents}, tmp_path / "fold_0.ckpt")
+    trained = read_checkpoint(tmp_path / "fold_0.ckpt")
+    slices = torch.rand(2, *shape)
+    assert torch.equal(trained.model(slices).logits, model.eval()(slices).logits)
+    assert trained.groups == ()
+
+
 def test_contents_without_groups_are_as_before():
     assert "groups" not in checkpoint_contents(Labels(LABELS), RECIPE, {}, fold=0)
     assert parse_groups(None, 5) == ()
@@ -135,3 +152,9 @@ def test_a_weight_of_frames_needs_frames():
     with pytest.raises(ConfigError, match=r"frame_weight=0\.5 needs frames.*set model.head=sed"):
         TrainingConfig(loss=loss)
     TrainingConfig(loss=loss, model=ModelConfig(head="sed"))
+
+
+def test_soft_auc_needs_more_than_one_sample():
+    loss, alone = LossConfig(name="soft_auc"), LoaderConfig(batch_size=1)
+    with pytest.raises(ConfigError, match=r"compares samples of a batch.*batch_size=1"):
+        TrainingConfig(loss=loss, train_loader=alone)

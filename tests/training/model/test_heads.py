@@ -144,13 +144,14 @@ def test_views_of_fewer_frames_repeat_theirs(output):
     torch.testing.assert_close(together, mean_frame_logits(parts, output))
 
 
-def test_compiled_backbones_fill_up_feature_maps_too():
+def test_batches_for_compiled_backbones_are_filled_up_with_feature_maps_too():
     model = build(head="sed").eval()
     slices = torch.rand(3, *SHAPE)
-    plain = model(slices)
-    with torch.compiler.set_stance("force_eager"):
-        model.compile_backbones(full_batch=8)
-        filled = model(slices)
+    plain, sizes = model(slices), []
+    model.views[0].backbone.register_forward_hook(lambda _, images, out: sizes.append(len(out)))
+    model.views[0].full_batch = 8  # as `compile_backbones` sets it
+    filled = model(slices)
+    assert sizes == [8]
     torch.testing.assert_close(filled, plain)
     torch.testing.assert_close(filled.frame_logits, plain.frame_logits)
 
