@@ -18,6 +18,7 @@ from storage.errors import ConfigError
 from storage.recipe import Recipe
 from tests.learnable import write_learnable_source
 from tests.training.short_training import config_in, short_trainer
+from training import fold as fold_module
 from training.config import TrainingConfig
 from training.cross_validation import train_folds
 from training.model.averaging import AveragingConfig
@@ -229,3 +230,35 @@ def test_a_whole_training_with_frames_groups_and_the_best_epochs(tmp_path):
     written = oof.select("p_a", "p_b", "p_c").to_numpy()
     np.testing.assert_allclose(found, written, rtol=1e-4, atol=1e-6)
     assert not any((done.experiment.weights).glob(".fold*"))
+
+
+@pytest.mark.slow
+def test_stopped_before_the_mean_of_the_best_epochs_it_is_taken_on_resuming(tmp_path, monkeypatch):
+    source = write_learnable_source(tmp_path / "cells.raw", 36)
+
+    def config(root: Path) -> TrainingConfig:
+        return config_in(
+            root,
+            averaging=AveragingConfig(kind="best", best_k=2),
+            trainer=short_trainer(epochs=3),
+            train_folds=[1],
+        )
+
+    def weights(root: Path) -> Weights:
+        file = root / "weights/exp_001/fold_1.ckpt"
+        return torch.load(file, weights_only=True)["state_dict"]
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    train_folds(source, config(tmp_path / "whole"))
+    with monkeypatch.context() as patch:
+        patch.setattr(fold_module, "average_best", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_folds(source, config(tmp_path / "stopped"))
+    best = tmp_path / "stopped/weights/exp_001/.fold_1/best.ckpt"
+    single = torch.load(best, weights_only=True)["state_dict"]
+    train_folds(source, config(tmp_path / "stopped"), resume="exp_001")
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
+    head = "model.views.0.head.weight"
+    assert not torch.equal(single[head], weights(tmp_path / "stopped")[head])
