@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from storage.errors import ConfigError
-from storage.options import option
+from storage.options import check_choice, option
 from storage.source.cells import tidy_label
 from storage.source.csv_text import read_csv
 
@@ -23,6 +23,7 @@ TAXONOMY = "taxonomy"
 FILES = (".csv", ".txt")
 PRIMARY, ROW_ID = "primary_label", "row_id"
 NAME_COLUMNS = ("common_name", "scientific_name", "class_name", "order", "family", "genus")
+GROUP_COLUMNS = ("class_name", "order", "family", "genus")  # of those, with several classes each
 MAX_SHOWN = 10
 
 
@@ -39,6 +40,18 @@ class LabelConfig:
     no_call: str = option(
         "", "name of a class for silent slices and sources with no_call=true; empty: none"
     )
+    groups: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "columns of taxonomy.csv whose groups get heads of their own, as in "
+            "[genus,class_name]"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        check_choice(self, "labels", "groups", GROUP_COLUMNS)
+        if len(set(self.groups)) < len(self.groups):
+            raise ConfigError(f"labels.groups={self.groups} names a column twice")
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from training.config import TrainingConfig, accumulation
 from training.data_module import FoldDataModule
 from training.fold_data import FoldData
 from training.model.metrics import Truth
-from training.model.models import Classifier, View
+from training.model.models import Classifier, ModelConfig, View
 from training.model.optimizers import OptimizerConfig
 from training.module import SliceModule
 from training.runtime.ranks import rank
@@ -56,6 +56,7 @@ class Run:
     checkpoint: str = ""  # to resume from
     pause_s: float = 0.0  # after each batch, so that there is time for a kill
     one_held_out: bool = False  # hold out a single slice
+    freeze_epochs: int = 0
 
 
 class Diary(Callback):
@@ -112,7 +113,7 @@ def small_backbone() -> nn.Module:
     )
 
 
-def module_of(data: FoldData) -> SliceModule:
+def module_of(data: FoldData, freeze_epochs: int = 0) -> SliceModule:
     """Two small views without batch norm, whose running means would depend on the ranks."""
     table = data.source.recordings()
     labels = Labels.of(table)
@@ -123,7 +124,12 @@ def module_of(data: FoldData) -> SliceModule:
     ]
     model = Classifier(views, "softmax")
     augment = AugmentConfig(mixup=MixupConfig(p=0.7), noise=NoiseConfig(p=0.7))
-    config = TrainingConfig(augment=augment, optimizer=OptimizerConfig(warmup_epochs=0.0), seed=7)
+    config = TrainingConfig(
+        model=ModelConfig(freeze_epochs=freeze_epochs),
+        augment=augment,
+        optimizer=OptimizerConfig(warmup_epochs=0.0),
+        seed=7,
+    )
     return SliceModule(model, config, Truth.of(table, labels, 0.5))
 
 
@@ -156,7 +162,7 @@ def train(run: Run) -> lightning.Trainer:
             callbacks=callbacks,
         )
         trainer.fit(
-            module_of(data),
+            module_of(data, run.freeze_epochs),
             datamodule=FoldDataModule(data, accumulation=step),
             ckpt_path=run.checkpoint or None,
         )

@@ -17,8 +17,9 @@ from datasets.sources.mix import SourceSpec, source_weights
 from storage.errors import ConfigError
 from storage.options import check_at_least, check_choice, option
 from training.experiments.experiment import ExperimentConfig
-from training.model.config import AveragingConfig, ModelConfig
-from training.model.losses import LossConfig
+from training.model.config import BEST as BEST_EPOCHS
+from training.model.config import SED, AveragingConfig, ModelConfig
+from training.model.losses import SOFT_AUC, LossConfig
 from training.model.optimizers import OptimizerConfig
 from training.runtime import auto
 
@@ -108,11 +109,30 @@ class TrainingConfig:
             raise ConfigError(f"limit={self.limit}: training needs at least 2 recordings")
         if self.trainer.warm_start and self.model.weights_file:
             raise ConfigError("give trainer.warm_start or model.weights_file, not both")
+        self._check_learning()
         source_weights(self.sources)
         self.sampling.check_sources(self.sources)
         accumulation(
             self.trainer.effective_batch_size, self.train_loader.batch_size, self.trainer.devices
         )
+
+    def _check_learning(self) -> None:
+        """Raises ConfigError where model, loss and averaging contradict each other."""
+        if self.averaging.kind == BEST_EPOCHS and self.trainer.keep == LAST:
+            raise ConfigError(
+                f"averaging.kind={BEST_EPOCHS} keeps the mean of the best epochs, trainer.keep="
+                f"{LAST} the last one: set one of them otherwise"
+            )
+        if self.loss.frame_weight and self.model.head != SED:
+            raise ConfigError(
+                f"loss.frame_weight={self.loss.frame_weight:g} needs frames, which model.head="
+                f"{self.model.head} has not: set model.head={SED}, or leave the weight out"
+            )
+        if self.loss.name == SOFT_AUC and self.train_loader.batch_size < 2:
+            raise ConfigError(
+                f"loss.name={SOFT_AUC} compares samples of a batch, and train_loader.batch_size="
+                f"{self.train_loader.batch_size} has no two: give at least 2, better 32 or more"
+            )
 
 
 def accumulation(effective_batch_size: int, batch_size: int, num_ranks: int = 1) -> int:

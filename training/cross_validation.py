@@ -40,7 +40,7 @@ from training.experiments.report import (
     read_result,
     write_result,
 )
-from training.fold import FoldRun, train_fold, warm_start_file
+from training.fold import FoldRun, label_groups, train_fold, warm_start_file
 from training.fold_data import FoldData
 from training.fold_table import class_problems, problem_notes
 from training.model.models import check_backbone, narrowest_image
@@ -80,6 +80,7 @@ def train_folds(
     num_frames = narrowest_image(config.model, chunk_shape(config.chunk, source.recipe))
     machine = choose_machine(config.trainer, num_frames)
     split = split_recordings(source, config)
+    label_groups(split, config)  # or say now why not
     behind = _background_plan(background, config)
     fold_data(source, split, split.train_folds[0], config).planner()  # or say now why not
     if config.trainer.warm_start and not resume:

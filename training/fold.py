@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import Tensor
 
 from datasets.augment.inject import joined
@@ -26,9 +26,11 @@ from training.data_module import FoldDataModule
 from training.experiments.experiment import Experiment
 from training.experiments.report import FoldResult
 from training.fold_data import FoldData
-from training.model.averaging import WeightAverage
+from training.model.averaging import BestEpochs, WeightAverage
 from training.model.checkpoints import TrainedClassifier, checkpoint_contents, read_checkpoint
+from training.model.config import BEST as BEST_EPOCHS
 from training.model.config import NONE, ModelConfig
+from training.model.groups import Groups, build_groups, num_groups
 from training.model.metrics import METRICS
 from training.model.models import Classifier, build_classifier, num_parameters
 from training.model.predict import Predictions, gather_predictions, predict
@@ -48,6 +50,7 @@ from training.runtime.ranks import (
 from training.runtime.watch import RankWatch
 from training.split import Split
 from training.trainer import (
+    MONITOR,
     RESUME,
     Machine,
     build_loggers,
@@ -93,9 +96,10 @@ def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Pre
     """
     start_s = time.monotonic()
     recipe, truth = data.source.recipe, run.split.truth
-    names = taxonomy_names(run.split.recordings)
-    config = asdict(run.config)
-    contents = checkpoint_contents(run.split.labels, recipe, config, fold=fold, names=names)
+    names, groups = taxonomy_names(run.split.recordings), label_groups(run.split, run.config)
+    contents = checkpoint_contents(
+        run.split.labels, recipe, asdict(run.config), fold=fold, names=names, groups=groups
+    )
     model = _new_model(run, data, fold)
     module = SliceModule(model, run.config, truth, top_db=recipe.top_db, contents=contents)
     logger.info(
@@ -125,6 +129,12 @@ def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Pre
     return result, predictions
 
 
+def label_groups(split: Split, config: TrainingConfig) -> tuple[Groups, ...]:
+    """Groups of the classes by `labels.groups`; ConfigError where a column has none."""
+    names = taxonomy_names(split.recordings) if config.labels.groups else {}
+    return build_groups(config.labels.groups, split.labels.names, names)
+
+
 def _networks(config: ModelConfig) -> str:
     count = len(config.views)
     return config.backbone if count == 1 else f"{count} x {config.backbone}"
@@ -141,6 +151,7 @@ def _new_model(run: FoldRun, data: FoldData, fold: int) -> Classifier:
             num_classes=len(run.split.labels),
             slice_shape=data.chunks.shape(recipe),
             meaning=Meaning(run.split.labels.names, recipe),
+            num_groups=num_groups(label_groups(run.split, config)),
         )
     if run.machine.compile.value == "on":
         model.compile_backbones(full_batch=config.val_loader.batch_size)
@@ -185,7 +196,7 @@ def _fit(
     batch_size = run.config.train_loader.batch_size
     batches_per_step = accumulation(config.effective_batch_size, batch_size, config.devices)
     readers = FoldDataModule(data, accumulation=batches_per_step, num_epochs=config.epochs)
-    scratch, training = _scratch(run, fold), Begun()
+    scratch, training, callbacks = _scratch(run, fold), Begun(), [*_callbacks(run, data, fold)]
     loggers = build_loggers(
         run.machine,
         folder=_log_folder(run.experiment.preds / "log", fold),
@@ -199,21 +210,35 @@ def _fit(
             batches_per_step=batches_per_step,
             weights_folder=scratch,
             loggers=loggers,
-            callbacks=[*_callbacks(run, data, fold), training, OwnSigterm()],
+            callbacks=[*callbacks, training, OwnSigterm()],
         )
         resume = choose_checkpoint(scratch, module, trainer, name=f"fold {fold}")
         run.watch.follow(trainer.strategy.launcher)
         with restoring(resume, training):
             trainer.fit(module, datamodule=readers, ckpt_path=resume, weights_only=True)
-    for sink in loggers:
-        if isinstance(sink, WandbLogger):
-            sink.experiment.finish()  # else the next fold would write into this one's run
+    _close(loggers)
+    average_best(callbacks, trainer, module, scratch / f"{BEST}.ckpt")
     checkpoint = run.experiment.weights / f"fold_{fold}.ckpt"
     if is_first_rank():
         (scratch / f"{BEST}.ckpt").replace(checkpoint)
         shutil.rmtree(scratch)
     wait_for_ranks()
     return trainer.current_epoch, checkpoint, readers.bad
+
+
+def _close(loggers: list[Logger]) -> None:
+    for sink in loggers:
+        if isinstance(sink, WandbLogger):
+            sink.experiment.finish()  # else the next fold would write into this one's run
+
+
+def average_best(
+    callbacks: list[Callback], trainer: Trainer, module: SliceModule, best: Path
+) -> None:
+    """Puts the mean of the best epochs into the checkpoint of the best, if so configured."""
+    for callback in callbacks:
+        if isinstance(callback, BestEpochs):
+            callback.finish(module, best, trainer.strategy.root_device)
 
 
 def _log_folder(log: Path, fold: int) -> Path:
@@ -227,8 +252,10 @@ def _callbacks(run: FoldRun, data: FoldData, fold: int) -> Iterator[Callback]:
     config = run.config
     if config.trainer.progress and is_first_rank():
         yield FoldBar(fold, BAR_SCORES)
-    if config.averaging.kind != NONE:
-        batches = partial(_untransformed, data)
+    batches = partial(_untransformed, data)
+    if config.averaging.kind == BEST_EPOCHS:
+        yield BestEpochs(config.averaging, monitor=MONITOR, batches=batches)
+    elif config.averaging.kind != NONE:
         yield WeightAverage(config.averaging, total_epochs=config.trainer.epochs, batches=batches)
 
 

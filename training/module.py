@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from datasets.augment.draws import Samples
 from datasets.augment.inject import prepare
@@ -20,9 +21,11 @@ from datasets.augment.pipeline import Augment
 from datasets.batch import Batch
 from storage.errors import MelbankError
 from training.config import TrainingConfig
+from training.model.groups import parse_groups
 from training.model.losses import build_loss
 from training.model.metrics import Scores, Truth
 from training.model.models import Classifier, probabilities
+from training.model.objective import Objective
 from training.model.optimizers import build_optimizer, build_schedule
 from training.model.pretrained import KEY
 from training.runtime.ranks import gather_ranks, num_ranks, rank
@@ -66,6 +69,8 @@ class SliceModule(pl.LightningModule):
         self.contents = contents or {}
         self._loss = build_loss(config.loss)
         self._top_db = top_db
+        groups = parse_groups(self.contents.get("groups"), model.num_classes)
+        self._objective = Objective(config.loss, groups)
         self._augment = Augment(config.augment, seed=config.seed, top_db=top_db)
         self._held_out: list[HeldOut] = []
         self.scores: Scores | None = None
@@ -78,6 +83,11 @@ class SliceModule(pl.LightningModule):
         number = batch_idx * num_ranks() + rank()
         text = f"{self.config.seed}/{self.current_epoch}/{number}".encode()
         torch.manual_seed(int.from_bytes(blake2b(text, digest_size=7).digest()))
+        self.model.freeze_backbones(self.current_epoch < self.config.model.freeze_epochs)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Keeps frozen backbones as they are."""
+        self.model.drop_frozen_gradients()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss of the augmented batch; raises NonFiniteLossError."""
@@ -105,7 +115,7 @@ class SliceModule(pl.LightningModule):
                 stored.background_BMT,
                 stored.level_B,
             )
-            losses.append(self._loss(view(slices).logits, targets))
+            losses.append(self._objective(view(slices), targets))
         mean = torch.stack(losses).mean(0)
         check_finite(mean, batch)
         return mean
@@ -140,7 +150,7 @@ class SliceModule(pl.LightningModule):
                 self.log(f"val_{key}", score, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW with a schedule per optimizer step."""
+        """An optimizer with a schedule per optimizer step."""
         optimizer = build_optimizer(self.model, self.config.optimizer)
         schedule = build_schedule(
             optimizer,

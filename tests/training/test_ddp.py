@@ -143,3 +143,10 @@ def test_a_rank_without_held_out_slices_does_not_hang(folder):
     finish(start(folder, "one slice", one_held_out=True))
     first, second = ends(folder, "one slice")
     assert first == second
+
+
+@pytest.mark.slow
+def test_frozen_epochs_are_the_same_on_two_ranks(folder):
+    alone = train_here(folder, "frozen alone", freeze_epochs=1)
+    finish(start(folder, "frozen together", freeze_epochs=1))
+    assert_same(in_order(batches(folder, "frozen together")), alone)

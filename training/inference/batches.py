@@ -7,9 +7,11 @@ k slices of a model in a window, M mel bands, T frames.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 
+from training.inference.frames import FrameMember, OverlapMean, stack_frames
 from training.inference.members import Branch, Member
 from training.inference.reading.messages import Chunk, Ended
 
@@ -21,30 +23,47 @@ class Ensemble:
     branches: Sequence[Branch]
     inputs: Sequence[Sequence[int]]
     labels: tuple[str, ...]
+    frames: bool = False  # predict those instead, of members that have them
 
     def probabilities(self, cells: Sequence[np.ndarray]) -> np.ndarray:
         """Probabilities, float32 [B, N, C], of cells [N, k, M, T] for each input.
 
-        Means over the members of a branch; NaN for classes that none of them has.
+        Means over the members of a branch; NaN for classes that none of them has. With `frames`,
+        those of F frames, [B, N, F, C].
         """
         found = []
         for branch, inputs in zip(self.branches, self.inputs, strict=True):
             pairs = zip(branch.members, inputs, strict=True)
-            found.append(mean_known(np.stack([self._of(one, cells[no]) for one, no in pairs])))
-        return np.stack(found)
+            of_members = [self._of(one, cells[no]) for one, no in pairs]
+            stacked = stack_frames(of_members) if self.frames else np.stack(of_members)
+            found.append(mean_known(stacked))
+        return stack_frames(found) if self.frames else np.stack(found)
 
     def _of(self, member: Member, cells: np.ndarray) -> np.ndarray:
         """Probabilities [N, C] of one member: the maximum over its slices in a window."""
+        if self.frames:
+            return self._spread(member, cast("FrameMember", member).frames(_only_slice(cells)))
         slices = range(cells.shape[1])
         best = member.probabilities(np.ascontiguousarray(cells[:, 0]))
         for place in slices[1:]:
             best = np.maximum(best, member.probabilities(np.ascontiguousarray(cells[:, place])))
+        return self._spread(member, best)
+
+    def _spread(self, member: Member, values: np.ndarray) -> np.ndarray:
+        """Values [..., C] of a member's classes as those of all; NaN where it lacks a class."""
         if member.labels == self.labels:
-            return best
+            return values
         column = {label: place for place, label in enumerate(self.labels)}
-        spread = np.full((len(best), len(self.labels)), np.nan, np.float32)
-        spread[:, [column[label] for label in member.labels]] = best
+        spread = np.full((*values.shape[:-1], len(self.labels)), np.nan, np.float32)
+        spread[..., [column[label] for label in member.labels]] = values
         return spread
+
+
+def _only_slice(cells: np.ndarray) -> np.ndarray:
+    """Cells [N, M, T] of windows with one slice each; `check_frames` has seen to it."""
+    if cells.shape[1] != 1:
+        raise ValueError(f"a window has {cells.shape[1]} slices, and frames need a single one")
+    return np.ascontiguousarray(cells[:, 0])
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -56,6 +75,20 @@ class PredictedWindows:
     probabilities: list[np.ndarray] = field(default_factory=list)  # [B, n, C]
     num_predicted: int = 0
     ended: Ended | None = None
+    overlap: OverlapMean | None = None  # of frames
+
+    def add(self, found: np.ndarray) -> None:
+        """Takes the predictions of the next windows, [B, n, C], or [B, n, F, C] of frames."""
+        begin, self.num_predicted = self.num_predicted, self.num_predicted + found.shape[1]
+        if self.overlap is not None:
+            starts_s = np.concatenate(self.start_s)[begin : self.num_predicted]
+            found = self.overlap.add(starts_s, found)
+        self.probabilities.append(found)
+
+    def close(self) -> None:
+        """Takes note that all windows are predicted."""
+        if self.overlap is not None and self.num_predicted:
+            self.probabilities.append(self.overlap.finish())
 
     @property
     def is_complete(self) -> bool:
@@ -64,12 +97,21 @@ class PredictedWindows:
 
 
 class Batches:
-    """Collects windows until a batch is full and predicts it."""
+    """Collects windows until a batch is full and predicts it.
+
+    With `window_s`, the length of a window, `predict` gives frames, which are averaged over the
+    windows of a recording that overlap.
+    """
 
     def __init__(
-        self, predict: Callable[[Sequence[np.ndarray]], np.ndarray], batch_size: int
+        self,
+        predict: Callable[[Sequence[np.ndarray]], np.ndarray],
+        batch_size: int,
+        *,
+        window_s: float | None = None,
     ) -> None:
         self._predict = predict
+        self._window_s = window_s
         self._size = batch_size
         self._cells: tuple[np.ndarray, ...] = ()  # [N, k, M, T] for each input, used again
         self._filled = 0
@@ -78,7 +120,7 @@ class Batches:
 
     def add(self, chunk: Chunk) -> None:
         """Adds windows; predicts as often as a batch becomes full."""
-        windows = self._under_way.setdefault(chunk.recording_no, PredictedWindows())
+        windows = self._under_way.setdefault(chunk.recording_no, self._new())
         windows.start_s.append(chunk.start_s)
         windows.silent.append(chunk.silent)
         if not self._cells:
@@ -98,7 +140,10 @@ class Batches:
 
     def end(self, ended: Ended) -> None:
         """Takes note that a recording has no more windows."""
-        self._under_way.setdefault(ended.recording_no, PredictedWindows()).ended = ended
+        self._under_way.setdefault(ended.recording_no, self._new()).ended = ended
+
+    def _new(self) -> PredictedWindows:
+        return PredictedWindows(overlap=OverlapMean(self._window_s) if self._window_s else None)
 
     def drop(self, recording_no: int) -> None:
         """Forgets a recording that could not be read to its end."""
@@ -113,8 +158,7 @@ class Batches:
         found_BNC, first = self._predict(self._cells), 0
         for recording_no, count in self._parts:
             if windows := self._under_way.get(recording_no):
-                windows.probabilities.append(found_BNC[:, first : first + count])
-                windows.num_predicted += count
+                windows.add(found_BNC[:, first : first + count])
             first += count
         self._parts.clear()
         self._filled = 0
@@ -122,7 +166,9 @@ class Batches:
     def complete(self) -> Iterator[PredictedWindows]:
         """Yields the recordings that have become complete, each once."""
         for number in [one for one, windows in self._under_way.items() if windows.is_complete]:
-            yield self._under_way.pop(number)
+            windows = self._under_way.pop(number)
+            windows.close()
+            yield windows
 
 
 def mean_known(values_BWC: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from training.inference.post.config import PostSections
 from training.runtime import auto
 
 REFUSE, UNION = "refuse", "union"
+NO_FRAMES, OVERLAP_MEAN = "none", "overlap_mean"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,11 @@ class PredictConfig:
     step_s: float | None = option(
         None, "from the start of one window to the next, s; null: the length of the model's slices"
     )
+    frames: str = option(
+        NO_FRAMES,
+        "models with model.head=sed: none, or overlap_mean: means of frames over all windows that "
+        "cover them, then the largest of a window",
+    )
     channel: str = option(
         MEAN, "of several: mean, left, right, loudest (decodes twice), or a number from 0"
     )
@@ -56,6 +62,7 @@ class PredictConfig:
         check_choice(self, "predict", "accelerator", auto.ACCELERATORS)
         check_choice(self, "predict", "precision", auto.PRECISIONS)
         check_choice(self, "predict", "labels", (REFUSE, UNION))
+        check_choice(self, "predict", "frames", (NO_FRAMES, OVERLAP_MEAN))
         check_channel(self.channel, "predict.channel")
         check_positive(self, "predict", "step_s")
         check_at_least(self, "predict", 1, "batch_size", "limit")

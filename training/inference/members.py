@@ -24,7 +24,7 @@ from training.inference.export.onnx_model import OnnxClassifier
 from training.inference.model_files import CHECKPOINT, PROBE, ModelFiles
 from training.model.checkpoints import TrainedClassifier, read_checkpoint
 from training.model.models import narrowest_image
-from training.model.predict import predict_batch
+from training.model.predict import predict_batch, predict_frames
 from training.runtime.auto import Choice, choose_precision
 
 MAX_SHOWN = 3
@@ -76,6 +76,17 @@ class CheckpointMember:
         found, _ = predict_batch(
             self._model, slices, output=self._output, precision=self._precision
         )
+        return np.asarray(found.cpu().numpy())
+
+    @property
+    def has_frames(self) -> bool:
+        """True for a model with a SED head."""
+        return self._model.has_frames
+
+    def frames(self, cells: np.ndarray) -> np.ndarray:
+        """Probabilities, float32 [B, F, C], of the frames of cells [B, M, T]."""
+        slices = torch.from_numpy(cells).to(self._device)
+        found = predict_frames(self._model, slices, output=self._output, precision=self._precision)
         return np.asarray(found.cpu().numpy())
 
 

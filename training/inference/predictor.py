@@ -28,8 +28,9 @@ from storage.progress import Progress, Step, silent
 from storage.recipe import FOREIGN
 from storage.source.listing import shown_name
 from training.inference.batches import Batches, Ensemble, PredictedWindows
-from training.inference.config import PredictConfig
+from training.inference.config import NO_FRAMES, OVERLAP_MEAN, PredictConfig
 from training.inference.fingerprint import settled
+from training.inference.frames import check_frames
 from training.inference.members import Member, join_labels, read_branches
 from training.inference.model_files import ModelFiles
 from training.inference.predictions import ClassTable, PredictedRecording
@@ -90,11 +91,14 @@ def predict_recordings(
     device = torch.device("cuda" if accelerator.value == "gpu" else "cpu")
     branches, precision = read_branches(models, device, config.precision, int(threads.value))
     members = [member for branch in branches for member in branch.members]
+    if config.frames == OVERLAP_MEAN:
+        check_frames(members)
     source = _open_input(inputs, members, config, remote)
     ensemble = Ensemble(
         branches=branches,
         inputs=[[source.places[one.path] for one in branch.members] for branch in branches],
         labels=join_labels(branches, config.labels),
+        frames=config.frames == OVERLAP_MEAN,
     )
     machine = {"accelerator": accelerator, "precision": precision, "threads": threads}
     _announce(source, ensemble, inputs, machine)
@@ -117,6 +121,8 @@ def _describe_run(
     members = [member for branch in ensemble.branches for member in branch.members]
     settings = {name.removesuffix("_"): value for name, value in asdict(config).items()}
     kinds = {name: machine[name].value for name in ("accelerator", "precision")}
+    if config.frames != NO_FRAMES:
+        kinds["frames"] = config.frames
     names = {label: of for one in reversed(members) for label, of in one.names.items()}
     return Run(
         branches=tuple(branch.name for branch in ensemble.branches),
@@ -206,7 +212,13 @@ class _Predictor:
         )
 
     def _run(self, left: list[Job], batch_size: int, meter: "_Meter") -> None:
-        batches = Batches(self._ensemble.probabilities, batch_size)
+        windows = self._source.windows
+        window_s = windows.slice_samples / windows.sample_rate_hz
+        batches = Batches(
+            self._ensemble.probabilities,
+            batch_size,
+            window_s=window_s if self._ensemble.frames else None,
+        )
         with ThreadPoolExecutor(1) as thread, self._source.messages(left) as messages:
             for message in messages:
                 if isinstance(message, Chunk):

@@ -1,4 +1,4 @@
-"""Averaged weights: SWA (one snapshot per epoch) or EMA (every optimizer step).
+"""Averaged weights: SWA (one snapshot per epoch), EMA (every optimizer step) or the best epochs.
 
     trainer = pl.Trainer(callbacks=[WeightAverage(config, total_epochs=20, batches=...)])
 
@@ -13,10 +13,16 @@ weights that were never trained. Training goes on with the live weights and with
 
 A checkpoint made while the average replaces the live weights keeps both: training resumes
 with the live ones.
+
+`BestEpochs` is the third way: validation sees the live weights throughout, and when training has
+ended, the mean of the k epochs of the best score replaces the weights of the best one.
 """
 
+import io
+import math
 from collections.abc import Callable, Iterable
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -26,6 +32,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from training.model.config import EMA, SWA, AveragingConfig
+from training.model.pretrained import MODEL_PREFIX
+from training.model.torch_files import read_torch
+from training.runtime.files import write_whole
+from training.runtime.ranks import first_rank_logger, is_first_rank
+
+logger = first_rank_logger(__name__)
 
 
 class WeightAverage(Callback):
@@ -72,7 +84,8 @@ class WeightAverage(Callback):
             self._live = {name: value.clone() for name, value in model.state_dict().items()}
             _assign(model, self._mean)
             if self._config.kind == SWA and self.num_averaged > 1:
-                self._refresh_norms(model, module.device)
+                batches = islice(self._batches(), self._config.norm_batches)
+                refresh_norms(model, batches, module.device)
 
     def state_dict(self) -> dict[str, Any]:
         """The mean and, where it replaces them, the live weights."""
@@ -99,12 +112,95 @@ class WeightAverage(Callback):
                 self._mean[name] = value.clone()
         self.num_averaged += 1
 
-    def _refresh_norms(self, model: nn.Module, device: torch.device) -> None:
-        if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()):
+
+class BestEpochs(Callback):
+    """Keeps the weights of the `best_k` epochs of the least score, on the CPU and in checkpoints.
+
+    `batches` as in `WeightAverage`. Source: the mean of the k best checkpoints, as in Vaswani et
+    al., NeurIPS 2017, section 6.1, of the last ones.
+    """
+
+    def __init__(
+        self, config: AveragingConfig, *, monitor: str, batches: Callable[[], Iterable[Tensor]]
+    ) -> None:
+        self._config = config
+        self._monitor = monitor
+        self._batches = batches
+        self.scores: dict[int, float] = {}  # of the epochs that are kept
+        self.weights: dict[int, dict[str, Tensor]] = {}
+
+    @torch.no_grad()
+    def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
+        """Keeps the weights of an epoch while its score is among the best; of equal ones the first.
+
+        A score that is not defined is none of them.
+        """
+        score = trainer.callback_metrics.get(self._monitor)
+        if trainer.sanity_checking or score is None or not math.isfinite(float(score)):
             return
-        training = model.training
-        update_bn(islice(self._batches(), self._config.norm_batches), model, device=device)
-        model.train(training)
+        epoch = trainer.current_epoch
+        self.scores[epoch] = float(score)
+        best = sorted(self.scores, key=lambda one: (self.scores[one], one))[: self._config.best_k]
+        self.scores = {one: self.scores[one] for one in sorted(best)}
+        if epoch in self.scores:
+            state = module.model.state_dict()
+            self.weights[epoch] = {name: value.cpu().clone() for name, value in state.items()}
+        self.weights = {one: self.weights[one] for one in self.scores}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epochs kept so far."""
+        return {"scores": dict(self.scores), "weights": dict(self.weights)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from `state_dict`."""
+        self.scores = dict(state_dict["scores"])
+        self.weights = dict(state_dict["weights"])
+
+    def mean(self) -> dict[str, Tensor]:
+        """Mean of the weights that are kept; whole numbers, such as counters, of the best epoch."""
+        best = min(self.scores, key=lambda one: (self.scores[one], one))
+        mean = dict(self.weights[best])
+        for name, value in mean.items():
+            if value.is_floating_point():
+                values = [one[name].double() for one in self.weights.values()]
+                mean[name] = torch.stack(values).mean(0).to(value.dtype)
+        return mean
+
+    @torch.no_grad()
+    def finish(self, module: Any, checkpoint: Path, device: torch.device) -> None:
+        """Replaces the weights in a checkpoint by the mean; to be called on all ranks.
+
+        Batch norm takes its statistics again from training batches. With fewer than two epochs
+        the file stays as it is. The same again gives the same, so a stop in between does no harm.
+        """
+        if len(self.weights) < 2:
+            return
+        model = module.model
+        _assign(model, self.mean())
+        refresh_norms(model.to(device), islice(self._batches(), self._config.norm_batches), device)
+        state = model.cpu().state_dict()
+        logger.info(f"mean of the epochs {', '.join(str(one + 1) for one in self.weights)}")
+        if is_first_rank():
+            contents = read_torch(checkpoint)
+            for name, value in state.items():
+                contents["state_dict"][f"{MODEL_PREFIX}{name}"] = value
+            data = io.BytesIO()
+            torch.save(contents, data)
+            write_whole(checkpoint, data.getvalue())
+
+
+def refresh_norms(model: nn.Module, batches: Iterable[Tensor], device: torch.device) -> None:
+    """Takes the running statistics of batch norm again from batches; does nothing without any.
+
+    Those of a frozen backbone, whose weights are all the same, stay.
+    """
+    parts = list(model.modules())
+    has_norms = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in parts)
+    if not has_norms or any(getattr(part, "frozen", False) for part in parts):
+        return
+    training = model.training
+    update_bn(batches, model, device=device)
+    model.train(training)
 
 
 def _assign(model: nn.Module, values: dict[str, Tensor]) -> None:

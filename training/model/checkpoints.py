@@ -7,6 +7,7 @@
 Read with `weights_only=True`: opening a checkpoint runs no code of its author.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from datasets.labels import Labels
 from storage.errors import ConfigError, MelbankError, StoreError
 from storage.recipe import Recipe
 from training.model.config import ModelConfig
+from training.model.groups import Groups, groups_to_plain, num_groups, parse_groups
 from training.model.models import Classifier, build_classifier
 from training.model.pretrained import KEY, MODEL_PREFIX, check_recipe
 from training.model.torch_files import first_line, read_torch, tensors_of
@@ -39,6 +41,7 @@ class TrainedClassifier:
     path: str
     names: dict[str, dict[str, str]]  # of classes, by label and column of the taxonomy
     chunks: Chunks = field(default_factory=Chunks)  # the slices of a sample
+    groups: tuple[Groups, ...] = ()  # of classes, that heads of their own have learned
 
     @property
     def sample_shape(self) -> tuple[int, int]:
@@ -57,9 +60,10 @@ def checkpoint_contents(
     *,
     fold: int,
     names: dict[str, dict[str, str]] | None = None,
+    groups: Sequence[Groups] = (),
 ) -> dict[str, Any]:
     """Metadata next to the weights, under the key `melbank`; `config` as of `asdict`."""
-    return {
+    contents = {
         "format": FORMAT,
         "labels": list(labels.names),
         "names": {label: of for label, of in (names or {}).items() if label in labels.names},
@@ -67,6 +71,7 @@ def checkpoint_contents(
         "config": config,
         "fold": fold,
     }
+    return contents | ({"groups": groups_to_plain(groups)} if groups else {})
 
 
 def read_checkpoint(path: str | Path) -> TrainedClassifier:
@@ -101,8 +106,13 @@ def _classifier(
     recipe = Recipe.from_dict(contents["recipe"])
     model_config = _model_config(config["model"], path)
     chunks = Chunks.of(ChunkConfig(**config.get("chunk", {})), recipe)
-    shape = chunks.shape(recipe)
-    model = build_classifier(model_config, num_classes=len(labels), slice_shape=shape)
+    groups = parse_groups(contents.get("groups"), len(labels))
+    model = build_classifier(
+        model_config,
+        num_classes=len(labels),
+        slice_shape=chunks.shape(recipe),
+        num_groups=num_groups(groups),
+    )
     weights = tensors_of(checkpoint["state_dict"], path)
     consume_prefix_in_state_dict_if_present(weights, MODEL_PREFIX)
     model.load_state_dict(weights)
@@ -117,6 +127,7 @@ def _classifier(
         path=str(path),
         names=_names(contents.get("names")),
         chunks=chunks,
+        groups=groups,
     )
 
 

@@ -1,4 +1,4 @@
-"""A timm backbone with one input channel, pooled to an embedding, and a linear head; or several.
+"""A timm backbone, pooled to an embedding, and a linear head or one with frames; or several.
 
     config = ModelConfig(backbone="resnet18")
     model = build_classifier(config, num_classes=206, slice_shape=(128, 313))
@@ -10,7 +10,7 @@ Shapes: B samples, M mel bands, T frames, E embedding, C classes.
 import math
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import timm
 import torch
@@ -18,57 +18,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from storage.errors import ConfigError
-from training.model.config import ModelConfig
+from training.model.config import (
+    ALL,
+    GEM,
+    IMAGENET,
+    LINEAR,
+    SED,
+    ModelConfig,
+)
+from training.model.heads import SedHead
 from training.model.hub import weights_source
 from training.model.pretrained import Meaning, start_backbones, start_heads
 from training.model.torch_files import first_line
-
-FIXED_SIZE_MULTIPLE = 32  # images for backbones of one size: patches of 16, windows, four stages
-
-
-class Prediction(NamedTuple):
-    """Predictions of B slices."""
-
-    logits: Tensor  # float [B, C]
-    embedding: Tensor  # float [B, E], before dropout
-
-
-class View(nn.Module):
-    """One network: slices, averaged over `bands x frames` -> logits and embedding."""
-
-    def __init__(
-        self,
-        backbone: nn.Module,
-        pool: tuple[int, int],
-        *,
-        dropout: float,
-        num_classes: int,
-        embedding_size: int,
-        fixed_size: bool = False,
-    ) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(embedding_size, num_classes)
-        self.full_batch = 0  # see `Classifier.compile_backbones`
-        self._pool = pool
-        self._fixed_size = fixed_size
-
-    def forward(self, slices_BMT: Tensor) -> Prediction:
-        """Logits and embeddings of slices, float [B, M, T] in [0, 1]."""
-        images = prepare_images(slices_BMT, self._pool, self._fixed_size)
-        if self.full_batch and not self.training:
-            embedding_BE = self._embed_filled_up(images)
-        else:
-            embedding_BE = self.backbone(images)
-        return Prediction(self.head(self.dropout(embedding_BE)), embedding_BE)
-
-    def _embed_filled_up(self, images: Tensor) -> Tensor:
-        """Embeddings of a batch that is filled up to `full_batch` for a compiled backbone."""
-        missing = max(0, self.full_batch - len(images))
-        filled_up = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)])
-        embedding_BE: Tensor = self.backbone(filled_up)[: len(images)]
-        return embedding_BE
+from training.model.views import Prediction, View, ViewDesign, channels_first, prepare_images
 
 
 class Classifier(nn.Module):
@@ -85,10 +47,20 @@ class Classifier(nn.Module):
         self.embedding_size = sum(view.head.in_features for view in views)
         self._output = output
 
+    @property
+    def has_frames(self) -> bool:
+        """True where predictions have frame logits."""
+        return all(isinstance(view.head, SedHead) for view in self.views)
+
     def forward(self, slices_BMT: Tensor) -> Prediction:
         """Logits and embeddings of slices, float [B, M, T] in [0, 1]."""
-        logits, embeddings = zip(*(view(slices_BMT) for view in self.views), strict=True)
-        return Prediction(mean_logits(logits, self._output), torch.cat(embeddings, dim=1))
+        found = [view(slices_BMT) for view in self.views]
+        frames = [one.frame_logits for one in found if one.frame_logits is not None]
+        return Prediction(
+            mean_logits([one.logits for one in found], self._output),
+            torch.cat([one.embedding for one in found], dim=1),
+            mean_frame_logits(frames, self._output) if frames else None,
+        )
 
     def compile_backbones(self, *, full_batch: int) -> None:
         """Compiles the backbones in place, so that weights keep their names.
@@ -99,6 +71,23 @@ class Classifier(nn.Module):
         for view in self.views:
             view.full_batch = full_batch
             view.backbone.compile(dynamic=False)
+
+    def freeze_backbones(self, frozen: bool) -> None:
+        """Keeps the backbones, with their norms' statistics, as they are; or lets them learn.
+
+        Call `drop_frozen_gradients` before each optimizer step.
+        """
+        for view in self.views:
+            if view.frozen != frozen:
+                view.frozen = frozen
+                view.train(view.training)
+
+    def drop_frozen_gradients(self) -> None:
+        """Keeps optimizers from touching frozen parameters: neither moments nor weight decay."""
+        for view in self.views:
+            if view.frozen:
+                for parameter in view.backbone.parameters():
+                    parameter.grad = None
 
 
 def check_backbone(config: ModelConfig) -> None:
@@ -115,28 +104,42 @@ def build_classifier(
     num_classes: int,
     slice_shape: tuple[int, int],
     meaning: Meaning | None = None,
+    num_groups: int = 0,
 ) -> Classifier:
     """A classifier for slices of `slice_shape` (mel bands, frames).
+
+    `num_groups` is the number of outputs of the heads for groups of classes.
 
     With `meaning`, a checkpoint of melbank as `model.weights_file` is held against it: its heads
     are taken too where the labels are equal. Raises ConfigError where the backbone cannot take such
     slices, or its weights cannot be had or do not fit.
     """
     views = [
-        _build_view(config, (bands, frames), num_classes=num_classes, slice_shape=slice_shape)
+        _build_view(
+            config,
+            (bands, frames),
+            num_classes=num_classes,
+            slice_shape=slice_shape,
+            num_groups=num_groups,
+        )
         for bands, frames in config.views
     ]
     model = Classifier(views, config.output)
     if config.weights_file:
         backbones = [view.backbone for view in views]
-        weights = start_backbones(backbones, config.weights_file, config.backbone)
+        weights = start_backbones(backbones, config)
         if meaning is not None:
-            start_heads(model, weights, meaning)
+            start_heads(model, weights, meaning, heads=config.start == ALL)
     return model
 
 
 def _build_view(
-    config: ModelConfig, pool: tuple[int, int], *, num_classes: int, slice_shape: tuple[int, int]
+    config: ModelConfig,
+    pool: tuple[int, int],
+    *,
+    num_classes: int,
+    slice_shape: tuple[int, int],
+    num_groups: int,
 ) -> View:
     name = f"the view {list(pool)} of model.views"
     if pool[0] > slice_shape[0] or pool[1] > slice_shape[1]:
@@ -144,58 +147,78 @@ def _build_view(
     architecture = timm.get_pretrained_cfg(config.backbone.split(".")[0])
     fixed_size = bool(architecture and architecture.fixed_input_size)  # most transformers
     image = prepare_images(torch.zeros(1, *slice_shape), pool, fixed_size)
+    image = image.expand(-1, config.channels, -1, -1)
     backbone = _build_backbone(config, img_size=tuple(image.shape[2:]) if fixed_size else None)
     backbone = backbone.to(memory_format=torch.channels_last)
     try:
         with torch.no_grad():
-            embedding_size = backbone.eval()(image).shape[1]
+            features = channels_first(backbone.eval()(image), backbone)
     except (RuntimeError, AssertionError, IndexError) as error:
         raise ConfigError(
             f"model.backbone={config.backbone} cannot take slices of {slice_shape[0]} x "
             f"{slice_shape[1]} in {name}: {error}"
         ) from error
+    if gives_maps(config) and features.ndim != 4:
+        raise ConfigError(
+            f"model.backbone={config.backbone} gives no feature map of bands x frames, which "
+            f"model.head={SED} and model.pooling={GEM} need: take a convolutional one"
+        )
     return View(
         backbone.train(),
         pool,
         dropout=config.dropout,
         num_classes=num_classes,
-        embedding_size=embedding_size,
+        embedding_size=features.shape[1],
         fixed_size=fixed_size,
+        design=_design(config, backbone, num_groups),
     )
 
 
+def _design(config: ModelConfig, backbone: Any, num_groups: int) -> ViewDesign:
+    colours = backbone.pretrained_cfg if config.normaliser == IMAGENET else {}
+    return ViewDesign(
+        head=config.head,
+        frequency_pooling=config.frequency_pooling,
+        gem=config.head == LINEAR and config.pooling == GEM,
+        channels=config.channels,
+        normaliser=config.normaliser,
+        mean=tuple(colours.get("mean") or ()),
+        std=tuple(colours.get("std") or ()),
+        num_groups=num_groups,
+    )
+
+
+def gives_maps(config: ModelConfig) -> bool:
+    """True where the backbone is not to pool its feature map."""
+    return config.head == SED or config.pooling == GEM
+
+
 def mean_logits(logits: Sequence[Tensor], output: str) -> Tensor:
-    """Logits [B, C] whose probabilities, by `model.output`, are the means of those of all."""
+    """Logits [..., C] whose probabilities, by `model.output`, are the means of those of all."""
     if len(logits) == 1:
         return logits[0]
     stacked = torch.stack([one.float() for one in logits])
     if output == "softmax":
-        return stacked.log_softmax(2).logsumexp(0) - math.log(len(logits))
+        return stacked.log_softmax(-1).logsumexp(0) - math.log(len(logits))
     yes, no = (functional.logsigmoid(side).logsumexp(0) for side in (stacked, -stacked))
     return yes - no
 
 
-def prepare_images(slices_BMT: Tensor, pool: tuple[int, int], fixed_size: bool) -> Tensor:
-    """Slices as images [B, 1, H, W] in the memory format in which convolutions are fastest.
-
-    A cell is the mean over a `pool` of bands x frames.
-
-    For backbones of one image size, silence is added after and above up to a multiple of 32.
-    """
-    images = slices_BMT[:, None]
-    if max(pool) > 1:
-        images = functional.avg_pool2d(images, pool)
-    if fixed_size:
-        height, width = images.shape[2:]
-        rest = (-width % FIXED_SIZE_MULTIPLE, -height % FIXED_SIZE_MULTIPLE)
-        images = functional.pad(images, (0, rest[0], 0, rest[1]))
-    return images.contiguous(memory_format=torch.channels_last)
+def mean_frame_logits(frames: Sequence[Tensor], output: str) -> Tensor:
+    """As `mean_logits`, of logits [B, T', C]; views of fewer frames repeat theirs in time."""
+    most = max(one.shape[1] for one in frames)
+    centres = 2 * torch.arange(most) + 1
+    stretched = [
+        one if one.shape[1] == most else one[:, centres * one.shape[1] // (2 * most)]
+        for one in frames
+    ]
+    return mean_logits(stretched, output)
 
 
 def probabilities(logits: Tensor, output: str) -> Tensor:
-    """float32 [B, C] by `model.output`: softmax, rows of sum one, or sigmoid, each for itself."""
+    """float32 [..., C] by `model.output`: softmax, rows of sum one, or sigmoid, each for itself."""
     logits = logits.float()
-    return logits.softmax(1) if output == "softmax" else logits.sigmoid()
+    return logits.softmax(-1) if output == "softmax" else logits.sigmoid()
 
 
 def narrowest_image(config: ModelConfig, slice_shape: tuple[int, int]) -> int:
@@ -209,7 +232,13 @@ def num_parameters(model: nn.Module) -> int:
 
 
 def _build_backbone(config: ModelConfig, img_size: tuple[int, ...] | None) -> nn.Module:
-    options: dict[str, Any] = {"in_chans": 1, "num_classes": 0, "global_pool": config.pooling}
+    options: dict[str, Any] = {
+        "in_chans": config.channels,
+        "num_classes": 0,
+        "global_pool": "" if gives_maps(config) else config.pooling,
+    }
+    if config.drop_path:
+        options["drop_path_rate"] = config.drop_path
     if img_size is not None:
         options["img_size"] = img_size
     pretrained = config.pretrained and not config.weights_file
@@ -220,7 +249,8 @@ def _build_backbone(config: ModelConfig, img_size: tuple[int, ...] | None) -> nn
     except (OSError, RuntimeError, AssertionError, TypeError, KeyError) as error:
         source = "its hub" if pretrained else "nothing"
         raise ConfigError(
-            f"model.backbone={config.backbone} cannot be built with pooling={config.pooling} and "
-            f"weights from {source}: {first_line(error)}"
+            f"model.backbone={config.backbone} cannot be built with pooling={config.pooling}"
+            f"{f', drop_path={config.drop_path:g}' if config.drop_path else ''} and weights from "
+            f"{source}: {first_line(error)}"
         ) from error
     return backbone

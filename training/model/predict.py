@@ -74,6 +74,15 @@ def predict_batch(
         return probabilities(logits, output), embedding.float()
 
 
+def predict_frames(model: Classifier, slices: Tensor, *, output: str, precision: str) -> Tensor:
+    """Probabilities, float32 [B, T', C], of the frames of B slices, by a model that has frames."""
+    with torch.inference_mode(), autocast(slices.device, precision):
+        logits = model(to_unit(slices)).frame_logits
+        if logits is None:
+            raise ValueError("a model without a SED head has no frames")
+        return probabilities(logits, output)
+
+
 def gather_predictions(share: Predictions) -> Predictions:
     """The predictions of all ranks on each of them, sorted by row."""
     whole = [gather_ranks(torch.from_numpy(values)).numpy() for values in share]

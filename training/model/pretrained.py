@@ -1,7 +1,7 @@
 """Starts a classifier with the weights of a file: of a timm model, or a checkpoint of melbank.
 
     weights = read_weights("resnet18.safetensors")
-    start_backbone(backbone, weights, config)
+    start_backbones(backbones, config)
 
 A file that does not fit is refused with the names and shapes in which it differs.
 """
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from storage.errors import ConfigError, MelbankError, StoreError
 from storage.recipe import Recipe
+from training.model.config import ModelConfig
 from training.model.torch_files import (
     UNREADABLE,
     first_line,
@@ -90,25 +91,32 @@ def read_weights(path: str) -> GivenWeights:
     return GivenWeights(path=path, tensors=timm.models.clean_state_dict(tensors), contents=None)
 
 
-def start_backbones(backbones: list[nn.Module], path: str, name: str) -> GivenWeights:
+def start_backbones(backbones: list[nn.Module], config: ModelConfig) -> GivenWeights:
     """Loads the backbones of all views, in place; raises ConfigError where one does not fit."""
+    path = config.weights_file
     weights = read_weights(path)
     for number, backbone in enumerate(backbones):
         try:
             if weights.contents is None:
-                _load_timm(backbone, weights.tensors)
+                _load_timm(backbone, weights.tensors, config.channels)
             else:
                 _load_own(backbone, weights.tensors, number)
         except (MelbankError, *UNREADABLE) as error:
             raise ConfigError(
-                f"the weights in {path} do not fit model.backbone={name}: {first_line(error)}; "
-                "model.weights_file takes those of this backbone, from timm or of melbank"
+                f"the weights in {path} do not fit model.backbone={config.backbone}: "
+                f"{first_line(error)}; model.weights_file takes those of this backbone, from timm "
+                "or of melbank"
             ) from error
     return weights
 
 
-def start_heads(model: nn.Module, weights: GivenWeights, meaning: Meaning) -> None:
-    """Loads all of a checkpoint whose labels are those of the model; checks the recipe."""
+def start_heads(
+    model: nn.Module, weights: GivenWeights, meaning: Meaning, *, heads: bool = True
+) -> None:
+    """Loads all of a checkpoint whose labels are those of the model; checks the recipe.
+
+    Without `heads` it checks the recipe alone.
+    """
     contents = weights.contents
     if contents is None:
         return
@@ -119,7 +127,8 @@ def start_heads(model: nn.Module, weights: GivenWeights, meaning: Meaning) -> No
             f"{weights.path} does not say what it has learned ({first_line(error)}): give another"
         ) from error
     check_recipe(weights.path, learned, meaning.recipe)
-    if labels == meaning.labels and not name_mismatch(model.state_dict(), weights.tensors):
+    fits = labels == meaning.labels and not name_mismatch(model.state_dict(), weights.tensors)
+    if heads and fits:
         model.load_state_dict(weights.tensors)
 
 
@@ -133,7 +142,7 @@ def _load_own(backbone: nn.Module, tensors: Mapping[str, Tensor], number: int) -
     backbone.load_state_dict(own)
 
 
-def _load_timm(backbone: Any, tensors: Mapping[str, Tensor]) -> None:
+def _load_timm(backbone: Any, tensors: Mapping[str, Tensor], channels: int) -> None:
     """Loads as timm does, with its renaming and the sum of colours, but not in part."""
     if not tensors:
         raise ConfigError("it is empty")
@@ -145,7 +154,7 @@ def _load_timm(backbone: Any, tensors: Mapping[str, Tensor]) -> None:
             backbone,
             pretrained_cfg={**backbone.pretrained_cfg, **source},
             num_classes=0,
-            in_chans=1,
+            in_chans=channels,
             filter_fn=rename,
         )
     finally:

@@ -2,7 +2,7 @@
 
 bench = open_bench(sections)
 step = bench.stepper(sections.augment)
-step(batch)  # batch -> device -> [0, 1] -> augment -> model -> loss -> backward -> AdamW
+step(batch)  # batch -> device -> [0, 1] -> augment -> model -> loss -> backward -> optimizer
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from torch.optim import AdamW
+from torch.optim import Optimizer
 
 from datasets.augment.pipeline import AugmentConfig
 from datasets.batch import Batch
@@ -41,7 +41,7 @@ class Bench:
     machine: Machine
     device: torch.device
     model: Classifier
-    optimizer: AdamW
+    optimizer: Optimizer
 
     def stepper(self, augment: AugmentConfig) -> Step:
         """A function that takes a training step with these augmentations."""

@@ -21,6 +21,7 @@ FORMAT = 1
 PREFIX = "melbank."
 SLICES, WAVEFORM = "slices", "waveform"
 PROBABILITIES, LOGITS, EMBEDDING = "probabilities", "logits", "embedding"
+FRAMES = "frame_logits"  # of models with a SED head
 MAX_ENTRY_BYTES = 16 << 20
 
 Names = dict[str, dict[str, str]]  # by label: columns of a taxonomy

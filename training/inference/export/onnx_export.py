@@ -4,7 +4,8 @@
 
 Input `slices` float32 [B, M, T] in [0, 1], the scale of `to_unit(cells)`, or `waveform` float32
 [B, samples]; outputs `probabilities` [B, C], `logits` [B, C] and `embedding` [B, E], where those of
-several models stand side by side. B is free. The metadata says the rest, see `metadata`.
+several models stand side by side, and of models with a SED head `frame_logits` [B, F, C]. B is
+free. The metadata says the rest, see `metadata`.
 """
 
 import warnings
@@ -14,7 +15,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from training.experiments.experiment import describe_commit
 from training.inference.export.front_end import FrontEnd
 from training.inference.export.metadata import (
     EMBEDDING,
+    FRAMES,
     LOGITS,
     PROBABILITIES,
     SLICES,
@@ -34,7 +36,7 @@ from training.inference.export.metadata import (
     ExportMetadata,
 )
 from training.model.checkpoints import TrainedClassifier
-from training.model.models import mean_logits, probabilities
+from training.model.models import Classifier, mean_frame_logits, mean_logits, probabilities
 
 OPSET = 17  # runtimes since 2022 read it
 OUTPUTS = (PROBABILITIES, LOGITS, EMBEDDING)
@@ -58,12 +60,23 @@ class ExportedNetwork(nn.Module):
         self._front_end = front_end
         self._output = members[0].model_config.output
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Probabilities and logits [B, C], embeddings [B, E]."""
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what `forward` returns."""
+        has_frames = all(cast("Classifier", model).has_frames for model in self._models)
+        return (*OUTPUTS, FRAMES) if has_frames else OUTPUTS
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Probabilities and logits [B, C], embeddings [B, E], and logits of frames [B, F, C]."""
         slices_BMT = inputs if self._front_end is None else self._front_end(inputs)
-        logits, embeddings = zip(*(model(slices_BMT) for model in self._models), strict=True)
+        predictions = [model(slices_BMT) for model in self._models]
+        logits, embeddings = zip(*predictions, strict=True)
         found = torch.stack([probabilities(one, self._output) for one in logits]).mean(0)
-        return found, mean_logits(logits, self._output), torch.cat(embeddings, dim=1)
+        outputs = (found, mean_logits(logits, self._output), torch.cat(embeddings, dim=1))
+        if FRAMES not in self.outputs:
+            return outputs
+        frames = [one.frame_logits for one in predictions]
+        return (*outputs, mean_frame_logits(frames, self._output))
 
 
 def export_onnx(
@@ -153,7 +166,7 @@ def _import_onnx() -> Any:
         ) from error
 
 
-def _trace(network: nn.Module, name: str, inputs: Tensor, path: str | Path) -> None:
+def _trace(network: ExportedNetwork, name: str, inputs: Tensor, path: str | Path) -> None:
     """Writes the network as ONNX, with a free batch size.
 
     torch's newer exporter takes 8 s instead of 0.5 s and needs another package; both give the same
@@ -168,8 +181,8 @@ def _trace(network: nn.Module, name: str, inputs: Tensor, path: str | Path) -> N
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=[name],
-                output_names=list(OUTPUTS),
-                dynamic_axes={one: {0: "batch"} for one in (name, *OUTPUTS)},
+                output_names=list(network.outputs),
+                dynamic_axes={one: {0: "batch"} for one in (name, *network.outputs)},
             )
         except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
             raise ConfigError(

@@ -9,6 +9,7 @@ The counterpart of a checkpoint for `predict`: torch is not needed.
 from pathlib import Path
 
 import numpy as np
+from scipy.special import expit, softmax
 
 from datasets.chunks import Chunks
 from storage.encoding import to_unit
@@ -16,6 +17,7 @@ from storage.errors import ConfigError, StoreError
 from storage.recipe import Recipe
 from training.inference.export.metadata import (
     EMBEDDING,
+    FRAMES,
     LOGITS,
     PROBABILITIES,
     SLICES,
@@ -70,6 +72,17 @@ class OnnxClassifier:
         """float32 [B, C] of cells [B, M, T] of any encoding."""
         return self._model.run(PROBABILITIES, to_unit(cells))
 
+    @property
+    def has_frames(self) -> bool:
+        """True for models with a SED head."""
+        return any(port.name == FRAMES for port in self._model.session.outputs)
+
+    def frames(self, cells: np.ndarray) -> np.ndarray:
+        """Probabilities, float32 [B, F, C], of the frames of cells [B, M, T]."""
+        logits = self._model.run(FRAMES, to_unit(cells))
+        found = expit(logits) if self.output == "sigmoid" else softmax(logits, axis=-1)
+        return np.asarray(found, np.float32)
+
     def __call__(self, cells: np.ndarray) -> np.ndarray:
         """The probabilities."""
         return self.probabilities(cells)
@@ -110,5 +123,9 @@ def _check_ports(session: Session, metadata: ExportMetadata) -> None:
             raise ValueError(
                 f"its {name} is {port.kind} {port.shape}, and the recipe makes {sizes}"
             )
+    for port in session.outputs:
+        frames = port.name == FRAMES
+        if frames and (len(port.shape) != 3 or port.shape[2] not in (classes, None)):
+            raise ValueError(f"its {FRAMES} is {port.shape}, and there are {classes} classes")
     if len(session.inputs) != 1:
         raise ValueError(f"it has {len(session.inputs)} inputs")
