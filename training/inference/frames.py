@@ -31,8 +31,8 @@ class FrameMember(Member, Protocol):
         """Probabilities, float32 [n, F, C], of cells [n, M, T]."""
 
 
-def check_frames(members: Sequence[Member]) -> None:
-    """Raises ConfigError where a model has no frames, or slices of another length."""
+def check_frames(members: Sequence[Member], *, of_store: bool = False) -> None:
+    """Raises ConfigError where frames cannot be averaged: without any, or of other lengths."""
     first = members[0]
     for one in members:
         if not getattr(one, "has_frames", False):
@@ -40,11 +40,17 @@ def check_frames(members: Sequence[Member]) -> None:
                 f"predict.frames=overlap_mean needs frames, which {one.path} has not: train with "
                 "model.head=sed, or predict with predict.frames=none"
             )
-        if one.recipe.slice_s != first.recipe.slice_s:
+        lengths_s = [given.recipe.slice_s * given.chunks.count for given in (first, one)]
+        if lengths_s[0] != lengths_s[1]:
             raise ConfigError(
                 f"predict.frames=overlap_mean needs slices of one length: {first.path} has "
-                f"{first.recipe.slice_s:g} s, {one.path} {one.recipe.slice_s:g} s: predict with "
-                "each by itself, or with predict.frames=none"
+                f"{lengths_s[0]:g} s, {one.path} {lengths_s[1]:g} s: predict with each by itself, "
+                "or with predict.frames=none"
+            )
+        if of_store and one.chunks.count > 1:
+            raise ConfigError(
+                f"predict.frames=overlap_mean needs recordings: the chunks of {one.path} at the "
+                "ends of a store's recordings begin at other times than their rows; give the files"
             )
 
 

@@ -91,9 +91,9 @@ def predict_recordings(
     device = torch.device("cuda" if accelerator.value == "gpu" else "cpu")
     branches, precision = read_branches(models, device, config.precision, int(threads.value))
     members = [member for branch in branches for member in branch.members]
-    if config.frames == OVERLAP_MEAN:
-        check_frames(members)
     source = _open_input(inputs, members, config, remote)
+    if config.frames == OVERLAP_MEAN:
+        check_frames(members, of_store=isinstance(source, StoreInput))
     ensemble = Ensemble(
         branches=branches,
         inputs=[[source.places[one.path] for one in branch.members] for branch in branches],
