@@ -60,6 +60,7 @@ SECTIONS = (
     "evaluate",
     "calibrate",
     "demo",
+    "mix",
     "benchmark",
     "ablation",
     "export",
