@@ -27,7 +27,6 @@ import polars as pl
 from datasets.annotations import AnnotationTables, Row, match_files, without_ending
 from datasets.labels import taxonomy_names
 from datasets.slice_source import ID_IN_SOURCE, SliceSource, source_classes
-from datasets.sources.mix import NEGATIVE, SourceSpec
 from datasets.targets import SoftSlices, SoftTable
 from storage.errors import ConfigError
 from storage.objects.urls import is_remote
@@ -50,10 +49,9 @@ class SegmentClasses:
         return self.label_of.get(name.casefold(), name)
 
 
-def segment_classes(source: SliceSource | None, recordings: pl.DataFrame) -> SegmentClasses:
+def segment_classes(source: SliceSource, recordings: pl.DataFrame) -> SegmentClasses:
     """The classes of taxonomy.csv and of recordings; names that two of them share mean none."""
-    taxonomy = source_classes(source) if source is not None else ()
-    classes = tuple(sorted({*taxonomy, *recordings["primary_label"].drop_nulls()}))
+    classes = tuple(sorted({*source_classes(source), *recordings["primary_label"].drop_nulls()}))
     found: dict[str, set[str]] = {}
     for label, names in taxonomy_names(recordings).items():
         for column in ("common_name", "scientific_name"):
@@ -66,45 +64,42 @@ def segment_classes(source: SliceSource | None, recordings: pl.DataFrame) -> Seg
 
 
 def read_segments(
-    name: str,
-    spec: SourceSpec,
+    key: str,
+    path: str,
     recordings: pl.DataFrame,
-    source: SliceSource | None,
+    source: SliceSource,
     known: SegmentClasses,
+    *,
+    negative: bool = False,
 ) -> tuple[SoftTable, SoftSlices]:
     """Reads the table of one source: targets, 0 or 1, and the slices of `recordings` with them.
 
-    Raises ConfigError where it is no such table, or names none of the recordings.
+    Raises ConfigError, naming the config key, where it is no such table, or names none of the
+    recordings.
     """
-    key = f"sources.{name}.segments"
-    if source is None:
-        raise ValueError("segments need the source, for the times of its slices")
     rows = pl.DataFrame(
-        _read_rows(key, spec.segments, known),
+        _read_rows(key, path, known),
         schema={"file": pl.String, "start_s": pl.Float64, "end_s": pl.Float64, "label": pl.String},
         orient="row",
     ).unique(maintain_order=True)
-    rows = _with_recordings(rows, recordings, key, spec.segments)
+    rows = _with_recordings(rows, recordings, key, path)
     labels = [None if one is None else known.label(one) for one in rows["label"]]
     rows = rows.with_columns(pl.Series("label", labels, pl.String))
-    _note_unknown(rows["label"], known, spec.segments)
+    _note_unknown(rows["label"], known, path)
     names = tuple(sorted(rows["label"].drop_nulls().unique()))
-    found = _covered_slices(rows, names, recordings, source, spec.segments_missing == NEGATIVE)
+    found = _covered_slices(rows, names, recordings, source, negative)
     lines: dict[tuple[int, ...], int] = {}
     line = [lines.setdefault(positive, len(lines)) for _, positive in found]
     values = np.zeros((len(lines), len(names)), np.float32)
     for positive, number in lines.items():
         values[number, list(positive)] = 1
-    table = SoftTable(
-        path=spec.segments, keys=pl.DataFrame(), number=None, names=names, values=values
-    )
+    table = SoftTable(path=path, keys=pl.DataFrame(), number=None, names=names, values=values)
     slices = SoftSlices(
         rows=np.asarray([row for row, _ in found], np.int64), line=np.asarray(line, np.int32)
     )
     if not len(slices.rows):
         raise ConfigError(
-            f"{key}={spec.segments}: its segments cover no slice: are its times of other "
-            "recordings?"
+            f"{key}={path}: its segments cover no slice: are its times of other recordings?"
         )
     return table, slices
 

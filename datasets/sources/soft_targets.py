@@ -18,7 +18,7 @@ import polars as pl
 from datasets.labels import Labels
 from datasets.sampling.epoch_plan import plan_all
 from datasets.slice_source import SOURCE, SliceSource
-from datasets.sources.mix import DROP, SourceSpec
+from datasets.sources.mix import DROP, NEGATIVE, SourceSpec
 from datasets.sources.segments import read_segments, segment_classes
 from datasets.targets import SoftSlices, SoftTable, Targets, match_slices, read_soft_table
 from storage.errors import ConfigError
@@ -73,10 +73,8 @@ def read_soft_sources(
             slices = match_slices(table, inside)
             names |= set(table.names)
         else:
-            guests = [other for other, one in specs.items() if one.is_guest]
-            known = segment_classes(source, recordings.filter(~pl.col(SOURCE).is_in(guests)))
-            table, slices = read_segments(name, spec, inside, source, known)
-            names |= set(table.names) & set(known.classes)
+            table, slices, classes = _segments(recordings, specs, name, source)
+            names |= set(table.names) & classes
         counts = slices.counts(inside)
         if spec.segments or spec.missing_targets == DROP:
             dropping_R |= inside_R
@@ -91,6 +89,28 @@ def read_soft_sources(
     return SoftSources(
         files=tuple(files), covered_R=covered_R, eligible=eligible, names=frozenset(names)
     )
+
+
+def _segments(
+    recordings: pl.DataFrame,
+    specs: Mapping[str, SourceSpec],
+    name: str,
+    source: SliceSource | None,
+) -> tuple[SoftTable, SoftSlices, set[str]]:
+    """Targets of a source with labelled segments, their slices, and all classes that are known."""
+    if source is None:
+        raise ValueError("segments need the source, for the times of its slices")
+    guests = [other for other, one in specs.items() if one.is_guest]
+    known = segment_classes(source, recordings.filter(~pl.col(SOURCE).is_in(guests)))
+    table, slices = read_segments(
+        f"sources.{name}.segments",
+        specs[name].segments,
+        recordings.filter(pl.col(SOURCE) == name),
+        source,
+        known,
+        negative=specs[name].segments_missing == NEGATIVE,
+    )
+    return table, slices, set(known.classes)
 
 
 def _check_complete(

@@ -51,6 +51,7 @@ SECTIONS = (
     "trainer",
     "experiment",
     "predict",
+    "pseudo",
     "blend",
     "calibration",
     "post",
