@@ -57,6 +57,12 @@ def split_recordings(config: MixConfig) -> tuple[pl.DataFrame, Source]:
             f"classes with {config.min_recordings} recordings or more has groups for focal and "
             "test: lower mix.min_recordings, or set mix.group_by"
         )
+    for role in config.shares():
+        if config.has(role) and role not in split["role"]:
+            raise ConfigError(
+                f"mix.{role}={config.num_soundscapes(role)}: {split['group'].n_unique()} groups of "
+                f"recordings leave none for it: set mix.{role}=0, or name more recordings"
+            )
     return split, source
 
 

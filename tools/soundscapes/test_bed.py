@@ -20,6 +20,8 @@ from pathlib import Path
 
 import polars as pl
 
+from datasets.folds import COPIES
+from storage.checksums import digest_json
 from storage.errors import ConfigError
 from storage.output_files import output_file
 from storage.processes import Work, map_jobs
@@ -53,7 +55,7 @@ def make_test_bed(config: MixConfig, progress: Progress = silent) -> str:
     backgrounds = split_backgrounds(config, recordings)
     planned = plan_soundscapes(config, recordings, backgrounds)
     summary = summarise(recordings, planned)
-    if _is_complete(root, config):
+    if _is_complete(root, config, _digest(recordings, backgrounds)):
         return f"{root} is complete\n{summary}"
     _write_focal(root / FOCAL, recordings.filter(pl.col("role") == FOCAL), source, config)
     calls = _render(planned, config, progress)
@@ -70,16 +72,26 @@ def make_test_bed(config: MixConfig, progress: Progress = silent) -> str:
     return f"{root} written\n{summary}"
 
 
-def _is_complete(root: Path, config: MixConfig) -> bool:
+def _digest(recordings: pl.DataFrame, backgrounds: pl.DataFrame) -> str:
+    """Digest of the bytes, names and roles of what a test bed is made from."""
+    rows = [
+        *recordings.select("filename", COPIES, "role").rows(),
+        *backgrounds.select("name", COPIES, "role").rows(),
+    ]
+    return digest_json(rows)
+
+
+def _is_complete(root: Path, config: MixConfig, sources: str) -> bool:
     """Checks the folder and leaves the config in it; True where all of it is there."""
     kept = {"out", "workers", "links"}  # which change no file
     given = {name: value for name, value in dataclasses.asdict(config).items() if name not in kept}
-    text = json.dumps(given, indent=1, sort_keys=True) + "\n"
+    text = json.dumps({**given, "sources": sources}, indent=1, sort_keys=True) + "\n"
     settings = root / SETTINGS
     if settings.exists():
         if settings.read_text(encoding="utf-8") != text:
             raise ConfigError(
-                f"mix.out={root} is a test bed of another config, see {settings}: choose another"
+                f"mix.out={root} is a test bed of another config or other recordings, see "
+                f"{settings}: choose another"
             )
         return (root / TRUTH).exists()
     if root.exists() and any(root.iterdir()):

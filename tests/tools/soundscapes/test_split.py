@@ -100,5 +100,8 @@ def test_classes_without_groups_for_focal_and_test_are_left_out(tmp_path: Path) 
     config = MixConfig(recordings=str(root), backgrounds=["noise"])
     split, _ = split_recordings(config)
     assert set(split["primary_label"]) == {"bird0"}
+    table.with_columns(author=pl.Series(["a", "a", *"bbbbb"] * 2)).write_csv(root / "train.csv")
+    with pytest.raises(ConfigError, match=r"mix\.pool=120: 4 groups .* leave none for it"):
+        split_recordings(config)
     with pytest.raises(ConfigError, match=r"none of 0 classes with 9 recordings or more"):
         split_recordings(MixConfig(recordings=str(root), min_recordings=9))

@@ -61,12 +61,30 @@ def test_equal_seeds_give_equal_bytes_also_after_a_stop(
     make_test_bed(again)
     assert contents(again.root) == contents(bed)
     assert "is complete" in make_test_bed(again)
-    with pytest.raises(ConfigError, match="a test bed of another config"):
+    with pytest.raises(ConfigError, match="a test bed of another config or"):
         make_test_bed(replace(again, seed=1))
+    table = Path(config.recordings) / "train.csv"
+    text = table.read_text()
+    table.write_text("".join(text.splitlines(keepends=True)[:-1]))
+    with pytest.raises(ConfigError, match="or other recordings"):
+        make_test_bed(again)
+    table.write_text(text)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("x")
     with pytest.raises(ConfigError, match="not empty and no test bed"):
         make_test_bed(replace(again, out=str(tmp_path / "mine")))
+
+
+def test_pool_and_labelled_soundscapes_may_be_left_out(config: MixConfig, tmp_path: Path) -> None:
+    few = replace(config, out=str(tmp_path / "bed"), pool=0, labelled=0, test=1, links=True)
+    assert "test: 1 soundscapes" in make_test_bed(few)
+    there = sorted(path.name for path in few.root.iterdir())
+    assert there == ["focal", "hidden", "mix.json", "test"]
+    roles = pl.read_csv(few.root / "hidden" / "recordings.csv")["role"]
+    assert set(roles) == {"focal", "test"}
+    focal = next((few.root / "focal" / "train_audio").rglob("*.ogg"))
+    assert focal.is_symlink()
+    assert focal.is_file()
 
 
 @pytest.mark.slow  # starts processes

@@ -4,7 +4,7 @@
     targets = apply_steps(steps, pool, opener)
 
 Each step is a pure function of the targets of all slices. Sources: the write-ups of BirdCLEF (year
-and place) named beside the steps. Shapes: N slices, C classes.
+and place) named next to the steps. Shapes: N slices, C classes.
 """
 
 import math
