@@ -66,7 +66,7 @@ def test_the_last_slice_ends_with_its_recording() -> None:
 SEGMENT = st.tuples(st.integers(0, 300), st.integers(1, 120), st.integers(-1, 2))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(SEGMENT, min_size=1, max_size=8), st.booleans())
 def test_targets_are_those_of_a_plain_loop_over_tenths(
     drawn: list[tuple[int, int, int]], negative: bool

@@ -16,7 +16,7 @@ from tools.soundscapes.split import ORDER, assign_roles, split_backgrounds, spli
 SHARES = {FOCAL: 0.5, TEST: 0.2, POOL: 0.2, LABELLED: 0.1}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 30)), min_size=1, max_size=60),
     st.integers(0, 2**31),

@@ -44,7 +44,7 @@ def test_a_window_has_the_calls_of_which_enough_is_in_it() -> None:
 CALL = st.tuples(st.sampled_from("abc"), st.floats(0, 59), st.floats(0.1, 12))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(CALL, max_size=12))
 def test_labels_are_those_that_a_scan_of_milliseconds_finds(
     drawn: list[tuple[str, float, float]],

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.errors import ConfigError
@@ -87,6 +87,7 @@ STEP = st.one_of(
 )  # fmt: skip
 
 
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), max_size=5),
     st.lists(STEP, max_size=5),
