@@ -3,11 +3,12 @@
     split = split_recordings(source, config)
     data = fold_data(source, split, fold=0, config=config)
 
-A recording is held out in one fold if it has a primary label and its source is not `train_only`.
-One without a label is learned from if it has soft targets, else not used. Classes are the primary
-labels of the recordings in use, and the columns of the soft targets. Labels of a source with soft
-targets or `train_only`, which may be names of folders, make no class: those that are none count as
-missing.
+A recording is held out in one fold if it has a primary label and its source has neither
+`train_only` nor segments. One without a label is learned from if it has soft targets or labelled
+segments, else not used. Classes are the primary labels of the recordings in use, the columns of the
+soft targets, and the labels of segments that taxonomy.csv has. Labels of a source with soft
+targets, segments or `train_only`, which may be names of folders, make no class: those that are none
+count as missing.
 
 Shapes: R recordings, C classes.
 """
@@ -70,14 +71,12 @@ def split_recordings(source: SliceSource, config: TrainingConfig) -> Split:
     recordings = source.recordings()
     _check_sources(recordings, config.sources)
     recordings = mark_sources(recordings, config.sources, config.labels.no_call)
-    soft = read_soft_sources(recordings, config.sources)
+    soft = read_soft_sources(recordings, config.sources, source)
     labelled_R = recordings["primary_label"].is_not_null().to_numpy()
     used_R = _limited(recordings, labelled_R | soft.covered_R, config.limit)
-    train_only_R = _inside(recordings, config.sources, lambda spec: spec.train_only)
+    train_only_R = _inside(recordings, config.sources, lambda spec: not spec.is_held_out)
     _check_any_scored(used_R & labelled_R & ~train_only_R)
-    guest_R = _inside(
-        recordings, config.sources, lambda spec: spec.train_only or bool(spec.targets)
-    )
+    guest_R = _inside(recordings, config.sources, lambda spec: spec.is_guest)
     labels = _choose_labels(source, recordings.filter(used_R & ~guest_R), config, soft.names)
     labelled_R &= ~_foreign(recordings, guest_R, labels, used_R & ~soft.covered_R)
     recordings = recordings.with_columns(
@@ -150,7 +149,7 @@ def _check_sources(recordings: pl.DataFrame, specs: Mapping[str, SourceSpec]) ->
 
 
 def _choose_labels(
-    source: SliceSource, labelled: pl.DataFrame, config: TrainingConfig, soft_names: set[str]
+    source: SliceSource, labelled: pl.DataFrame, config: TrainingConfig, soft_names: frozenset[str]
 ) -> Labels:
     """The classes; says which of taxonomy.csv are none."""
     taxonomy = source_classes(source)

@@ -1,5 +1,5 @@
 """Combines sources of a training.
 
 `mix` makes one source of several, `background` draws the rows that are mixed into samples,
-`soft_targets` reads the targets that replace labels.
+`soft_targets` reads the targets that replace labels, `segments` those of labelled segments.
 """

@@ -37,9 +37,10 @@ from storage.read.extents import Extents
 from storage.recipe import Recipe
 from storage.store import open_store
 
-REFUSE, DROP, RENAME = "refuse", "drop", "rename"
+REFUSE, DROP, RENAME, NEGATIVE = "refuse", "drop", "rename", "negative"
 SHARED_IDS = (REFUSE, DROP, RENAME)
 MISSING_TARGETS = (REFUSE, DROP)
+SEGMENTS_MISSING = (DROP, NEGATIVE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +61,14 @@ class SourceSpec:
     missing_targets: str = option(
         REFUSE, "slices that the file lacks: refuse, or drop from training"
     )
-
     draw: str = option(
         "equal", "weight of its recordings in draws: equal; by targets: max_sum or slice_max"
+    )
+    segments: str = option(
+        "", "labels of segments to learn: csv of filename, start, end, labels; or Raven tables"
+    )
+    segments_missing: str = option(
+        DROP, "slices of its recordings that no segment covers: drop, or negative (no label)"
     )
     no_call: bool = option(False, "nothing calls in it: learned as the class labels.no_call")
 
@@ -71,11 +77,26 @@ class SourceSpec:
             raise ConfigError("a source needs either store= or shards=, as in sources.focal.store=")
         if self.weight is not None and not 0 <= self.weight < float("inf"):
             raise ConfigError(f"the weight of a source must be at least 0, not {self.weight}")
-        if self.no_call and self.targets:
-            raise ConfigError("a source has either no_call=true or targets=, not both")
+        given = [name for name in ("no_call", "targets", "segments") if getattr(self, name)]
+        if len(given) > 1:
+            raise ConfigError(
+                f"a source has one of no_call=true, targets= and segments=; {given[0]} and "
+                f"{given[1]} are given: not both"
+            )
         check_choice(self, "", "shared_ids", SHARED_IDS)
         check_choice(self, "", "missing_targets", MISSING_TARGETS)
         check_choice(self, "", "draw", DRAW_RULES)
+        check_choice(self, "", "segments_missing", SEGMENTS_MISSING)
+
+    @property
+    def is_held_out(self) -> bool:
+        """False for a source that is learned from only; labels of segments are not scored."""
+        return not (self.train_only or self.segments)
+
+    @property
+    def is_guest(self) -> bool:
+        """True where the labels of its recordings make no class."""
+        return self.train_only or bool(self.targets) or bool(self.segments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Recognises tables of labelled segments: filename, start, end, labels; several rows per file.
 
-They cannot be used yet: the labels of a row would be taken for those of the whole recording.
+A build refuses them: the labels of a row would be taken for those of the whole recording. They are
+for a training, as `sources.NAME.segments`.
 """
 
 import re
@@ -31,10 +32,10 @@ def check_no_segments(columns: Mapping[str, Sequence[str]], path: str, audio_dir
     short = all(0 < b - a <= MAX_SEGMENT_S for a, b in known) and _is(end, _END)
     if repeated or short:
         raise ConfigError(
-            f"{path} labels segments ({start} to {end}), which is not supported yet: its "
-            "labels would be taken for those of whole recordings. Instead: build the recordings "
-            f"without labels (source.csv=none source.root=FOLDER, here {audio_dir}), and give the "
-            "labels of their slices as soft targets (sources.NAME.targets, see docs/training.md); "
+            f"{path} labels segments ({start} to {end}): its labels would be taken for those of "
+            "whole recordings. Instead: build the recordings without labels (source.csv=none "
+            f"source.root=FOLDER, here {audio_dir}), and give this table to the training, as "
+            f"sources.NAME.segments={path} (see docs/training.md); "
             f"or make a csv with one row per file, without {start} and {end}"
         )
 

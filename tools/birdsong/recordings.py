@@ -12,16 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import soundfile
 
-from storage.audio.ogg import ogg_crc32, read_pages
 from storage.errors import ConfigError
 from storage.options import check_at_least, check_between, check_positive, option
 from tools.birdsong.species import SPECIES, Species
-from tools.birdsong.voices import RATE_HZ, Singer, Take, Waveform, synthesise_audio
+from tools.birdsong.voices import RATE_HZ, Singer, Take, synthesise_audio
 from tools.cli.progress_bars import bar
-
-WRITE_SAMPLES = 40 * RATE_HZ  # libsndfile's encoder keeps what it is given on the stack
+from tools.testbed.ogg_files import write_ogg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +51,7 @@ def synthesise_birdsong(folder: Path, config: BirdsongConfig) -> int:
 
     def write_audio(take: Take, name: str) -> None:
         sound = synthesise_audio(take, config.seed)
-        write_ogg(folder / "train_audio" / name, sound, serial=take.number)
+        write_ogg(folder / "train_audio" / name, sound, RATE_HZ, serial=take.number)
 
     with ThreadPoolExecutor() as pool, bar("synthesise", len(takes), "recordings") as step:
         for _ in pool.map(write_audio, takes, table["filename"]):
@@ -108,22 +105,3 @@ def csv_row(take: Take) -> dict[str, object]:
         "common_name": bird.common_name,
         "author": f"Recordist {take.session % 12}",
     }
-
-
-def write_ogg(path: Path, sound: Waveform, *, serial: int) -> None:
-    """Writes mono Ogg Vorbis at RATE_HZ; equal sound and `serial` give equal bytes.
-
-    libsndfile numbers each stream at random: this replaces the number and the page checksums.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with soundfile.SoundFile(path, "w", RATE_HZ, 1, format="OGG", subtype="VORBIS") as ogg:
-        for start in range(0, len(sound), WRITE_SAMPLES):
-            ogg.write(sound[start : start + WRITE_SAMPLES])
-    data = bytearray(path.read_bytes())
-    with path.open("rb") as file:
-        for page in read_pages(file):  # header fields as in RFC 3533, section 6
-            number = slice(page.start + 14, page.start + 18)
-            checksum = slice(page.start + 22, page.start + 26)
-            data[number], data[checksum] = serial.to_bytes(4, "little"), bytes(4)
-            data[checksum] = ogg_crc32(bytes(data[page.start : page.end])).to_bytes(4, "little")
-    path.write_bytes(data)

@@ -12,9 +12,10 @@ import numpy as np
 import polars as pl
 
 from tools.birdsong import voices
-from tools.birdsong.recordings import BirdsongConfig, write_ogg
+from tools.birdsong.recordings import BirdsongConfig
 from tools.birdsong.species import SPECIES
-from tools.birdsong.voices import Bout, Singer
+from tools.birdsong.voices import RATE_HZ, Bout, Singer
+from tools.testbed.ogg_files import write_ogg
 
 NAME, ANNOTATIONS = "SYN_20250601_053000.ogg", "annotations.csv"
 DURATION_S = 180.0
@@ -27,7 +28,7 @@ def synthesise_soundscape(folder: Path, config: BirdsongConfig) -> Path:
     target = folder / ANNOTATIONS
     if not (target.exists() and target.read_text(encoding="utf-8") == table):
         sound = voices.synthesise_soundscape(plan_bouts(config), DURATION_S, config.seed)
-        write_ogg(recording, sound, serial=1)
+        write_ogg(recording, sound, RATE_HZ, serial=1)
         unfinished = folder / f".{ANNOTATIONS}.part"  # hidden, in a folder of recordings
         unfinished.write_text(table, encoding="utf-8")
         unfinished.replace(target)

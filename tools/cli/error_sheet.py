@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from datasets.annotations import match_files
 from storage.audio.decode import Decoder
 from storage.audio.filterbank import mel_filterbank
 from storage.audio.mel import MelTransform
@@ -15,7 +16,6 @@ from storage.output_files import output_file
 from storage.recipe import Recipe
 from storage.source.listing import list_folder
 from tools.cli.contact_sheet import write_contact_sheet
-from training.inference.evaluation.matching import match_files
 
 
 def draw_errors(errors: pl.DataFrame, audio: Path, target: Path, names: Mapping[str, str]) -> str:

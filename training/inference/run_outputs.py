@@ -90,7 +90,7 @@ def open_run(results: Results, config: OutputSections, taxonomy: str = "") -> Pr
     classes = class_table(results.classes(), taxonomy)
     facts = RecorderFacts.open(config.recorder)
     windows = process_run(
-        lambda: (_with_facts(raw, facts) for raw in results.iterate()),
+        lambda: (with_facts(raw, facts) for raw in results.iterate()),
         results.branches(),
         classes,
         config,
@@ -126,7 +126,7 @@ class _Counted(Iterable[WindowPredictions]):
             self.step(1)
 
 
-def _with_facts(raw: RawPredictions, facts: RecorderFacts) -> RawPredictions:
+def with_facts(raw: RawPredictions, facts: RecorderFacts) -> RawPredictions:
     """A recording with when and where it was made, as far as known."""
     path = raw.recording.path
     file = None if is_remote(path) else local_path(path)

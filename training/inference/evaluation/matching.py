@@ -11,15 +11,12 @@ Shapes: A annotations of a recording.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 import numpy as np
 import polars as pl
 
-from storage.audio.integrity import AUDIO_ENDINGS
-from storage.audio.kinds import OTHER_AUDIO_ENDINGS
+from datasets.annotations import match_files
 from storage.errors import ConfigError
-from storage.source.matching import match_names
 from training.inference.class_table import labels_by_name
 from training.inference.evaluation.annotations import Annotations
 from training.inference.predictions import ClassTable
@@ -77,25 +74,6 @@ def match_annotations(
     if num_outside:
         notes.append(f"annotations in no window, after the last one or in a gap: {num_outside}")
     return Matched(windows=pl.concat(parts).with_columns(target), notes=tuple(notes))
-
-
-def match_files(files: Sequence[str], recordings: Sequence[str]) -> dict[str, str]:
-    """Finds the recording_id of annotated files; those that fit none, or several, are left out."""
-    names = {file: _without_ending(file) for file in files}
-    matches = match_names(list(names.values()), recordings)
-    there = set(recordings)
-    found = {}
-    for file, name in names.items():
-        recording_id = name if name in there else matches[name].file if name in matches else None
-        if recording_id is not None:
-            found[file] = recording_id
-    return found
-
-
-def _without_ending(file: str) -> str:
-    path = PurePosixPath(file.replace("\\", "/"))
-    is_audio = path.suffix.lower() in (*AUDIO_ENDINGS, *OTHER_AUDIO_ENDINGS)
-    return str(path.with_suffix("")) if is_audio else str(path)
 
 
 def _to_classes(names: pl.Series, classes: ClassTable) -> tuple[pl.Series, Counter[str]]:
