@@ -49,12 +49,13 @@ def files(folder: Path) -> list[str]:
 
 def words_of(store: Path, out: Path) -> dict[str, Callable[[], int]]:
     one, shards = f"store={store}", f"shards={out}/shards"
+    sheet = ["--limit", "9", "--png", f"{out}/sheet.png"]
     export = f"export_npy.root={out}/npy"
     return {
         "shards": lambda: run(write_shards.COMMAND, write_shards.main, [one, shards]),
         "sync": lambda: run(sync.COMMAND, sync.main, [str(store), f"{out}/copy"]),
         "export": lambda: run(export_npy.COMMAND, export_npy.main, [one, export]),
-        "png": lambda: run(query.COMMAND, query.main, [one, "--png", f"{out}/sheet.png"]),
+        "png": lambda: run(query.COMMAND, query.main, [one, *sheet]),
         "npy": lambda: run(query.COMMAND, query.main, [one, "--npy", f"{out}/slices.npy"]),
     }
 

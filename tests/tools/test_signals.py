@@ -7,16 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from tests.paths import ROOT
 from tests.small_store import SECONDS, build_small_store
 from tests.sounds import write_source
 from tools.cli.command import Command, run
+from tools.cli.stopping import KILLED, Children
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 OWN_FRAME = re.compile(rf'File "{re.escape(str(ROOT))}/(storage|datasets|training|tools)/')
@@ -73,6 +76,23 @@ def test_a_stop_that_a_library_turns_into_another_error_stays_one() -> None:
             raise RuntimeError("Error calling __set_name__") from error
 
     assert run(COMMAND, main, []) == 130
+
+
+def test_a_stop_ends_the_commands_that_a_command_has_started() -> None:
+    waiting = ["http.server", "--bind", "127.0.0.1", "0"]
+    codes: list[int] = []
+
+    def main(*_: object) -> None:
+        with ThreadPoolExecutor(2) as pool, Children() as children:
+            for _ in range(3):  # the third one is not started any more
+                pool.submit(lambda: codes.append(children.run(waiting, os.environ)))
+            while len(psutil.Process().children()) < 2:
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(20)
+
+    assert run(COMMAND, main, []) == 143
+    assert sorted(codes) == [-signal.SIGTERM, -signal.SIGTERM, KILLED]
 
 
 def start(words: list[str]) -> "subprocess.Popen[str]":
