@@ -84,6 +84,16 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_older_one(tmp_path: Path) -> 
     assert path.read_bytes() == b"older"
 
 
+def test_a_file_system_that_is_read_only_is_one_sentence(
+    store: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert resize(small_disk, "1m,ro")
+    words = [f"store={store}", "--parquet", f"{small_disk}/slices.parquet"]
+    assert run(query.COMMAND, query.main, words) == 1
+    told = capsys.readouterr().err
+    assert f"error: {small_disk}/slices.parquet cannot be written (Read-only file" in told
+
+
 @pytest.mark.slow
 def test_a_training_that_fills_the_disk_goes_on(
     store: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]

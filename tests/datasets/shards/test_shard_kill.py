@@ -103,7 +103,7 @@ def at_once(writer, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first_killed(writer, tmp_path_factory):
-    """What a kill at the first finished tar has left."""
+    """A set whose writing was killed at its first finished tar."""
     target = tmp_path_factory.mktemp("first") / "shards"
     writer.kill(writer.start(target), target, None)
     return target
