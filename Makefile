@@ -29,7 +29,7 @@ test: setup
 	$(RUN) python -m pytest -q -n 2 --dist worksteal
 
 test-slow: setup
-	$(RUN) python -m pytest -q -m slow
+	$(RUN) python -m pytest -q -m slow -n 2 --dist worksteal
 
 check: lint types layers
 

@@ -1,9 +1,12 @@
 """Files that are put in place when they are complete."""
 
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from polars.exceptions import PolarsError
 
 from storage.errors import StoreError
 
@@ -19,12 +22,23 @@ def output_file(target: Path) -> Iterator[Path]:
     try:
         yield unfinished
         unfinished.replace(target)
-    except OSError as error:
-        if isinstance(error, StoreError):
+    except (OSError, PolarsError) as error:
+        reason = _refusal(error)
+        if reason is None:
             raise
         raise StoreError(
-            f"{target} cannot be written ({error.strerror or error}): free space or give another "
-            "path"
+            f"{target} cannot be written ({reason}): free space or give another path"
         ) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # a file system that takes no file would hide the reason
+            unfinished.unlink(missing_ok=True)
+
+
+def _refusal(error: OSError | PolarsError) -> str | None:
+    """The reason why the system refuses a file; None for any other error."""
+    if isinstance(error, StoreError):
+        return None
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    found = re.search(r"\(os error (\d+)\)", str(error))  # Polars' own word for a full disk
+    return os.strerror(int(found[1])) if found else None

@@ -226,8 +226,12 @@ class Store(AbstractContextManager["Store"]):
 
     @cached_property
     def _recordings(self) -> pl.DataFrame:
-        live = self._state.live_recordings()
-        live = live.filter(pl.col("num_slices") > 0).sort("first_row").drop(PART)
+        live = self._state.live_recordings().drop(PART)
+        # Opening a small store is mostly calls of Polars: without those that would change nothing.
+        if (live["num_slices"] == 0).any():
+            live = live.filter(pl.col("num_slices") > 0)
+        if not live["first_row"].is_sorted():
+            live = live.sort("first_row")
         if live["first_row"].has_nulls():
             raise DamageError(
                 f"{self.url} has slices of {live['recording_id'][0]!r} without a row: run "

@@ -14,8 +14,11 @@ from storage.errors import StoreError
 from tests.s3_server import S3, folder_with_attributes, give_up
 from tools.testbed.fault_proxy import FaultProxy, Faults
 
-# Started in the background, Python may ignore Ctrl-C, and so would all that the tests start.
+# Started in the background, Python may ignore Ctrl-C or, by `nohup`, a terminal that has gone, and
+# so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # One thread each: torch's idle threads would spin, and tests run at the same time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("steady", deadline=None, derandomize=True)  # machines are noisy

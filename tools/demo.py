@@ -15,7 +15,6 @@ what is there is kept. About two minutes on 2 cores, 150 MB.
 import json
 import os
 import shlex
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from storage.options import option
 from tools.birdsong.recordings import BirdsongConfig, synthesise_birdsong
 from tools.birdsong.soundscape import synthesise_soundscape
 from tools.cli.command import Arguments, Command, run
+from tools.cli.stopping import Children
 from training.experiments.report import format_table
 from training.model.metrics import TITLES, score_cells
 
@@ -71,7 +71,8 @@ def main(config: Sections, arguments: Arguments) -> int:
             continue
         print(f"\n$ {shlex.join(['python', '-m', *words])}", flush=True)
         started = time.perf_counter()
-        code = subprocess.run([sys.executable, "-m", *words], env=_environment()).returncode
+        with Children() as children:
+            code = children.run(words, _environment())
         if code:
             print(f"\n{words[0]} ended with exit code {code}; see above", file=sys.stderr)
             return code

@@ -19,6 +19,7 @@ from datasets.chunks import chunk_shape
 from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
 from storage.errors import ConfigError
+from storage.output_files import output_file
 from training.config import TrainingConfig
 from training.experiments.classes import class_names
 from training.experiments.experiment import (
@@ -146,7 +147,8 @@ def _report(run: FoldRun, results: list[FoldResult]) -> TrainingReport:
     if first:
         for name in TABLES:  # without holding all folds in memory
             parts = [_part(folder, name, fold) for fold in run.split.train_folds]
-            pl.concat(map(pl.scan_parquet, parts)).sink_parquet(folder / name)
+            with output_file(folder / name) as unfinished:
+                pl.concat(map(pl.scan_parquet, parts)).sink_parquet(unfinished)
     wait_for_ranks()
     names = class_names(run.split.recordings)
     report = read_report(run.experiment, results, names, run.config.loss.secondary_weight)
@@ -154,7 +156,7 @@ def _report(run: FoldRun, results: list[FoldResult]) -> TrainingReport:
         kept_epochs = {result.fold: result.best_epoch for result in results}
         write_curves(folder / "log", folder / CURVES, kept_epochs)
         write_report(report, names)
-        for path in folder.glob(".fold_*"):
+        for path in [*folder.glob(".fold_*"), *folder.glob("..fold_*")]:  # those of kills, too
             path.unlink()
     return report
 
@@ -169,7 +171,8 @@ def _write_part(folder: Path, predictions: Predictions, split: Split, fold: int)
         POOLED_EMBEDDINGS: embedding_frame(pooled, split.recordings, fold=fold).drop("row"),
     }
     for name, frame in frames.items():
-        frame.write_parquet(_part(folder, name, fold))
+        with output_file(_part(folder, name, fold)) as unfinished:
+            frame.write_parquet(unfinished)
 
 
 def _part(folder: Path, name: str, fold: int) -> Path:

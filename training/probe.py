@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from storage.errors import ConfigError
+from storage.output_files import output_file
 from training.experiments.classes import class_names
 from training.experiments.experiment import (
     ExperimentConfig,
@@ -104,8 +105,9 @@ def probe_folds(table: EmbeddingTable, split: Split, run: ProbeRun) -> ProbeRepo
             frames.append(oof_frame(predictions, split.recordings, split.labels, fold=fold))
             pooled.append(oof_frame(means, split.recordings, split.labels, fold=fold).drop("row"))
             results.append(_result(predictions, split, fold, time.monotonic() - start_s))
-        pl.concat(frames).write_parquet(experiment.preds / OOF)
-        pl.concat(pooled).write_parquet(experiment.preds / POOLED_OOF)
+        for name, parts in ((OOF, frames), (POOLED_OOF, pooled)):
+            with output_file(experiment.preds / name) as unfinished:
+                pl.concat(parts).write_parquet(unfinished)
         names = class_names(split.recordings)
         report = read_report(experiment, results, names, run.secondary_weight)
         write_report(report, names)

@@ -13,6 +13,7 @@ from datasets.slice_source import SliceSource
 from storage.errors import DamageError, StoreError, UnreachableError
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.retry import POLICY
+from storage.output_files import output_file
 from storage.read.extents import AnnouncedRead, BadExtent, Extents
 from storage.read.slice_reader import SliceReader
 
@@ -32,7 +33,8 @@ class BadSlice:
 def write_report(bad: Sequence[BadSlice], path: str | Path) -> None:
     """Writes a Parquet table of bad slices: row, object, offset (bytes), reason."""
     schema = {"row": pl.Int64, "object": pl.String, "offset": pl.Int64, "reason": pl.String}
-    pl.DataFrame([asdict(one) for one in bad], schema=schema).write_parquet(path)
+    with output_file(Path(path)) as unfinished:
+        pl.DataFrame([asdict(one) for one in bad], schema=schema).write_parquet(unfinished)
 
 
 def look_up(source: SliceSource, rows: np.ndarray) -> Extents:

@@ -30,6 +30,8 @@ class StoreState:
         ordered = self.recordings
         if not ordered[PART].is_sorted():
             ordered = ordered.sort(PART)
+        if ordered["recording_id"].n_unique() == len(ordered):
+            return ordered  # nearly always, and told in a tenth of the time
         return ordered.unique("recording_id", keep="last", maintain_order=True)
 
     def updated(self, objects: Objects) -> "StoreState":

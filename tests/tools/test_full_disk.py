@@ -49,12 +49,13 @@ def files(folder: Path) -> list[str]:
 
 def words_of(store: Path, out: Path) -> dict[str, Callable[[], int]]:
     one, shards = f"store={store}", f"shards={out}/shards"
+    sheet = ["--limit", "9", "--png", f"{out}/sheet.png"]
     export = f"export_npy.root={out}/npy"
     return {
         "shards": lambda: run(write_shards.COMMAND, write_shards.main, [one, shards]),
         "sync": lambda: run(sync.COMMAND, sync.main, [str(store), f"{out}/copy"]),
         "export": lambda: run(export_npy.COMMAND, export_npy.main, [one, export]),
-        "png": lambda: run(query.COMMAND, query.main, [one, "--png", f"{out}/sheet.png"]),
+        "png": lambda: run(query.COMMAND, query.main, [one, *sheet]),
         "npy": lambda: run(query.COMMAND, query.main, [one, "--npy", f"{out}/slices.npy"]),
     }
 
@@ -81,6 +82,16 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_older_one(tmp_path: Path) -> 
         write_whole(path, bytes(2000))
     assert files(tmp_path) == ["resume.ckpt"]
     assert path.read_bytes() == b"older"
+
+
+def test_a_file_system_that_is_read_only_is_one_sentence(
+    store: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert resize(small_disk, "1m,ro")
+    words = [f"store={store}", "--parquet", f"{small_disk}/slices.parquet"]
+    assert run(query.COMMAND, query.main, words) == 1
+    told = capsys.readouterr().err
+    assert f"error: {small_disk}/slices.parquet cannot be written (Read-only file" in told
 
 
 @pytest.mark.slow

@@ -3,20 +3,27 @@
 import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
+from datasets.shards.writer import ShardConfig, write_shards
+from storage.format.zarr_shards import shard_name
+from storage.store import open_store
 from tests.paths import ROOT
 from tests.small_store import SECONDS, build_small_store
 from tests.sounds import write_source
 from tools.cli.command import Command, run
+from tools.cli.stopping import KILLED, Children
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 OWN_FRAME = re.compile(rf'File "{re.escape(str(ROOT))}/(storage|datasets|training|tools)/')
@@ -75,6 +82,23 @@ def test_a_stop_that_a_library_turns_into_another_error_stays_one() -> None:
     assert run(COMMAND, main, []) == 130
 
 
+def test_a_stop_ends_the_commands_that_a_command_has_started() -> None:
+    waiting = ["http.server", "--bind", "127.0.0.1", "0"]
+    codes: list[int] = []
+
+    def main(*_: object) -> None:
+        with ThreadPoolExecutor(2) as pool, Children() as children:
+            for _ in range(3):  # the third one is not started any more
+                pool.submit(lambda: codes.append(children.run(waiting, os.environ)))
+            while len(psutil.Process().children()) < 2:
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(20)
+
+    assert run(COMMAND, main, []) == 143
+    assert sorted(codes) == [-signal.SIGTERM, -signal.SIGTERM, KILLED]
+
+
 def start(words: list[str]) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", *words],
@@ -122,6 +146,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+WRITERS = ("build 2", "shards 2", "sync", "export", "query")
+
+
 def commands(inputs: Path, out: Path) -> dict[str, list[str]]:
     build = ["tools.build_store", f"source.root={inputs}/many", f"store={out}"]
     recipe = [f"recipe.{word}" for word in RECIPE]
@@ -133,7 +160,28 @@ def commands(inputs: Path, out: Path) -> dict[str, list[str]]:
         "sync": ["tools.sync", f"{inputs}/store", str(out)],
         "export": ["tools.export_npy", store, f"export_npy.root={out}"],
         "query": ["tools.query", store, "--limit", "4", "--png", str(out / "sheet.png")],
+        "index 2": ["tools.index_shards", f"shards={out}", "index_shards.workers=2"],
+        "repair": ["tools.verify", f"store={out}", "--repair", f"source.root={inputs}/source"],
+        "compact": ["tools.compact", f"store={out}"],
     }
+
+
+def prepare(inputs: Path, out: Path, name: str) -> None:
+    """Makes what some commands change: shards without an index, a store that is damaged or full."""
+    if name.startswith("index"):
+        with open_store(str(inputs / "store")) as store:
+            write_shards(store, str(out), ShardConfig(shard_size_bytes=20_000, workers=1))
+        for lost in ("shards.json", "shards.parquet", "recordings.parquet"):
+            (out / lost).unlink()
+    if name in ("repair", "compact"):
+        shutil.copytree(inputs / "store", out)
+        slices = out / shard_name(0)
+        if name == "repair":
+            slices.write_bytes(slices.read_bytes()[:-9])
+        for number in range(1, 2000 if name == "compact" else 0):  # as kills leave them
+            left = out / shard_name(number)
+            left.parent.mkdir(parents=True, exist_ok=True)
+            left.write_bytes(b"left")
 
 
 def check_stops(
@@ -143,6 +191,8 @@ def check_stops(
     if name.startswith("build"):
         rng = np.random.default_rng(3)
         write_source(inputs / "many", rng.uniform(20, 60, 10).tolist(), rng)
+    for one in ("whole", "stopped"):
+        prepare(inputs, folder / one, name)
     begin = time.monotonic()
     whole = start(commands(inputs, folder / "whole")[name])
     said, _ = whole.communicate(timeout=120)
@@ -165,8 +215,17 @@ def test_shards_that_were_stopped_by_sigterm_go_on(inputs: Path, tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [*CODES, signal.SIGKILL])
-@pytest.mark.parametrize("name", commands(Path(), Path()))
+@pytest.mark.parametrize("name", WRITERS)
 def test_any_command_may_be_stopped_at_any_stage(
     name: str, number: signal.Signals, inputs: Path, tmp_path: Path
 ) -> None:
     check_stops(inputs, tmp_path, name, dict.fromkeys((0.15, 0.5, 0.85), number))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["index 2", "repair", "compact"])
+def test_what_changes_a_folder_in_place_may_be_stopped_too(
+    name: str, inputs: Path, tmp_path: Path
+) -> None:
+    moments = {0.5: signal.SIGTERM, 0.7: signal.SIGINT, 0.85: signal.SIGHUP, 0.95: signal.SIGKILL}
+    check_stops(inputs, tmp_path, name, moments)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import tools.export_npy
@@ -18,6 +18,7 @@ ODD = ["0106", "1e5", "no", "null", "~", "a=b", "[x", "a: b", "true", "1:30", "0
 LETTERS = st.characters(exclude_categories=["Cs", "Cc"])
 
 
+@settings(max_examples=25)  # each composes a config, which takes a while
 @given(name=st.one_of(st.sampled_from(ODD), st.text(LETTERS, min_size=1, max_size=8)))
 def test_a_name_on_the_command_line_is_text_as_typed(name: str) -> None:
     assume(name[0] not in "\"'" and "${" not in name and "://" not in name)

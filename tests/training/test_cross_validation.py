@@ -355,6 +355,7 @@ def test_gradients_are_accumulated_to_the_effective_batch(source, tmp_path):
         config = config_in(
             tmp_path,
             train_folds=[1],
+            trainer=short_trainer(epochs=1),
             model=ModelConfig(backbone="test_vit", dropout=0.0),  # without batch norm
             train_loader=LoaderConfig(batch_size=batch_size),
             augment=AugmentConfig(),

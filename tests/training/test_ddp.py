@@ -81,12 +81,14 @@ def together(folder):
     return folder
 
 
+@pytest.mark.slow
 def test_two_ranks_take_the_steps_of_one(alone, together):
     ranks = batches(together, "together")
     assert len(ranks) == 2
     assert_same(in_order(ranks), alone)
 
 
+@pytest.mark.slow
 def test_all_ranks_have_the_scores_of_the_whole_fold(alone, folder, together):
     (one,), two = ends(folder, "alone"), ends(together, "together")
     assert len(two) == 2

@@ -66,7 +66,8 @@ def test_a_loss_that_is_not_finite_ends_the_experiment_and_cleans_up(source, tmp
     assert not list((tmp_path / "preds").iterdir())
     assert not list((tmp_path / "configs").glob("*.yaml"))
     assert any("ended in NonFiniteLossError" in line for line in caplog.messages)
-    assert train_folds(source, config_in(tmp_path, train_folds=[1])).experiment.name == "exp_002"
+    again = config_in(tmp_path, train_folds=[1], trainer=short_trainer(epochs=1))
+    assert train_folds(source, again).experiment.name == "exp_002"
 
 
 def test_interrupting_keeps_what_is_there_and_stays_an_interrupt(source, tmp_path):
@@ -83,7 +84,7 @@ def test_interrupting_keeps_what_is_there_and_stays_an_interrupt(source, tmp_pat
 
 
 def test_models_of_finished_folds_are_not_kept(source, tmp_path):
-    train_folds(source, config_in(tmp_path))
+    train_folds(source, config_in(tmp_path, trainer=short_trainer(epochs=1)))
     alive = [thing for thing in gc.get_objects() if type(thing) is Classifier]
     assert not alive
 

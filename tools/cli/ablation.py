@@ -3,12 +3,10 @@
 import json
 import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import repeat
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from storage.errors import ConfigError, StoreError
 from storage.options import check_at_least, option
 from storage.processes import num_cores
 from storage.progress import Progress
+from tools.cli.stopping import Children
 from tools.cli.tables import Section, Table
 from training.model.metrics import METRICS, TITLES
 
@@ -82,19 +81,23 @@ def train_runs(runs: Sequence[AblationRun], jobs: int, progress: Progress) -> No
     """Trains what is not there yet; raises StoreError, naming the log, where a run fails."""
     missing = [run for run in runs if run.scores_file() is None]
     threads = max(1, num_cores() // jobs)
-    with progress("training", len(missing), "run") as step, ThreadPoolExecutor(jobs) as pool:
-        for _ in pool.map(_train, missing, repeat(threads)):  # cancels the others where one fails
+    with (
+        progress("training", len(missing), "run") as step,
+        ThreadPoolExecutor(jobs) as pool,
+        Children() as children,
+    ):
+        train = partial(_train, threads=threads, children=children)
+        for _ in pool.map(train, missing):  # cancels the others where one fails
             step(1)
 
 
-def _train(run: AblationRun, threads: int) -> None:
+def _train(run: AblationRun, threads: int, children: Children) -> None:
     run.root.mkdir(parents=True, exist_ok=True)
     (run.root / "words.json").unlink(missing_ok=True)
     log = run.root / "log.txt"
-    command = [sys.executable, "-m", "tools.train", *run.words]
     with log.open("w", encoding="utf-8") as out:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        code = subprocess.run(command, stdout=out, stderr=out, env=environment).returncode
+        code = children.run(["tools.train", *run.words], environment, out)
     if code:
         raise StoreError(f"{run.variant}, seed {run.seed}, ended with exit code {code}: see {log}")
     (run.root / "words.json").write_text(json.dumps(run.words), encoding="utf-8")

@@ -1,16 +1,22 @@
-"""Signals that stop a command: SIGTERM and SIGHUP end it in the same clean way as Ctrl-C does."""
+"""Signals that stop a command: SIGTERM and SIGHUP end it in the same clean way as Ctrl-C does.
+
+Commands that it has started are stopped with it.
+"""
 
 import signal
+import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from types import FrameType, TracebackType
+from typing import IO, Any
 
 from tools import end_at_once
 
 AGAIN_S = 0.05
+CLEAN_END_S = 20.0  # for the end that a command comes to by itself, once it is asked to
+KILLED = -9
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
@@ -57,6 +63,57 @@ def ending_at_once() -> Iterator[None]:
     }
     with _handled(ours, instead_of=(signal.default_int_handler, _raise)):
         yield
+
+
+class Children(AbstractContextManager["Children"]):
+    """Runs commands, from any thread; a stop that leaves the block ends them first.
+
+    Ctrl-C reaches them from the terminal, as it does this process; SIGTERM and SIGHUP are passed
+    on as SIGTERM. One that has not ended after `CLEAN_END_S` is killed.
+    """
+
+    def __init__(self) -> None:
+        self._running: list[subprocess.Popen[bytes]] = []
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def run(
+        self, words: Sequence[str], environment: Mapping[str, str], out: IO[str] | None = None
+    ) -> int:
+        """Runs `python -m` with these words; returns its exit code."""
+        call = [sys.executable, "-m", *words]
+        with self._lock:
+            if self._stopped:
+                return KILLED
+            child = subprocess.Popen(call, stdout=out, stderr=out, env=dict(environment))
+            self._running.append(child)
+        code = child.wait()
+        self._running.remove(child)
+        return code
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self._stop(at_once=isinstance(error, Stopped))
+
+    def _stop(self, *, at_once: bool) -> None:
+        """Ends what runs: asks, where nobody else has, then insists."""
+        with self._lock:
+            self._stopped = True
+            running = [*self._running]
+        try:
+            if not at_once:
+                _wait(running)
+            for child in running:
+                child.terminate()
+            _wait(running)
+        finally:  # a second Ctrl-C is one that cannot wait
+            for child in running:
+                child.kill()
 
 
 def _raise(number: int, _: FrameType | None) -> None:
@@ -110,3 +167,12 @@ def _never_lost() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
+
+
+def _wait(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Waits until all have ended, but no longer than for a clean end."""
+    patience = threading.Event()
+    for _ in range(int(CLEAN_END_S / 0.05)):
+        if all(child.poll() is not None for child in children):
+            return
+        patience.wait(0.05)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import ConfigError
+from storage.output_files import output_file
 from storage.processes import num_cores
 from tools.cli.command import Arguments, Flag
 from tools.cli.config import DEFAULT_CONFIG
@@ -92,8 +93,8 @@ def write_section(
         text = f"{before}{block}{after}"
     else:
         text = f"{text.rstrip()}\n\n{block}\n"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
+    with output_file(file) as unfinished:  # the document is the user's: whole or as it was
+        unfinished.write_text(text, encoding="utf-8")
 
 
 def _command_words(name: str, arguments: Arguments) -> list[str]:

@@ -18,6 +18,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from storage.errors import ConfigError
+from storage.output_files import output_file
 from training.experiments.listing import FINISHED, find_records, list_experiments
 from training.experiments.report import OOF, POOLED_OOF, format_table, score_frame
 from training.model.metrics import TITLES, Scores, score_cells
@@ -54,9 +55,13 @@ class Blend:
         return format_table(("", "number", *TITLES), [*lines, *totals], num_totals=len(totals))
 
     def write(self, folder: Path) -> None:
-        """Writes the tables into a folder, by the names that an experiment's have."""
-        self.slices.write_parquet(folder / OOF)
-        self.recordings.write_parquet(folder / POOLED_OOF)
+        """Writes both tables into a folder or, where the disk is full, none.
+
+        Their names are those of an experiment's. Raises StoreError where the disk refuses.
+        """
+        with output_file(folder / OOF) as slices, output_file(folder / POOLED_OOF) as recordings:
+            self.slices.write_parquet(slices)
+            self.recordings.write_parquet(recordings)
 
     def _score(self, frame: pl.DataFrame) -> Scores:
         return score_frame(frame, self.secondary_weight)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from storage.output_files import output_file
 from training.experiments.classes import score_classes
 from training.experiments.experiment import SCORES, Experiment
 from training.experiments.pictures import write_classes, write_confusion
@@ -44,6 +45,7 @@ def write_report(report: TrainingReport, names: Mapping[str, str]) -> None:
     """Writes confusion and classes as pictures, classes.csv and, last, scores.json."""
     folder = report.experiment.preds
     write_confusion(pl.read_parquet(folder / POOLED_OOF), names, folder / CONFUSION)
-    report.classes.write_csv(folder / CLASSES)
+    with output_file(folder / CLASSES) as unfinished:
+        report.classes.write_csv(unfinished)
     write_classes(report.classes, folder / BEST_AND_WORST)
     report.write_scores(folder / SCORES)

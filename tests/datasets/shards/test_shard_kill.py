@@ -93,23 +93,44 @@ def writer(tmp_path_factory):
     return Writer(tmp_path_factory.mktemp("kill"))
 
 
+@pytest.fixture(scope="module")
+def at_once(writer, tmp_path_factory):
+    """The set that is written without a stop."""
+    folder = tmp_path_factory.mktemp("whole") / "at once"
+    write_shards(writer.source, str(folder), ALONE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first_killed(writer, tmp_path_factory):
+    """A set whose writing was killed at its first finished tar."""
+    target = tmp_path_factory.mktemp("first") / "shards"
+    writer.kill(writer.start(target), target, None)
+    return target
+
+
+@pytest.fixture
+def killed(first_killed, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copytree(first_killed, tmp_path / "shards"))
+
+
 def noted(target: Path) -> dict[str, tuple[int, int]]:
     """The tars that an unfinished run has noted as whole."""
     notes = {path.name.removesuffix(".json") for path in target.glob("unfinished/*.tar.json")}
     return {name: what for name, what in identities(target).items() if name in notes}
 
 
-def check_kills(writer: Writer, tmp_path: Path, num_kills: int, seed: int) -> int:
+def check_kills(writer: Writer, at_once: Path, tmp_path: Path, num_kills: int, seed: int) -> int:
     """Kills and finishes, alternately a first writing and an appending; returns how many left."""
     write_shards(part_of(writer.source, range(HALF)), str(tmp_path / "half"), ALONE)
-    write_shards(writer.source, str(tmp_path / "at once"), ALONE)
     shutil.copytree(tmp_path / "half", tmp_path / "appended")
     write_shards(writer.source, str(tmp_path / "appended"), ALONE)
     rng = random.Random(seed)
     num_unfinished = 0
     for number in range(num_kills):
         target = tmp_path / f"target-{number}"
-        wanted = "appended" if number % 2 else "at once"
+        wanted = tmp_path / "appended" if number % 2 else at_once
         if number % 2:
             shutil.copytree(tmp_path / "half", target)
         old = identities(target)
@@ -121,7 +142,7 @@ def check_kills(writer: Writer, tmp_path: Path, num_kills: int, seed: int) -> in
         if number % 2:
             check_readable_or_refused(target, old)
         writer.finish(target, workers=1 + number % 2)
-        assert contents(target) == contents(tmp_path / wanted), f"kill {number}"
+        assert contents(target) == contents(wanted), f"kill {number}"
         after = identities(target)
         assert old.items() <= after.items(), f"kill {number}"
         assert kept.items() <= after.items(), f"kill {number}"
@@ -140,13 +161,14 @@ def check_readable_or_refused(target: Path, old: dict[str, tuple[int, int]]) -> 
     assert old.items() <= identities(target).items()
 
 
-def test_killed_runs_finish_with_equal_bytes_and_keep_what_was_done(writer, tmp_path):
-    assert check_kills(writer, tmp_path, 2, seed=1) > 0
+def test_killed_runs_finish_with_equal_bytes_and_keep_what_was_done(writer, at_once, tmp_path):
+    assert check_kills(writer, at_once, tmp_path, 2, seed=1) > 0
 
 
 @pytest.mark.slow
-def test_many_killed_runs_finish_with_equal_bytes(writer, tmp_path):
-    assert check_kills(writer, tmp_path, int(os.environ.get("MELBANK_KILLS", "12")), seed=2) > 0
+def test_many_killed_runs_finish_with_equal_bytes(writer, at_once, tmp_path):
+    num_kills = int(os.environ.get("MELBANK_KILLS", "12"))
+    assert check_kills(writer, at_once, tmp_path, num_kills, seed=2) > 0
 
 
 def test_where_the_source_changes_behind_a_killed_run_its_tars_are_kept(writer, tmp_path):
@@ -164,7 +186,7 @@ def test_where_the_source_changes_behind_a_killed_run_its_tars_are_kept(writer, 
     assert {path.name for path in target.glob("*.tar")} == {*named} - {*TABLES}
 
 
-def test_a_killed_fresh_run_goes_on_and_leaves_nothing_of_the_old_set(writer, tmp_path):
+def test_a_killed_fresh_run_goes_on_and_leaves_nothing_of_the_old_set(writer, at_once, tmp_path):
     target = tmp_path / "shards"
     small = replace(ALONE, shard_size_bytes=10_000)
     assert write_shards(part_of(writer.source, range(HALF)), str(target), small).num_shards > 40
@@ -174,23 +196,20 @@ def test_a_killed_fresh_run_goes_on_and_leaves_nothing_of_the_old_set(writer, tm
         open_shards(str(target))
     write_shards(writer.source, str(target), replace(ALONE, fresh=True))
     assert kept.items() <= identities(target).items()
-    write_shards(writer.source, str(tmp_path / "at once"), ALONE)
-    assert contents(target) == contents(tmp_path / "at once")
+    assert contents(target) == contents(at_once)
 
 
-def test_damaged_notes_are_none(writer, tmp_path):
-    target = tmp_path / "shards"
-    writer.kill(writer.start(target), target, None)
-    for number, path in enumerate(sorted(target.glob("unfinished/*.tar.*"))):
+def test_damaged_notes_are_none(writer, killed, at_once):
+    notes = sorted(killed.glob("unfinished/*.tar.*"))
+    assert notes
+    for number, path in enumerate(notes):
         path.write_bytes(path.read_bytes()[: 3 + number])
-    write_shards(writer.source, str(target), ALONE)
-    write_shards(writer.source, str(tmp_path / "at once"), ALONE)
-    assert contents(target) == contents(tmp_path / "at once")
+    write_shards(writer.source, str(killed), ALONE)
+    assert contents(killed) == contents(at_once)
 
 
-def test_an_unfinished_set_of_another_store_is_left_alone(writer, tmp_path):
-    target = tmp_path / "shards"
-    writer.kill(writer.start(target), target, None)
+def test_an_unfinished_set_of_another_store_is_left_alone(killed, tmp_path):
+    target = killed
     shutil.rmtree(target / ".tmp", ignore_errors=True)  # a killed writer may leave a file there
     left = contents(target)
     other = write_fake_source(tmp_path / "other.raw", [3, 4], seed=9)

@@ -1,8 +1,11 @@
 """Extents are read as they are, given as they were asked for, and bad ones are named."""
 
 import os
+import resource
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +141,30 @@ def test_the_kernel_is_asked_only_where_reading_comes_from_the_disk(tmp_path: Pa
         file.read(size)
     with ThreadPoolExecutor(1) as fresh_thread:
         assert fresh_thread.submit(announce).result() == [False, False]
+
+
+@contextmanager
+def most_files(count: int) -> Iterator[None]:
+    """This process may open no more than so many files beyond those that it has."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(handle.name) for handle in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_more_files_than_a_process_may_open_are_read(tmp_path: Path) -> None:
+    num_open(tmp_path)  # skips the test elsewhere than on Linux
+    extents, cells = write_files(tmp_path, 40)
+    with ExtentReader() as reader, most_files(10):  # the reader knows of no limit
+        assert np.array_equal(read(reader, extents), cells)
+
+
+def test_a_reader_leaves_half_of_the_files_to_others(tmp_path: Path) -> None:
+    num_open(tmp_path)
+    extents, cells = write_files(tmp_path, 80)
+    with most_files(20), ExtentReader() as reader:
+        assert np.array_equal(read(reader, extents), cells)
+        assert 10 <= num_open(tmp_path) <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from storage.errors import ConfigError
+from tests.full_disk import largest_file
 from tests.training.experiments.test_listing import finished
 from tools.cli.command import run
 from tools.experiments import COMMAND, main
@@ -85,6 +86,24 @@ def test_what_cannot_be_averaged_is_refused_with_the_reason(tmp_path: Path) -> N
     ]:
         with pytest.raises(ConfigError, match=message):
             blend_experiments(tmp_path, names, weights)
+
+
+def test_a_blend_that_does_not_fit_on_the_disk_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        experiment(tmp_path, predictions([0.9, 0.2, 0.1, 0.4]))
+    out = tmp_path / "blend"
+    words = [f"experiment.root={tmp_path}", "--blend", "exp_001", "exp_002", "--out", str(out)]
+    blend = blend_experiments(tmp_path, ["exp_001", "exp_002"])
+    blend.write(tmp_path)
+    enough_for_one = (tmp_path / "oof_recordings.parquet").stat().st_size
+    assert enough_for_one < (tmp_path / "oof.parquet").stat().st_size
+    with largest_file(enough_for_one):
+        assert run(COMMAND, main, words) == 1
+    assert ".parquet cannot be written (" in capsys.readouterr().err
+    assert list(out.iterdir()) == []
+    assert run(COMMAND, main, words) == 0
 
 
 def test_the_command_prints_the_table_and_writes_what_training_takes_as_targets(

@@ -21,6 +21,7 @@ import polars as pl
 
 from storage.errors import ConfigError
 from storage.objects.client import DEFAULT, RemoteConfig
+from storage.output_files import output_file
 from storage.progress import Progress, Step, silent
 from storage.source.files import RecordingFiles
 from storage.source.table import Source
@@ -208,12 +209,7 @@ def _means(held: list[np.ndarray], embedder: Embedder) -> np.ndarray:
 @contextmanager
 def _committing(path: Path) -> Iterator[Path]:
     """A path next to a file, which is there as a whole afterwards, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with output_file(path) as unfinished:
         yield unfinished
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

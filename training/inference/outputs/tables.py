@@ -149,6 +149,7 @@ class _GrowingParquet:
 
     def _write_part(self) -> None:
         part = self._folder / f"{len(self._parts):06}.parquet"
-        pl.concat([self._empty, *self._waiting]).write_parquet(part, compression="lz4")
+        with output_file(part) as unfinished:
+            pl.concat([self._empty, *self._waiting]).write_parquet(unfinished, compression="lz4")
         self._parts.append(part)
         self._waiting, self._num_waiting = [], 0
