@@ -8,7 +8,7 @@ A file that does not fit is refused with the names and shapes in which it differ
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +53,7 @@ class GivenWeights:
 
 def check_recipe(path: str | Path, learned: Recipe, recipe: Recipe) -> None:
     """Raises ConfigError, naming the keys, where a model has learned from other slices."""
-    then, now = learned.to_dict(), recipe.to_dict()
+    then, now = asdict(learned), asdict(recipe)
     keys = [
         f"recipe.{name} is {then[name]} there, {now[name]} here"
         for name in then

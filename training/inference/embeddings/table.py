@@ -46,7 +46,8 @@ class About:
 
     def to_json(self) -> str:
         """The file's metadata."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+        values = {**asdict(self), "recipe": self.recipe.to_dict()}
+        return json.dumps({"format": FORMAT, **values}, sort_keys=True)
 
     @classmethod
     def parse(cls, text: str) -> Self:
