@@ -17,6 +17,7 @@ from storage.errors import ConfigError
 from storage.options import check_at_least, check_choice, option
 from training.experiments.experiment import ExperimentConfig
 from training.model.config import AveragingConfig, ModelConfig
+from training.model.distillation_config import TeacherConfig
 from training.model.losses import LossConfig
 from training.model.optimizers import OptimizerConfig
 from training.runtime import auto
@@ -89,6 +90,7 @@ class TrainingConfig:
         metadata={"help": "several sources, each by name: .store or .shards, .weight, ..."},
     )
     background: BackgroundConfig = field(default_factory=BackgroundConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
     averaging: AveragingConfig = field(default_factory=AveragingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
@@ -107,9 +109,24 @@ class TrainingConfig:
         if self.trainer.warm_start and self.model.weights_file:
             raise ConfigError("give trainer.warm_start or model.weights_file, not both")
         source_weights(self.sources)
+        self._check_teacher()
         accumulation(
             self.trainer.effective_batch_size, self.train_loader.batch_size, self.trainer.devices
         )
+
+    def _check_teacher(self) -> None:
+        """Raises ConfigError on a teacher of other sources, or that leaves no epoch for labels."""
+        teacher = self.teacher
+        if strange := [name for name in teacher.sources if name not in self.sources]:
+            raise ConfigError(
+                f"teacher.sources.{strange[0]}: there is no such source; sources has "
+                f"{', '.join(self.sources) or 'none, so give teacher.embeddings='}"
+            )
+        if teacher.epochs >= self.trainer.epochs:
+            raise ConfigError(
+                f"teacher.epochs={teacher.epochs} of trainer.epochs={self.trainer.epochs} leaves "
+                "no epoch to learn the labels in: set fewer, or more of those"
+            )
 
 
 def accumulation(effective_batch_size: int, batch_size: int, num_ranks: int = 1) -> int:

@@ -29,6 +29,7 @@ from training.fold_data import FoldData
 from training.model.averaging import WeightAverage
 from training.model.checkpoints import TrainedClassifier, checkpoint_contents, read_checkpoint
 from training.model.config import NONE, ModelConfig
+from training.model.distillation import Distillation
 from training.model.metrics import METRICS
 from training.model.models import Classifier, build_classifier, num_parameters
 from training.model.predict import Predictions, gather_predictions, predict
@@ -97,7 +98,14 @@ def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Pre
     config = asdict(run.config)
     contents = checkpoint_contents(run.split.labels, recipe, config, fold=fold, names=names)
     model = _new_model(run, data, fold)
-    module = SliceModule(model, run.config, truth, top_db=recipe.top_db, contents=contents)
+    module = SliceModule(
+        model,
+        run.config,
+        truth,
+        top_db=recipe.top_db,
+        contents=contents,
+        distillation=_new_distillation(run, data, fold, model),
+    )
     logger.info(
         f"fold {fold}: {len(data.train_recordings)} recordings to learn from, "
         f"{len(data.held_out_recordings)} held out; {_networks(run.config.model)} with "
@@ -133,9 +141,7 @@ def _networks(config: ModelConfig) -> str:
 def _new_model(run: FoldRun, data: FoldData, fold: int) -> Classifier:
     """A model with initial weights that depend on (seed, fold) and the file to begin with alone."""
     config, recipe = run.config, data.source.recipe
-    text = f"{config.seed}/{fold}/weights".encode()
-    with torch.random.fork_rng(devices=[]):  # weights are made on the CPU
-        torch.manual_seed(int.from_bytes(blake2b(text, digest_size=7).digest()))
+    with _drawing(run, fold, "weights"):
         model = build_classifier(
             _begin_with(run, fold),
             num_classes=len(run.split.labels),
@@ -145,6 +151,30 @@ def _new_model(run: FoldRun, data: FoldData, fold: int) -> Classifier:
     if run.machine.compile.value == "on":
         model.compile_backbones(full_batch=config.val_loader.batch_size)
     return model
+
+
+def _new_distillation(
+    run: FoldRun, data: FoldData, fold: int, model: Classifier
+) -> Distillation | None:
+    """Projections to the teacher's embeddings, with initial weights by (seed, fold) alone."""
+    if data.teacher is None:
+        return None
+    with _drawing(run, fold, "teacher"):
+        return Distillation(
+            run.config.teacher,
+            embedding_size=model.embedding_size // len(model.views),
+            width=data.teacher.width,
+            num_views=len(model.views),
+        )
+
+
+@contextmanager
+def _drawing(run: FoldRun, fold: int, purpose: str) -> Iterator[None]:
+    """Initial weights made inside depend on (seed, fold, purpose) alone."""
+    text = f"{run.config.seed}/{fold}/{purpose}".encode()
+    with torch.random.fork_rng(devices=[]):  # weights are made on the CPU
+        torch.manual_seed(int.from_bytes(blake2b(text, digest_size=7).digest()))
+        yield
 
 
 def _begin_with(run: FoldRun, fold: int) -> ModelConfig:
@@ -234,7 +264,8 @@ def _callbacks(run: FoldRun, data: FoldData, fold: int) -> Iterator[Callback]:
 
 def _untransformed(data: FoldData) -> Iterator[Tensor]:
     """Yields batches of training slices as they are, the same on all ranks, for batch norm."""
-    with closing(replace(data, transform=None).train_reader(accumulation=1)) as reader:
+    plain = replace(data, transform=None, teacher=None)
+    with closing(plain.train_reader(accumulation=1)) as reader:
         for batch in reader:
             yield to_unit(batch.slices)
 

@@ -17,6 +17,7 @@ from datasets.sampling.epoch_plan import EpochPlanner, needs_slice_index, plan_a
 from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
 from datasets.sources.mix import source_weights
+from datasets.sources.teacher import Teacher
 from datasets.targets import Targets
 from training.config import TrainingConfig
 
@@ -29,7 +30,8 @@ class FoldData:
     """Sources and settings of one fold; `train_loader` counts instead of the config's.
 
     `targets` are of all recordings of the source. `eligible` int64 are the rows to learn from, if
-    not all; `background` and `transform`, which is for training alone, as in `BatchReader`.
+    not all; `background`, `transform` and `teacher`, which are for training alone, as in
+    `BatchReader`.
     """
 
     source: SliceSource
@@ -41,6 +43,7 @@ class FoldData:
     eligible: np.ndarray | None = None
     background: BackgroundPlan | None = None
     transform: ImageTransforms | None = None
+    teacher: Teacher | None = None
 
     def planner(self) -> EpochPlanner:
         """The plans of all training epochs."""
@@ -67,6 +70,7 @@ class FoldData:
             train=True,
             background=self.background,
             transform=self.transform,
+            teacher=self.teacher,
             rank=rank,
             world_size=world_size,
             accumulation=accumulation,

@@ -20,6 +20,7 @@ from datasets.loading.quarantine import CarefulReader, look_up
 from datasets.sampling.epoch_plan import EpochPlan
 from datasets.slice_source import SliceSource, row_bounds
 from datasets.sources.background import BackgroundPlan
+from datasets.sources.teacher import Teacher
 from datasets.targets import Targets
 from storage.errors import ConfigError, DamageError
 from storage.read.extents import AnnouncedRead, Extents
@@ -91,6 +92,7 @@ class BatchMaker:
         background: BackgroundPlan | None,
         transform: ImageTransforms | None,
         full: bool,
+        teacher: Teacher | None = None,
     ) -> None:
         recordings = source.recordings()
         self._source = source
@@ -111,6 +113,7 @@ class BatchMaker:
         self._background = background
         self._transform = transform
         self._full = full
+        self._teacher = teacher
 
     @property
     def buffers_per_batch(self) -> int:
@@ -143,6 +146,9 @@ class BatchMaker:
         targets = None
         if self._targets is not None:
             targets = torch.from_numpy(self._targets.of(request.slices.rows, request.recording_no))
+        teacher = None
+        if self._teacher is not None:
+            teacher = torch.from_numpy(self._teacher.of(request.slices.rows))
         return Batch(
             slices=slices,
             targets=targets,
@@ -151,6 +157,7 @@ class BatchMaker:
             position=torch.from_numpy(request.position),
             epoch=torch.tensor(reading.epoch),
             background=None if background is None else _read_background(background, reading),
+            teacher=teacher,
         )
 
     def _request(self, reading: Reading, position: np.ndarray) -> Request:

@@ -32,6 +32,7 @@ from datasets.loading.rank_share import KEEP, RankShare
 from datasets.sampling.epoch_plan import EpochPlan
 from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
+from datasets.sources.teacher import Teacher
 from datasets.targets import Targets
 from storage.errors import ConfigError
 from storage.objects.client import AUTO
@@ -43,10 +44,10 @@ class BatchReader:
 
     `planner` gives the plan of an epoch: an `EpochPlanner`, or a function of the epoch. `targets`
     float32 [recordings, C] by position in `source.recordings()`, or `Targets`, or None.
-    `background` chooses backgrounds to read with the samples, `transform` changes slices as soon
-    as they are read. With `train` the epoch is cut or wrapped to full effective batches and good
-    slices replace bad ones; else every sample comes exactly once and bad ones are left out (see
-    `RankShare`). The caller may keep a batch.
+    `background` chooses backgrounds to read with the samples, `teacher` has embeddings to learn,
+    `transform` changes slices as soon as they are read. With `train` the epoch is cut or wrapped to
+    full effective batches and good slices replace bad ones; else every sample comes exactly once
+    and bad ones are left out (see `RankShare`). The caller may keep a batch.
     """
 
     batch_sampler = None  # Lightning looks for one wherever there is a sampler
@@ -61,6 +62,7 @@ class BatchReader:
         train: bool,
         background: BackgroundPlan | None = None,
         transform: ImageTransforms | None = None,
+        teacher: Teacher | None = None,
         rank: int = 0,
         world_size: int = 1,
         accumulation: int = 1,
@@ -70,11 +72,18 @@ class BatchReader:
         self._config = config
         self._train = train
         self._maker = BatchMaker(
-            source, targets=targets, background=background, transform=transform, full=train
+            source,
+            targets=targets,
+            background=background,
+            transform=transform,
+            full=train,
+            teacher=teacher,
         )
-        self._background_id = (
+        self._other_inputs = (
             {} if background is None else {"background": background.source.store_id}
         )
+        if teacher is not None:
+            self._other_inputs["teacher"] = teacher.digest
         self._mode: str | None = None  # of object stores; None: `remote.mode`
         self._epoch = 0
         self._plan = planner(0)
@@ -189,7 +198,7 @@ class BatchReader:
             "global_batch": self._share.global_batch,
             "effective_batch": self._share.effective_batch,
             "seed": plan.seed,
-            "inputs": {**plan.inputs, **self._background_id},
+            "inputs": {**plan.inputs, **self._other_inputs},
             "digest": plan.digest,
         }
 
@@ -202,7 +211,7 @@ class BatchReader:
         plan = self._current_plan()
         here = {
             **plan.inputs,
-            **self._background_id,
+            **self._other_inputs,
             "seed": plan.seed,
             "effective_batch": self._share.effective_batch,
         }

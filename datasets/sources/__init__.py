@@ -1,5 +1,6 @@
 """Combines sources of a training.
 
 `mix` makes one source of several, `background` draws the rows that are mixed into samples,
-`soft_targets` reads the targets that replace labels.
+`soft_targets` reads the targets that replace labels, `teacher` the embeddings that are learned
+besides them.
 """

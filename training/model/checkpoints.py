@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
-
 from datasets.labels import Labels
 from storage.errors import ConfigError, MelbankError, StoreError
 from storage.recipe import Recipe
 from training.model.config import ModelConfig
 from training.model.models import Classifier, build_classifier
-from training.model.pretrained import KEY, MODEL_PREFIX, check_recipe
-from training.model.torch_files import first_line, read_torch, tensors_of
+from training.model.pretrained import KEY, check_recipe, model_weights
+from training.model.torch_files import first_line, read_torch
 
 FORMAT = 2
 
@@ -94,9 +92,7 @@ def _classifier(
     recipe = Recipe.from_dict(contents["recipe"])
     model_config = _model_config(config["model"], path)
     model = build_classifier(model_config, num_classes=len(labels), slice_shape=recipe.slice_shape)
-    weights = tensors_of(checkpoint["state_dict"], path)
-    consume_prefix_in_state_dict_if_present(weights, MODEL_PREFIX)
-    model.load_state_dict(weights)
+    model.load_state_dict(model_weights(checkpoint["state_dict"], path))
     return TrainedClassifier(
         model=model.eval(),
         labels=labels,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from storage.options import check_at_least, check_between, check_positive, option
@@ -29,11 +30,18 @@ class OptimizerConfig:
         check_between(self, "optimizer", 0, 1, "final_fraction")
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> AdamW:
-    """AdamW over the parameters of a model; vectors (biases, norms) are not decayed."""
+def build_optimizer(
+    model: nn.Module, config: OptimizerConfig, projection: nn.Module | None = None
+) -> AdamW:
+    """AdamW over the parameters of a model; vectors (biases, norms) are not decayed.
+
+    Those of the projection of a distillation are learned as new parts of the model are.
+    """
     from torch.optim import AdamW
 
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    modules = [model] if projection is None else [model, projection]
+    every = chain.from_iterable(module.parameters() for module in modules)
+    parameters = [parameter for parameter in every if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
