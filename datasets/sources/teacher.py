@@ -257,7 +257,7 @@ def _as(values: np.ndarray, memory: str, title: str) -> np.ndarray:
     if memory == FLOAT32:
         return values
     largest = float(np.abs(values).max())
-    if largest > np.finfo(np.float16).max:
+    if largest > float(np.finfo(np.float16).max):
         raise ConfigError(
             f"{title} has values up to {largest:.3g}, more than float16 holds: set "
             f"teacher.memory={FLOAT32}"
