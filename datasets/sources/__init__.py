@@ -2,5 +2,5 @@
 
 `mix` makes one source of several, `background` draws the rows that are mixed into samples,
 `soft_targets` reads the targets that replace labels, `teacher` the embeddings that are learned
-besides them.
+in addition.
 """

@@ -1,4 +1,4 @@
-"""Embeddings of a teacher, to be learned besides the labels: reads them and finds them by row.
+"""Embeddings of a teacher, to be learned together with the labels: reads them, finds them by row.
 
     teacher = read_teacher(source, recordings, rows, TeacherFiles(embeddings="embeddings.parquet"))
     teacher.of(rows)  # float32 [n, D], NaN where there is none

@@ -46,6 +46,7 @@ SECTIONS = (
     "augment",
     "model",
     "loss",
+    "teacher",
     "optimizer",
     "averaging",
     "trainer",

@@ -17,7 +17,7 @@ class TeacherConfig(TeacherFiles):
     """Embeddings of a teacher as further targets."""
 
     loss: str = option(COSINE, "distance to the teacher: cosine (1 - cos) or mse")
-    weight: float = option(1.0, "of this loss beside that of the labels, which has 1")
+    weight: float = option(1.0, "of this loss; that of the labels has 1")
     projection: str = option(LINEAR, "from the model's embedding to the teacher's: linear or mlp")
     hidden: int = option(1024, "hidden units of the projection mlp")
     phase: str = option(

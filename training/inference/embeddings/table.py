@@ -17,12 +17,13 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
+from datasets.sources.teacher import METADATA
 from storage.errors import ConfigError, StoreError
 from storage.recipe import Recipe
 from storage.untrusted import parse_json, record_of, text_of, whole_of
 from training.inference.embeddings.record import ModelRecord
 
-KEY = "melbank.embeddings"
+KEY = METADATA  # datasets reads such files too, as embeddings of a teacher
 FORMAT = 1
 EMBEDDING = "embedding"
 SCHEMA: dict[str, Any] = {
