@@ -93,19 +93,8 @@ def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Pre
     predictions. Memory of the model and its optimizer is free again on return.
     """
     start_s = time.monotonic()
-    recipe, truth = data.source.recipe, run.split.truth
-    names = taxonomy_names(run.split.recordings)
-    config = asdict(run.config)
-    contents = checkpoint_contents(run.split.labels, recipe, config, fold=fold, names=names)
-    model = _new_model(run, data, fold)
-    module = SliceModule(
-        model,
-        run.config,
-        truth,
-        top_db=recipe.top_db,
-        contents=contents,
-        distillation=_new_distillation(run, data, fold, model),
-    )
+    truth, model = run.split.truth, _new_model(run, data, fold)
+    module = _new_module(run, data, fold, model)
     logger.info(
         f"fold {fold}: {len(data.train_recordings)} recordings to learn from, "
         f"{len(data.held_out_recordings)} held out; {_networks(run.config.model)} with "
@@ -136,6 +125,20 @@ def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Pre
 def _networks(config: ModelConfig) -> str:
     count = len(config.views)
     return config.backbone if count == 1 else f"{count} x {config.backbone}"
+
+
+def _new_module(run: FoldRun, data: FoldData, fold: int, model: Classifier) -> SliceModule:
+    """The module that trains a model, and writes into checkpoints what it means."""
+    recipe, names = data.source.recipe, taxonomy_names(run.split.recordings)
+    config = asdict(run.config)
+    return SliceModule(
+        model,
+        run.config,
+        run.split.truth,
+        top_db=recipe.top_db,
+        contents=checkpoint_contents(run.split.labels, recipe, config, fold=fold, names=names),
+        distillation=_new_distillation(run, data, fold, model),
+    )
 
 
 def _new_model(run: FoldRun, data: FoldData, fold: int) -> Classifier:

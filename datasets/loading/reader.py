@@ -79,11 +79,7 @@ class BatchReader:
             full=train,
             teacher=teacher,
         )
-        self._other_inputs = (
-            {} if background is None else {"background": background.source.store_id}
-        )
-        if teacher is not None:
-            self._other_inputs["teacher"] = teacher.digest
+        self._other_inputs = _other_inputs(background, teacher)
         self._mode: str | None = None  # of object stores; None: `remote.mode`
         self._epoch = 0
         self._plan = planner(0)
@@ -287,6 +283,16 @@ class BatchReader:
             yield pool
         finally:
             self._spare_pools.append(pool)
+
+
+def _other_inputs(background: BackgroundPlan | None, teacher: Teacher | None) -> dict[str, str]:
+    """Returns what identifies the inputs of samples that are in no plan."""
+    inputs = {}
+    if background is not None:
+        inputs["background"] = background.source.store_id
+    if teacher is not None:
+        inputs["teacher"] = teacher.digest
+    return inputs
 
 
 def _check_equal(here: dict[str, Any], there: dict[str, Any]) -> None:
