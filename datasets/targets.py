@@ -14,6 +14,7 @@ Lines for recordings that the source lacks are ignored; a class without a column
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,21 @@ from storage.errors import ConfigError
 PREFIX = "p_"
 
 
+class KeyedLines(Protocol):
+    """Lines of a file that are joined with slices; `title` begins messages about it.
+
+    `keys` are recording_id, source if there is one, and the column `number`: slice_no, row, or None
+    where a line holds for a whole recording.
+    """
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def keys(self) -> pl.DataFrame: ...
+    @property
+    def number(self) -> str | None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SoftTable:
     """Lines of one file: keys of their slices, and `values` float32 [lines, names]."""
@@ -34,6 +50,11 @@ class SoftTable:
     number: str | None  # slice_no or row; None where a line holds for a whole recording
     names: tuple[str, ...]
     values: np.ndarray
+
+    @property
+    def title(self) -> str:
+        """Name of the file in messages."""
+        return f"targets {self.path}"
 
     def values_of(self, labels: Labels) -> np.ndarray:
         """Returns float32 [lines, C], the columns in the order of `labels`."""
@@ -154,7 +175,7 @@ def read_soft_table(path: str) -> SoftTable:
     )
 
 
-def match_slices(table: SoftTable, recordings: pl.DataFrame) -> SoftSlices:
+def match_slices(table: KeyedLines, recordings: pl.DataFrame) -> SoftSlices:
     """Joins a table with the slices of one source's recordings.
 
     A table with a column `source` (predictions of a mix) has the ids of the mix, and only its lines
@@ -177,7 +198,7 @@ def match_slices(table: SoftTable, recordings: pl.DataFrame) -> SoftSlices:
     )
     if found.is_empty():
         raise ConfigError(
-            f"targets {table.path}: none of its {len(table.keys)} lines matches one of the "
+            f"{table.title}: none of its {len(table.keys)} lines matches one of the "
             f"{len(recordings)} recordings of the source, by {' and '.join(names)}"
         )
     line, first_row = found["line"].to_numpy(), found["first_row"].to_numpy()
@@ -191,7 +212,7 @@ def match_slices(table: SoftTable, recordings: pl.DataFrame) -> SoftSlices:
     return SoftSlices(rows=rows[order], line=line[order])
 
 
-def _slice_no(table: SoftTable, key: str, found: pl.DataFrame) -> np.ndarray:
+def _slice_no(table: KeyedLines, key: str, found: pl.DataFrame) -> np.ndarray:
     """Returns the slice number, within its recording, of each line, int64."""
     numbers = found[key].cast(pl.Int64).to_numpy()
     if key == "row":
@@ -201,7 +222,7 @@ def _slice_no(table: SoftTable, key: str, found: pl.DataFrame) -> np.ndarray:
     if wrong.any():
         first = found.filter(wrong).row(0, named=True)
         raise ConfigError(
-            f"targets {table.path}: {wrong.sum()} lines name slices that their recordings do not "
+            f"{table.title}: {wrong.sum()} lines name slices that their recordings do not "
             f"have, such as {key} {first[key]} of {first['recording_id']}: they belong to another "
             "store"
         )

@@ -1,5 +1,7 @@
 """Encodings: normalised values <-> stored cells. Normalised is (dB + top_db) / top_db, in [0, 1].
 
+dB are relative to the slice maximum or, with `recipe.normaliser` log, to `recipe.ceiling_db`.
+
 An encoding is one entry in ENCODINGS, by the name of its cell type on disk. uint8 keeps 256 steps:
 80 / 255 dB each, an error of at most 0.157 dB at the default range.
 """

@@ -27,12 +27,16 @@ from datasets.augment.pipeline import AugmentConfig
 from datasets.labels import Labels
 from datasets.loading.reader import LoaderConfig
 from datasets.sampling.epoch_plan import SamplingConfig
+from datasets.sources.teacher import Teacher
 from datasets.targets import Targets
+from tests.fakes import FakeSource
 from tests.learnable import write_learnable_source
 from tests.training.short_training import short_trainer
 from training.config import TrainingConfig, accumulation
 from training.data_module import FoldDataModule
 from training.fold_data import FoldData
+from training.model.distillation import Distillation
+from training.model.distillation_config import TeacherConfig
 from training.model.metrics import Truth
 from training.model.models import Classifier, ModelConfig, View
 from training.model.optimizers import OptimizerConfig
@@ -57,6 +61,7 @@ class Run:
     pause_s: float = 0.0  # after each batch, so that there is time for a kill
     one_held_out: bool = False  # hold out a single slice
     freeze_epochs: int = 0
+    teacher: bool = False  # learn embeddings too, at first alone; some slices have none
 
 
 class Diary(Callback):
@@ -104,7 +109,16 @@ def fold_of(run: Run) -> FoldData:
             val_loader=LoaderConfig(batch_size=4),
             seed=7,
         ),
+        teacher=teacher_of(source) if run.teacher else None,
     )
+
+
+def teacher_of(source: FakeSource) -> Teacher:
+    """Embeddings of two of three slices."""
+    rows = source.index["row"].to_numpy()
+    values = np.random.default_rng(3).normal(size=(len(rows), 6)).astype(np.float32)
+    kept = np.arange(len(rows)) % 3 > 0
+    return Teacher(rows[kept], kept.nonzero()[0], values)
 
 
 def small_backbone() -> nn.Module:
@@ -130,7 +144,12 @@ def module_of(data: FoldData, freeze_epochs: int = 0) -> SliceModule:
         optimizer=OptimizerConfig(warmup_epochs=0.0),
         seed=7,
     )
-    return SliceModule(model, config, Truth.of(table, labels, 0.5))
+    truth = Truth.of(table, labels, 0.5)
+    if data.teacher is None:
+        return SliceModule(model, config, truth)
+    teacher = TeacherConfig(embeddings="x.parquet", phase="first", epochs=1)
+    distillation = Distillation(teacher, embedding_size=32, width=data.teacher.width, num_views=2)
+    return SliceModule(model, config, truth, distillation=distillation)
 
 
 def train(run: Run) -> lightning.Trainer:

@@ -7,8 +7,9 @@ import torch
 
 from datasets.labels import Labels
 from storage.recipe import Recipe
-from training.model.checkpoints import KEY, MODEL_PREFIX, checkpoint_contents
+from training.model.checkpoints import KEY, checkpoint_contents
 from training.model.models import ModelConfig, build_classifier
+from training.model.pretrained import MODEL_PREFIX
 
 LABELS = ("owl", "toad", "wren")
 

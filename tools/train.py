@@ -8,12 +8,14 @@
         sources.pool.shards=data/pool sources.pool.weight=0.3 sources.pool.train_only=true
     python -m tools.train --resume exp_007
     python -m tools.train background.store=data/noise augment.background.p=0.3
+    python -m tools.train store=data/store teacher.embeddings=embeddings.parquet
 
 Killed, stopped or failed, `--resume` goes on at the very sample, with the experiment's own config;
 where its data have moved, store=, shards= and the like name the new place. `trainer.warm_start`
 begins with the weights of an earlier experiment, `model.weights_file` with those of a file. Several
 sources are learned from together, each with its share of the samples; then store= is not
-read. sources.NAME.targets takes soft targets, such as an oof.parquet.
+read. sources.NAME.targets takes soft targets, such as an oof.parquet; teacher.embeddings takes
+embeddings of tools.embed, to which the model's own are drawn.
 
 Makes an experiment: weights/exp_001/fold_0.ckpt, preds/exp_001/ with oof.parquet,
 embeddings.parquet, scores.json and classes.csv, the scores of each class, of which the ten best and
@@ -37,6 +39,7 @@ from training.runtime.ranks import is_first_rank
 
 PLACES = re.compile(  # of what a resumed training reads, which may have moved
     r"experiment\.root|((sources\.\w+|background)\.)?(store|shards)|model\.weights_file|remote\..+"
+    r"|teacher\.(embeddings|sources\.\w+)"
 )
 FUNCTIONS = ("sampling.slice_choice", "sampling.balance")  # may be module:function
 

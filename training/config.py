@@ -19,6 +19,7 @@ from storage.options import check_at_least, check_choice, option
 from training.experiments.experiment import ExperimentConfig
 from training.model.config import BEST as BEST_EPOCHS
 from training.model.config import SED, AveragingConfig, ModelConfig
+from training.model.distillation_config import TeacherConfig
 from training.model.losses import SOFT_AUC, LossConfig
 from training.model.optimizers import OptimizerConfig
 from training.runtime import auto
@@ -92,6 +93,7 @@ class TrainingConfig:
     )
     background: BackgroundConfig = field(default_factory=BackgroundConfig)
     chunk: ChunkConfig = field(default_factory=ChunkConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
     averaging: AveragingConfig = field(default_factory=AveragingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
@@ -112,6 +114,7 @@ class TrainingConfig:
         self._check_learning()
         source_weights(self.sources)
         self.sampling.check_sources(self.sources)
+        self._check_teacher()
         accumulation(
             self.trainer.effective_batch_size, self.train_loader.batch_size, self.trainer.devices
         )
@@ -132,6 +135,20 @@ class TrainingConfig:
             raise ConfigError(
                 f"loss.name={SOFT_AUC} compares samples of a batch, and train_loader.batch_size="
                 f"{self.train_loader.batch_size} has no two: give at least 2, better 32 or more"
+            )
+
+    def _check_teacher(self) -> None:
+        """Raises ConfigError on a teacher of other sources, or that leaves no epoch for labels."""
+        teacher = self.teacher
+        if strange := [name for name in teacher.sources if name not in self.sources]:
+            raise ConfigError(
+                f"teacher.sources.{strange[0]}: there is no such source; sources has "
+                f"{', '.join(self.sources) or 'none, so give teacher.embeddings='}"
+            )
+        if teacher.epochs >= self.trainer.epochs:
+            raise ConfigError(
+                f"teacher.epochs={teacher.epochs} of trainer.epochs={self.trainer.epochs} leaves "
+                "no epoch to learn the labels in: set fewer, or more of those"
             )
 
 

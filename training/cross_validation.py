@@ -50,7 +50,7 @@ from training.runtime.memory import keep_freed_memory
 from training.runtime.ranks import first_rank_logger, is_first_rank, wait_for_ranks
 from training.runtime.threads import torch_threads
 from training.runtime.watch import RankWatch
-from training.split import Split, fold_data, split_recordings
+from training.split import Split, fold_data, read_split_teacher, split_recordings
 from training.trainer import choose_machine
 
 CURVES = "curves.png"
@@ -83,6 +83,7 @@ def train_folds(
     split = split_recordings(source, config)
     label_groups(split, config)  # or say now why not
     behind = _background_plan(background, config)
+    teacher = read_split_teacher(source, split, config)
     fold_data(source, split, split.train_folds[0], config).planner()  # or say now why not
     if config.trainer.warm_start and not resume:
         for fold in split.train_folds:
@@ -103,7 +104,7 @@ def train_folds(
         )
         results = []
         for fold in split.train_folds:
-            data = fold_data(source, split, fold, config, behind)
+            data = fold_data(source, split, fold, config, behind, teacher)
             results.append(_fold_result(run, data, fold))
         return _report(run, results)
 

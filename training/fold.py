@@ -30,6 +30,7 @@ from training.model.averaging import BestEpochs, WeightAverage
 from training.model.checkpoints import TrainedClassifier, checkpoint_contents, read_checkpoint
 from training.model.config import BEST as BEST_EPOCHS
 from training.model.config import NONE, ModelConfig
+from training.model.distillation import Distillation
 from training.model.groups import Groups, build_groups, num_groups
 from training.model.metrics import METRICS
 from training.model.models import Classifier, build_classifier, num_parameters
@@ -95,13 +96,8 @@ def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Pre
     predictions. Memory of the model and its optimizer is free again on return.
     """
     start_s = time.monotonic()
-    recipe, truth = data.source.recipe, run.split.truth
-    names, groups = taxonomy_names(run.split.recordings), label_groups(run.split, run.config)
-    contents = checkpoint_contents(
-        run.split.labels, recipe, asdict(run.config), fold=fold, names=names, groups=groups
-    )
-    model = _new_model(run, data, fold)
-    module = SliceModule(model, run.config, truth, top_db=recipe.top_db, contents=contents)
+    truth, model = run.split.truth, _new_model(run, data, fold)
+    module = _new_module(run, data, fold, model)
     logger.info(
         f"fold {fold}: {len(data.train_recordings)} recordings to learn from, "
         f"{len(data.held_out_recordings)} held out; {_networks(run.config.model)} with "
@@ -140,12 +136,27 @@ def _networks(config: ModelConfig) -> str:
     return config.backbone if count == 1 else f"{count} x {config.backbone}"
 
 
+def _new_module(run: FoldRun, data: FoldData, fold: int, model: Classifier) -> SliceModule:
+    """The module that trains a model, and writes into checkpoints what it means."""
+    recipe, labels = data.source.recipe, run.split.labels
+    names, groups = taxonomy_names(run.split.recordings), label_groups(run.split, run.config)
+    contents = checkpoint_contents(
+        labels, recipe, asdict(run.config), fold=fold, names=names, groups=groups
+    )
+    return SliceModule(
+        model,
+        run.config,
+        run.split.truth,
+        top_db=recipe.top_db,
+        contents=contents,
+        distillation=_new_distillation(run, data, fold, model),
+    )
+
+
 def _new_model(run: FoldRun, data: FoldData, fold: int) -> Classifier:
     """A model with initial weights that depend on (seed, fold) and the file to begin with alone."""
     config, recipe = run.config, data.source.recipe
-    text = f"{config.seed}/{fold}/weights".encode()
-    with torch.random.fork_rng(devices=[]):  # weights are made on the CPU
-        torch.manual_seed(int.from_bytes(blake2b(text, digest_size=7).digest()))
+    with _drawing(run, fold, "weights"):
         model = build_classifier(
             _begin_with(run, fold),
             num_classes=len(run.split.labels),
@@ -156,6 +167,30 @@ def _new_model(run: FoldRun, data: FoldData, fold: int) -> Classifier:
     if run.machine.compile.value == "on":
         model.compile_backbones(full_batch=config.val_loader.batch_size)
     return model
+
+
+def _new_distillation(
+    run: FoldRun, data: FoldData, fold: int, model: Classifier
+) -> Distillation | None:
+    """Projections to the teacher's embeddings, with initial weights by (seed, fold) alone."""
+    if data.teacher is None:
+        return None
+    with _drawing(run, fold, "teacher"):
+        return Distillation(
+            run.config.teacher,
+            embedding_size=model.embedding_size // len(model.views),
+            width=data.teacher.width,
+            num_views=len(model.views),
+        )
+
+
+@contextmanager
+def _drawing(run: FoldRun, fold: int, purpose: str) -> Iterator[None]:
+    """Initial weights made inside depend on (seed, fold, purpose) alone."""
+    text = f"{run.config.seed}/{fold}/{purpose}".encode()
+    with torch.random.fork_rng(devices=[]):  # weights are made on the CPU
+        torch.manual_seed(int.from_bytes(blake2b(text, digest_size=7).digest()))
+        yield
 
 
 def _begin_with(run: FoldRun, fold: int) -> ModelConfig:
@@ -262,7 +297,8 @@ def _callbacks(run: FoldRun, data: FoldData, fold: int) -> Iterator[Callback]:
 def _untransformed(data: FoldData) -> Iterator[Tensor]:
     """Yields batches of training slices as they are, the same on all ranks, for batch norm."""
     top_db = data.source.recipe.top_db
-    with closing(replace(data, transform=None).train_reader(accumulation=1)) as reader:
+    plain = replace(data, transform=None, teacher=None)
+    with closing(plain.train_reader(accumulation=1)) as reader:
         for batch in reader:
             yield joined(batch.slices, batch.levels, top_db)
 

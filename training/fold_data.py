@@ -21,6 +21,7 @@ from datasets.sampling.facts import SliceFacts, find_facts
 from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
 from datasets.sources.mix import source_draws, source_weights
+from datasets.sources.teacher import Teacher
 from datasets.targets import Targets
 from training.config import TrainingConfig
 
@@ -33,8 +34,8 @@ class FoldData:
     """Sources and settings of one fold; `train_loader` counts instead of the config's.
 
     `targets` are of all recordings of the source. `eligible` int64 are the rows to learn from, if
-    not all, `names` the classes; `background`, `levels` and `transform`, which is for training
-    alone, as in `BatchReader`.
+    not all, `names` the classes; `background`, `levels`, `transform` and `teacher`, which are for
+    training alone, as in `BatchReader`.
     """
 
     source: SliceSource
@@ -48,6 +49,7 @@ class FoldData:
     background: BackgroundPlan | None = None
     transform: ImageTransforms | None = None
     levels: Levels | None = None
+    teacher: Teacher | None = None
 
     @property
     def chunks(self) -> Chunks:
@@ -95,6 +97,7 @@ class FoldData:
             transform=self.transform,
             chunks=self.chunks,
             levels=self.levels,
+            teacher=self.teacher,
             rank=rank,
             world_size=world_size,
             accumulation=accumulation,

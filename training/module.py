@@ -21,6 +21,7 @@ from datasets.augment.pipeline import Augment
 from datasets.batch import Batch
 from storage.errors import MelbankError
 from training.config import TrainingConfig
+from training.model.distillation import Distillation
 from training.model.groups import parse_groups
 from training.model.losses import build_loss
 from training.model.metrics import Scores, Truth
@@ -28,6 +29,7 @@ from training.model.models import Classifier, probabilities
 from training.model.objective import Objective
 from training.model.optimizers import build_optimizer, build_schedule
 from training.model.pretrained import KEY
+from training.model.views import Prediction
 from training.runtime.ranks import gather_ranks, num_ranks, rank
 
 LOADERS, PROGRESS = "combined_loader", "epoch_loop.batch_progress"  # as Lightning names them
@@ -57,16 +59,20 @@ class SliceModule(pl.LightningModule):
         *,
         top_db: float = 80.0,
         contents: dict[str, Any] | None = None,
+        distillation: Distillation | None = None,
     ) -> None:
         """Loss, optimizer, augmentation and seed are as in `config`; `top_db` as in the recipe.
 
         `contents`: plain values that travel in every checkpoint, under the key `melbank`.
+        `distillation`: of a training whose batches have embeddings of a teacher.
         """
         super().__init__()
         self.model = model
         self.config = config
         self._truth = truth
         self.contents = contents or {}
+        self.distillation = distillation
+        self._distances: list[Tensor] = []  # to the teacher, of the views of a batch, float32 [B]
         self._loss = build_loss(config.loss)
         self._top_db = top_db
         groups = parse_groups(self.contents.get("groups"), model.num_classes)
@@ -96,6 +102,15 @@ class SliceModule(pl.LightningModule):
         self.log(
             "train_loss", loss, on_step=True, on_epoch=True, batch_size=len(losses), sync_dist=True
         )
+        if self._distances:
+            self.log(
+                "train_teacher_loss",
+                torch.stack(self._distances).mean(),
+                on_step=False,
+                on_epoch=True,
+                batch_size=len(losses),
+                sync_dist=True,
+            )
         return loss
 
     def training_losses(self, batch: Batch) -> Tensor:
@@ -105,6 +120,7 @@ class SliceModule(pl.LightningModule):
         """
         stored = self.prepare(batch)
         losses = []
+        self._distances.clear()
         for number, view in enumerate(self.model.views):
             position = batch.position + number * VIEW_STRIDE
             slices, targets = self._augment(
@@ -115,7 +131,8 @@ class SliceModule(pl.LightningModule):
                 stored.background_BMT,
                 stored.level_B,
             )
-            losses.append(self._objective(view(slices), targets))
+            found = view(slices)
+            losses.append(self._with_teacher(self._objective(found, targets), found, batch))
         mean = torch.stack(losses).mean(0)
         check_finite(mean, batch)
         return mean
@@ -123,6 +140,24 @@ class SliceModule(pl.LightningModule):
     def prepare(self, batch: Batch) -> Samples:
         """The samples of a batch before augmentation: chunks joined, partners of pools added."""
         return prepare(batch, self._top_db, self.config.sampling.inject)
+
+    def _with_teacher(self, losses_B: Tensor, found: Prediction, batch: Batch) -> Tensor:
+        """Adds the distance of a view's embeddings to the teacher's, by the factors of the epoch.
+
+        A factor of 0 keeps its loss in the graph: all ranks have gradients of all weights.
+        """
+        if self.distillation is None:
+            return losses_B
+        shares, view = self.distillation.shares(self.current_epoch), len(self._distances)
+        teacher_BD = self.distillation.targets(batch)
+        distances_B = self.distillation.losses(view, found.embedding, teacher_BD)
+        self._distances.append(distances_B.detach())
+        return shares.labels * losses_B + shares.teacher * distances_B
+
+    @property
+    def learns_labels(self) -> bool:
+        """False in epochs that learn a teacher alone, whose scores decide nothing."""
+        return self.distillation is None or self.distillation.shares(self.current_epoch).labels > 0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keeps the probabilities of the batch for the scores of the epoch."""
@@ -151,7 +186,7 @@ class SliceModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """An optimizer with a schedule per optimizer step."""
-        optimizer = build_optimizer(self.model, self.config.optimizer)
+        optimizer = self.optimizer_alone()
         schedule = build_schedule(
             optimizer,
             self.config.optimizer,
@@ -159,6 +194,10 @@ class SliceModule(pl.LightningModule):
             num_epochs=self.trainer.max_epochs or 1,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def optimizer_alone(self) -> Optimizer:
+        """The optimizer of all that is learned, without its schedule."""
+        return build_optimizer(self.model, self.config.optimizer, self.distillation)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what is needed to predict from the checkpoint alone."""

@@ -17,7 +17,6 @@ from pytorch_lightning.callbacks import Callback
 from storage.errors import ConfigError, MelbankError, StoreError
 from storage.recipe import Recipe
 from training.config import BEST
-from training.model.optimizers import build_optimizer
 from training.model.pretrained import KEY, check_recipe
 from training.model.torch_files import (
     UNREADABLE,
@@ -146,7 +145,7 @@ def _optimizer_mismatch(states: list[Any], module: SliceModule) -> str:
     """Says in what an optimizer's state does not fit; empty where it does."""
     if len(states) != 1:
         return f"{len(states)} optimizers instead of 1"
-    groups = build_optimizer(module.model, module.config.optimizer).param_groups
+    groups = module.optimizer_alone().param_groups
     given, values = states[0]["param_groups"], states[0]["state"]
     if len(given) != len(groups):
         return f"{len(given)} groups of parameters instead of {len(groups)}"

@@ -24,11 +24,13 @@ from datasets.chunks import chunk_shape
 from datasets.folds import assign_folds
 from datasets.labels import Labels
 from datasets.levels import Levels
+from datasets.sampling.epoch_plan import plan_all
 from datasets.slice_source import SOURCE, SliceSource, source_classes
 from datasets.sources.background import BackgroundPlan
 from datasets.sources.mix import SourceSpec
 from datasets.sources.no_call import mark_sources, silent_slices
 from datasets.sources.soft_targets import read_soft_sources
+from datasets.sources.teacher import Teacher, read_teacher
 from datasets.targets import SoftSlices, Targets
 from storage.errors import ConfigError
 from storage.source.subset import limited
@@ -112,6 +114,7 @@ def fold_data(
     fold: int,
     config: TrainingConfig,
     background: BackgroundPlan | None = None,
+    teacher: Teacher | None = None,
 ) -> FoldData:
     """Data of one fold: this one held out, all others to learn from."""
     images = config.augment.images
@@ -133,7 +136,25 @@ def fold_data(
         background=background,
         transform=ImageTransforms(images, seed=config.seed, slice_shape=shape) if images else None,
         levels=levels,
+        teacher=teacher,
     )
+
+
+def read_split_teacher(source: SliceSource, split: Split, config: TrainingConfig) -> Teacher | None:
+    """The embeddings that a config names, of all that is learned from; None where it names none.
+
+    Raises ConfigError where slices lack one against `teacher.missing`.
+    """
+    if not config.teacher.given:
+        return None
+    recordings = split.recordings.filter(split.used_R)
+    rows = plan_all(recordings).rows
+    if split.eligible is not None:
+        rows = np.intersect1d(rows, split.eligible)
+    teacher = read_teacher(source, recordings, rows, config.teacher)
+    count = len(np.intersect1d(rows, teacher.rows))
+    logger.info(f"teacher: {teacher.width} numbers of {count:,} of {len(rows):,} slices")
+    return teacher
 
 
 def _check_sources(recordings: pl.DataFrame, specs: Mapping[str, SourceSpec]) -> None:

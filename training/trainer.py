@@ -79,6 +79,44 @@ class KeptFile(ModelCheckpoint):
         super().load_state_dict({**state_dict, **here, "dirpath": self.dirpath})
 
 
+class BestFile(KeptFile):
+    """Keeps weights by their scores, but not of epochs that have learned a teacher alone."""
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Writes the weights where they are better."""
+        if _learns_labels(module):
+            super().on_validation_end(trainer, module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """The same, where Lightning looks at the end of an epoch."""
+        if _learns_labels(module):
+            super().on_train_epoch_end(trainer, module)
+
+
+class LabelStopping(EarlyStopping):
+    """Stops early by the scores of epochs that have learned labels."""
+
+    @property
+    def state_key(self) -> str:
+        """Key in checkpoints; the same as of the class that wrote those of earlier versions."""
+        return super().state_key.replace(type(self).__name__, EarlyStopping.__name__, 1)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Counts an epoch without a better score."""
+        if _learns_labels(module):
+            super().on_validation_end(trainer, module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """The same, where Lightning looks at the end of an epoch."""
+        if _learns_labels(module):
+            super().on_train_epoch_end(trainer, module)
+
+
+def _learns_labels(module: pl.LightningModule) -> bool:
+    """False in epochs of a `SliceModule` that learn a teacher alone."""
+    return bool(getattr(module, "learns_labels", True))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """Resolved `auto` values."""
@@ -151,8 +189,10 @@ def build_trainer(
 def _keep_and_stop(config: TrainerConfig, weights_folder: Path) -> Iterator[Callback]:
     """Callbacks that keep the best weights, save the state to resume from, and stop early."""
     checkpoint = partial(KeptFile, weights_folder, enable_version_counter=False)
-    yield checkpoint(
+    yield BestFile(
+        weights_folder,
         BEST,
+        enable_version_counter=False,
         monitor=MONITOR if config.keep == BEST else None,
         mode="min" if config.keep == BEST else "max",  # Lightning distinguishes callbacks by it
         save_weights_only=True,
@@ -161,7 +201,7 @@ def _keep_and_stop(config: TrainerConfig, weights_folder: Path) -> Iterator[Call
     if config.checkpoint_steps:
         yield checkpoint(f"{RESUME}_step", every_n_train_steps=config.checkpoint_steps)
     if config.patience:
-        yield EarlyStopping(MONITOR, mode="min", patience=config.patience)
+        yield LabelStopping(MONITOR, mode="min", patience=config.patience)
 
 
 def build_loggers(machine: Machine, *, folder: Path, experiment: str, fold: int) -> list[Logger]:

@@ -23,6 +23,7 @@ from datasets.loading.wanted import ChunkLookup, Wanted, join_cells
 from datasets.sampling.epoch_plan import EpochPlan
 from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
+from datasets.sources.teacher import Teacher
 from datasets.targets import Targets
 from storage.errors import ConfigError, DamageError
 
@@ -95,6 +96,7 @@ class BatchMaker:
             targets = Targets(targets)
         self._targets = targets
         self._background: BackgroundPlan | None = None
+        self._teacher: Teacher | None = None
         self.chunks = chunks
         self._transform = transform
         self._full = full
@@ -114,6 +116,10 @@ class BatchMaker:
             levels.load()  # or say now why not
         self._background_lookup = ChunkLookup(background.source, self.chunks, levels)
         self._background = background
+
+    def add_teacher(self, teacher: Teacher) -> None:
+        """Gives the embeddings of a teacher with each sample."""
+        self._teacher = teacher
 
     def rows_of(self, plan: EpochPlan) -> np.ndarray:
         """Returns the rows of all slices that a plan has read, int64, some of them several times.
@@ -170,6 +176,10 @@ class BatchMaker:
             cells, background = _read_background(background, reading)
             levels = self._background_lookup.levels(background)
             batch = batch._replace(background=cells, background_levels=levels)
+        if self._teacher is not None:
+            of_slices = request.slices
+            embeddings = self._teacher.of(np.where(of_slices.present_BK, of_slices.rows_BK, -1))
+            batch = batch._replace(teacher=torch.from_numpy(embeddings))
         if request.partner is not None and request.pool is not None:
             batch = self._with_partners(batch, request.partner, request.pool, reading)
         return batch

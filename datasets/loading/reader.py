@@ -34,6 +34,7 @@ from datasets.loading.rank_share import KEEP, RankShare
 from datasets.sampling.epoch_plan import EpochPlan
 from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
+from datasets.sources.teacher import Teacher
 from datasets.targets import Targets
 from storage.errors import ConfigError
 from storage.objects.client import AUTO
@@ -47,11 +48,12 @@ class BatchReader:
 
     `planner` gives the plan of an epoch: an `EpochPlanner`, or a function of the epoch. `targets`
     float32 [recordings, C] by position in `source.recordings()`, or `Targets`, or None.
-    `background` chooses backgrounds to read with the samples, `transform` changes slices as soon
-    as they are read. `chunks` joins several slices to a sample, and needs `levels`, as do partners
-    that the plan has drawn (`sampling.inject`). With `train` the epoch is cut or wrapped to full
-    effective batches and good slices replace bad ones; else every sample comes exactly once and bad
-    ones are left out (see `RankShare`). The caller may keep a batch.
+    `background` chooses backgrounds to read with the samples, `teacher` has embeddings to learn,
+    `transform` changes slices as soon as they are read. `chunks` joins several slices to a sample,
+    and needs `levels`, as do partners that the plan has drawn (`sampling.inject`). With `train` the
+    epoch is cut or wrapped to full effective batches and good slices replace bad ones; else every
+    sample comes exactly once and bad ones are left out (see `RankShare`). The caller may keep a
+    batch.
     """
 
     batch_sampler = None  # Lightning looks for one wherever there is a sampler
@@ -68,6 +70,7 @@ class BatchReader:
         transform: ImageTransforms | None = None,
         chunks: Chunks = ONE_SLICE,
         levels: Levels | None = None,
+        teacher: Teacher | None = None,
         rank: int = 0,
         world_size: int = 1,
         accumulation: int = 1,
@@ -79,7 +82,9 @@ class BatchReader:
         self._maker = BatchMaker(source, targets, transform, chunks, levels, full=train)
         if background is not None:
             self._maker.add_background(background)
-        self._more_inputs = _inputs(background, chunks)
+        if teacher is not None:
+            self._maker.add_teacher(teacher)
+        self._more_inputs = _inputs(background, chunks, teacher)
         self._mode: str | None = None  # of object stores; None: `remote.mode`
         self._epoch = 0
         self._plan = planner(0)
@@ -295,11 +300,15 @@ class BatchReader:
         return BufferPool(shape, recipe.dtype, keep=1, pinned=False)
 
 
-def _inputs(background: BackgroundPlan | None, chunks: Chunks) -> dict[str, str]:
+def _inputs(
+    background: BackgroundPlan | None, chunks: Chunks, teacher: Teacher | None
+) -> dict[str, str]:
     """Names, as text, what decides the batches besides the plan, as far as it is used."""
     inputs = {} if background is None else {"background": background.source.store_id}
     if chunks.count > 1:
         inputs["chunk"] = f"{chunks.count} slices, padding {chunks.padding}"
+    if teacher is not None:
+        inputs["teacher"] = teacher.digest
     return inputs
 
 

@@ -1,6 +1,8 @@
 """Cheap numbers per slice that say where something is heard. One row of the index each.
 
-* `max_db`: the loudest mel cell, dB re full-scale power; stored cells are relative to it.
+* `max_db`: the loudest mel cell, dB re full-scale power; with the normaliser slice_max, stored
+  cells are relative to it. With `recipe.power` 1, power is the square of the mel magnitude, so it
+  is 20 log10 of the largest magnitude.
 * `mean_db`: mean power of all cells, dB re full scale.
 * `active_share`: share of frames louder by 6 dB than the slice's own background, which is its
   10th-percentile frame (in [0, 1]; steady noise gives 0).

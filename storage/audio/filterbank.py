@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from storage.recipe import Recipe
+from storage.recipe import HTK, Recipe
 
 
 def mel_filterbank(recipe: Recipe) -> np.ndarray:
-    """librosa's Slaney filterbank of a recipe, float32 [M, F].
+    """librosa's filterbank of a recipe, with Slaney norm, float32 [M, F].
 
     librosa takes seconds and 100 MB to import, so it is imported here, once per build, and the
     workers get the numbers.
@@ -19,6 +19,7 @@ def mel_filterbank(recipe: Recipe) -> np.ndarray:
         n_mels=recipe.n_mels,
         fmin=recipe.fmin_hz,
         fmax=recipe.fmax_hz,
+        htk=recipe.mel_scale == HTK,
     )
     return filters
 

@@ -99,6 +99,15 @@ def test_all_ranks_have_the_scores_of_the_whole_fold(alone, folder, together):
 
 
 @pytest.mark.slow
+def test_two_ranks_learn_from_a_teacher_as_one_does(folder, alone):
+    taught = train_here(folder, "taught", teacher=True)
+    finish(start(folder, "taught together", teacher=True))
+    assert_same(in_order(batches(folder, "taught together")), taught)
+    first = len(taught) // 2
+    assert [batch["loss"] for batch in taught[:first]] != [batch["loss"] for batch in alone[:first]]
+
+
+@pytest.mark.slow
 def test_killed_on_two_ranks_and_resumed_on_one_nothing_is_lost_or_seen_twice(folder, alone):
     plan = fold_of(Run(folder=str(folder), out="")).planner()
     steps = len(plan(0)) // EFFECTIVE_BATCH

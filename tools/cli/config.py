@@ -47,6 +47,7 @@ SECTIONS = (
     "augment",
     "model",
     "loss",
+    "teacher",
     "optimizer",
     "averaging",
     "trainer",

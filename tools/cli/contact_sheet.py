@@ -40,7 +40,8 @@ def write_contact_sheet(
     """Writes a PNG with one panel per slice, in order, row by row; about as many rows as columns.
 
     `slices_NMT` is [1 to 64, mel bands, frames], uint8 or float in [0, 1] as a store holds it, both
-    scaled to `recipe.top_db` below the slice's own maximum. A title has two lines at most.
+    scaled to `recipe.top_db` below the slice's own maximum, or the ceiling of the recipe. A title
+    has two lines at most.
     """
     num_panels = len(slices_NMT)
     columns = columns or math.ceil(math.sqrt(num_panels))
@@ -61,7 +62,8 @@ def write_contact_sheet(
         ((width - RIGHT + 0.2) / width, bar_bottom / height, 0.14 / width, bar_height / height)
     )
     figure.colorbar(image, cax=bar)
-    bar.set_ylabel("level (dB re slice maximum)", fontsize=8)
+    reference = "slice maximum" if recipe.relative_to_slice else f"{recipe.ceiling_db:g} dB"
+    bar.set_ylabel(f"level (dB re {reference})", fontsize=8)
     bar.tick_params(labelsize=7, length=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
-
 from datasets.chunks import ChunkConfig, Chunks
 from datasets.labels import Labels
 from storage.errors import ConfigError, MelbankError, StoreError
@@ -21,8 +19,8 @@ from storage.recipe import Recipe
 from training.model.config import ModelConfig
 from training.model.groups import Groups, groups_to_plain, num_groups, parse_groups
 from training.model.models import Classifier, build_classifier
-from training.model.pretrained import KEY, MODEL_PREFIX, check_recipe
-from training.model.torch_files import first_line, read_torch, tensors_of
+from training.model.pretrained import KEY, check_recipe, model_weights
+from training.model.torch_files import first_line, read_torch
 
 FORMAT = 2
 
@@ -113,9 +111,7 @@ def _classifier(
         slice_shape=chunks.shape(recipe),
         num_groups=num_groups(groups),
     )
-    weights = tensors_of(checkpoint["state_dict"], path)
-    consume_prefix_in_state_dict_if_present(weights, MODEL_PREFIX)
-    model.load_state_dict(weights)
+    model.load_state_dict(model_weights(checkpoint["state_dict"], path))
     return TrainedClassifier(
         model=model.eval(),
         labels=labels,

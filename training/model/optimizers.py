@@ -56,11 +56,19 @@ class OptimizerConfig:
         check_between(self, "optimizer", 0, 1, *shares, "layer_decay")
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
-    """An optimizer over the parameters of a model; vectors (biases, norms) are not decayed."""
+def build_optimizer(
+    model: nn.Module, config: OptimizerConfig, projection: nn.Module | None = None
+) -> Optimizer:
+    """An optimizer over the parameters of a model; vectors (biases, norms) are not decayed.
+
+    Those of the projection of a distillation are learned as new parts of the model are.
+    """
     from torch.optim import AdamW, RAdam
 
     groups = parameter_groups(model, config)
+    if projection is not None:
+        for parameter in projection.parameters():
+            groups[0 if parameter.ndim > 1 else 1]["params"].append(parameter)
     if config.name == RADAM:
         return RAdam(groups, lr=config.learning_rate, decoupled_weight_decay=True)
     return AdamW(groups, lr=config.learning_rate)

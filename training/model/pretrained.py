@@ -8,7 +8,7 @@ A file that does not fit is refused with the names and shapes in which it differ
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from training.model.torch_files import (
 )
 
 KEY = "melbank"  # of a checkpoint's own metadata
-MODEL_PREFIX = "model."
+MODEL_PREFIX, TEACHER_PREFIX = "model.", "distillation."  # of weights in a checkpoint
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # of timm, the best first
 HEADS = ("fc", "head", "head_dist", "classifier", "last_linear", "norm", "fc_norm")
 NEW_WITH_POOLING = "fc_norm."  # of transformers whose tokens are averaged
@@ -54,7 +54,7 @@ class GivenWeights:
 
 def check_recipe(path: str | Path, learned: Recipe, recipe: Recipe) -> None:
     """Raises ConfigError, naming the keys, where a model has learned from other slices."""
-    then, now = learned.to_dict(), recipe.to_dict()
+    then, now = asdict(learned), asdict(recipe)
     keys = [
         f"recipe.{name} is {then[name]} there, {now[name]} here"
         for name in then
@@ -76,8 +76,7 @@ def read_weights(path: str) -> GivenWeights:
             values = read_torch(path, legacy=True)
         contents = values.get(KEY) if isinstance(values, dict) else None
         if isinstance(contents, dict):
-            tensors = tensors_of(values.get("state_dict"), path)
-            own = {name.removeprefix(MODEL_PREFIX): tensors[name] for name in tensors}
+            own = model_weights(values.get("state_dict"), path)
             return GivenWeights(path=path, tensors=own, contents=contents)
         wrapper = next((name for name in WRAPPERS if name in values), "")
         tensors = tensors_of(values[wrapper] if wrapper else values, path)
@@ -89,6 +88,19 @@ def read_weights(path: str) -> GivenWeights:
             "files of torch.save and .safetensors"
         ) from error
     return GivenWeights(path=path, tensors=timm.models.clean_state_dict(tensors), contents=None)
+
+
+def model_weights(state: Any, path: str | Path) -> dict[str, Tensor]:
+    """The weights of the classifier in a checkpoint of melbank, by their names in it.
+
+    Those of a projection to a teacher, which predicts nothing, are left out.
+    """
+    tensors = tensors_of(state, path)
+    return {
+        name.removeprefix(MODEL_PREFIX): tensors[name]
+        for name in tensors
+        if not name.startswith(TEACHER_PREFIX)
+    }
 
 
 def start_backbones(backbones: list[nn.Module], config: ModelConfig) -> GivenWeights:

@@ -17,13 +17,14 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
+from datasets.sources.teacher import METADATA
 from storage.checksums import digest_json
 from storage.errors import ConfigError, StoreError
 from storage.recipe import Recipe
 from storage.untrusted import parse_json, record_of, text_of, whole_of
 from training.inference.embeddings.record import ModelRecord
 
-KEY = "melbank.embeddings"
+KEY = METADATA  # datasets reads such files too, as embeddings of a teacher
 FORMAT = 1
 EMBEDDING = "embedding"
 SCHEMA: dict[str, Any] = {
@@ -47,7 +48,8 @@ class About:
 
     def to_json(self) -> str:
         """The file's metadata."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+        values = {**asdict(self), "recipe": self.recipe.to_dict()}
+        return json.dumps({"format": FORMAT, **values}, sort_keys=True)
 
     def digest(self) -> str:
         """16 hex digits that differ where two differ."""
