@@ -13,7 +13,8 @@ import polars as pl
 
 from datasets.augment.host_images import ImageTransforms
 from datasets.loading.config import LoaderConfig
-from datasets.sampling.epoch_plan import EpochPlanner, needs_slice_index, plan_all
+from datasets.sampling.epoch_plan import EpochPlanner, needs_slice_index
+from datasets.sampling.held_out import plan_evenly
 from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
 from datasets.sources.mix import source_weights
@@ -72,11 +73,17 @@ class FoldData:
             accumulation=accumulation,
         )
 
-    def val_reader(self, *, rank: int = 0, world_size: int = 1) -> BatchReader:
-        """Every slice of the held-out recordings once, in order, with the targets of its labels."""
+    def val_reader(
+        self, *, rank: int = 0, world_size: int = 1, sampled: bool = False
+    ) -> BatchReader:
+        """Every slice of the held-out recordings once, in order, with the targets of its labels.
+
+        `sampled`: at most `val_loader.max_slices_per_recording` of each, as during training.
+        """
         from datasets.loading.reader import BatchReader
 
-        plan = plan_all(self.held_out_recordings)
+        most = self.config.val_loader.max_slices_per_recording if sampled else 0
+        plan = plan_evenly(self.held_out_recordings, most)
         return BatchReader(
             self.source,
             lambda _: plan,

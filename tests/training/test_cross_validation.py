@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from datasets.augment.pipeline import AugmentConfig
 from datasets.folds import FoldConfig
+from datasets.loading.config import ValLoaderConfig
 from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.sampling.epoch_plan import SamplingConfig, plan_all
 from storage.encoding import to_unit
@@ -247,6 +248,20 @@ def test_a_fold_learns_from_the_other_folds_only(source, tmp_path):
     assert rows
     assert held_out
     assert not rows & held_out
+
+
+def test_validation_takes_a_sample_and_the_final_scores_all_slices(source, tmp_path):
+    loader = ValLoaderConfig(max_slices_per_recording=1)
+    config = config_in(tmp_path, train_folds=[1], val_loader=loader, trainer=short_trainer(epochs=1))
+    data = fold_data(source, split_recordings(source, config), 1, config)
+    num_recordings = len(data.held_out_recordings)
+    assert sum(len(batch.rows) for batch in data.val_reader(sampled=True)) == num_recordings
+    report = train_folds(source, config)
+    oof = pl.read_parquet(report.experiment.preds / "oof.parquet")
+    assert sorted(oof["row"]) == plan_all(data.held_out_recordings).rows.tolist()
+    (log,) = (report.experiment.preds / "log").glob("fold_1/metrics.csv")
+    sampled = pl.read_csv(log)["val_kl"].drop_nulls().to_list()
+    assert sampled != pytest.approx([report.folds[0].scores["kl"]])
 
 
 def test_training_sees_other_slices_in_each_epoch_and_whole_steps(source, tmp_path):
