@@ -3,7 +3,7 @@
     plan = plan_evenly(recordings, most=8)
 
 Of n slices of a recording the k-th of m = min(n, most) is floor((2 k + 1) n / (2 m)): the slice in
-the middle of the k-th of m equal parts. It is the same in each epoch, so that epochs are comparable.
+the middle of the k-th of m equal parts. It is the same in each epoch: epochs are comparable.
 """
 
 import numpy as np
