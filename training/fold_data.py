@@ -13,7 +13,7 @@ import polars as pl
 
 from datasets.augment.host_images import ImageTransforms
 from datasets.loading.config import LoaderConfig
-from datasets.sampling.epoch_plan import EpochPlanner, needs_slice_index
+from datasets.sampling.epoch_plan import EpochPlan, EpochPlanner, needs_slice_index
 from datasets.sampling.held_out import plan_evenly
 from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
@@ -73,6 +73,10 @@ class FoldData:
             accumulation=accumulation,
         )
 
+    def held_out_plan(self, most: int = 0) -> EpochPlan:
+        """At most so many slices of each held-out recording; all with 0."""
+        return plan_evenly(self.held_out_recordings, most)
+
     def val_reader(
         self, *, rank: int = 0, world_size: int = 1, sampled: bool = False
     ) -> BatchReader:
@@ -83,7 +87,7 @@ class FoldData:
         from datasets.loading.reader import BatchReader
 
         most = self.config.val_loader.max_slices_per_recording if sampled else 0
-        plan = plan_evenly(self.held_out_recordings, most)
+        plan = self.held_out_plan(most)
         return BatchReader(
             self.source,
             lambda _: plan,
