@@ -9,7 +9,7 @@ better than most of them (deep ensembles: Lakshminarayanan et al., NeurIPS 2017)
 held out the same recordings in the same folds: else the mean would mix held-out with learned.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,11 @@ from training.experiments.report import OOF, POOLED_OOF, format_table, score_fra
 from training.model.agreement import rank_correlations
 from training.model.metrics import METRICS, TITLES, Scores, score_cells
 
+NAME_WIDTH = 24
+GAIN_LEGEND = (
+    "gain of each member: the score of the blend less that of the blend without it;\n"
+    "agreement: mean rank correlation with the others, 1 where they order alike"
+)
 SECONDARY_WEIGHT = "loss.secondary_weight"
 
 
@@ -62,20 +67,8 @@ class Blend:
         ]
         header = ("", "number", *TITLES)
         scores = format_table(header, [*lines, *totals], num_totals=len(totals))
-        return f"{scores}\n\n{self._gains()}"
-
-    def _gains(self) -> str:
-        """Formats what each member adds to the others, and how much it agrees with them."""
-        whole = self.slices_score()
-        lines = []
-        for place, (name, rest) in enumerate(self.without.items()):
-            agreement_B = np.delete(self.correlation_BB[place], place)
-            gains = [f"{whole[key] - rest[key]:+.4f}" for key in METRICS]
-            lines.append((name, *gains, f"{np.mean(agreement_B):.3f}"))
-        title = "gain of each member, the blend less the blend without it, over all slices;"
-        meaning = "agreement: mean rank correlation with the others, 1: they order alike"
-        table = format_table(("", *TITLES, "agreement"), lines, num_totals=0)
-        return f"{title}\n{meaning}\n{table}"
+        gains = describe_gains(self.slices_score(), self.without, self.correlation_BB)
+        return f"{scores}\n\n{gains}"
 
     def write(self, folder: Path) -> None:
         """Writes the tables into a folder, by the names that an experiment's have."""
@@ -88,6 +81,22 @@ class Blend:
 
     def _score(self, frame: pl.DataFrame) -> Scores:
         return score_frame(frame, self.secondary_weight)
+
+
+def describe_gains(whole: Scores, without: Mapping[str, Scores], correlation_BB: np.ndarray) -> str:
+    """Formats what each member adds to the others, and how much it agrees with them.
+
+    `whole`: scores of the blend. `without`: those without each member, by name, in the order of
+    `correlation_BB`.
+    """
+    lines = []
+    for place, (name, rest) in enumerate(without.items()):
+        agreement_B = np.delete(correlation_BB[place], place)
+        gains = (f"{whole[key] - rest[key]:+.4f}" for key in METRICS)
+        short = name if len(name) <= NAME_WIDTH else f"...{name[3 - NAME_WIDTH :]}"
+        lines.append((short, *gains, f"{np.mean(agreement_B):.3f}"))
+    table = format_table(("", *TITLES, "agreement"), lines, num_totals=0)
+    return f"{GAIN_LEGEND}\n{table}"
 
 
 def blend_experiments(
