@@ -18,7 +18,12 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from storage.errors import ConfigError
-from training.experiments.listing import FINISHED, find_records, list_experiments
+from training.experiments.listing import (
+    FINISHED,
+    ExperimentRecord,
+    find_records,
+    list_experiments,
+)
 from training.experiments.report import OOF, POOLED_OOF, format_table, score_frame
 from training.model.agreement import rank_correlations
 from training.model.metrics import METRICS, TITLES, Scores, score_cells
@@ -108,13 +113,7 @@ def blend_experiments(
     """
     weights = list(weights) or [1.0] * len(names)
     _check(names, weights)
-    chosen = find_records(list_experiments(root), names)
-    for record in chosen:
-        if record.status != FINISHED:
-            raise ConfigError(
-                f"{record.name} is {record.status}: only finished experiments have predictions of "
-                "all folds"
-            )
+    chosen = _find_finished(root, names)
     slices, recordings = (
         [_read(Path(root) / "preds" / name / table) for name in names]
         for table in (OOF, POOLED_OOF)
@@ -140,6 +139,18 @@ def blend_experiments(
         },
         correlation_BB=rank_correlations(rows_BNC),
     )
+
+
+def _find_finished(root: str | Path, names: Sequence[str]) -> list[ExperimentRecord]:
+    """Finds experiments; raises ConfigError on one that is not finished, or not there."""
+    chosen = find_records(list_experiments(root), names)
+    for record in chosen:
+        if record.status != FINISHED:
+            raise ConfigError(
+                f"{record.name} is {record.status}: only finished experiments have predictions of "
+                "all folds"
+            )
+    return chosen
 
 
 def _check(names: Sequence[str], weights: Sequence[float]) -> None:

@@ -4,7 +4,7 @@
     print(spread.table())
 
 Seeds move scores by more than most changes of a recipe do, so a change is judged by the median over
-some of them, and by the range in which they lie.
+some of them, and by their range.
 """
 
 import statistics

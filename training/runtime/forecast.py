@@ -102,7 +102,7 @@ class TimeForecast(Callback):
         self._said = False
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begins to measure anew, so that no validation is in between."""
+        """Begins to measure again, so that no validation is in between."""
         self._start = None
 
     def on_train_batch_end(

@@ -9,6 +9,8 @@ import pytest
 
 from storage.errors import ConfigError
 from storage.recipe import Recipe
+from tools.cli.command import run
+from tools.evaluate import COMMAND, main
 from training.inference.config import OutputSections
 from training.inference.evaluation.annotations import SCHEMA, Annotations
 from training.inference.evaluation.config import EvaluateConfig
@@ -62,9 +64,9 @@ def annotations() -> Annotations:
     return Annotations(table=pl.DataFrame(rows, schema=SCHEMA, orient="row"), where="a.csv")
 
 
-def scores(values: np.ndarray, annotations: Annotations) -> dict[str, float]:
-    """Scores of windows with these probabilities, float32 [24, 2]."""
-    frame = pl.DataFrame(
+def blended(values: np.ndarray) -> pl.DataFrame:
+    """The windows with these probabilities, float32 [24, 2]."""
+    return pl.DataFrame(
         {
             "recording_id": np.repeat([f"r{number}" for number in range(4)], 6),
             "start_s": np.tile(START_S, 4),
@@ -72,7 +74,11 @@ def scores(values: np.ndarray, annotations: Annotations) -> dict[str, float]:
             **{f"p_{label}": values[:, place] for place, label in enumerate(LABELS)},
         }
     )
-    return evaluate(frame, annotations, QUICK).levels[0].scores
+
+
+def scores(values: np.ndarray, annotations: Annotations) -> dict[str, float]:
+    """Scores of windows with these probabilities, float32 [24, 2]."""
+    return evaluate(blended(values), annotations, QUICK).levels[0].scores
 
 
 def test_each_member_is_left_out_of_the_same_blend(tmp_path, annotations):
@@ -116,6 +122,22 @@ def test_weights_follow_the_members_that_are_kept():
     assert kept.class_weights == [{"only": only, "weights": [1, 2]}]
     assert kept_blend(blend, [0, 1]).weights == []
     assert kept_blend(blend, [1]).class_weights == []
+
+
+def test_the_command_prints_the_gains_of_one_folder(tmp_path, annotations, capsys):
+    values = write_run(tmp_path, ("first", "second"))
+    rows = annotations.table.select("file", "start_s", "end_s", labels="label")
+    rows.write_csv(tmp_path / "annotations.csv")
+    blended(values.mean(0)).write_parquet(tmp_path / "predictions.parquet")
+    words = [f"evaluate.annotations={tmp_path}/annotations.csv", "evaluate.members=true"]
+    words.append("evaluate.bootstrap=0")
+    assert run(COMMAND, main, [f"evaluate.predictions={tmp_path}", *words]) == 0
+    printed = capsys.readouterr().out
+    assert "gain of each member" in printed
+    assert "second  " in printed
+    twice = f"evaluate.predictions=[{tmp_path},{tmp_path}]"
+    assert run(COMMAND, main, [twice, *words]) == 2
+    assert "evaluate.members takes one folder" in capsys.readouterr().err
 
 
 def test_one_model_and_folders_without_raw_results_are_refused(tmp_path):
