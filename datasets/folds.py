@@ -29,6 +29,7 @@ from storage.source.cells import given
 
 logger = logging.getLogger(__name__)
 COPIES = "content_hash"  # column whose equal values are recordings of the same bytes
+RARE_BELOW = 10
 CV = ("stratified_group", "stratified", "group", "kfold", "column")
 
 
@@ -42,10 +43,15 @@ class FoldConfig:
     group_by: str = option(
         "auto", "column whose values stay together, or auto: same url, or author, place and label"
     )
+    rare_below: int = option(
+        RARE_BELOW,
+        "classes with fewer recordings to learn from, mean of folds, are also scored apart",
+    )
 
     def __post_init__(self) -> None:
         check_choice(self, "folds", "cv", CV)
         check_at_least(self, "folds", 2, "num_folds")
+        check_at_least(self, "folds", 0, "rare_below")
 
 
 def assign_folds(recordings: pl.DataFrame, config: FoldConfig, seed: int) -> np.ndarray:

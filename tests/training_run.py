@@ -25,7 +25,7 @@ from datasets.augment.level import NoiseConfig
 from datasets.augment.mix import MixupConfig
 from datasets.augment.pipeline import AugmentConfig
 from datasets.labels import Labels
-from datasets.loading.reader import LoaderConfig
+from datasets.loading.config import LoaderConfig, ValLoaderConfig
 from datasets.sampling.epoch_plan import SamplingConfig
 from datasets.sources.teacher import Teacher
 from datasets.targets import Targets
@@ -106,7 +106,7 @@ def fold_of(run: Run) -> FoldData:
         targets=Targets(Labels.of(table).targets(table, 0.5)),
         config=TrainingConfig(
             sampling=SamplingConfig(slices_per_recording=2, balance="sqrt"),
-            val_loader=LoaderConfig(batch_size=4),
+            val_loader=ValLoaderConfig(batch_size=4),
             seed=7,
         ),
         teacher=teacher_of(source) if run.teacher else None,

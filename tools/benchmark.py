@@ -9,6 +9,7 @@
     python -m tools.benchmark augment store=data/demo/store
     python -m tools.benchmark step store=data/demo/store
     python -m tools.benchmark predict benchmark.source_root=data
+    python -m tools.benchmark train store=data/birds
     python -m tools.benchmark build --help
 
 build: recordings into slices, against librosa in a notebook's loop. store-read: slices out of a
@@ -17,6 +18,7 @@ read: slices into training, against other loaders and formats. remote: slices of
 into training, against other loaders, over a line with latency. plan: epochs of millions of slices.
 augment: what each augmentation adds to a training step. step: what reading adds to it.
 predict: recordings into probabilities, against a plain script.
+train: a whole training, against a plain loop: scores and minutes.
 """
 
 import importlib
@@ -37,6 +39,7 @@ BENCHMARKS = (
     "augment",
     "step",
     "predict",
+    "train",
 )
 
 

@@ -15,6 +15,8 @@ annotation, or half of it where that is less. Files on either side that have no 
 
 Prints the scores of training by windows, recordings, sites and taxa, with the number of classes
 that have positives, 95 % intervals over recordings, and precision, recall and F1 at thresholds.
+evaluate.members=true adds what each model of a blend is worth: the scores without it, with the same
+keys of `blend`, `calibration` and `post` as for tools.predict.
 evaluate.out gets scores.json, classes.csv, errors.csv, confusion.png, precision_recall.png, and
 evaluated.parquet, which tools.calibrate takes; with evaluate.audio also errors.png.
 """
@@ -49,6 +51,8 @@ def main(sections: Sections, _: Arguments) -> None:
     config = _predicted(sections) if sections.predict.from_ else sections.evaluate
     if config.audio and 2 * config.errors > MAX_PANELS:
         raise ConfigError(f"evaluate.errors={config.errors}: a sheet has at most {MAX_PANELS // 2}")
+    if config.members and len(config.predictions) != 1:
+        raise ConfigError("evaluate.members takes one folder of tools.predict")
     predictions = read_predictions(config.predictions)
     annotations: Annotations | None = None
     if config.annotations:
@@ -66,6 +70,14 @@ def main(sections: Sections, _: Arguments) -> None:
 
     evaluation: Evaluation = evaluate(predictions, annotations, config)
     print(report_text(evaluation))
+    if config.members:
+        from training.inference.evaluation.members import evaluate_members
+
+        folder = Path(config.predictions[0])
+        gains = evaluate_members(
+            folder, annotations, config, sections, taxonomy=sections.predict.taxonomy
+        )
+        print(f"\n{gains.text()}")
     if config.out:
         from tools.cli.evaluation_files import write_evaluation
 

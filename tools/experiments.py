@@ -5,12 +5,15 @@
     python -m tools.experiments --compare exp_003 exp_007    # scores, and the keys that differ
     python -m tools.experiments --blend exp_003 exp_007      # the mean of what they predict
     python -m tools.experiments --blend exp_003 exp_007 --weights 2 1 --out preds/blend
+    python -m tools.experiments --seeds exp_003 exp_008 exp_009   # median and spread of scores
     python -m tools.experiments experiment.root=runs
 
 Looks into configs/ and preds/ of `experiment.root`. A failed experiment says why, and whether
 `tools.train --resume` goes on with it; one without scores is still training, or was stopped.
 Blended are held-out predictions, of experiments with the same folds; --out gets them as
-oof.parquet, which `sources.NAME.targets` takes as soft targets.
+oof.parquet, which `sources.NAME.targets` takes as soft targets. Each member is also left out, and
+its agreement with the others given: one that adds nothing can go. --seeds takes experiments that
+differ by their seed alone.
 """
 
 import sys
@@ -32,6 +35,7 @@ from training.experiments.listing import (
     experiment_table,
     list_experiments,
 )
+from training.experiments.seeds import spread_over_seeds
 from training.model.metrics import METRICS, TITLES
 
 FIRST = ("experiment", "status", *TITLES, "backbone", "folds", "minutes", "begun")
@@ -50,6 +54,7 @@ COMMAND = Command(
     flags=(
         ("--sort", {"default": "name", "help": f"name or {', '.join(METRICS)}; best first"}),
         ("--compare", {"nargs": "+", "metavar": "EXP", "help": "the experiments to compare"}),
+        ("--seeds", {"nargs": "+", "metavar": "EXP", "help": "experiments of the same config"}),
         ("--blend", {"nargs": "+", "metavar": "EXP", "help": "the experiments to blend"}),
         (
             "--weights",
@@ -69,6 +74,9 @@ def main(config: Sections, arguments: Arguments) -> None:
         raise ConfigError(f"experiment.root={root}: there is no such folder")
     if arguments.blend:
         _blend(root, arguments)
+        return
+    if arguments.seeds:
+        print(spread_over_seeds(root, arguments.seeds).table())
         return
     check_sort(arguments.sort)
     records = list_experiments(root)

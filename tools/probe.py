@@ -33,6 +33,7 @@ from tools.cli.output_files import check_output
 from training.config import TrainingConfig
 from training.experiments.classes import describe_classes
 from training.experiments.experiment import ExperimentConfig
+from training.experiments.parts import describe_parts
 from training.inference.embeddings.config import ProbeConfig
 
 if TYPE_CHECKING:
@@ -94,9 +95,15 @@ def _fit(config: Sections, table: "EmbeddingTable") -> None:
         experiment=config.experiment,
         secondary_weight=training.loss.secondary_weight,
         settings=asdict(config),
+        rare_below=config.folds.rare_below,
     )
     report = probe_folds(table, split_recordings(source, training), run_of_probe)
-    print(f"{report.table()}\n\n{describe_classes(report.training.classes)}\n")
+    training_report = report.training
+    classes, parts = (
+        describe_classes(training_report.classes),
+        describe_parts(training_report.parts),
+    )
+    print("\n\n".join(filter(None, (report.table(), classes, parts))), end="\n\n")
     experiment = report.training.experiment
     print(f"probes: {experiment.weights}\npredictions: {experiment.preds}")
 

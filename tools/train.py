@@ -18,8 +18,9 @@ read. sources.NAME.targets takes soft targets, such as an oof.parquet; teacher.e
 embeddings of tools.embed, to which the model's own are drawn.
 
 Makes an experiment: weights/exp_001/fold_0.ckpt, preds/exp_001/ with oof.parquet,
-embeddings.parquet, scores.json and classes.csv, the scores of each class, of which the ten best and
-the ten worst are printed; and configs/exp_001.yaml, which does the same again.
+embeddings.parquet, scores.json, classes.csv, the scores of each class, of which the ten best and
+the ten worst are printed, and parts.csv, those of rare classes, taxa and sites; and
+configs/exp_001.yaml, which does the same again.
 """
 
 import re
@@ -34,6 +35,7 @@ from tools.cli.config import load_config
 from tools.cli.training_inputs import TrainSections, open_background, open_training
 from training.experiments.classes import describe_classes
 from training.experiments.experiment import find_experiment
+from training.experiments.parts import describe_parts
 from training.experiments.settings import read_settings
 from training.runtime.ranks import is_first_rank
 
@@ -64,7 +66,8 @@ def main(config: TrainSections, arguments: Arguments) -> None:
     )
     if not is_first_rank():
         return
-    print(f"{report.table()}\n\n{describe_classes(report.classes)}\n")
+    tables = (report.table(), describe_classes(report.classes), describe_parts(report.parts))
+    print("\n\n".join(filter(None, tables)), end="\n\n")
     experiment = report.experiment
     print(f"weights: {experiment.weights}\npredictions: {experiment.preds}")
     print(f"config: {experiment.config_file}")

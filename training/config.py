@@ -10,7 +10,7 @@ from datasets.augment.pipeline import AugmentConfig
 from datasets.chunks import ChunkConfig
 from datasets.folds import FoldConfig
 from datasets.labels import LabelConfig
-from datasets.loading.config import LoaderConfig
+from datasets.loading.config import LoaderConfig, ValLoaderConfig
 from datasets.sampling.config import SamplingConfig
 from datasets.sources.background import BackgroundConfig
 from datasets.sources.mix import SourceSpec, source_weights
@@ -86,7 +86,7 @@ class TrainingConfig:
     folds: FoldConfig = field(default_factory=FoldConfig)
     labels: LabelConfig = field(default_factory=LabelConfig)
     train_loader: LoaderConfig = field(default_factory=LoaderConfig)
-    val_loader: LoaderConfig = field(default_factory=LoaderConfig)
+    val_loader: ValLoaderConfig = field(default_factory=ValLoaderConfig)
     sources: dict[str, SourceSpec] = field(
         default_factory=dict,
         metadata={"help": "several sources, each by name: .store or .shards, .weight, ..."},

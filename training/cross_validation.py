@@ -43,7 +43,7 @@ from training.experiments.report import (
 )
 from training.fold import FoldRun, label_groups, train_fold, warm_start_file
 from training.fold_data import FoldData
-from training.fold_table import class_problems, problem_notes
+from training.fold_table import class_problems, part_facts, problem_notes
 from training.model.models import check_backbone, narrowest_image
 from training.model.predict import Predictions, embedding_frame, oof_frame, pool_recordings
 from training.runtime.memory import keep_freed_memory
@@ -152,7 +152,9 @@ def _report(run: FoldRun, results: list[FoldResult]) -> TrainingReport:
                 pl.concat(map(pl.scan_parquet, parts)).sink_parquet(unfinished)
     wait_for_ranks()
     names = class_names(run.split.recordings)
-    report = read_report(run.experiment, results, names, run.config.loss.secondary_weight)
+    about = part_facts(run.split, run.config.folds.rare_below)
+    weight = run.config.loss.secondary_weight
+    report = read_report(run.experiment, results, names, about, weight)
     if first:
         kept_epochs = {result.fold: result.best_epoch for result in results}
         write_curves(folder / "log", folder / CURVES, kept_epochs)

@@ -39,8 +39,8 @@ class FoldDataModule(pl.LightningDataModule):
         return reader
 
     def val_dataloader(self) -> BatchReader:
-        """The reader of this rank's share of the held-out slices."""
-        return self._keep(self._data.val_reader(**self._place()), "validation")
+        """The reader of this rank's share of the held-out slices, or of a sample of them."""
+        return self._keep(self._data.val_reader(**self._place(), sampled=True), "validation")
 
     def state_dict(self) -> dict[str, Any]:
         """Position of the training, for the checkpoint."""

@@ -39,6 +39,7 @@ from training.model.pretrained import Meaning
 from training.module import SliceModule
 from training.resume import Begun, choose_checkpoint, restoring
 from training.runtime.bar import FoldBar
+from training.runtime.forecast import TimeForecast
 from training.runtime.memory import release_memory
 from training.runtime.ranks import (
     first_rank_logger,
@@ -62,6 +63,8 @@ from training.trainer import (
 logger = first_rank_logger(__name__)
 
 
+LIGHTER_CONFIG = "configs/birds_small.yaml"
+LIGHT_BACKBONES, LIGHT_CELLS = ("resnet10t", "test_resnet"), 4  # cells that a view makes one of
 BAR_SCORES = {f"val_{key}": metric.bar for key, metric in METRICS.items() if metric.bar}
 
 
@@ -283,8 +286,16 @@ def _log_folder(log: Path, fold: int) -> Path:
 
 
 def _callbacks(run: FoldRun, data: FoldData, fold: int) -> Iterator[Callback]:
-    """The bar, and the averaging of weights."""
-    config = run.config
+    """The forecast, the bar, and the averaging of weights."""
+    config, folds = run.config, run.split.train_folds
+    most = config.val_loader.max_slices_per_recording
+    yield TimeForecast(
+        fold,
+        folds_left=len(folds) - folds.index(fold),
+        batch_size=config.train_loader.batch_size,
+        slices=(len(data.held_out_plan(most)), len(data.held_out_plan())),
+        lighter=lighter_config(config.model, run.machine.accelerator.value),
+    )
     if config.trainer.progress and is_first_rank():
         yield FoldBar(fold, BAR_SCORES)
     batches = partial(_untransformed, data)
@@ -292,6 +303,14 @@ def _callbacks(run: FoldRun, data: FoldData, fold: int) -> Iterator[Callback]:
         yield BestEpochs(config.averaging, monitor=MONITOR, batches=batches)
     elif config.averaging.kind != NONE:
         yield WeightAverage(config.averaging, total_epochs=config.trainer.epochs, batches=batches)
+
+
+def lighter_config(model: ModelConfig, accelerator: str) -> str:
+    """The config for a CPU where one trains a model that is heavy for it; empty elsewhere."""
+    is_light = model.backbone in LIGHT_BACKBONES and all(
+        bands * frames >= LIGHT_CELLS for bands, frames in model.views
+    )
+    return "" if accelerator != "cpu" or is_light else LIGHTER_CONFIG
 
 
 def _untransformed(data: FoldData) -> Iterator[Tensor]:

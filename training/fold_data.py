@@ -16,8 +16,9 @@ from datasets.augment.mix import POWER
 from datasets.chunks import Chunks
 from datasets.levels import Levels
 from datasets.loading.config import LoaderConfig
-from datasets.sampling.epoch_plan import EpochPlanner, needs_slice_index, plan_all
+from datasets.sampling.epoch_plan import EpochPlan, EpochPlanner, needs_slice_index
 from datasets.sampling.facts import SliceFacts, find_facts
+from datasets.sampling.held_out import plan_evenly
 from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
 from datasets.sources.mix import source_draws, source_weights
@@ -103,12 +104,21 @@ class FoldData:
             accumulation=accumulation,
         )
 
-    def val_reader(self, *, rank: int = 0, world_size: int = 1) -> BatchReader:
-        """Every slice of the held-out recordings once, in order, with the targets of its labels."""
+    def held_out_plan(self, most: int = 0) -> EpochPlan:
+        """At most so many slices of each held-out recording; all with 0."""
+        return plan_evenly(self.held_out_recordings, most)
+
+    def val_reader(
+        self, *, rank: int = 0, world_size: int = 1, sampled: bool = False
+    ) -> BatchReader:
+        """Every slice of the held-out recordings once, in order, with the targets of its labels.
+
+        `sampled`: at most `val_loader.max_slices_per_recording` of each, as during training.
+        """
         from datasets.loading.reader import BatchReader
 
-        plan = plan_all(self.held_out_recordings)
-        chunks = self.chunks
+        most = self.config.val_loader.max_slices_per_recording if sampled else 0
+        plan, chunks = self.held_out_plan(most), self.chunks
         return BatchReader(
             self.source,
             lambda _: plan,

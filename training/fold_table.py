@@ -17,8 +17,11 @@ import numpy as np
 import polars as pl
 
 from datasets.folds import group_numbers
+from datasets.labels import taxonomy_names
+from storage.source.recorder_names import SITE
 from training.config import TrainingConfig
 from training.experiments.classes import class_names, shown_names
+from training.experiments.parts import PartFacts
 from training.split import Split
 
 NOT_HELD_OUT = "never held out"
@@ -115,6 +118,26 @@ def class_problems(split: Split) -> tuple[str | None, ...]:
     problem_C[num_held_out_C == num_held_out] = ALWAYS
     problem_C[num_held_out_C == 0] = NOT_HELD_OUT
     return tuple(problem_C.tolist())
+
+
+def part_facts(split: Split, rare_below: int) -> PartFacts:
+    """Gathers by what the held-out recordings are parted for scores of their own."""
+    recordings, names = split.recordings, split.labels.names
+    learned = [
+        split.truth.primary_R[split.used_R & ~(split.scored_R & (split.fold_R == fold))]
+        for fold in split.train_folds
+    ]
+    counts = [np.bincount(primary[primary >= 0], minlength=len(names)) for primary in learned]
+    sites: dict[str, str] = {}
+    if SITE in recordings.columns:
+        known = recordings.select("recording_id", pl.col(SITE).cast(pl.String)).drop_nulls()
+        sites = dict(known.iter_rows())
+    return PartFacts(
+        taxa=taxonomy_names(recordings),
+        sites=sites,
+        num_learned=dict(zip(names, np.mean(counts, axis=0).tolist(), strict=True)),
+        rare_below=rare_below,
+    )
 
 
 def problem_notes(labels: Sequence[str], problems: Sequence[str | None]) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from datasets.folds import RARE_BELOW
 from storage.errors import ConfigError
 from storage.output_files import output_file
 from training.experiments.classes import class_names
@@ -28,6 +29,7 @@ from training.experiments.experiment import (
 )
 from training.experiments.outcome import read_report, write_report
 from training.experiments.report import OOF, POOLED_OOF, FoldResult, TrainingReport
+from training.fold_table import part_facts
 from training.inference.embeddings.config import RECORDING, ProbeConfig
 from training.inference.embeddings.linear_probe import (
     ENDING,
@@ -53,6 +55,7 @@ class ProbeRun:
     experiment: ExperimentConfig
     secondary_weight: float
     settings: Mapping[str, Any]
+    rare_below: int = RARE_BELOW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -109,7 +112,8 @@ def probe_folds(table: EmbeddingTable, split: Split, run: ProbeRun) -> ProbeRepo
             with output_file(experiment.preds / name) as unfinished:
                 pl.concat(parts).write_parquet(unfinished)
         names = class_names(split.recordings)
-        report = read_report(experiment, results, names, run.secondary_weight)
+        about = part_facts(split, run.rare_below)
+        report = read_report(experiment, results, names, about, run.secondary_weight)
         write_report(report, names)
     return ProbeReport(training=report, neighbour_accuracy=accuracy)
 

@@ -20,3 +20,18 @@ class LoaderConfig:
         check_at_least(self, "", 1, "batch_size")
         check_at_least(self, "", 0, "prefetch_batches", "max_bad")
         check_choice(self, "", "remainder", (CUT, WRAP))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValLoaderConfig(LoaderConfig):
+    """Config of reading held-out slices."""
+
+    max_slices_per_recording: int = option(
+        0,
+        "validation during training: most slices of a recording, evenly over it; 0: all; the final "
+        "scores take all",
+    )
+
+    def __post_init__(self) -> None:
+        super(ValLoaderConfig, self).__post_init__()  # slots make another class: super() fails
+        check_at_least(self, "val_loader", 0, "max_slices_per_recording")

@@ -1,18 +1,25 @@
 """The YAML files in configs/: each is valid, and base.yaml has the defaults that were promised."""
 
+from contextlib import closing
 from operator import attrgetter
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
+from storage.recipe import Recipe
+from tests.learnable import write_learnable_source
 from tests.tools.test_train import CONFIGS
 from tools import ablate
 from tools.cli.config import load_config
 from tools.cli.training_inputs import TrainSections
+from training.cross_validation import train_folds
 from training.model.models import build_classifier
 from training.model.optimizers import build_optimizer, build_schedule
+from training.module import SliceModule
+from training.split import fold_data, split_recordings
 from training.trainer import build_trainer, choose_machine
 
 
@@ -99,9 +106,65 @@ def test_debug_looks_for_anomalies():
     assert choose_machine(debug.trainer, 313).logger.value == "csv"
 
 
-@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
+WHOLE = Recipe(sample_rate_hz=8000, n_fft=256, hop=125, n_mels=32, fmax_hz=4000, slice_s=0.5)
+LIGHT = ("model.backbone=test_resnet", "model.pretrained=false", "train_folds=[1]")
+SMALL = ("train_loader.batch_size=4", "trainer.effective_batch_size=4", "trainer.epochs=1")
+QUICK = ("trainer.accelerator=cpu", "trainer.threads=1", "trainer.progress=false")
+FILES = pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
+
+
+@FILES
 def test_each_config_file_is_valid(file):
     load_config(ablate.TrainSections, str(file))  # those of training, and which variants there are
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """20 recordings of three classes and three authors, with the columns that configs name."""
+    folder = tmp_path_factory.mktemp("source")
+    source = write_learnable_source(folder / "cells.raw", 20, recipe=WHOLE)
+    author = pl.Series([f"author {number // 2}" for number in range(20)])
+    object.__setattr__(source, "table", source.table.with_columns(author=author))
+    return source
+
+
+def small_config(file, folder):
+    """Backbone and size are small, all other keys those of the file."""
+    words = [*LIGHT, *SMALL, *QUICK, f"experiment.root={folder}", "trainer.logger=csv"]
+    return load_config(ablate.TrainSections, str(file), words)
+
+
+@FILES
+def test_each_config_file_takes_two_steps_on_a_cpu(file, recordings, tmp_path):
+    config = small_config(file, tmp_path)
+    split = split_recordings(recordings, config)
+    model = build_classifier(
+        config.model, num_classes=len(split.labels), slice_shape=WHOLE.slice_shape
+    )
+    module = SliceModule(model, config, split.truth).train()
+    optimizer = build_optimizer(model, config.optimizer)
+    schedule = build_schedule(optimizer, config.optimizer, num_steps=2, num_epochs=1)
+    before = [weight.clone() for weight in model.parameters()]
+    with closing(fold_data(recordings, split, 1, config).train_reader(accumulation=1)) as reader:
+        for _, batch in zip(range(2), reader, strict=False):
+            optimizer.zero_grad()
+            module.training_losses(batch).mean().backward()
+            optimizer.step()
+            schedule.step()
+    assert schedule.last_epoch == 2
+    pairs = zip(before, model.parameters(), strict=True)
+    assert any(not torch.equal(old, new) for old, new in pairs)
+    assert all(torch.isfinite(weight).all() for weight in model.parameters())
+
+
+@pytest.mark.slow
+@FILES
+def test_each_config_file_trains_and_is_scored_on_a_cpu(file, recordings, tmp_path):
+    report = train_folds(recordings, small_config(file, tmp_path))
+    log = pl.read_csv(report.experiment.preds / "log" / "fold_1" / "metrics.csv")
+    assert log["train_loss_step"].drop_nulls().len() >= 2
+    assert report.folds[0].num_epochs == 1
+    assert report.pooled["kl"] > 0
 
 
 def test_esc10_keeps_the_official_folds():

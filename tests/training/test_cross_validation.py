@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from datasets.augment.pipeline import AugmentConfig
 from datasets.folds import FoldConfig
+from datasets.loading.config import ValLoaderConfig
 from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.sampling.epoch_plan import SamplingConfig, plan_all
 from storage.encoding import to_unit
@@ -193,7 +194,8 @@ def test_nothing_else_is_left_behind(report):
     tables = {
         f"{name}{kind}.parquet" for name in ("oof", "embeddings") for kind in ("", "_recordings")
     }
-    others = {"classes.csv", "classes.png", "confusion.png", "curves.png", "log", "scores.json"}
+    others = {"classes.csv", "parts.csv", "scores.json", "log"}
+    others |= {"classes.png", "confusion.png", "curves.png"}
     assert {path.name for path in experiment.preds.iterdir()} == tables | others
     assert not Path("lightning_logs").exists()
 
@@ -217,7 +219,7 @@ def test_the_checkpoint_is_that_of_the_best_epoch(report):
 def test_the_table_has_a_line_per_fold_and_one_for_all(report):
     lines = report.table().splitlines()
     assert " ".join(lines[0].split()) == (
-        "fold recordings slices epoch KL ROC-AUC cmAP accuracy min"
+        "fold rec. slices epoch KL ROC-AUC cmAP accuracy BalAcc min"
     )
     names = [line[:10].strip() for line in lines if not line.startswith("-")]
     assert names[1:] == ["1", "3", "all slices", "recordings", "epoch: kep"]
@@ -247,6 +249,22 @@ def test_a_fold_learns_from_the_other_folds_only(source, tmp_path):
     assert rows
     assert held_out
     assert not rows & held_out
+
+
+def test_validation_takes_a_sample_and_the_final_scores_all_slices(source, tmp_path):
+    loader = ValLoaderConfig(max_slices_per_recording=1)
+    config = config_in(
+        tmp_path, train_folds=[1], val_loader=loader, trainer=short_trainer(epochs=1)
+    )
+    data = fold_data(source, split_recordings(source, config), 1, config)
+    num_recordings = len(data.held_out_recordings)
+    assert sum(len(batch.rows) for batch in data.val_reader(sampled=True)) == num_recordings
+    report = train_folds(source, config)
+    oof = pl.read_parquet(report.experiment.preds / "oof.parquet")
+    assert sorted(oof["row"]) == plan_all(data.held_out_recordings).rows.tolist()
+    (log,) = (report.experiment.preds / "log").glob("fold_1/metrics.csv")
+    sampled = pl.read_csv(log)["val_kl"].drop_nulls().to_list()
+    assert sampled != pytest.approx([report.folds[0].scores["kl"]])
 
 
 def test_training_sees_other_slices_in_each_epoch_and_whole_steps(source, tmp_path):

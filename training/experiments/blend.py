@@ -9,7 +9,7 @@ better than most of them (deep ensembles: Lakshminarayanan et al., NeurIPS 2017)
 held out the same recordings in the same folds: else the mean would mix held-out with learned.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +19,21 @@ from polars.exceptions import PolarsError
 
 from storage.errors import ConfigError
 from storage.output_files import output_file
-from training.experiments.listing import FINISHED, find_records, list_experiments
+from training.experiments.listing import (
+    FINISHED,
+    ExperimentRecord,
+    find_records,
+    list_experiments,
+)
 from training.experiments.report import OOF, POOLED_OOF, format_table, score_frame
-from training.model.metrics import TITLES, Scores, score_cells
+from training.model.agreement import rank_correlations
+from training.model.metrics import METRICS, TITLES, Scores, score_cells
 
+NAME_WIDTH = 24
+GAIN_LEGEND = (
+    "gain of each member: the score of the blend less that of the blend without it;\n"
+    "agreement: mean rank correlation with the others, 1 where they order alike"
+)
 SECONDARY_WEIGHT = "loss.secondary_weight"
 
 
@@ -30,13 +41,17 @@ SECONDARY_WEIGHT = "loss.secondary_weight"
 class Blend:
     """Mean predictions of slices and of recordings, as in the tables of an experiment.
 
-    `members`: the scores of each experiment, over all slices.
+    `members`: the scores of each experiment, over all slices. `without`: those of the blend without
+    it, so that its marginal gain is the difference to the blend. `correlation_BB`: of the members,
+    by the rank correlation of their predictions of slices, in that order.
     """
 
     slices: pl.DataFrame
     recordings: pl.DataFrame
     secondary_weight: float
     members: dict[str, Scores]
+    without: dict[str, Scores]
+    correlation_BB: np.ndarray
 
     def table(self) -> str:
         """The blend fold by fold, all together, per recording; and its members next to it."""
@@ -51,8 +66,15 @@ class Blend:
                 (f"{name} alone", str(len(self.slices)), *score_cells(scores))
                 for name, scores in self.members.items()
             ),
+            *(
+                (f"without {name}", str(len(self.slices)), *score_cells(scores))
+                for name, scores in self.without.items()
+            ),
         ]
-        return format_table(("", "number", *TITLES), [*lines, *totals], num_totals=len(totals))
+        header = ("", "number", *TITLES)
+        scores = format_table(header, [*lines, *totals], num_totals=len(totals))
+        gains = describe_gains(self.slices_score(), self.without, self.correlation_BB)
+        return f"{scores}\n\n{gains}"
 
     def write(self, folder: Path) -> None:
         """Writes both tables into a folder or, where the disk is full, none.
@@ -63,8 +85,28 @@ class Blend:
             self.slices.write_parquet(slices)
             self.recordings.write_parquet(recordings)
 
+    def slices_score(self) -> Scores:
+        """Scores of the blend over all slices."""
+        return self._score(self.slices)
+
     def _score(self, frame: pl.DataFrame) -> Scores:
         return score_frame(frame, self.secondary_weight)
+
+
+def describe_gains(whole: Scores, without: Mapping[str, Scores], correlation_BB: np.ndarray) -> str:
+    """Formats what each member adds to the others, and how much it agrees with them.
+
+    `whole`: scores of the blend. `without`: those without each member, by name, in the order of
+    `correlation_BB`.
+    """
+    lines = []
+    for place, (name, rest) in enumerate(without.items()):
+        agreement_B = np.delete(correlation_BB[place], place)
+        gains = (f"{whole[key] - rest[key]:+.4f}" for key in METRICS)
+        short = name if len(name) <= NAME_WIDTH else f"...{name[3 - NAME_WIDTH :]}"
+        lines.append((short, *gains, f"{np.mean(agreement_B):.3f}"))
+    table = format_table(("", *TITLES, "agreement"), lines, num_totals=0)
+    return f"{GAIN_LEGEND}\n{table}"
 
 
 def blend_experiments(
@@ -76,13 +118,7 @@ def blend_experiments(
     """
     weights = list(weights) or [1.0] * len(names)
     _check(names, weights)
-    chosen = find_records(list_experiments(root), names)
-    for record in chosen:
-        if record.status != FINISHED:
-            raise ConfigError(
-                f"{record.name} is {record.status}: only finished experiments have predictions of "
-                "all folds"
-            )
+    chosen = _find_finished(root, names)
     slices, recordings = (
         [_read(Path(root) / "preds" / name / table) for name in names]
         for table in (OOF, POOLED_OOF)
@@ -90,15 +126,36 @@ def blend_experiments(
     secondary = [float(record.config.get(SECONDARY_WEIGHT, 0.0)) for record in chosen]
     if len(set(secondary)) > 1:
         raise ConfigError(f"{', '.join(names)} differ in {SECONDARY_WEIGHT}: KL is not comparable")
+    aligned, rows_BNC = _align(slices, names)
+    pooled, pooled_BNC = _align(recordings, names)
+
+    def score(weights_B: Sequence[float]) -> Scores:
+        return score_frame(_mean(aligned, rows_BNC, weights_B), secondary[0])
+
+    one_hot, places = np.eye(len(names)), range(len(names))
     return Blend(
-        slices=_mean(slices, weights, names),
-        recordings=_mean(recordings, weights, names),
+        slices=_mean(aligned, rows_BNC, weights),
+        recordings=_mean(pooled, pooled_BNC, weights),
         secondary_weight=secondary[0],
-        members={
-            name: score_frame(frame, secondary[0])
-            for name, frame in zip(names, slices, strict=True)
+        members={names[place]: score(one_hot[place].tolist()) for place in places},
+        without={
+            names[place]: score((np.array(weights) * (1 - one_hot[place])).tolist())
+            for place in places
         },
+        correlation_BB=rank_correlations(rows_BNC),
     )
+
+
+def _find_finished(root: str | Path, names: Sequence[str]) -> list[ExperimentRecord]:
+    """Finds experiments; raises ConfigError on one that is not finished, or not there."""
+    chosen = find_records(list_experiments(root), names)
+    for record in chosen:
+        if record.status != FINISHED:
+            raise ConfigError(
+                f"{record.name} is {record.status}: only finished experiments have predictions of "
+                "all folds"
+            )
+    return chosen
 
 
 def _check(names: Sequence[str], weights: Sequence[float]) -> None:
@@ -118,11 +175,9 @@ def _read(path: Path) -> pl.DataFrame:
         raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
-def _mean(
-    frames: Sequence[pl.DataFrame], weights: Sequence[float], names: Sequence[str]
-) -> pl.DataFrame:
-    """The first table with the mean probabilities of all."""
-    classes = [name for name in frames[0].columns if name.startswith("p_")]
+def _align(frames: Sequence[pl.DataFrame], names: Sequence[str]) -> tuple[pl.DataFrame, np.ndarray]:
+    """The first table, and the probabilities of all in the order of its rows, [B, N, C]."""
+    classes = _classes(frames[0])
     keys = [name for name in frames[0].columns if name not in (*classes, "target")]
     ordered = [frame.sort(keys) if set(keys) <= set(frame.columns) else frame for frame in frames]
     first = ordered[0]
@@ -134,6 +189,16 @@ def _mean(
                 f"{names[0]} and {name} held out different recordings, or in other folds: blend "
                 "experiments with the same store, `folds` and `train_folds`"
             )
-    values = [frame.select(classes).to_numpy() for frame in ordered]
-    mean = np.average(values, axis=0, weights=weights).astype(np.float32)
-    return first.with_columns(pl.Series(name, mean[:, place]) for place, name in enumerate(classes))
+    return first, np.stack([frame.select(classes).to_numpy() for frame in ordered])
+
+
+def _mean(first: pl.DataFrame, values_BNC: np.ndarray, weights: Sequence[float]) -> pl.DataFrame:
+    """The first table with the mean probabilities of all."""
+    mean_NC = np.average(values_BNC, axis=0, weights=weights).astype(np.float32)
+    return first.with_columns(
+        pl.Series(name, mean_NC[:, place]) for place, name in enumerate(_classes(first))
+    )
+
+
+def _classes(frame: pl.DataFrame) -> list[str]:
+    return [name for name in frame.columns if name.startswith("p_")]

@@ -5,7 +5,7 @@ compare_experiments(list_experiments("."), ["exp_003", "exp_007"])
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,10 @@ DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, Recursio
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentRecord:
-    """One experiment. `config` is flat, `a.b` -> value; `scores` are of all folds together."""
+    """One experiment. `config` is flat, `a.b` -> value.
+
+    `scores` are of the slices of all folds together, `pooled` of their recordings.
+    """
 
     name: str
     status: str
@@ -34,6 +37,7 @@ class ExperimentRecord:
     num_folds: int
     minutes: float | None
     scores: dict[str, float | None]
+    pooled: dict[str, float | None]
 
 
 class _Report(NamedTuple):
@@ -42,6 +46,7 @@ class _Report(NamedTuple):
     num_folds: int
     minutes: float | None
     scores: dict[str, float | None]
+    pooled: dict[str, float | None]
 
 
 def list_experiments(root: str | Path) -> list[ExperimentRecord]:
@@ -121,7 +126,7 @@ def _read(root: Path, name: str) -> ExperimentRecord:
     mark = (root / "configs" / f".{name}").read_text(encoding="utf-8", errors="replace").strip()
     failed, _, reason = mark.partition(": ")
     config: dict[str, Any] = {}
-    begun, report = "", _Report(0, None, {})
+    begun, report = "", _Report(0, None, {}, {})
     try:
         if config_file.is_file():
             begun, config = read_settings(config_file)
@@ -144,6 +149,7 @@ def _read(root: Path, name: str) -> ExperimentRecord:
         num_folds=report.num_folds,
         minutes=report.minutes,
         scores=report.scores,
+        pooled=report.pooled,
     )
 
 
@@ -151,13 +157,18 @@ def _read_report(path: Path) -> _Report:
     """Reads a `scores.json`; raises one of DAMAGED where it is not as we write it."""
     document = json.loads(path.read_text(encoding="utf-8"))
     durations_s = [float(fold["duration_s"]) for fold in document["folds"]]
-    overall = document["overall"]
-    scores = {key: overall.get(key) for key in METRICS}
     return _Report(
         num_folds=len(durations_s),
         minutes=sum(durations_s) / 60 if durations_s else None,
-        scores={key: None if score is None else float(score) for key, score in scores.items()},
+        scores=_scores(document["overall"]),
+        pooled=_scores(document.get("pooled", {})),
     )
+
+
+def _scores(values: Mapping[str, Any]) -> dict[str, float | None]:
+    """The scores that there are by now; None for those that were not defined, or not known then."""
+    known = {key: values.get(key) for key in METRICS}
+    return {key: None if score is None else float(score) for key, score in known.items()}
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -18,8 +18,8 @@ from training.runtime.memory import MemoryLeft
 
 OOF, EMBEDDINGS, RESULT = "oof.parquet", "embeddings.parquet", "result.json"
 POOLED_OOF, POOLED_EMBEDDINGS = "oof_recordings.parquet", "embeddings_recordings.parquet"
-COLUMNS = ("fold", "recordings", "slices", "epoch", *TITLES, "min")
-LEGEND = "epoch: kept / last; recordings: each by the mean prediction of its slices"
+COLUMNS = ("fold", "rec.", "slices", "epoch", *TITLES, "min")
+LEGEND = "epoch: kept/last; recordings: by means of slices; BalAcc: mean recall of classes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,8 @@ class TrainingReport:
     """All folds, and the scores of all held-out slices together.
 
     `pooled`: those of all held-out recordings, each with the mean probabilities of its slices.
-    `classes`: those of each class, as `score_classes` makes them.
+    `classes`: those of each class, as `score_classes` makes them. `parts`: those of rare classes,
+    taxa and sites, as `score_parts` makes them.
     """
 
     experiment: Experiment
@@ -66,6 +67,7 @@ class TrainingReport:
     overall: Scores
     pooled: Scores
     classes: pl.DataFrame
+    parts: pl.DataFrame
 
     def table(self) -> str:
         """Formats the scores of the folds; of all together; and per recording."""

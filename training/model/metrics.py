@@ -5,9 +5,9 @@
 
 A metric is one entry in METRICS: logs, tables, curves and sorting take it from there.
 
-Slices inherit the labels of their recording. KL divergence is the primary score; it and accuracy
-are of slices that have a label, NaN without any. ROC-AUC is NaN where no class has both slices with
-and without it, cmAP where no class has a positive slice.
+Slices inherit the labels of their recording. KL divergence is the primary score; it and the
+accuracies are of slices that have a label, NaN without any. ROC-AUC is NaN where no class has both
+slices with and without it, cmAP where no class has a positive slice.
 
 Shapes: N slices, R recordings, C classes.
 """
@@ -202,6 +202,21 @@ def accuracy(primary_N: np.ndarray, probabilities_NC: np.ndarray) -> float:
     return float((probabilities_NC.argmax(1) == primary_N).mean())
 
 
+def balanced_accuracy(primary_N: np.ndarray, probabilities_NC: np.ndarray) -> float:
+    """Mean recall over the primary labels that there are (Brodersen et al., ICPR 2010).
+
+    The recall of a class is the accuracy on its slices, so a rare class counts as much as any.
+    """
+    if not len(primary_N):
+        return math.nan
+    num_classes = probabilities_NC.shape[1]
+    is_right_N = probabilities_NC.argmax(1) == primary_N
+    num_right_C = np.bincount(primary_N[is_right_N], minlength=num_classes)
+    num_primary_C = np.bincount(primary_N, minlength=num_classes)
+    there_C = num_primary_C > 0
+    return float((num_right_C[there_C] / num_primary_C[there_C]).mean())
+
+
 def _normalised_kl(slices: ScoredSlices) -> float:
     """KL of the shares of the probabilities; a slice with none of any class has equal shares."""
     probabilities_NC = slices.probabilities_NC
@@ -240,6 +255,11 @@ METRICS = {
         compute=lambda slices: accuracy(slices.primary_N, slices.probabilities_NC),
         needs_label=True,
         bar="acc",
+    ),
+    "balanced_accuracy": Metric(
+        title="BalAcc",  # columns of 6, so that the tables fit a terminal
+        compute=lambda slices: balanced_accuracy(slices.primary_N, slices.probabilities_NC),
+        needs_label=True,
     ),
 }
 TITLES = tuple(metric.title for metric in METRICS.values())

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import spearmanr
 
 from storage.errors import ConfigError
 from tests.full_disk import largest_file
@@ -53,9 +54,27 @@ def test_a_blend_is_the_mean_and_scored_by_folds(tmp_path: Path) -> None:
     assert blend.recordings["p_a"].to_list() == pytest.approx([0.65, 0.15, 0.15, 0.6])
     assert [scores["accuracy"] for scores in blend.members.values()] == [0.75, 0.75]
     lines = [line.split() for line in blend.table().splitlines()]
-    accuracies = {" ".join(line[:2]): line[-1] for line in lines if len(line) > 4}
+    accuracies = {" ".join(line[:2]): line[-2] for line in lines if len(line) > 4}
     assert accuracies["fold 0"] == accuracies["fold 1"] == accuracies["all slices"] == "1.0000"
     assert accuracies["exp_001 alone"] == "0.7500"
+
+
+def test_each_member_is_also_left_out_and_compared_with_the_others(tmp_path: Path) -> None:
+    values = [[0.9, 0.2, 0.1, 0.4], [0.4, 0.1, 0.2, 0.8], [0.8, 0.3, 0.2, 0.1]]
+    names = [experiment(tmp_path, predictions(p_a)) for p_a in values]
+    blend = blend_experiments(tmp_path, names, [2, 1, 1])
+    for place, name in enumerate(names):
+        others = [other for other in names if other != name]
+        weights = [weight for weight, other in zip([2, 1, 1], names, strict=True) if other != name]
+        expected = blend_experiments(tmp_path, others, weights)
+        assert blend.without[name] == pytest.approx(expected.slices_score())
+        rank = spearmanr(values[place], values[(place + 1) % 3]).statistic
+        assert blend.correlation_BB[place, (place + 1) % 3] == pytest.approx(rank)
+    text = blend.table()
+    gain = blend.slices_score()["kl"] - blend.without["exp_002"]["kl"]
+    assert f"without exp_003{' ' * 7}8" in text
+    assert f"{gain:+.4f}" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
 
 
 def test_weights_are_those_of_a_weighted_mean(tmp_path: Path) -> None:

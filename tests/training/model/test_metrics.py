@@ -9,6 +9,7 @@ import torch
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
+    balanced_accuracy_score,
     f1_score,
     log_loss,
     roc_auc_score,
@@ -20,12 +21,24 @@ from training.model.metrics import (
     METRICS,
     Truth,
     average_precisions,
+    balanced_accuracy,
     f1_scores,
     kl_divergence,
     macro_average_precision,
     macro_roc_auc,
     roc_areas,
 )
+
+
+def test_balanced_accuracy_agrees_with_scikit_learn_and_counts_each_class_alike():
+    primary = np.random.default_rng(3).choice(4, 200, p=[0.6, 0.2, 0.1, 0.1])
+    probabilities = distributions(200, 4, seed=4)
+    expected = balanced_accuracy_score(primary, probabilities.argmax(1))
+    with_another = np.pad(probabilities, ((0, 0), (0, 1)))  # a class that is nobody's label
+    assert balanced_accuracy(primary, with_another) == pytest.approx(expected)
+    always_first = np.eye(2)[[0] * 10]
+    assert balanced_accuracy(np.array([0] * 9 + [1]), always_first) == 0.5
+    assert math.isnan(balanced_accuracy(np.empty(0, int), np.empty((0, 2))))
 
 
 def distributions(num, classes, *, seed):

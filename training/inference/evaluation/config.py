@@ -40,6 +40,9 @@ class EvaluateConfig:
     bootstrap: int = option(200, "resamplings of the recordings for 95 % intervals; 0: none")
     seed: int = option(0, "decides the resamplings")
     errors: int = option(12, "worst false and missed windows to list, of each kind")
+    members: bool = option(
+        False, "also the blend without each entry of predict.from; of one folder of tools.predict"
+    )
     audio: str = option("", "folder of the recordings, for the spectrograms of the worst errors")
 
     def __post_init__(self) -> None:
