@@ -18,7 +18,8 @@ from storage.errors import ConfigError, MelbankError, StoreError
 from storage.recipe import Recipe
 from training.model.config import ModelConfig
 from training.model.models import Classifier, build_classifier
-from training.model.pretrained import KEY, MODEL_PREFIX, check_recipe
+from training.model.pretrained import KEY, MODEL_PREFIX
+from training.model.recipe_check import check_recipe
 from training.model.torch_files import first_line, read_torch, tensors_of
 
 FORMAT = 2
