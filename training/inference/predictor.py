@@ -38,6 +38,7 @@ from training.inference.reading.inputs import Inputs
 from training.inference.reading.loading import Job
 from training.inference.reading.messages import Chunk, Ended, Rejected
 from training.inference.reading.store_input import StoreInput
+from training.inference.reading.worker_count import prepare_reading
 from training.inference.results import RawPredictions, Reject, Results, Run
 from training.runtime.auto import Choice, choose_accelerator, choose_threads
 from training.runtime.memory import keep_freed_memory
@@ -85,6 +86,7 @@ def predict_recordings(
     `check` is given the description of the run and its recordings before anything is predicted.
     Raises ConfigError on what cannot work, and where the folder has the results of another run.
     """
+    prepare_reading(config, inputs)  # while the models are loaded
     accelerator = choose_accelerator(config.accelerator, "predict")
     threads = choose_threads(config.threads)
     device = torch.device("cuda" if accelerator.value == "gpu" else "cpu")
