@@ -6,6 +6,7 @@ Shapes: B slices, M mel bands, T frames, C classes.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ class CheckpointMember:
         self.labels = trained.labels.names
         self.recipe = trained.recipe
         self.names = trained.names
+        self.post: list[Any] = []
         self._output = trained.model_config.output
         self._model = trained.model.to(device).eval()
         self._device = device

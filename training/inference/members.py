@@ -10,7 +10,7 @@ of audio does. Shapes: B slices, M mel bands, T frames, C classes.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class Member(Protocol):
     path: str
     labels: tuple[str, ...]
     recipe: Recipe
+    post: list[Any]  # steps of post-processing that it brings along
 
     @property
     def names(self) -> dict[str, dict[str, str]]:

@@ -32,6 +32,7 @@ from training.inference.config import PredictConfig
 from training.inference.fingerprint import settled
 from training.inference.members import Member, join_labels, read_branches
 from training.inference.model_files import ModelFiles
+from training.inference.model_post import ABOUT, post_of_models
 from training.inference.predictions import ClassTable, PredictedRecording
 from training.inference.reading.audio_input import RECORDINGS, SECONDS, WINDOWS, AudioInput
 from training.inference.reading.inputs import Inputs
@@ -128,6 +129,7 @@ def _describe_run(
             "predict": settings,
             "models": [member.path for member in members],
             "recipe": source.windows.to_dict(),
+            ABOUT: post_of_models(members),
         },
     )
 
