@@ -1,6 +1,5 @@
 """Real soundscapes and damaged files in every format, with a sample submission made from them."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,9 @@ import tools.predict
 from storage.audio.decode import Decoder
 from storage.audio.slicing import num_slices
 from storage.errors import AudioError
+from storage.recipe import Recipe
 from tests.paths import ROOT
-from tests.predicting import LABELS, RECIPE, write_checkpoint
+from tests.predicting import LABELS, write_checkpoint
 from tests.storage.build.test_nasty import REAL_FILES
 from tools.cli.command import run
 from training.inference.outputs.config import FORMATS
@@ -20,8 +20,7 @@ from training.inference.reading.inputs import list_inputs
 
 DATA = ROOT.parent / "shared" / "data"
 FOLDERS = [DATA / "soundscapes", DATA / "nasty"]
-MODEL = replace(RECIPE, slice_s=5.0)
-NO_ENDING = "34_no_extension"  # folders are listed by the endings of audio
+MODEL = Recipe(slice_step_s=5.0)
 
 
 def num_windows(path: Path) -> int:

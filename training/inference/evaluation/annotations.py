@@ -115,7 +115,8 @@ def _open(path: Path) -> TextTable:
         return read_csv(path.read_bytes(), str(path))
     except OSError as error:
         raise ConfigError(
-            f"evaluate.annotations: {path} cannot be read: {error.strerror}"
+            f"evaluate.annotations: {path} cannot be read: {error.strerror}: give a csv, a table "
+            "of Raven, a folder of those, a labelled folder or a store"
         ) from error
 
 
