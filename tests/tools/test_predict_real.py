@@ -1,6 +1,7 @@
 """Real soundscapes and damaged files in every format, with a sample submission made from them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -98,10 +99,10 @@ def check_formats(out: Path) -> None:
     windows = pl.read_parquet(out / "predictions.parquet")
     detections = pl.read_parquet(out / "detections.parquet")
     assert len(windows) == len(detections)
-    assert len(pl.read_csv(out / "detections.csv")) == len(detections)
-    assert len(pl.read_csv(out / "kaleidoscope.csv")) == len(detections)
+    assert len(pl.read_csv(out / "detections.csv", infer_schema=False)) == len(detections)
+    assert len(pl.read_csv(out / "kaleidoscope.csv", infer_schema=False)) == len(detections)
     assert pl.read_csv(out / "presence.csv")["num_detections"].sum() == len(detections)
-    text = {"separator": "\t", "quote_char": None}
+    text: dict[str, Any] = {"separator": "\t", "quote_char": None, "infer_schema": False}
     assert len(pl.read_csv(out / "all.selections.txt", **text)) == len(detections)
     for recording_id in windows["recording_id"].unique():
         count = (detections["recording_id"] == recording_id).sum()
