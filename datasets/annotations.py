@@ -78,7 +78,10 @@ class AnnotationTables:
         try:
             return read_csv(path.read_bytes(), str(path))
         except OSError as error:
-            raise ConfigError(f"{self.key}: {path} cannot be read: {error.strerror}") from error
+            raise ConfigError(
+                f"{self.key}: {path} cannot be read: {error.strerror}; give a csv, a selection "
+                "table of Raven, or a folder of those"
+            ) from error
 
     def _raven_rows(self, table: TextTable, path: Path, name: str) -> list[Row]:
         """Rows of a selection table; the views of one selection, which repeat it, count once."""

@@ -8,8 +8,8 @@
 Takes mel slices, or with export.mel=true waveforms at the recipe's rate: the mel spectrogram is
 then part of the file. Outputs are `probabilities`, `logits` and `embedding`. Labels, recipe and the
 checkpoints' sha256 are in the file's metadata, so `tools.predict` needs nothing else, and the steps
-of post=, for other programs. The file is run and compared with the checkpoints before it is
-put in place. Needs the extra `onnx`.
+of post=, which it applies where it is given none. The file is run and compared with the checkpoints
+before it is put in place. Needs the extra `onnx`.
 """
 
 import sys
@@ -34,7 +34,7 @@ class Sections:
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     post: list[Any] = field(
         default_factory=list,
-        metadata={"help": "steps of post-processing to record in the file; see tools.predict"},
+        metadata={"help": "steps of post-processing to record in the file, for tools.predict"},
     )
 
     def __post_init__(self) -> None:

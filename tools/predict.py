@@ -15,8 +15,9 @@ What cannot be read becomes a line in rejects.csv, never the end of a run.
 
 Makes predict.json, raw/ (the windows of each recording, by each model), and from them the formats:
 predictions.parquet, a row per window with p_<label>, detections.parquet and .csv, and so on. With
-other steps, thresholds or formats, the same command makes those again from raw/, in seconds. Exit
-code 3: nothing could be predicted.
+other steps, thresholds or formats, the same command makes those again from raw/, in seconds, and
+says which settings have changed. An .onnx brings its steps of post-processing along; post= gives
+others. Exit code 3: nothing could be predicted.
 """
 
 import sys

@@ -17,7 +17,8 @@ from pytorch_lightning.callbacks import Callback
 from storage.errors import ConfigError, MelbankError, StoreError
 from storage.recipe import Recipe
 from training.config import BEST
-from training.model.pretrained import KEY, check_recipe
+from training.model.pretrained import KEY
+from training.model.recipe_check import check_recipe
 from training.model.torch_files import (
     UNREADABLE,
     first_line,

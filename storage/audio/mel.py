@@ -3,8 +3,8 @@
 Shapes: S samples of a slice, W samples of a window, M mel bands, T frames, F frequency bins.
 
 Each slice has its own STFT: the start of a slice is rarely a whole number of hops, and slices cut
-from one grid over the whole recording differ by 1.5-2.4 dB. The filterbank is librosa's own; its
-triangles are narrow, so the product runs over a few bands of bins instead of all of them.
+from one grid over the whole recording differ by 1.5-2.4 dB. The filterbank's triangles are narrow,
+so the product runs over a few bands of bins instead of all of them.
 Agrees with `librosa.feature.melspectrogram` and `power_to_db(ref=max, top_db=...)`, or with
 `recipe.power` 1 `amplitude_to_db`, within 0.01 dB.
 

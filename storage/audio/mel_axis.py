@@ -1,16 +1,17 @@
 """Places of frequencies on the mel axis of a slice, for pictures."""
 
-import librosa
-
-from storage.recipe import HTK, Recipe
+from storage.audio.filterbank import hz_to_mel
+from storage.recipe import Recipe
 
 TICKS_HZ = (64_000, 32_000, 16_000, 8000, 4000, 2000, 1000, 500, 250, 125)
 
 
 def band_of_hz(frequency_hz: float, recipe: Recipe) -> float:
     """The place of a frequency among the mel bands: 0 is the centre of the lowest one."""
-    edges_hz = [recipe.fmin_hz, recipe.fmax_hz, frequency_hz]
-    lowest, highest, mel = librosa.hz_to_mel(edges_hz, htk=recipe.mel_scale == HTK)
+    lowest, highest, mel = (
+        hz_to_mel(edge_hz, recipe.mel_scale)
+        for edge_hz in (recipe.fmin_hz, recipe.fmax_hz, frequency_hz)
+    )
     return float((mel - lowest) / (highest - lowest) * (recipe.n_mels + 1) - 1)
 
 

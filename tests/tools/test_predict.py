@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -58,6 +59,90 @@ def test_it_predicts_and_says_what_it_did(lab: Path, tmp_path: Path, call: Call)
     rejects = pl.read_csv(tmp_path / "new" / "rejects.csv")
     assert rejects["recording_id"].to_list() == ["bad"]
     assert call(*words(lab, tmp_path / "new"))[1].count("3 done before") == 1
+
+
+def test_settings_that_changed_since_the_outputs_were_made_are_named(
+    lab: Path, tmp_path: Path, call: Call
+) -> None:
+    def outputs(*more: str) -> list[str]:
+        code, out, _ = call(*words(lab, tmp_path / "new"), *more)
+        assert code == 0
+        return [line for line in out.splitlines() if line.startswith("the outputs are made again")]
+
+    assert outputs() == []
+    assert outputs() == []
+    assert outputs("detect.threshold=0.7", "post=[{power: {a: 2}}]") == [
+        "the outputs are made again: post was [], is [{'power': {'a': 2}}]; detect.threshold was "
+        "0.5, is 0.7"
+    ]
+    (tmp_path / "new" / "outputs.json").write_text("[")
+    assert outputs() == []
+
+
+@pytest.fixture(scope="module")
+def exported(lab: Path) -> Callable[..., Path]:
+    def write(name: str, *post: object) -> Path:
+        from training.inference.export.onnx_export import ExportOptions, export_onnx
+        from training.model.checkpoints import read_checkpoint
+
+        checkpoint = read_checkpoint(lab / "weights" / "exp_003" / "fold_0.ckpt")
+        export_onnx([checkpoint], lab / name, ExportOptions(post=post))
+        return lab / name
+
+    return write
+
+
+def test_the_steps_of_an_onnx_file_are_applied_unless_others_are_given(
+    lab: Path, tmp_path: Path, call: Call, exported: Callable[..., Path]
+) -> None:
+    model = exported("squared.onnx", {"power": {"a": 2}})
+    line = "post-processing of the model: power; post=[] turns it off"
+
+    def predict(*more: str) -> tuple[str, pl.DataFrame]:
+        _, out, _ = call(*words(lab, tmp_path / "new"), f"predict.from={model}", *more)
+        frame = pl.read_parquet(tmp_path / "new" / "predictions.parquet")
+        return out, frame.select("p_a", "p_b", "p_c")
+
+    out, squared = predict()
+    assert line in out
+    out, plain = predict("post=[]")
+    assert line not in out
+    np.testing.assert_allclose(squared.to_numpy(), plain.to_numpy() ** 2, atol=1e-6)
+    assert predict()[1].equals(squared)
+    _, rooted = predict("post=[{power: {a: 0.5}}]")
+    np.testing.assert_allclose(rooted.to_numpy(), plain.to_numpy() ** 0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ({"calibrate": {"csv": "private.csv"}}, "read a csv, which is no part of it"),
+        ({"later": {}}, "in the metadata of the model: post: there is no step later"),
+    ],
+    ids=["csv", "unknown"],
+)
+def test_steps_of_a_file_that_cannot_be_applied_are_refused(
+    step: object,
+    message: str,
+    lab: Path,
+    tmp_path: Path,
+    call: Call,
+    exported: Callable[..., Path],
+) -> None:
+    model = f"predict.from={exported('step.onnx', step)}"
+    code, _, err = call(*words(lab, tmp_path / "new"), model)
+    assert code == 2
+    assert message in err
+    assert call(*words(lab, tmp_path / "new"), model, "post=[]")[0] == 0
+
+
+def test_models_with_different_steps_bring_none(
+    lab: Path, tmp_path: Path, call: Call, exported: Callable[..., Path]
+) -> None:
+    models = f"predict.from=[{exported('rank.onnx', 'rank')},exp_003]"
+    code, out, _ = call(*words(lab, tmp_path / "new"), models)
+    assert code == 0
+    assert "the models bring different steps of post-processing: none apply" in out
 
 
 def test_nothing_to_predict_has_its_own_exit_code(lab: Path, tmp_path: Path, call: Call) -> None:

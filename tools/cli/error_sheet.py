@@ -1,6 +1,7 @@
 """Spectrograms of the worst errors of an evaluation, from the recordings' files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,34 @@ from storage.audio.decode import Decoder
 from storage.audio.filterbank import mel_filterbank
 from storage.audio.mel import MelTransform
 from storage.encoding import encode
-from storage.errors import AudioError, ConfigError
+from storage.errors import AudioError, ConfigError, StoreError
 from storage.output_files import output_file
 from storage.recipe import Recipe
 from storage.source.listing import list_folder
 from tools.cli.contact_sheet import write_contact_sheet
+from training.inference.results import Results
 
 
-def draw_errors(errors: pl.DataFrame, audio: Path, target: Path, names: Mapping[str, str]) -> str:
-    """Draws the spectrograms of errors whose recordings are found; returns a line on it."""
+def recipe_of(predictions: Sequence[str]) -> Recipe:
+    """The recipe of the model that made the predictions, by predict.json next to the first table.
+
+    Tables of other programs, and of out-of-fold predictions, have none: the default one.
+    """
+    first = Path(predictions[0])
+    try:
+        about = Results(first if first.is_dir() else first.parent).describe()["about"]
+        return Recipe.from_dict(about["recipe"])
+    except (StoreError, ConfigError, KeyError, TypeError):
+        return Recipe()
+
+
+def draw_errors(
+    errors: pl.DataFrame, audio: Path, target: Path, names: Mapping[str, str], recipe: Recipe
+) -> str:
+    """Draws the spectrograms of errors whose recordings are found; returns a line on it.
+
+    `recipe`: of the model; the length of the windows is that of the errors.
+    """
     if not len(errors) or errors["start_s"].null_count():
         return "errors.png: there is no error with a time"
     if not audio.is_dir():
@@ -27,7 +47,7 @@ def draw_errors(errors: pl.DataFrame, audio: Path, target: Path, names: Mapping[
     files = match_files(list_folder(audio).audio, errors["recording_id"].unique().to_list())
     path_of = {recording_id: audio / file for file, recording_id in files.items()}
     length_s = float((errors["end_s"] - errors["start_s"]).to_numpy().max())
-    recipe = Recipe(slice_s=length_s)
+    recipe = replace(recipe, slice_s=length_s)
     transform = MelTransform(recipe, mel_filterbank(recipe))
     cells, titles = [], []
     for error in errors.iter_rows(named=True):

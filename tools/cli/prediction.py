@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from storage.processes import prepare_workers
 from storage.source.files import RecordingFiles
 from tools.cli.command import importing
 from tools.cli.prediction_inputs import PredictSections
@@ -11,7 +10,7 @@ from training.inference.embeddings.birdnet import NOTICE, species_presence
 from training.inference.model_files import find_models
 from training.inference.outputs.config import DetectConfig
 from training.inference.reading.inputs import list_inputs
-from training.inference.reading.loading import WORKER_MODULE
+from training.inference.reading.worker_count import prepare_reading
 
 
 def run_prediction(config: PredictSections) -> bool:
@@ -19,8 +18,7 @@ def run_prediction(config: PredictSections) -> bool:
     config.predict.check_given()
     models = find_models(config.predict.from_, Path(config.experiment.root))
     inputs = list_inputs(config.predict.input, config.remote, limit=config.predict.limit)
-    if not inputs.store and config.predict.workers != 0:
-        prepare_workers(WORKER_MODULE)  # which import what they need meanwhile
+    prepare_reading(config.predict, inputs)
     with importing("prediction starts"):
         from training.inference.predictor import predict_recordings
         from training.inference.results import Results

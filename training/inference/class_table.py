@@ -24,7 +24,10 @@ def read_class_table(
     try:
         table = read_csv(Path(path).read_bytes(), path)
     except OSError as error:
-        raise ConfigError(f"{key}={path} cannot be read: {error.strerror}") from error
+        raise ConfigError(
+            f"{key}={path} cannot be read: {error.strerror}: give a csv with primary_label and "
+            "names, or leave it out"
+        ) from error
     if PRIMARY not in table.columns:
         raise ConfigError(
             f"{key}={path} lacks the column {PRIMARY}: there are {', '.join(table.columns)}"

@@ -47,7 +47,9 @@ class PredictConfig:
     )
     batch_size: int = option(32, "windows that the model takes at once")
     workers: int | None = option(
-        None, "processes that decode; 0: none but this one; null: one less than there are cores"
+        None,
+        "processes that decode; 0: none but this one; null: one less than there are cores, none "
+        "for five minutes of audio or less",
     )
     accelerator: str = option("auto", "auto, cpu or gpu")
     threads: int = option(0, "of torch on the CPU; 0: as many as this process may use")

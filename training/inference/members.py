@@ -3,14 +3,14 @@
     models = find_models(["exp_003", "exp_007/fold_1", "model.onnx"], root=Path("."))
     branches, precision = read_branches(models, device, "auto", threads=2)
 
-Shapes: B slices, M mel
-bands, T frames, C classes.
+What a kind of model needs is imported with the first of that kind: timm takes longer than a minute
+of audio does. Shapes: B slices, M mel bands, T frames, C classes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,12 +19,7 @@ from datasets.chunks import Chunks
 from storage.errors import ConfigError, StoreError
 from storage.recipe import Recipe
 from training.inference.config import REFUSE
-from training.inference.embeddings.probe_predictions import ProbeClassifier
-from training.inference.export.onnx_model import OnnxClassifier
 from training.inference.model_files import CHECKPOINT, PROBE, ModelFiles
-from training.model.checkpoints import TrainedClassifier, read_checkpoint
-from training.model.models import narrowest_image
-from training.model.predict import predict_batch, predict_frames
 from training.runtime.auto import Choice, choose_precision
 
 MAX_SHOWN = 3
@@ -37,6 +32,7 @@ class Member(Protocol):
     labels: tuple[str, ...]
     recipe: Recipe
     chunks: Chunks
+    post: list[Any]  # steps of post-processing that it brings along
 
     @property
     def names(self) -> dict[str, dict[str, str]]:
@@ -57,39 +53,6 @@ class Branch:
     members: tuple[Member, ...]
 
 
-class CheckpointMember:
-    """A checkpoint of a training, on the device that predicts."""
-
-    def __init__(self, trained: TrainedClassifier, device: torch.device, precision: str) -> None:
-        self.path = trained.path
-        self.labels = trained.labels.names
-        self.recipe = trained.recipe
-        self.chunks = trained.chunks
-        self.names = trained.names
-        self._output = trained.model_config.output
-        self._model = trained.model.to(device).eval()
-        self._device = device
-        self._precision = precision
-
-    def probabilities(self, cells: np.ndarray) -> np.ndarray:
-        slices = torch.from_numpy(cells).to(self._device)
-        found, _ = predict_batch(
-            self._model, slices, output=self._output, precision=self._precision
-        )
-        return np.asarray(found.cpu().numpy())
-
-    @property
-    def has_frames(self) -> bool:
-        """True for a model with a SED head."""
-        return self._model.has_frames
-
-    def frames(self, cells: np.ndarray) -> np.ndarray:
-        """Probabilities, float32 [B, F, C], of the frames of cells [B, M, T]."""
-        slices = torch.from_numpy(cells).to(self._device)
-        found = predict_frames(self._model, slices, output=self._output, precision=self._precision)
-        return np.asarray(found.cpu().numpy())
-
-
 def read_branches(
     models: Sequence[ModelFiles], device: torch.device, precision: str, threads: int
 ) -> tuple[list[Branch], Choice]:
@@ -97,31 +60,41 @@ def read_branches(
 
     Raises ConfigError where a file is no model.
     """
-    trained: dict[Path, TrainedClassifier] = {}
-    for path in (file for one in models for file in one.files if file.suffix == CHECKPOINT):
-        try:
-            trained[path] = read_checkpoint(path)
-        except StoreError as error:
-            raise ConfigError(f"predict.from: {error}") from error
-    frames = [narrowest_image(one.model_config, one.sample_shape) for one in trained.values()]
-    kind = "gpu" if device.type == "cuda" else "cpu"
-    chosen = choose_precision(precision, kind, min(frames, default=1))
-    branches = []
-    for one in models:
-        members: list[Member] = [
-            CheckpointMember(trained[file], device, chosen.value)
-            if file in trained
-            else _open_file(file, threads)
-            for file in one.files
-        ]
-        branches.append(Branch(name=one.name, members=tuple(members)))
+    files = [file for one in models for file in one.files]
+    members, chosen = _read_checkpoints(
+        [file for file in files if file.suffix == CHECKPOINT], device, precision
+    )
+    members |= {file: _open_file(file, threads) for file in files if file not in members}
+    branches = [
+        Branch(name=one.name, members=tuple(members[file] for file in one.files)) for one in models
+    ]
     return branches, chosen
+
+
+def _read_checkpoints(
+    files: Sequence[Path], device: torch.device, precision: str
+) -> tuple[dict[Path, Member], Choice]:
+    kind = "gpu" if device.type == "cuda" else "cpu"
+    if not files:
+        return {}, choose_precision(precision, kind, num_frames=1)
+    from training.inference.checkpoint_member import CheckpointMember, narrowest, read_trained
+
+    trained = {file: read_trained(file) for file in files}
+    chosen = choose_precision(precision, kind, min(map(narrowest, trained.values())))
+    members = {file: CheckpointMember(one, device, chosen.value) for file, one in trained.items()}
+    return {**members}, chosen
 
 
 def _open_file(path: Path, threads: int) -> Member:
     """A model in ONNX, run by onnxruntime on the CPU, or a probe after its checkpoint."""
     try:
-        return ProbeClassifier(path) if path.suffix == PROBE else OnnxClassifier(path, threads)
+        if path.suffix == PROBE:
+            from training.inference.embeddings.probe_predictions import ProbeClassifier
+
+            return ProbeClassifier(path)
+        from training.inference.export.onnx_model import OnnxClassifier
+
+        return OnnxClassifier(path, threads)
     except StoreError as error:
         raise ConfigError(f"predict.from: {error}") from error
 

@@ -33,12 +33,14 @@ from training.inference.fingerprint import settled
 from training.inference.frames import check_frames
 from training.inference.members import Member, join_labels, read_branches
 from training.inference.model_files import ModelFiles
+from training.inference.model_post import ABOUT, post_of_models
 from training.inference.predictions import ClassTable, PredictedRecording
 from training.inference.reading.audio_input import RECORDINGS, SECONDS, WINDOWS, AudioInput
 from training.inference.reading.inputs import Inputs
 from training.inference.reading.loading import Job
 from training.inference.reading.messages import Chunk, Ended, Rejected
 from training.inference.reading.store_input import StoreInput
+from training.inference.reading.worker_count import prepare_reading
 from training.inference.results import RawPredictions, Reject, Results, Run
 from training.runtime.auto import Choice, choose_accelerator, choose_threads
 from training.runtime.memory import keep_freed_memory
@@ -86,6 +88,7 @@ def predict_recordings(
     `check` is given the description of the run and its recordings before anything is predicted.
     Raises ConfigError on what cannot work, and where the folder has the results of another run.
     """
+    prepare_reading(config, inputs)  # while the models are loaded
     accelerator = choose_accelerator(config.accelerator, "predict")
     threads = choose_threads(config.threads)
     device = torch.device("cuda" if accelerator.value == "gpu" else "cpu")
@@ -132,6 +135,7 @@ def _describe_run(
             "predict": settings,
             "models": [member.path for member in members],
             "recipe": source.windows.to_dict(),
+            ABOUT: post_of_models(members),
         },
     )
 

@@ -148,12 +148,8 @@ class Results:
             raise StoreError(f"{self.root / RUN} is of another version: predict into a new folder")
         return document
 
-    def labels(self) -> tuple[str, ...]:
-        """The classes, in the order of the last axis of probabilities."""
-        return tuple(self.describe()["decides"]["labels"])
-
     def classes(self) -> ClassTable:
-        """The classes with their names, as far as the models know them."""
+        """The classes, in the order of the last axis of probabilities, with the names they have."""
         document = self.describe()
         return ClassTable(labels=tuple(document["decides"]["labels"]), names=document["names"])
 

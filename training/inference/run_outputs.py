@@ -5,28 +5,35 @@
 All of it is made from the raw results, so it can be made again with other settings in seconds.
 """
 
+import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from storage.errors import StoreError
 from storage.objects.local import LocalObjects
 from storage.objects.urls import is_remote, local_path
 from storage.progress import Progress, silent
 from storage.recipe import Recipe
 from storage.source.files import RecordingFiles
 from storage.source.recorder_facts import RecorderFacts
+from storage.untrusted import parse_json
 from training.inference.class_table import read_class_table
 from training.inference.config import OutputSections
+from training.inference.fingerprint import differences, shown
+from training.inference.model_post import announce_post, with_post_of_models
 from training.inference.outputs.output import PredictedRun
 from training.inference.outputs.write import OutputSummary, check_outputs, write_outputs
 from training.inference.post.processed_run import process_run
 from training.inference.predictions import ClassTable, WindowPredictions
 from training.inference.results import RawPredictions, Results, Run
 
-REJECTS = "rejects.csv"
+REJECTS, SETTINGS = "rejects.csv", "outputs.json"
+logger = logging.getLogger(__name__)
 REJECT_SCHEMA = {
     "recording_id": pl.String,
     "path": pl.String,
@@ -42,7 +49,12 @@ def check_run(
     taxonomy: str = "",
     presence: dict[str, float] | None = None,
 ) -> None:
-    """Raises ConfigError where settings do not fit a run; before it begins."""
+    """Raises ConfigError where settings do not fit a run; before it begins.
+
+    Says which steps of post-processing come from the models.
+    """
+    given, config = config, with_post_of_models(config, run.about)
+    announce_post(given, run.about)
     classes = class_table(run.classes, taxonomy)
     RecorderFacts.open(config.recorder)
     process_run(lambda: (), run.branches, classes, config)
@@ -72,6 +84,8 @@ def write_run(
 
     `taxonomy`: csv with names of the classes. Raises ConfigError where settings do not fit.
     """
+    settings = _settings(with_post_of_models(config, results.describe()["about"]), taxonomy)
+    _say_what_changed(results, settings)
     run = open_run(results, config, taxonomy)
     with progress("writing outputs", results.num_recordings(), "recording") as step:
         counted = replace(run, windows=_Counted(run.windows, step))
@@ -79,13 +93,36 @@ def write_run(
             counted, config.output, config.detect, results.root, presence=presence, audio=audio
         )
     _write_rejects(results)
+    data = json.dumps(settings, indent=1, ensure_ascii=False).encode()
+    LocalObjects(str(results.root)).put(SETTINGS, data)
     return summary
+
+
+def _settings(config: OutputSections, taxonomy: str) -> dict[str, Any]:
+    """The settings that decide the outputs, apart from the raw results, as JSON has them."""
+    sections = {entry.name: getattr(config, entry.name) for entry in fields(OutputSections)}
+    plain = {
+        name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        for name, value in sections.items()
+    }
+    return dict(parse_json(json.dumps({**plain, "predict": {"taxonomy": taxonomy}}).encode()))
+
+
+def _say_what_changed(results: Results, settings: dict[str, Any]) -> None:
+    """Says in a line which settings differ from those of the outputs that are there."""
+    try:
+        then = parse_json(LocalObjects(str(results.root)).get(SETTINGS))
+    except (StoreError, ValueError):  # the first outputs here, or a file that is not ours
+        return
+    if isinstance(then, dict) and (found := differences(then, settings)):
+        logger.info(f"the outputs are made again: {shown(found)}")
 
 
 def open_run(results: Results, config: OutputSections, taxonomy: str = "") -> PredictedRun:
     """The predictions of a finished run, after blending and all steps."""
     document = results.describe()
     about = document["about"]
+    config = with_post_of_models(config, about)
     recipe = Recipe.from_dict(about["recipe"])
     classes = class_table(results.classes(), taxonomy)
     facts = RecorderFacts.open(config.recorder)

@@ -19,7 +19,8 @@ from storage.recipe import Recipe
 from training.model.config import ModelConfig
 from training.model.groups import Groups, groups_to_plain, num_groups, parse_groups
 from training.model.models import Classifier, build_classifier
-from training.model.pretrained import KEY, check_recipe, model_weights
+from training.model.pretrained import KEY, model_weights
+from training.model.recipe_check import check_recipe
 from training.model.torch_files import first_line, read_torch
 
 FORMAT = 2

@@ -8,7 +8,7 @@ A file that does not fit is refused with the names and shapes in which it differ
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from storage.errors import ConfigError, MelbankError, StoreError
 from storage.recipe import Recipe
 from training.model.config import ModelConfig
+from training.model.recipe_check import check_recipe
 from training.model.torch_files import (
     UNREADABLE,
     first_line,
@@ -33,7 +34,6 @@ WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # of timm, th
 HEADS = ("fc", "head", "head_dist", "classifier", "last_linear", "norm", "fc_norm")
 NEW_WITH_POOLING = "fc_norm."  # of transformers whose tokens are averaged
 COUNTER = ".num_batches_tracked"  # of batch norm; old files lack it
-NOT_SEEN = ("slice_step_s", "tail_min_s", "encoding", "origin")  # by a model, which takes a slice
 
 
 class Meaning(NamedTuple):
@@ -50,21 +50,6 @@ class GivenWeights:
     path: str
     tensors: Mapping[str, Tensor]
     contents: dict[str, Any] | None
-
-
-def check_recipe(path: str | Path, learned: Recipe, recipe: Recipe) -> None:
-    """Raises ConfigError, naming the keys, where a model has learned from other slices."""
-    then, now = asdict(learned), asdict(recipe)
-    keys = [
-        f"recipe.{name} is {then[name]} there, {now[name]} here"
-        for name in then
-        if name not in NOT_SEEN and then[name] != now[name]
-    ]
-    if keys:
-        raise ConfigError(
-            f"{path} has learned from slices of another recipe ({', '.join(keys)}): use it with a "
-            "store of its own recipe"
-        )
 
 
 def read_weights(path: str) -> GivenWeights:

@@ -6,8 +6,12 @@ librosa that is installed:
     python -m tests.storage.audio.test_librosa_values
 """
 
+from dataclasses import replace
+from typing import Any
+
 import librosa
 import numpy as np
+import pytest
 
 from storage.audio.filterbank import mel_filterbank
 from storage.recipe import Recipe
@@ -58,6 +62,39 @@ def librosa_decibels() -> np.ndarray:
 def test_filterbank_is_that_of_librosa_0_11() -> None:
     np.testing.assert_allclose(filter_sums(), FILTER_SUMS, rtol=0, atol=1e-5)
     np.testing.assert_allclose(filter_bins(), FILTER_BINS, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"fmin_hz": 0.0, "n_mels": 64},
+        {"fmin_hz": 50.0, "fmax_hz": 14_000.0, "n_fft": 1024},
+        {"fmin_hz": 1_000.0, "n_mels": 40},
+        {"fmin_hz": 2_000.5, "fmax_hz": 9_000.25},
+        {"fmax_hz": 900.0, "n_mels": 16},
+        {"sample_rate_hz": 48_000, "fmax_hz": 24_000.0, "n_fft": 4096, "n_mels": 256},
+        {"sample_rate_hz": 22_050, "fmax_hz": 11_025.0, "n_fft": 512, "n_mels": 24},
+        {"sample_rate_hz": 256_000, "fmin_hz": 10_000.0, "fmax_hz": 120_000.0},
+    ],
+    ids=str,
+)
+def test_our_filterbank_has_the_bytes_of_librosa(changed: dict[str, Any]) -> None:
+    recipe = replace(RECIPE, **changed)
+    theirs = librosa.filters.mel(
+        sr=recipe.sample_rate_hz,
+        n_fft=recipe.n_fft,
+        n_mels=recipe.n_mels,
+        fmin=recipe.fmin_hz,
+        fmax=recipe.fmax_hz,
+    )
+    ours = mel_filterbank(recipe)
+    assert (ours.dtype, ours.tobytes()) == (theirs.dtype, theirs.tobytes())
+
+
+def test_bands_without_a_bin_are_warned_of() -> None:
+    with pytest.warns(UserWarning, match="of 128 mel bands hold no frequency bin"):
+        mel_filterbank(replace(RECIPE, n_fft=512))
 
 
 def test_log_mel_is_that_of_librosa_0_11() -> None:

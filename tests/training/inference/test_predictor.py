@@ -75,7 +75,7 @@ def test_every_recording_is_there_in_order_or_rejected(done: Path) -> None:
     assert [raw.recording.recording_id for raw in found] == ["00", "01", "02", "03"]
     assert [len(raw.start_s) for raw in found] == [3, 1, 7, 4]
     assert [one.recording_id for one in results.rejects()] == ["02b"]
-    assert results.labels() == LABELS
+    assert results.classes().labels == LABELS
     for raw in found:
         assert raw.probabilities.shape == (1, len(raw.start_s), 3)
         assert raw.start_s.tolist() == list(range(len(raw.start_s)))
@@ -205,7 +205,7 @@ def test_label_lists_are_refused_or_united(lab: Path, done: Path, tmp_path: Path
         run(lab, tmp_path / "new", f"exp_001,{file}")
     run(lab, tmp_path / "new", f"exp_001,{file}", labels="union")
     results = Results(tmp_path / "new")
-    assert results.labels() == ("a", "b", "c", "d")
+    assert results.classes().labels == ("a", "b", "c", "d")
     for raw, alone in zip(results.iterate(), Results(done).iterate(), strict=True):
         first, second = np.isnan(raw.probabilities).all(axis=1)
         assert (first.tolist(), second.tolist()) == ([0, 0, 0, 1], [1, 1, 0, 0])

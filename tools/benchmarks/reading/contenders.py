@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,7 +118,12 @@ def python_of(peer: str, env_dir: str) -> Path:
     """
     if peer not in PEERS:
         return Path(sys.executable)
-    library, *more = PEERS[peer]
+    return peer_python(peer, PEERS[peer], env_dir)
+
+
+def peer_python(peer: str, requirements: Sequence[str], env_dir: str) -> Path:
+    """Returns the interpreter of an environment with these packages and the torch of this one."""
+    library, *more = requirements
     torch = importlib.metadata.version("torch").partition("+")[0]
     name = f"{peer}-py{sys.version_info.major}{sys.version_info.minor}"
     folder = Path(env_dir or DEFAULT_FOLDER).expanduser() / name

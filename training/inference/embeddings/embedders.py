@@ -27,7 +27,7 @@ from training.inference.export.session import Port, Session, open_session
 from training.inference.model_files import ONNX, find_models
 from training.model.checkpoints import TrainedClassifier, read_checkpoint
 from training.model.predict import predict_batch
-from training.model.pretrained import check_recipe
+from training.model.recipe_check import check_recipe
 from training.runtime.auto import choose_threads
 
 RATE_ENTRIES = ("sample_rate_hz", "sample_rate")  # of the metadata of foreign files

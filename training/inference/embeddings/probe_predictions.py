@@ -10,6 +10,7 @@ C classes.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -105,6 +106,7 @@ class ProbeClassifier:
         self.chunks = trained.chunks
         self.output = "softmax"
         self.names = trained.names
+        self.post: list[Any] = []
 
     def probabilities(self, cells: np.ndarray) -> np.ndarray:
         """float32 [B, C] of cells [B, M, T] of any encoding."""

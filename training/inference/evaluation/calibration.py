@@ -150,7 +150,10 @@ def read_calibration(path: Path) -> CalibrationTable:
     try:
         columns = read_csv(path.read_bytes(), str(path)).columns
     except OSError as error:
-        raise ConfigError(f"calibration: {path} cannot be read: {error.strerror}") from error
+        raise ConfigError(
+            f"calibration: {path} cannot be read: {error.strerror}: python -m tools.calibrate "
+            "writes it"
+        ) from error
     lacking = [name for name in COLUMNS if name not in columns]
     if lacking:
         raise ConfigError(

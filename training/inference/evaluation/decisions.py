@@ -87,7 +87,10 @@ def read_class_thresholds(path: str, labels: Sequence[str]) -> np.ndarray:
     try:
         table = read_csv(Path(path).read_bytes(), path)
     except OSError as error:
-        raise ConfigError(f"{key}={path} cannot be read: {error.strerror}") from error
+        raise ConfigError(
+            f"{key}={path} cannot be read: {error.strerror}: give a csv of label and threshold, as "
+            "python -m tools.calibrate writes it"
+        ) from error
     column = next((name for name in (THRESHOLD, F1) if name in table.columns), None)
     if column is None or "label" not in table.columns:
         raise ConfigError(f"{key}={path} needs the columns label and {THRESHOLD} or {F1}")

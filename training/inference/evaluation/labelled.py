@@ -30,7 +30,7 @@ def read_labelled(path: Path) -> LabelledScores:
 
     Such are oof.parquet of an experiment and evaluated.parquet of tools.evaluate.
     """
-    frame = _read("calibrate.from", path)
+    frame = _read("calibrate.from", path, "training and tools.evaluate write such tables")
     classes = [name for name in frame.columns if name.startswith("p_")]
     if not classes or "target" not in frame.columns or not len(frame):
         raise ConfigError(
@@ -61,7 +61,9 @@ def read_predictions(paths: Sequence[str]) -> pl.DataFrame:
     seen: set[str] = set()
     for given in paths:
         path = Path(given) / PREDICTIONS if Path(given).is_dir() else Path(given)
-        frame = _read(key, path)
+        frame = _read(
+            key, path, "python -m tools.predict writes it, with parquet in output.formats"
+        )
         if frames and set(frame.columns) != set(frames[0].columns):
             raise ConfigError(f"{key}: {paths[0]} and {given} differ in columns")
         if "recording_id" in frame.columns:
@@ -73,12 +75,13 @@ def read_predictions(paths: Sequence[str]) -> pl.DataFrame:
     return pl.concat(frame.select(frames[0].columns) for frame in frames)
 
 
-def _read(key: str, path: Path) -> pl.DataFrame:
+def _read(key: str, path: Path, remedy: str) -> pl.DataFrame:
+    """Reads a table; `remedy` says where such a one comes from."""
     try:
         return pl.read_parquet(path)
     except (OSError, PolarsError) as error:
         reason = (str(error).splitlines() or [""])[0][:200]
-        raise ConfigError(f"{key}={path} cannot be read as Parquet: {reason}") from error
+        raise ConfigError(f"{key}={path} cannot be read as Parquet: {reason}: {remedy}") from error
 
 
 def target_cells(target: pl.Series, labels: Sequence[str]) -> np.ndarray:

@@ -50,7 +50,8 @@ class OnnxModel:
 class OnnxClassifier:
     """Slices -> probabilities and embeddings.
 
-    `labels`, `recipe` and `output` as in a checkpoint. `names`: of the classes, by label.
+    `labels`, `recipe` and `output` as in a checkpoint. `names`: of the classes, by label. `post`:
+    the steps of post-processing in its metadata.
     """
 
     def __init__(self, path: str | Path, threads: int = 1) -> None:
@@ -67,6 +68,7 @@ class OnnxClassifier:
         self.chunks = Chunks()
         self.output = metadata.output
         self.names = metadata.names
+        self.post = metadata.post
 
     def probabilities(self, cells: np.ndarray) -> np.ndarray:
         """float32 [B, C] of cells [B, M, T] of any encoding."""

@@ -139,13 +139,17 @@ class Detector:
         alphabetical[np.argsort(labels, kind="stable")] = np.arange(len(labels))
         order = np.lexsort((alphabetical[spans.place], -spans.score, spans.start_s))
         spans = spans.take(order)
-        found = [self.classes.labels[place] for place in spans.place]
+        names = {"label": [*self.classes.labels]}
+        for column in ("common_name", "scientific_name"):
+            names[column] = [self.classes.name(label, column) for label in self.classes.labels]
         columns = {
             "start_s": spans.start_s,
             "end_s": spans.end_s,
-            "label": found,
-            "common_name": [self.classes.name(label, "common_name") for label in found],
-            "scientific_name": [self.classes.name(label, "scientific_name") for label in found],
+            # no lists of a million texts
+            **{
+                name: pl.Series(texts, dtype=pl.String).gather(spans.place)
+                for name, texts in names.items()
+            },
             "score": spans.score,
             "datetime": _times(recording, spans.start_s),
         }

@@ -6,6 +6,7 @@ Levels are relative to the loudest cell of the recording. Costs about 3 s for th
 """
 
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -88,7 +89,10 @@ def write_detection_picture(
     axes.set_xlabel("time (s)", fontsize=8)
     figure.axes[0].set_title(title or recording.name, fontsize=9, parse_math=False)
     target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, format="png")
+    with warnings.catch_warnings():
+        # a box stands for a letter that matplotlib's font lacks
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+        figure.savefig(target, format="png")
 
 
 def _spectrogram_db(path: Path, recipe: Recipe) -> np.ndarray:

@@ -22,6 +22,7 @@ from training.inference.outputs.output import Output, OutputJob
 from training.inference.predictions import WindowPredictions
 
 BLOCK_CELLS = 1 << 20  # 4 MB of float32, which is held in memory
+CSV_ROWS, CSV_TIME = 1 << 14, "%Y-%m-%dT%H:%M:%S%.3f"  # 2 MB of text at a time
 GROUPED_BLOCKS = 4  # to a row group: fewer groups have less metadata
 WIDE, LONG, LONG_CSV = "predictions.parquet", "detections.parquet", "detections.csv"
 
@@ -106,10 +107,8 @@ class DetectionCsv(Output):
         self._file.write(empty_detections().write_csv())
 
     def add(self, windows: WindowPredictions, detections: pl.DataFrame) -> None:
-        if len(detections):
-            self._file.write(
-                detections.write_csv(include_header=False, datetime_format="%Y-%m-%dT%H:%M:%S%.3f")
-            )
+        for part in detections.iter_slices(CSV_ROWS):
+            self._file.write(part.write_csv(include_header=False, datetime_format=CSV_TIME))
 
 
 class _GrowingParquet:

@@ -27,12 +27,18 @@ from training.inference.outputs.output import (
     PredictedRun,
     remove_unfinished,
 )
-from training.inference.outputs.pictures import Pictures
 from training.inference.outputs.presence import PresenceTable
 from training.inference.outputs.raven import RavenTables
 from training.inference.outputs.submission import Submission, check_submission
 from training.inference.outputs.tables import DetectionCsv, DetectionTable, WindowTable
 from training.inference.predictions import ClassTable, WindowPredictions
+
+
+def _open_pictures(job: OutputJob) -> Output:
+    from training.inference.outputs.pictures import Pictures  # matplotlib takes a second
+
+    return Pictures(job)
+
 
 WRITERS: dict[str, tuple[Callable[[OutputJob], Output], ...]] = {
     "parquet": (WindowTable, DetectionTable),
@@ -43,10 +49,8 @@ WRITERS: dict[str, tuple[Callable[[OutputJob], Output], ...]] = {
     "submission": (Submission,),
     "excerpts": (Excerpts,),
     "presence": (PresenceTable,),
-    "pictures": (Pictures,),
+    "pictures": (_open_pictures,),
 }
-
-
 SUBFOLDERS = (audacity.FOLDER, excerpts.FOLDER, raven.FOLDER)
 
 

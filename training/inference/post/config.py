@@ -18,18 +18,18 @@ class PostSections:
 
     blend: BlendConfig = field(default_factory=BlendConfig)
     calibration: str = option("", "csv of tools.calibrate; applied to the blend, before `post`")
-    post: list[Any] = field(
-        default_factory=list,
+    post: list[Any] | None = field(
+        default=None,
         metadata={
-            "help": "steps in order, as in [{smooth: {kernel: [.2,.6,.2]}}, {file_top: {k: 2}}]; "
-            f"{', '.join(STEPS)}"
+            "help": "steps in order, as in [{smooth: {kernel: [.2,.6,.2]}}, {file_top: {k: 2}}]: "
+            f"{', '.join(STEPS)}; null: those that an .onnx brings along, if any"
         },
     )
 
     def __post_init__(self) -> None:
-        parse_steps(self.post)
+        parse_steps(self.post or [])
 
     def steps(self) -> Sequence[Any]:
         """All steps after blending, calibration as the first."""
         first = [{"calibrate": {"csv": self.calibration}}] if self.calibration else []
-        return [*first, *self.post]
+        return [*first, *(self.post or [])]

@@ -101,7 +101,7 @@ def make_round(
         )
         results = Results(config.predict.out)
         before = collect_pool(
-            _blended(results, teachers, pool), results.labels(), pool.recordings()
+            _blended(results, teachers, pool), results.classes().labels, pool.recordings()
         )
         targets = apply_steps(
             parse_transform(config.pseudo.transform),

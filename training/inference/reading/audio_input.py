@@ -4,11 +4,8 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from pathlib import Path
 
-from storage.audio.decode import read_header
 from storage.audio.filterbank import mel_filterbank
-from storage.errors import AudioError
 from storage.objects.client import RemoteConfig
 from storage.objects.urls import is_remote
 from storage.processes import num_cores
@@ -19,6 +16,7 @@ from training.inference.reading.inputs import InputRecording
 from training.inference.reading.loading import Job, open_loader
 from training.inference.reading.messages import Message
 from training.inference.reading.windows import ModelInput, WindowPlan
+from training.inference.reading.worker_count import declared_s, num_workers
 
 SECONDS, WINDOWS, RECORDINGS = "s", "window", "recording"
 MAX_HEADERS = 1000  # files whose lengths are asked for before the run
@@ -47,7 +45,7 @@ class AudioInput:
         inputs = {one.path: (_cells_recipe(one.recipe), one.chunks) for one in members}
         self._inputs = list(dict.fromkeys(inputs.values()))
         self.places = {path: self._inputs.index(given) for path, given in inputs.items()}
-        self._workers = max(1, num_cores() - 1) if config.workers is None else config.workers
+        self._workers = num_workers(config, recordings)
         self._channel = config.channel
         self._remote = remote
 
@@ -57,7 +55,7 @@ class AudioInput:
         if len(paths) > MAX_HEADERS or any(map(is_remote, paths)):
             return len(paths), RECORDINGS
         with ThreadPoolExecutor(min(8, 2 * num_cores())) as threads:
-            return round(sum(threads.map(_declared_s, paths))), SECONDS
+            return round(sum(threads.map(declared_s, paths))), SECONDS
 
     def messages(self, jobs: Sequence[Job]) -> AbstractContextManager[Iterable[Message]]:
         """The messages of recordings, as they come."""
@@ -80,11 +78,3 @@ def sample_length_s(member: Member) -> float:
 def _cells_recipe(recipe: Recipe) -> Recipe:
     """A recipe without what does not change the cells of a slice; equal ones share them."""
     return replace(recipe, slice_step_s=recipe.slice_s, tail_min_s=0.0, origin=OWN)
-
-
-def _declared_s(path: str) -> float:
-    """The length that a file declares, s; 0 where it does not or cannot be read."""
-    try:
-        return read_header(Path(path)).duration_s
-    except (AudioError, OSError):
-        return 0.0

@@ -18,7 +18,7 @@ from training.inference.reading.inputs import InputRecording
 from training.inference.reading.loading import CHUNK_WINDOWS, Job
 from training.inference.reading.messages import Chunk, Ended, Message
 from training.inference.reading.windows import joined_slices
-from training.model.pretrained import check_recipe
+from training.model.recipe_check import check_recipe
 
 
 class StoreInput:
