@@ -35,11 +35,11 @@ from tests.training.short_training import short_trainer
 from training.config import TrainingConfig, accumulation
 from training.data_module import FoldDataModule
 from training.fold_data import FoldData
-from training.model.distillation import Distillation
-from training.model.distillation_config import TeacherConfig
+from training.model.learning.distillation import Distillation
+from training.model.learning.distillation_config import TeacherConfig
+from training.model.learning.optimizers import OptimizerConfig
 from training.model.metrics import Truth
 from training.model.models import Classifier, ModelConfig, View
-from training.model.optimizers import OptimizerConfig
 from training.module import SliceModule
 from training.runtime.ranks import rank
 from training.trainer import build_trainer, choose_machine, quiet_lightning

@@ -47,7 +47,7 @@ def main(config: TrainSections, arguments: Arguments) -> None:
     else:
         check_output("--png", arguments.png)
     with importing("drawing"):
-        from tools.cli.augment_sheet import draw_folder, draw_sheet, first_batch, look_of
+        from tools.cli.sheets.augment_sheet import draw_folder, draw_sheet, first_batch, look_of
     recipe, batch, names = first_batch(config, num, arguments.epoch)
     injected = dict.fromkeys((AUGMENTED, INJECT), config.sampling.inject)
     looks = {

@@ -19,9 +19,9 @@ from storage.options import check_at_least, check_choice, option
 from training.experiments.experiment import ExperimentConfig
 from training.model.config import BEST as BEST_EPOCHS
 from training.model.config import SED, AveragingConfig, ModelConfig
-from training.model.distillation_config import TeacherConfig
-from training.model.losses import SOFT_AUC, LossConfig
-from training.model.optimizers import OptimizerConfig
+from training.model.learning.distillation_config import TeacherConfig
+from training.model.learning.losses import SOFT_AUC, LossConfig
+from training.model.learning.optimizers import OptimizerConfig
 from training.runtime import auto
 
 BEST, LAST = "best", "last"

@@ -26,12 +26,12 @@ from training.data_module import FoldDataModule
 from training.experiments.experiment import Experiment
 from training.experiments.report import FoldResult
 from training.fold_data import FoldData
-from training.model.averaging import BestEpochs, WeightAverage
 from training.model.checkpoints import TrainedClassifier, checkpoint_contents, read_checkpoint
 from training.model.config import BEST as BEST_EPOCHS
 from training.model.config import NONE, ModelConfig
-from training.model.distillation import Distillation
 from training.model.groups import Groups, build_groups, num_groups
+from training.model.learning.averaging import BestEpochs, WeightAverage
+from training.model.learning.distillation import Distillation
 from training.model.metrics import METRICS
 from training.model.models import Classifier, build_classifier, num_parameters
 from training.model.predict import Predictions, gather_predictions, predict

@@ -21,13 +21,13 @@ from datasets.augment.pipeline import Augment
 from datasets.batch import Batch
 from storage.errors import MelbankError
 from training.config import TrainingConfig
-from training.model.distillation import Distillation
 from training.model.groups import parse_groups
-from training.model.losses import build_loss
+from training.model.learning.distillation import Distillation
+from training.model.learning.losses import build_loss
+from training.model.learning.objective import Objective
+from training.model.learning.optimizers import build_optimizer, build_schedule
 from training.model.metrics import Scores, Truth
 from training.model.models import Classifier, probabilities
-from training.model.objective import Objective
-from training.model.optimizers import build_optimizer, build_schedule
 from training.model.pretrained import KEY
 from training.model.views import Prediction
 from training.runtime.ranks import gather_ranks, num_ranks, rank

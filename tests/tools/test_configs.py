@@ -16,8 +16,8 @@ from tools import ablate
 from tools.cli.config import load_config
 from tools.cli.training_inputs import TrainSections
 from training.cross_validation import train_folds
+from training.model.learning.optimizers import build_optimizer, build_schedule
 from training.model.models import build_classifier
-from training.model.optimizers import build_optimizer, build_schedule
 from training.module import SliceModule
 from training.split import fold_data, split_recordings
 from training.trainer import build_trainer, choose_machine

@@ -8,7 +8,8 @@ from matplotlib.image import imread
 
 from storage.audio.mel_axis import band_of_hz
 from storage.recipe import Recipe
-from tools.cli.contact_sheet import (
+from tools.cli.output_files import MAX_PANELS
+from tools.cli.sheets.contact_sheet import (
     BOTTOM,
     DPI,
     LEFT,
@@ -17,7 +18,6 @@ from tools.cli.contact_sheet import (
     shorten_title,
     write_contact_sheet,
 )
-from tools.cli.output_files import MAX_PANELS
 
 RECIPE = Recipe()
 ODD = Recipe(sample_rate_hz=24_000, n_mels=64, fmin_hz=150, fmax_hz=9000, slice_s=3, hop=320)

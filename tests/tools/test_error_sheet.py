@@ -4,7 +4,7 @@ from pathlib import Path
 
 from storage.recipe import Recipe
 from tests.predicting import RECIPE, write_checkpoint, write_recordings
-from tools.cli.error_sheet import recipe_of
+from tools.cli.sheets.error_sheet import recipe_of
 from training.inference.config import PredictConfig
 from training.inference.model_files import find_models
 from training.inference.predictor import predict_recordings

@@ -10,9 +10,9 @@ from matplotlib.image import imread
 from datasets.augment.pipeline import AUGMENTATIONS, AugmentConfig
 from tests.paths import ROOT
 from tests.small_store import build_small_store
-from tools.cli.augment_sheet import SMALL
 from tools.cli.command import run
-from tools.cli.contact_sheet import BOTTOM, DPI, GAP, LEFT, PANEL, RIGHT, TOP
+from tools.cli.sheets.augment_sheet import SMALL
+from tools.cli.sheets.contact_sheet import BOTTOM, DPI, GAP, LEFT, PANEL, RIGHT, TOP
 from tools.show_augment import COMMAND, main
 
 DOCS = ROOT / "docs"

@@ -11,8 +11,8 @@ from datasets.loading.reader import LoaderConfig
 from datasets.sampling.epoch_plan import SamplingConfig
 from training.config import TrainingConfig
 from training.experiments.experiment import ExperimentConfig
+from training.model.learning.optimizers import OptimizerConfig
 from training.model.models import ModelConfig
-from training.model.optimizers import OptimizerConfig
 from training.trainer import TrainerConfig
 
 FOLDS = [1, 3]

@@ -20,8 +20,8 @@ from tests.learnable import write_learnable_source
 from tests.training.short_training import config_in, short_trainer
 from training.cross_validation import train_folds
 from training.fold_data import needs_levels
-from training.model.averaging import AveragingConfig
 from training.model.checkpoints import read_checkpoint
+from training.model.learning.averaging import AveragingConfig
 from training.model.models import ModelConfig, build_classifier
 from training.model.predict import predict
 from training.module import SliceModule

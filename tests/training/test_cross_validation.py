@@ -21,9 +21,9 @@ from tests.fakes import SMALL
 from tests.learnable import write_learnable_source
 from tests.training.short_training import FOLDS, config_in, short_trainer
 from training.cross_validation import train_folds
-from training.model.averaging import AveragingConfig
 from training.model.checkpoints import read_checkpoint
-from training.model.losses import LossConfig
+from training.model.learning.averaging import AveragingConfig
+from training.model.learning.losses import LossConfig
 from training.model.models import ModelConfig
 from training.model.predict import target_lists
 from training.runtime.auto import MIN_BF16_FRAMES

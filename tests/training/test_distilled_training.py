@@ -14,7 +14,7 @@ from tests.training.short_training import config_in, short_trainer
 from training.cross_validation import train_folds
 from training.model.checkpoints import read_checkpoint
 from training.model.config import ModelConfig
-from training.model.distillation_config import TeacherConfig
+from training.model.learning.distillation_config import TeacherConfig
 from training.model.metrics import Truth
 from training.model.models import build_classifier
 from training.model.pretrained import TEACHER_PREFIX, Meaning

@@ -21,14 +21,14 @@ from tests.training.short_training import config_in, short_trainer
 from training import fold as fold_module
 from training.config import TrainingConfig
 from training.cross_validation import train_folds
-from training.model.averaging import AveragingConfig
 from training.model.checkpoints import checkpoint_contents, read_checkpoint
 from training.model.config import ModelConfig
 from training.model.groups import build_groups, num_groups
-from training.model.losses import LossConfig
+from training.model.learning.averaging import AveragingConfig
+from training.model.learning.losses import LossConfig
+from training.model.learning.optimizers import OptimizerConfig
 from training.model.metrics import Truth
 from training.model.models import build_classifier
-from training.model.optimizers import OptimizerConfig
 from training.model.pretrained import KEY, MODEL_PREFIX, Meaning
 from training.module import SliceModule
 from training.trainer import quiet_lightning

@@ -3,11 +3,11 @@
 import pytest
 
 from storage.errors import ConfigError
-from training.model.averaging import AveragingConfig
 from training.model.config import ModelConfig
-from training.model.losses import LossConfig
+from training.model.learning.averaging import AveragingConfig
+from training.model.learning.losses import LossConfig
+from training.model.learning.optimizers import OptimizerConfig
 from training.model.models import check_backbone
-from training.model.optimizers import OptimizerConfig
 from training.trainer import TrainerConfig
 
 

@@ -17,15 +17,15 @@ from datasets.labels import Labels
 from storage.encoding import to_unit
 from storage.errors import MelbankError
 from training.config import TrainingConfig
-from training.model.losses import bce
-from training.model.metrics import Truth
-from training.model.models import ModelConfig, build_classifier
-from training.model.optimizers import (
+from training.model.learning.losses import bce
+from training.model.learning.optimizers import (
     OptimizerConfig,
     build_optimizer,
     build_schedule,
     learning_rate_fraction,
 )
+from training.model.metrics import Truth
+from training.model.models import ModelConfig, build_classifier
 from training.module import NonFiniteLossError, SliceModule, check_finite
 from training.trainer import quiet_lightning
 

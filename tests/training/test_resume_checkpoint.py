@@ -19,8 +19,8 @@ from tests.training.short_training import config_in, short_trainer
 from training.config import TrainingConfig
 from training.cross_validation import train_folds
 from training.experiments.listing import list_experiments
+from training.model.learning.optimizers import OptimizerConfig
 from training.model.metrics import Truth
-from training.model.optimizers import OptimizerConfig
 from training.resume import PARTS
 
 FAILS_IN = 4  # epoch

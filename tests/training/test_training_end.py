@@ -18,9 +18,9 @@ from datasets.loading.reader import LoaderConfig
 from tests.learnable import write_learnable_source
 from tests.training.short_training import FOLDS, config_in, short_trainer
 from training.cross_validation import train_folds
-from training.model.averaging import AveragingConfig
+from training.model.learning.averaging import AveragingConfig
+from training.model.learning.optimizers import OptimizerConfig
 from training.model.models import Classifier, ModelConfig
-from training.model.optimizers import OptimizerConfig
 from training.module import NonFiniteLossError
 
 

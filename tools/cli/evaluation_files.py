@@ -38,7 +38,7 @@ def write_evaluation(evaluation: Evaluation, config: EvaluateConfig) -> Iterator
         with output_file(out / "confusion.png") as file:
             write_confusion(labelled, names, file, unit="windows")
     if config.audio:
-        from tools.cli.error_sheet import draw_errors, recipe_of  # torch takes seconds
+        from tools.cli.sheets.error_sheet import draw_errors, recipe_of  # torch takes seconds
 
         recipe = recipe_of(config.predictions)
         yield draw_errors(errors, Path(config.audio), out / "errors.png", names, recipe)

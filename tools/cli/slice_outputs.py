@@ -52,7 +52,9 @@ def write_outputs(arguments: Namespace, store: Store, table: pl.DataFrame) -> No
 
 
 def _write_png(store: Store, table: pl.DataFrame, target: Path) -> None:
-    from tools.cli.contact_sheet import write_contact_sheet  # matplotlib takes a second to import
+    from tools.cli.sheets.contact_sheet import (
+        write_contact_sheet,  # matplotlib takes a second to import
+    )
 
     shown = table.head(MAX_PANELS)
     if len(shown) < len(table):

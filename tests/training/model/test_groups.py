@@ -13,9 +13,9 @@ from storage.recipe import Recipe
 from training.config import TrainingConfig
 from training.model.checkpoints import checkpoint_contents, read_checkpoint
 from training.model.groups import build_groups, num_groups, parse_groups
-from training.model.losses import LossConfig, build_loss
+from training.model.learning.losses import LossConfig, build_loss
+from training.model.learning.objective import Objective
 from training.model.models import ModelConfig, build_classifier
-from training.model.objective import Objective
 from training.model.pretrained import KEY, MODEL_PREFIX
 from training.model.views import Prediction
 

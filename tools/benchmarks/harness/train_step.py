@@ -18,8 +18,8 @@ from datasets.chunks import chunk_shape
 from datasets.slice_source import SliceSource
 from tools.cli.training_inputs import TrainSections, open_training
 from training.fold_data import FoldData
+from training.model.learning.optimizers import build_optimizer
 from training.model.models import Classifier, build_classifier, narrowest_image
-from training.model.optimizers import build_optimizer
 from training.model.predict import autocast
 from training.module import SliceModule
 from training.runtime.memory import keep_freed_memory

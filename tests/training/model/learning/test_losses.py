@@ -1,4 +1,4 @@
-"""training.model.losses against torch and torchvision."""
+"""training.model.learning.losses against torch and torchvision."""
 
 import itertools
 import math
@@ -9,7 +9,7 @@ from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
 from storage.errors import ConfigError
-from training.model.losses import (
+from training.model.learning.losses import (
     LOSSES,
     MASKABLE,
     SOFT_AUC,

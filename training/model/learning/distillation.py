@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from datasets.batch import Batch
 from datasets.sources.teacher import SKIP
-from training.model.distillation_config import COSINE, LINEAR, TeacherConfig
+from training.model.learning.distillation_config import COSINE, LINEAR, TeacherConfig
 
 
 class Shares(NamedTuple):

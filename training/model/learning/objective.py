@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from training.model.groups import Groups
-from training.model.losses import LossConfig, build_loss
+from training.model.learning.losses import LossConfig, build_loss
 from training.model.views import Prediction
 
 

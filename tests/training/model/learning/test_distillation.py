@@ -1,4 +1,4 @@
-"""training.model.distillation: the distance to a teacher by hand, phases, and what is left out."""
+"""training.model.learning.distillation: distances to a teacher by hand, and phases."""
 
 import math
 from dataclasses import replace
@@ -15,9 +15,9 @@ from datasets.sources.mix import SourceSpec
 from storage.encoding import to_unit
 from storage.errors import ConfigError
 from training.config import TrainerConfig, TrainingConfig
-from training.model.distillation import Distillation
-from training.model.distillation_config import TeacherConfig
-from training.model.losses import bce
+from training.model.learning.distillation import Distillation
+from training.model.learning.distillation_config import TeacherConfig
+from training.model.learning.losses import bce
 from training.model.metrics import Truth
 from training.model.models import ModelConfig, build_classifier
 from training.module import SliceModule

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from storage.options import check_at_least, check_between, check_choice, check_positive, option
-from training.model.schedules import COSINE, SCHEDULES, Steps, learning_rate_fraction
+from training.model.learning.schedules import COSINE, SCHEDULES, Steps, learning_rate_fraction
 
 if TYPE_CHECKING:  # the config needs none of it, and importing it takes seconds
     from torch import nn

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from training.model.averaging import AveragingConfig, WeightAverage
+from training.model.learning.averaging import AveragingConfig, WeightAverage
 from training.trainer import quiet_lightning
 
 EPOCHS, BATCHES, BATCH_SIZE = 6, 4, 8

@@ -1,4 +1,4 @@
-"""training.model.schedules and optimizers: rates of steps and of groups of parameters."""
+"""training.model.learning.schedules and optimizers: rates of steps and of groups of parameters."""
 
 import math
 
@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from storage.errors import ConfigError
-from training.model.models import ModelConfig, build_classifier
-from training.model.optimizers import (
+from training.model.learning.optimizers import (
     OptimizerConfig,
     backbone_layers,
     build_optimizer,
     build_schedule,
 )
+from training.model.models import ModelConfig, build_classifier
 
 LAST = 0.1
 

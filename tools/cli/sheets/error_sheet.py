@@ -16,7 +16,7 @@ from storage.errors import AudioError, ConfigError, StoreError
 from storage.output_files import output_file
 from storage.recipe import Recipe
 from storage.source.listing import list_folder
-from tools.cli.contact_sheet import write_contact_sheet
+from tools.cli.sheets.contact_sheet import write_contact_sheet
 from training.inference.results import Results
 
 

@@ -21,7 +21,7 @@ from datasets.sources.background import BackgroundPlan
 from storage.errors import ConfigError
 from storage.output_files import output_file
 from storage.recipe import Recipe
-from tools.cli.contact_sheet import write_contact_sheet
+from tools.cli.sheets.contact_sheet import write_contact_sheet
 from tools.cli.training_inputs import TrainSections, open_background, open_training
 from training.split import fold_data, split_recordings
 

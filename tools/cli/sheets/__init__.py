@@ -1,0 +1,1 @@
+"""Pictures of many slices: found, augmented, or wrongly predicted ones."""

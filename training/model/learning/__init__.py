@@ -1,0 +1,1 @@
+"""Learning: losses, distillation, optimizers with their schedules, and averages of weights."""
