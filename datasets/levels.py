@@ -25,14 +25,21 @@ class Levels:
         self._source = source
 
     def of(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the level of each slice of int64 rows [...], float32 [...]."""
+        """Returns the level of each slice of int64 rows [...], float32 [...].
+
+        That of a recipe whose cells are absolute is the same for all.
+        """
+        recipe = self._source.recipe
+        if not recipe.relative_to_slice:
+            return np.full(rows.shape, recipe.ceiling_db, np.float32)
         known, max_db = self._table
         found: np.ndarray = max_db[find_rows(known, rows.ravel(), self._source.url)]
         return found.reshape(rows.shape)
 
     def load(self) -> None:
         """Reads the levels now; raises ConfigError where a slice of the source has none."""
-        _ = self._table
+        if self._source.recipe.relative_to_slice:
+            _ = self._table
 
     @cached_property
     def _table(self) -> tuple[np.ndarray, np.ndarray]:

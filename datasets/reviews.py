@@ -197,7 +197,7 @@ def agreement(current: pl.DataFrame) -> Agreement:
 
 
 def decided_labels(current: pl.DataFrame) -> pl.DataFrame:
-    """What the annotators agree on: recording_id, start_s, end_s, row, label, present (bool).
+    """Labels that the annotators agree on: recording_id, start_s, end_s, row, label, present.
 
     `yes` says that the label is there, `no` and `other` that it is not, and `other` that another
     one is. Contradictions and `unsure` decide nothing.

@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from datasets.augment.host_images import ImageTransforms
+from datasets.augment.mix import POWER
 from datasets.chunks import chunk_shape
 from datasets.folds import assign_folds
 from datasets.labels import Labels
@@ -33,6 +34,7 @@ from datasets.sources.soft_targets import read_soft_sources
 from datasets.sources.teacher import Teacher, read_teacher
 from datasets.targets import SoftSlices, Targets
 from storage.errors import ConfigError
+from storage.recipe import Recipe
 from storage.source.subset import limited
 from training.config import TrainingConfig
 from training.fold_data import FoldData, needs_levels
@@ -71,6 +73,7 @@ class Split:
 def split_recordings(source: SliceSource, config: TrainingConfig) -> Split:
     """Labels, folds and targets of a source; raises ConfigError where they cannot be had."""
     recordings = source.recordings()
+    _check_mixing(source.recipe, config)
     _check_sources(recordings, config.sources)
     recordings = mark_sources(recordings, config.sources, config.labels.no_call)
     soft = read_soft_sources(recordings, config.sources, source)
@@ -155,6 +158,23 @@ def read_split_teacher(source: SliceSource, split: Split, config: TrainingConfig
     count = len(np.intersect1d(rows, teacher.rows))
     logger.info(f"teacher: {teacher.width} numbers of {count:,} of {len(rows):,} slices")
     return teacher
+
+
+def _check_mixing(recipe: Recipe, config: TrainingConfig) -> None:
+    """Raises ConfigError where absolute cells would be added as if relative to a maximum."""
+    if recipe.relative_to_slice:
+        return
+    added = {
+        "sampling.inject": bool(config.sampling.inject),
+        "augment.background.p": config.augment.background.p > 0,
+        "augment.mixup.domain=power": config.augment.mixup.p > 0
+        and config.augment.mixup.domain == POWER,
+    }
+    if wrong := [name for name, given in added.items() if given]:
+        raise ConfigError(
+            f"{wrong[0]} adds slices in power, which needs recipe.normaliser=slice_max; this store "
+            f"has {recipe.normaliser}: leave it out, or build with the other"
+        )
 
 
 def _check_sources(recordings: pl.DataFrame, specs: Mapping[str, SourceSpec]) -> None:

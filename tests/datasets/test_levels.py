@@ -42,7 +42,7 @@ def test_nothing_is_read_before_it_is_asked_for_and_then_once(source):
     calls = []
 
     class Counting:
-        url = source.url
+        url, recipe = source.url, source.recipe
 
         def slice_index(self):
             calls.append(1)

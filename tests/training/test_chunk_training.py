@@ -14,6 +14,7 @@ from datasets.injection import InjectSpec
 from datasets.levels import Levels
 from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.sampling.epoch_plan import SamplingConfig, plan_all
+from datasets.sources.mix import SourceSpec
 from storage.errors import ConfigError
 from tests.fakes import SMALL
 from tests.learnable import write_learnable_source
@@ -83,7 +84,9 @@ def test_levels_are_read_where_something_needs_them_alone(source, tmp_path):
     assert not needs_levels(plain)
     assert needs_levels(replace(plain, chunk=CHUNK))
     assert needs_levels(replace(plain, augment=power))
-    assert needs_levels(replace(plain, sampling=SamplingConfig(inject=[spec])))
+    pools = {"pool": SourceSpec(store="pool")}
+    injecting = SamplingConfig(inject=[spec])
+    assert needs_levels(replace(plain, sampling=injecting, sources=pools))
     split = split_recordings(source, plain)
     assert fold_data(source, split, 1, plain).levels is None
 
@@ -120,11 +123,11 @@ def with_partners(reader):
 def test_losses_of_chunks_with_partners_do_not_depend_on_the_ranks(source, tmp_path, world_size):
     """Without mixup, whose partners are those of the batch."""
     spec = InjectSpec(source="pool", targets="union", cap_sum=0.5)
-    config = replace(
-        config_in(tmp_path), chunk=CHUNK, sampling=SamplingConfig(inject=[spec]), augment=NOTHING
-    )
-    split = split_recordings(source, config)
-    data = fold_data(source, split, 1, config)
+    plain = replace(config_in(tmp_path), chunk=CHUNK, augment=NOTHING)
+    pools = {"pool": SourceSpec(store="pool")}
+    config = replace(plain, sampling=SamplingConfig(inject=[spec]), sources=pools)
+    split = split_recordings(source, plain)
+    data = fold_data(source, split, 1, plain)
 
     def losses(size, world):
         found: dict[int, float] = {}

@@ -1,9 +1,13 @@
 """training.split: classes, limits and folds of a training."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 
+from datasets.augment.mix import MixupConfig
+from datasets.augment.pipeline import AugmentConfig
 from datasets.folds import FoldConfig
 from datasets.labels import LabelConfig
 from storage.errors import ConfigError
@@ -49,3 +53,16 @@ def test_classes_may_be_given_with_some_that_have_no_recording(source):
         split_recordings(
             source, TrainingConfig(folds=folds, labels=LabelConfig(classes=["a", "b"]))
         )
+
+
+def test_absolute_cells_are_not_added_in_power(source):
+    fields = {field: getattr(source, field) for field in source.__dataclass_fields__}
+    recipe = replace(source.recipe, normaliser="log")
+    absolute = type(source)(**{**fields, "recipe": recipe})
+    folds = FoldConfig(num_folds=2)
+    split_recordings(absolute, TrainingConfig(folds=folds))
+    augment = AugmentConfig(mixup=MixupConfig(p=0.5, domain="power"))
+    with pytest.raises(
+        ConfigError, match=r"needs recipe\.normaliser=slice_max; this store has log"
+    ):
+        split_recordings(absolute, TrainingConfig(folds=folds, augment=augment))

@@ -66,7 +66,7 @@ NAMED = {
         needs_experiment=True,
     ),
     "uncertain": NamedQuery(
-        answers="slices by the margin between the two best classes, the least first",
+        answers="slices by the margin between the two best classes",
         sql="SELECT row, margin, label, predicted, score, recording_id FROM oof "
         "ORDER BY margin, row",
         needs_experiment=True,

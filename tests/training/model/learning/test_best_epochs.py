@@ -7,7 +7,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from tests.training.model.test_averaging import Regression, Watcher, data, inputs
+from tests.training.model.learning.test_averaging import Regression, Watcher, data, inputs
 from torch.utils.data import DataLoader
 
 from storage.errors import ConfigError
