@@ -7,10 +7,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from tests.training.model.learning.test_averaging import Regression, Watcher, data, inputs
 from torch.utils.data import DataLoader
 
 from storage.errors import ConfigError
+from tests.training.model.learning.test_averaging import Regression, Watcher, data, inputs
 from training.config import TrainerConfig, TrainingConfig
 from training.model.learning.averaging import AveragingConfig, BestEpochs
 from training.trainer import quiet_lightning
