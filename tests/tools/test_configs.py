@@ -9,6 +9,7 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
+from datasets.sources.mix import MixedSource, SourceMix
 from storage.recipe import Recipe
 from tests.learnable import write_learnable_source
 from tests.tools.test_train import CONFIGS
@@ -106,7 +107,15 @@ def test_debug_looks_for_anomalies():
     assert choose_machine(debug.trainer, 313).logger.value == "csv"
 
 
-WHOLE = Recipe(sample_rate_hz=8000, n_fft=256, hop=125, n_mels=32, fmax_hz=4000, slice_s=0.5)
+WHOLE = Recipe(
+    sample_rate_hz=8000,
+    n_fft=256,
+    hop=125,
+    n_mels=32,
+    fmax_hz=4000,
+    slice_s=0.5,
+    slice_step_s=0.5,
+)
 LIGHT = ("model.backbone=test_resnet", "model.pretrained=false", "train_folds=[1]")
 SMALL = ("train_loader.batch_size=4", "trainer.effective_batch_size=4", "trainer.epochs=1")
 QUICK = ("trainer.accelerator=cpu", "trainer.threads=1", "trainer.progress=false")
@@ -129,23 +138,34 @@ def recordings(tmp_path_factory):
 
 
 def small_config(file, folder):
-    """Backbone and size are small, all other keys those of the file."""
+    """Backbone, size and length of chunks are small, all other keys those of the file."""
     words = [*LIGHT, *SMALL, *QUICK, f"experiment.root={folder}", "trainer.logger=csv"]
+    if load_config(ablate.TrainSections, str(file)).chunk.length_s:
+        words.append("chunk.length_s=1")
     return load_config(ablate.TrainSections, str(file), words)
+
+
+def sources_of(config, recordings):
+    """The recordings themselves or, of a config with sources, a mix in which each has all."""
+    if not config.sources:
+        return recordings
+    mix = [MixedSource(name=n, source=recordings, shared_ids="rename") for n in config.sources]
+    return SourceMix(mix)
 
 
 @FILES
 def test_each_config_file_takes_two_steps_on_a_cpu(file, recordings, tmp_path):
     config = small_config(file, tmp_path)
-    split = split_recordings(recordings, config)
-    model = build_classifier(
-        config.model, num_classes=len(split.labels), slice_shape=WHOLE.slice_shape
-    )
+    source = sources_of(config, recordings)
+    split = split_recordings(source, config)
+    data = fold_data(source, split, 1, config)
+    shape = data.chunks.shape(WHOLE)
+    model = build_classifier(config.model, num_classes=len(split.labels), slice_shape=shape)
     module = SliceModule(model, config, split.truth).train()
     optimizer = build_optimizer(model, config.optimizer)
     schedule = build_schedule(optimizer, config.optimizer, num_steps=2, num_epochs=1)
     before = [weight.clone() for weight in model.parameters()]
-    with closing(fold_data(recordings, split, 1, config).train_reader(accumulation=1)) as reader:
+    with closing(data.train_reader(accumulation=1)) as reader:
         for _, batch in zip(range(2), reader, strict=False):
             optimizer.zero_grad()
             module.training_losses(batch).mean().backward()
@@ -160,7 +180,8 @@ def test_each_config_file_takes_two_steps_on_a_cpu(file, recordings, tmp_path):
 @pytest.mark.slow
 @FILES
 def test_each_config_file_trains_and_is_scored_on_a_cpu(file, recordings, tmp_path):
-    report = train_folds(recordings, small_config(file, tmp_path))
+    config = small_config(file, tmp_path)
+    report = train_folds(sources_of(config, recordings), config)
     log = pl.read_csv(report.experiment.preds / "log" / "fold_1" / "metrics.csv")
     assert log["train_loss_step"].drop_nulls().len() >= 2
     assert report.folds[0].num_epochs == 1
