@@ -4,6 +4,7 @@
                  seconds since 1970 in hexadecimal), SERIAL_20240601_053000.WAV
     Song Meter   SITE_20240601_053000.wav, SITE_20240601$053000.wav (GPS), and with the channel,
                  SITE_0+1_20240601_053000.wav, SITE__0__20240601_053000.wav
+    BirdCLEF     BC2026_Train_0001_S08_20250606_030007.ogg: after the number of the file, the site
 
 What follows the time, as in the names of clips, is ignored. A hexadecimal name has at least one
 letter: eight digits may be any number. Any other name has neither date nor site.
@@ -18,6 +19,7 @@ _CHANNEL = r"(?:__[01]_|_[01]\+[01]|_-[01]-)"
 _TIMED = rf"^(?:(?<site>.+?){_CHANNEL}?_)?(?<day>20\d{{6}})[_$](?<clock>\d{{6}})T?(?:[_.-].*)?$"
 _HEXADECIMAL = r"^((?:5[89A-F]|6[0-9A-F])[0-9A-F]{6})$"  # October 2016 to July 2029
 _LETTER = r"[A-F]"
+_NUMBERED_SITE = r"^.+_\d+_(S\d+)$"
 
 
 def with_recorder_columns(recordings: pl.DataFrame) -> pl.DataFrame:
@@ -42,7 +44,9 @@ def parse_names(filenames: pl.Series) -> pl.DataFrame:
     timed = text.str.to_datetime("%Y%m%d%H%M%S", strict=False)
     began = pl.coalesce(timed, _hexadecimal_time(pl.col("stem")))
     # a name with a date of no calendar has no site either
-    site = pl.when(timed.is_not_null()).then(parts.struct.field("site"))
+    site = parts.struct.field("site")
+    site = pl.coalesce(site.str.extract(_NUMBERED_SITE), site)
+    site = pl.when(timed.is_not_null()).then(site)
     return stems.select(
         began.dt.strftime("%Y-%m-%d").alias(DATE),
         began.dt.strftime("%H:%M:%S").alias(TIME),

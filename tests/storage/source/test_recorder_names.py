@@ -40,6 +40,8 @@ def parsed_one(name: str) -> tuple[str | None, str | None]:
         ("Forêt_20210601_053000_60s.wav", "2021-06-01", "Forêt"),
         ("H02_20230420_074000.ogg", "2023-04-20", "H02"),
         ("folder\\H02_20230420_074000", "2023-04-20", "H02"),
+        ("BC2026_Train_0001_S08_20250606_030007.ogg", "2025-06-06", "S08"),
+        ("PARK_S08_20250606_030007.wav", "2025-06-06", "PARK_S08"),
     ],
 )
 def test_names_of_recorders_are_parsed(name: str, date: str, site: str | None) -> None:
