@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from storage.errors import ConfigError
 from tests.small_store import build_small_store
 from tools.ablate import COMMAND, main
 from tools.cli.ablation import AblationConfig, plan_runs, section_of
@@ -116,3 +117,28 @@ def test_a_variant_that_cannot_train_is_named_before_any_run(
     assert run(COMMAND, main, [*words, f"ablation.variants={{good: [], bad: [{word}]}}"]) == 2
     assert "error: ablation.variants: bad: " in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_each_run_is_tested_on_recordings_that_no_training_has_seen(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = next(word for word in words if word.startswith("store=")).removeprefix("store=")
+    test = [f"ablation.test={store}", f"ablation.test_labels={store}"]
+    variants = "ablation.variants={as it is: [], ranked: ['post=[{file_top: {k: 2}}]']}"
+    assert run(COMMAND, main, [*words, *test, variants]) == 0
+    assert "test ROC-AUC" in capsys.readouterr().out
+    for name in ("as it is", "ranked"):
+        root = tmp_path / "runs" / name / "seed_3"
+        tested = json.loads((root / "evaluation" / "scores.json").read_text())["levels"][0]
+        assert 0 <= tested["roc_auc"] <= 1
+        assert (root / "test" / "predictions.parquet").is_file()
+    file = tmp_path / "runs" / "ranked" / "seed_3" / "evaluation" / "scores.json"
+    before = file.stat().st_mtime_ns
+    assert run(COMMAND, main, [*words, *test, variants]) == 0
+    assert file.stat().st_mtime_ns == before
+
+
+def test_a_test_needs_labels() -> None:
+    with pytest.raises(ConfigError, match="give both, or none"):
+        AblationConfig(test="soundscapes")
