@@ -35,7 +35,7 @@ def check_no_segments(columns: Mapping[str, Sequence[str]], path: str, audio_dir
             f"{path} labels segments ({start} to {end}): its labels would be taken for those of "
             "whole recordings. Instead: build the recordings without labels (source.csv=none "
             f"source.root=FOLDER, here {audio_dir}), and give this table to the training, as "
-            f"sources.NAME.segments={path} (see docs/training.md); "
+            f"sources.NAME.segments={path} (see docs/soundscapes.md); "
             f"or make a csv with one row per file, without {start} and {end}"
         )
 
