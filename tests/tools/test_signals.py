@@ -86,11 +86,13 @@ def test_a_stop_ends_the_commands_that_a_command_has_started() -> None:
     waiting = ["http.server", "--bind", "127.0.0.1", "0"]
     codes: list[int] = []
 
+    before = {child.pid for child in psutil.Process().children()}  # of earlier tests
+
     def main(*_: object) -> None:
         with ThreadPoolExecutor(2) as pool, Children() as children:
             for _ in range(3):  # the third one is not started any more
                 pool.submit(lambda: codes.append(children.run(waiting, os.environ)))
-            while len(psutil.Process().children()) < 2:
+            while len({child.pid for child in psutil.Process().children()} - before) < 2:
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(20)
