@@ -21,6 +21,7 @@ from typing import Any
 import polars as pl
 
 from storage.errors import ConfigError, StoreError
+from storage.objects.local import sync_folder
 from storage.options import check_choice
 
 YES, NO, UNSURE, OTHER, UNDO = "yes", "no", "unsure", "other", "undo"
@@ -124,7 +125,7 @@ class ReviewLog:
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(self._folder / name)
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
         except OSError as error:
             raise StoreError(
                 f"the verdict could not be written to {self._folder} ({error.strerror}): free "
@@ -165,7 +166,10 @@ def _read(path: Path) -> pl.DataFrame | None:
     except FileNotFoundError:
         return None
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise StoreError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+        raise StoreError(
+            f"{path} is damaged ({str(error).splitlines()[0]}): restore it from a copy, or move it "
+            "away to go on without its verdicts"
+        ) from error
     if frame.schema != SCHEMA:
         raise StoreError(f"{path} is no file of reviews: its columns are others")
     return frame
@@ -213,12 +217,3 @@ def decided_labels(current: pl.DataFrame) -> pl.DataFrame:
         pl.col("end_s", "row", "present").first(), answers=pl.col("present").n_unique()
     )
     return decided.filter(pl.col("answers") == 1).select(columns)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the names of new files last."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -79,11 +79,11 @@ class KeptFile(ModelCheckpoint):
         super().load_state_dict({**state_dict, **here, "dirpath": self.dirpath})
 
 
-class BestFile(KeptFile):
-    """Keeps weights by their scores, but not of epochs that have learned a teacher alone."""
+class LabelEpochs(Callback):
+    """Passes over epochs that have learned a teacher alone: their scores say nothing."""
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Writes the weights where they are better."""
+        """Lets the callback act on the scores of an epoch with labels."""
         if _learns_labels(module):
             super().on_validation_end(trainer, module)
 
@@ -93,23 +93,17 @@ class BestFile(KeptFile):
             super().on_train_epoch_end(trainer, module)
 
 
-class LabelStopping(EarlyStopping):
+class BestFile(LabelEpochs, KeptFile):
+    """Keeps weights by the scores of epochs that have learned labels."""
+
+
+class LabelStopping(LabelEpochs, EarlyStopping):
     """Stops early by the scores of epochs that have learned labels."""
 
     @property
     def state_key(self) -> str:
         """Key in checkpoints; the same as of the class that wrote those of earlier versions."""
         return super().state_key.replace(type(self).__name__, EarlyStopping.__name__, 1)
-
-    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Counts an epoch without a better score."""
-        if _learns_labels(module):
-            super().on_validation_end(trainer, module)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """The same, where Lightning looks at the end of an epoch."""
-        if _learns_labels(module):
-            super().on_train_epoch_end(trainer, module)
 
 
 def _learns_labels(module: pl.LightningModule) -> bool:

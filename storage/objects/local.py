@@ -123,7 +123,7 @@ class LocalObjects(Objects):
     def put(self, name: str, data: bytes) -> None:
         with self._written(name, data) as temporary:
             os.replace(temporary, self.path(name))
-            _sync_folder(self.path(name).parent)
+            sync_folder(self.path(name).parent)
 
     def put_new(self, name: str, data: bytes) -> None:
         path = self.path(name)
@@ -138,7 +138,7 @@ class LocalObjects(Objects):
                     self._check_equal(name, data)
                 else:
                     os.replace(temporary, path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
     def delete(self, name: str) -> None:
         path = self.path(name)
@@ -200,7 +200,7 @@ class LocalObjects(Objects):
                 temporary.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Makes a new name in a folder durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:
