@@ -110,6 +110,7 @@ def _build(library: Any, spec: Spec) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # it only warns of unknown arguments
             return known[name](**arguments)
+    # what albumentations raises on arguments that it does not take
     except (ValueError, TypeError, NotImplementedError, Warning) as error:
         raise ConfigError(f"augment.images: {name}: {_one_line(error)}") from error
 

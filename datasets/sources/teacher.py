@@ -151,7 +151,9 @@ def read_teacher_table(path: str, title: str) -> TeacherTable:
         frame = pl.read_parquet(path)
         about = pl.read_parquet_metadata(path).get(METADATA)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise ConfigError(f"{title}: {str(error).splitlines()[0]}") from error
+        raise ConfigError(
+            f"{title}: {str(error).splitlines()[0]}: give a file of python -m tools.embed"
+        ) from error
     number = next((name for name in ("slice_no", "row") if name in frame.columns), None)
     if "recording_id" not in frame.columns or EMBEDDING not in frame.columns:
         raise ConfigError(

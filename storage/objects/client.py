@@ -163,6 +163,7 @@ class Remote:
                 raise
             except StoreError:  # of a check of the answer: the next would be the same
                 raise
+            # obstore raises NotImplementedError for requests that a server does not know
             except (BaseError, OSError, NotImplementedError) as error:
                 problem = self.explain(error, name)
                 if not isinstance(problem, UnreachableError):

@@ -121,7 +121,9 @@ def read_about(path: Path) -> About:
     try:
         text = pl.read_parquet_metadata(path).get(KEY)
     except UNREADABLE as error:
-        raise ConfigError(f"{path} cannot be read: {_first_line(error)}") from error
+        raise ConfigError(
+            f"{path} cannot be read ({_first_line(error)}): give a file of python -m tools.embed"
+        ) from error
     if text is None:
         raise ConfigError(
             f"{path} does not say which model made it: give a file of python -m tools.embed"

@@ -71,10 +71,15 @@ def taxonomy(store: Store) -> pl.DataFrame:
 def _scan(path: Path, key: str) -> pl.LazyFrame:
     """A Parquet file, lazily; its columns are read now, so that a damaged one is named."""
     if not path.is_file():
-        raise ConfigError(f"{key}: there is no {path}")
+        raise ConfigError(
+            f"{key}: there is no {path}: give the results of a finished run; experiments are "
+            "looked for below experiment.root="
+        )
     try:
         frame = pl.scan_parquet(path, glob=False)
         frame.collect_schema()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise StoreError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+        raise StoreError(
+            f"{path} is damaged ({str(error).splitlines()[0]}): make it again, or give another"
+        ) from error
     return frame

@@ -66,7 +66,10 @@ def _scores(folder: Path) -> str:
     except OSError as error:
         raise ConfigError(f"{folder / SCORES} cannot be read: is the experiment done?") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{folder / SCORES} is damaged ({error})") from error
+        raise StoreError(
+            f"{folder / SCORES} is damaged ({error}): train the experiment again, or leave "
+            "report.experiment out"
+        ) from error
     return table(lines) + paragraph(
         "overall: all held-out slices together; pooled: recordings, by the mean of their slices."
     )
@@ -87,7 +90,10 @@ def _classes(folder: Path) -> str:
     try:
         rows = pl.read_csv(path, infer_schema_length=None).head(MAX_LINES).to_dicts()
     except pl.exceptions.PolarsError as error:
-        raise StoreError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+        raise StoreError(
+            f"{path} is damaged ({str(error).splitlines()[0]}): delete it, and the report leaves "
+            "it out"
+        ) from error
     return table(rows)
 
 
