@@ -10,7 +10,7 @@ MEAN, GEM = "mean", "gem"
 POOLINGS = ("avg", "max", "avgmax", "catavgmax", GEM)
 OUTPUTS = ("softmax", "sigmoid")
 LINEAR, SED = "linear", "sed"
-STANDARDISE, IMAGENET = "standardise", "imagenet"
+STANDARDISE, BANDS, IMAGENET = "standardise", "bands", "imagenet"
 BACKBONE, ALL = "backbone", "all"
 NONE, SWA, EMA, BEST = "none", "swa", "ema", "best"
 
@@ -39,7 +39,9 @@ class ModelConfig:
     )
     channels: int = option(1, "of the backbone's input: 1, or 3 equal ones as pretrained with")
     normaliser: str = option(
-        NONE, "of the input: none, standardise (of each slice), imagenet (of 3 channels)"
+        NONE,
+        "of the input: none, standardise (of each slice), bands (each band less its mean over "
+        "time, then as standardise), imagenet (of 3 channels)",
     )
     views: list[list[int]] = field(
         default_factory=lambda: [[1, 1]],
@@ -55,7 +57,7 @@ class ModelConfig:
         check_choice(self, "model", "output", OUTPUTS)
         check_choice(self, "model", "head", (LINEAR, SED))
         check_choice(self, "model", "frequency_pooling", (MEAN, GEM))
-        check_choice(self, "model", "normaliser", (NONE, STANDARDISE, IMAGENET))
+        check_choice(self, "model", "normaliser", (NONE, STANDARDISE, BANDS, IMAGENET))
         check_choice(self, "model", "start", (BACKBONE, ALL))
         check_between(self, "model", 0, 1, "dropout", "drop_path", below=True)
         check_at_least(self, "model", 0, "freeze_epochs")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.model.config import IMAGENET, LINEAR, MEAN, NONE, SED, STANDARDISE
+from training.model.config import BANDS, IMAGENET, LINEAR, MEAN, NONE, SED, STANDARDISE
 from training.model.heads import Gem, SedHead
 
 STANDARD_EPSILON = 1e-6  # added to the deviation of an image
@@ -170,10 +170,14 @@ def normalise_images(images: Tensor, design: ViewDesign) -> Tensor:
     """Images [B, 1, H, W] as the backbone wants them: channels, and the level of the cells.
 
     `standardise` subtracts the mean of the cells of each image and divides by their deviation; a
-    constant image becomes zeros. `imagenet` does so with the mean and deviation of the colours
-    that timm's weights were learned with. Padding of fixed sizes takes part, so it stays silence.
+    constant image becomes zeros. `bands` first subtracts from each band its mean over time, so that
+    steady noise and the colour of a microphone are gone. `imagenet` does so with the mean and
+    deviation of the colours that timm's weights were learned with. Padding of fixed sizes takes
+    part, so it stays silence.
     """
-    if design.normaliser == STANDARDISE:
+    if design.normaliser == BANDS:
+        images = images - images.mean(dim=3, keepdim=True)
+    if design.normaliser in (STANDARDISE, BANDS):
         std, mean = torch.std_mean(images, dim=(1, 2, 3), correction=0, keepdim=True)
         images = (images - mean) / (std + STANDARD_EPSILON)
     if design.channels > 1:

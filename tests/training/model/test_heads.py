@@ -171,6 +171,22 @@ def test_each_slice_is_standardised_by_itself():
     np.testing.assert_allclose(images.flatten(1), expected, rtol=1e-3, atol=1e-4)
 
 
+def test_each_band_loses_its_mean_over_time_so_that_steady_noise_is_gone():
+    generator = torch.Generator().manual_seed(3)
+    noise_of_bands = torch.rand(4, SHAPE[0], 1, generator=generator)
+    slices = torch.rand(4, *SHAPE, generator=generator) * 0.4 + noise_of_bands * 0.5
+    slices[3] = 0.7  # nothing but steady noise
+    images = seen_by_the_backbone(build(normaliser="bands"), slices)
+    cells = slices.numpy().astype(np.float64)
+    cells = cells - cells.mean(2, keepdims=True)
+    expected = cells / (cells.std((1, 2), keepdims=True) + 1e-6)
+    np.testing.assert_allclose(images[:3, 0], expected[:3], rtol=1e-3, atol=1e-4)
+    assert images[3].abs().max() < 0.2
+    other_noise = slices - noise_of_bands * 0.5 + torch.rand(4, SHAPE[0], 1, generator=generator)
+    again = seen_by_the_backbone(build(normaliser="bands"), other_noise)
+    torch.testing.assert_close(again[:3], images[:3], rtol=1e-3, atol=1e-3)
+
+
 def test_three_channels_are_equal_and_take_the_colours_of_the_weights():
     slices = torch.rand(2, *SHAPE)
     images = seen_by_the_backbone(build(channels=3), slices)
