@@ -148,15 +148,28 @@ def free_port():
         return server.getsockname()[1]
 
 
+def wait_for_server(port):
+    """Waits until somebody listens."""
+    deadline = time.monotonic() + 120
+    while True:
+        with suppress(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_two_agents_of_torchrun_lose_one_and_get_it_back(nodes, expected):
     """It goes on with the other one alone, then with both, each time at the very sample."""
+    port = free_port()
     agent = [
         *("-m", "torch.distributed.run", "--nnodes=1:2", "--nproc-per-node=1"),
-        *("--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}", "--rdzv-id=birds"),
+        *("--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}", "--rdzv-id=birds"),
         "--rdzv-conf=last_call_timeout=3,keep_alive_interval=1,keep_alive_max_attempt=3",
         "--max-restarts=3",
     ]
     first = nodes.start(*agent)
+    wait_for_server(port)  # of the first: it is the one that must not be lost
     second = nodes.start(*agent)
     nodes.wait_for(at_the_brake(2))
     kill(second)

@@ -15,7 +15,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.build.dask import check_shared
 from storage.build.plan import PartJob, PartRange
 from storage.errors import ConfigError, StoreError
