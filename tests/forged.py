@@ -71,7 +71,7 @@ def make_sets(folder: Path) -> Path:
         wanted = Wanted.of(store.recordings(), store.slice_index(), store.url)
         run = _Run(source=store, objects=target, config=SHARDS, wanted=wanted, progress=silent)
         _, plan = run.begin()
-        run.write(plan)
+        run.write(plan, [*plan.shards])
     build = open_build(config, RECIPE, str(folder / "building"), ONE)
     place = build.next_place()
     build.write_plan(build.pending(), place)
