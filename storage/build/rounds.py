@@ -243,7 +243,7 @@ class Build:
         if plan.is_empty():
             return 0
         self._grow_array(max(part.end_shard for part in part_ranges(plan)))
-        jobs = self._jobs(plan)
+        jobs = self.jobs(plan)
         total = sum(int(job.recordings["expected_slices"].sum()) for job in jobs)
         new_slices = 0
         workers = self.config.workers or num_cores()
@@ -256,7 +256,7 @@ class Build:
                         self._put_catalog()
         return new_slices
 
-    def _jobs(self, plan: pl.DataFrame) -> list[PartJob]:
+    def jobs(self, plan: pl.DataFrame) -> list[PartJob]:
         """The work of each part: the planned recordings that are still what they were."""
         keys = ["recording_id", "filename", "content_hash"]
         columns = [name for name in self.wanted.columns if name not in plan.columns]

@@ -54,6 +54,7 @@ class Builder:
         self.script = folder / "build.py"
         self.script.write_text(BUILD)
         self.source = source.resolve()  # relative paths are taken from its folder
+        self.root = self.source.name
         self.part_slices = part_slices
 
     def start(
@@ -64,7 +65,7 @@ class Builder:
         stderr: int | None = None,
         part: str = "",
     ) -> "subprocess.Popen[str]":
-        words = [self.source.name, store, workers, executor, self.part_slices]
+        words = [self.root, store, workers, executor, self.part_slices]
         words += [part] if part else []
         process = subprocess.Popen(
             [sys.executable, str(self.script), *map(str, words)],
