@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+import psutil
 import pytest
 
 from tests.node_run import FOLDER, allow, lines_of, with_diary
@@ -75,9 +75,12 @@ class Nodes:
 
 
 def kill(process) -> None:
-    """Ends a node at once, as when its power goes."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """Ends a node at once, as when its power goes; ranks of torchrun have sessions of their own."""
+    with suppress(psutil.NoSuchProcess):
+        agent = psutil.Process(process.pid)
+        for each in [agent, *agent.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
     process.wait()
 
 

@@ -1,11 +1,13 @@
 """Builders of shares make the bytes of one builder: any number, any order, kills, two at once."""
 
+import io
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from storage.build import probing
@@ -197,6 +199,40 @@ def test_a_share_that_is_killed_is_built_again_and_no_committed_part_is(
         assert bytes_of(store) == bytes_of(whole)
         after = identities(store, "index") | identities(store, "slices.zarr/c")
         assert committed.items() <= after.items()
+
+
+@pytest.mark.parametrize("place", ["recordings/", "catalog.json", "plans/", "probes/"])
+def test_a_share_that_is_killed_while_it_closes_leaves_that_to_any_other(
+    source: Path, whole: Path, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    build(source, store, "1/2")
+    with monkeypatch.context() as patch:
+        for name in ("put", "delete"):
+            patch.setattr(LocalObjects, name, stopped_at(place, getattr(LocalObjects, name)))
+        patch.setattr("storage.build.reconcile.encode_table", fewer_bytes)
+        with pytest.raises(KeyboardInterrupt):
+            build(source, store, "2/2")
+    build(source, store, "2/2")
+    assert bytes_of(store) == bytes_of(whole)
+
+
+def stopped_at(place: str, usual: Callable[..., None]) -> Callable[..., None]:
+    """A method of objects that is stopped before it changes one of these names."""
+
+    def method(self: LocalObjects, name: str, *data: bytes) -> None:
+        if name.startswith(place):
+            raise KeyboardInterrupt
+        usual(self, name, *data)
+
+    return method
+
+
+def fewer_bytes(frame: pl.DataFrame) -> bytes:
+    """Another encoding of the same table, so that closing has tables to rewrite."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="uncompressed")
+    return buffer.getvalue()
 
 
 def test_builders_of_shares_at_once_and_two_of_the_same(
