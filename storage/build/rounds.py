@@ -365,4 +365,6 @@ def known_catalog(objects: Objects) -> Catalog:
                 raise DamageError(
                     f"{objects.describe(name)} is not what was written: run tools.verify --repair"
                 )
+        if any(catalog.is_announced(name) for name in names):  # by a build that was killed
+            catalog.note_part(objects, part)
     return catalog
