@@ -24,7 +24,9 @@ import polars as pl
 from datasets.shards.format import header_check
 from datasets.shards.plan import Wanted
 from datasets.shards.writer import ShardConfig, _Run, write_shards
-from storage.build.build import BuildConfig, build_store, open_build
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
+from storage.build.rounds import open_build
 from storage.checksums import canonical_json, crc32c_bytes, digest, digest_json
 from storage.format.tables import encode_table
 from storage.format.zarr_shards import INDEX_BYTES
@@ -69,9 +71,10 @@ def make_sets(folder: Path) -> Path:
         wanted = Wanted.of(store.recordings(), store.slice_index(), store.url)
         run = _Run(source=store, objects=target, config=SHARDS, wanted=wanted, progress=silent)
         _, plan = run.begin()
-        run.write(plan)
+        run.write(plan, [*plan.shards])
     build = open_build(config, RECIPE, str(folder / "building"), ONE)
-    build._write_plan(build.pending())
+    place = build.next_place()
+    build.write_plan(build.pending(), place)
     _begin_copy(folder)
     return folder
 

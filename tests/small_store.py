@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from tests.sounds import write_source

@@ -4,12 +4,16 @@
     python -m tools.write_shards shards=data/good "write_shards.where='rating >= 3'"
     python -m tools.write_shards shards=data/small limit=100
     python -m tools.write_shards write_shards.fresh=true
+    python -m tools.write_shards store=s3://birds/store shards=s3://birds/shards \\
+        write_shards.part=3/16
 
 Run again after the store has grown, it puts new and changed recordings into new shards and leaves
 finished ones as they are; what has left the store leaves the index, and new labels go into
-recordings.parquet alone. Killed at any moment, it goes on where it was. About 0.3 ms of CPU per
-slice; the shards take 1.4 times the space of the store, since nothing in them is compressed.
-Exit code 1: a slice of the store is damaged, or the disk is full; 2: the folder holds other shards.
+recordings.parquet alone. Killed at any moment, it goes on where it was. With write_shards.part,
+each of sixteen processes writes its share of the tars, and the last one to end commits the set.
+About 0.3 ms of CPU per slice; the shards take 1.4 times the space of the store, since nothing in
+them is compressed. Exit code 1: a slice of the store is damaged, or the disk is full; 2: the folder
+holds other shards.
 """
 
 import sys

@@ -38,6 +38,12 @@ class TrainerConfig:
     gradient_clip: float = option(0.0, "largest norm of the gradient; 0: any")
     accelerator: str = option("auto", "auto, cpu or gpu")
     devices: int = option(1, "GPUs, or processes on the CPU, that train together; one rank each")
+    num_nodes: int = option(
+        1, "machines with as many devices each; torchrun or srun starts them and sets both numbers"
+    )
+    timeout_s: float = option(
+        1800.0, "a rank that waits longer for another one ends with a message, s"
+    )
     strategy: str = option("auto", "auto (ddp for several devices), ddp, ...")
     precision: str = option("auto", "auto, 32-true, bf16-mixed or 16-mixed")
     compile: str = option("auto", "torch.compile of the backbone: auto, true or false")
@@ -69,9 +75,15 @@ class TrainerConfig:
                 f"trainer.warm_start={self.warm_start} is no experiment's name, such as exp_003; "
                 "a file is given as model.weights_file="
             )
-        check_at_least(self, "trainer", 1, "epochs", "effective_batch_size", "devices")
+        whole = ("epochs", "effective_batch_size", "devices", "num_nodes", "timeout_s")
+        check_at_least(self, "trainer", 1, *whole)
         not_negative = ("patience", "gradient_clip", "threads", "checkpoint_steps")
         check_at_least(self, "trainer", 0, *not_negative)
+
+    @property
+    def num_ranks(self) -> int:
+        """Processes that train together, on all nodes."""
+        return self.devices * self.num_nodes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +128,7 @@ class TrainingConfig:
         self.sampling.check_sources(self.sources)
         self._check_teacher()
         accumulation(
-            self.trainer.effective_batch_size, self.train_loader.batch_size, self.trainer.devices
+            self.trainer.effective_batch_size, self.train_loader.batch_size, self.trainer.num_ranks
         )
 
     def _check_learning(self) -> None:

@@ -9,9 +9,11 @@
 Shapes: R recordings, C classes.
 """
 
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -23,11 +25,10 @@ from storage.output_files import output_file
 from training.config import TrainingConfig
 from training.experiments.classes import class_names
 from training.experiments.experiment import (
-    advise,
     guard_experiment,
-    share_experiment,
     write_settings,
 )
+from training.experiments.jobs import begin_experiment
 from training.experiments.outcome import read_report, write_report
 from training.experiments.pictures import write_curves
 from training.experiments.report import (
@@ -46,14 +47,15 @@ from training.fold_data import FoldData
 from training.fold_table import class_problems, part_facts, problem_notes
 from training.model.models import check_backbone, narrowest_image
 from training.model.predict import Predictions, embedding_frame, oof_frame, pool_recordings
+from training.runtime.launch import find_launch, joined
 from training.runtime.memory import keep_freed_memory
 from training.runtime.ranks import first_rank_logger, is_first_rank, wait_for_ranks
 from training.runtime.threads import torch_threads
-from training.runtime.watch import RankWatch
 from training.split import Split, fold_data, read_split_teacher, split_recordings
-from training.trainer import choose_machine
+from training.trainer import choose_machine, on_ranks
 
 CURVES = "curves.png"
+LOCK_PATIENCE_S = 120.0  # in which a shared disk notices that the node of a lock is lost
 logger = first_rank_logger(__name__)
 
 TABLES = (OOF, EMBEDDINGS, POOLED_OOF, POOLED_EMBEDDINGS)
@@ -74,9 +76,11 @@ def train_folds(
     With `config.sources`, `source` is the mix of them. `background` is for `augment.background`.
     An exception cleans up what the experiment has written; raises ConfigError on what cannot
     work. `configs/exp_XXX.yaml` records all fields of `config`, those of a subclass too. With
-    `trainer.devices` above 1 the program that calls this is started again for each further rank;
-    all of them return the report, only the first one writes and says anything.
+    `trainer.devices` above 1 the calling program is started again for each further rank, unless
+    torchrun or srun has started all; all return the report, only the first one writes and speaks.
     """
+    launch = find_launch()
+    given, config = config, replace(config, trainer=on_ranks(config.trainer, launch))
     check_backbone(config.model)
     num_frames = narrowest_image(config.model, chunk_shape(config.chunk, source.recipe))
     machine = choose_machine(config.trainer, num_frames)
@@ -84,28 +88,44 @@ def train_folds(
     label_groups(split, config)  # or say now why not
     behind = _background_plan(background, config)
     teacher = read_split_teacher(source, split, config)
-    fold_data(source, split, split.train_folds[0], config).planner()  # or say now why not
-    if config.trainer.warm_start and not resume:
-        for fold in split.train_folds:
-            warm_start_file(config, fold)
+    data_of = partial(fold_data, source, split, config=config, background=behind, teacher=teacher)
+    data_of(fold=split.train_folds[0]).planner()  # or say now why not
+    if not resume:
+        _check_beginnings(config, split)
     if machine.accelerator.value == "cpu":
         keep_freed_memory()
-    experiment = share_experiment(config.experiment, resume)
-    first = is_first_rank()
-    notes = problem_notes(split.labels.names, class_problems(split))
-    logger.info("\n".join([f"{experiment.name}: {source.url}", *machine.lines(), *notes]))
-    guard = guard_experiment(experiment, resumed=bool(resume))
-    watch = RankWatch(config.trainer.devices, partial(advise, experiment))
-    with guard, watch.watching(), torch_threads(int(machine.threads.value)):
-        if first and not resume:
-            write_settings(experiment, asdict(config))
+    with joined(launch, machine.accelerator.value, config.trainer.timeout_s):
+        job = launch.job if launch else ""
+        experiment, resume = begin_experiment(given.experiment, asdict(given), job, resume)
         run = FoldRun(
-            experiment=experiment, machine=machine, config=config, split=split, watch=watch
+            experiment=experiment, machine=machine, config=config, split=split, launch=launch
         )
-        results = []
+        _announce(run, source.url)
+        return _train_all(run, data_of, None if resume else asdict(given))
+
+
+def _check_beginnings(config: TrainingConfig, split: Split) -> None:
+    """Raises ConfigError where a fold lacks the weights to begin with."""
+    if config.trainer.warm_start:
         for fold in split.train_folds:
-            data = fold_data(source, split, fold, config, behind, teacher)
-            results.append(_fold_result(run, data, fold))
+            warm_start_file(config, fold)
+
+
+def _announce(run: FoldRun, url: str) -> None:
+    notes = problem_notes(run.split.labels.names, class_problems(run.split))
+    logger.info("\n".join([f"{run.experiment.name}: {url}", *run.machine.lines(), *notes]))
+
+
+def _train_all(
+    run: FoldRun, data_of: Callable[..., FoldData], settings: dict[str, Any] | None
+) -> TrainingReport:
+    """Trains all folds under the guard of their experiment; writes its settings if it is new."""
+    patience_s = LOCK_PATIENCE_S if run.launch else 0.0
+    guard = guard_experiment(run.experiment, resumed=settings is None, patience_s=patience_s)
+    with guard, run.watch.watching(), torch_threads(int(run.machine.threads.value)):
+        if is_first_rank() and settings is not None:
+            write_settings(run.experiment, settings)
+        results = [_fold_result(run, data_of(fold=fold), fold) for fold in run.split.train_folds]
         return _report(run, results)
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -23,7 +23,7 @@ from datasets.loading.quarantine import BadSlice, write_report
 from storage.errors import ConfigError
 from training.config import BEST, TrainingConfig, accumulation
 from training.data_module import FoldDataModule
-from training.experiments.experiment import Experiment
+from training.experiments.experiment import Experiment, advise
 from training.experiments.report import FoldResult
 from training.fold_data import FoldData
 from training.model.checkpoints import TrainedClassifier, checkpoint_contents, read_checkpoint
@@ -40,12 +40,14 @@ from training.module import SliceModule
 from training.resume import Begun, choose_checkpoint, restoring
 from training.runtime.bar import FoldBar
 from training.runtime.forecast import TimeForecast
+from training.runtime.launch import Launch
 from training.runtime.memory import release_memory
 from training.runtime.ranks import (
     first_rank_logger,
     gather_lists,
     is_first_rank,
     num_ranks,
+    of_first_rank,
     rank,
     wait_for_ranks,
 )
@@ -76,7 +78,14 @@ class FoldRun:
     machine: Machine
     config: TrainingConfig
     split: Split
-    watch: RankWatch
+    launch: Launch | None = None
+    watch: RankWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        advice = partial(advise, self.experiment)
+        is_launched = self.launch is not None
+        watch = RankWatch(self.config.trainer.num_ranks, advice, is_launched=is_launched)
+        object.__setattr__(self, "watch", watch)
 
 
 class OwnSigterm(Callback):
@@ -231,8 +240,7 @@ def _fit(
     Continues after the last checkpoint that an interrupted run has left.
     """
     config = run.config.trainer
-    batch_size = run.config.train_loader.batch_size
-    batches_per_step = accumulation(config.effective_batch_size, batch_size, config.devices)
+    batches_per_step = _accumulation(run.config)
     readers = FoldDataModule(data, accumulation=batches_per_step, num_epochs=config.epochs)
     scratch, training, callbacks = _scratch(run, fold), Begun(), [*_callbacks(run, data, fold)]
     loggers = build_loggers(
@@ -249,8 +257,11 @@ def _fit(
             weights_folder=scratch,
             loggers=loggers,
             callbacks=[*callbacks, training, OwnSigterm()],
+            cluster=run.launch.environment if run.launch else None,
         )
-        resume = choose_checkpoint(scratch, module, trainer, name=f"fold {fold}")
+        resume = of_first_rank(
+            partial(choose_checkpoint, scratch, module, trainer, name=f"fold {fold}")
+        )
         run.watch.follow(trainer.strategy.launcher)
         with restoring(resume, training):
             trainer.fit(module, datamodule=readers, ckpt_path=resume, weights_only=True)
@@ -262,6 +273,12 @@ def _fit(
         shutil.rmtree(scratch)
     wait_for_ranks()
     return trainer.current_epoch, checkpoint, readers.bad
+
+
+def _accumulation(config: TrainingConfig) -> int:
+    """Batches of a rank per optimizer step."""
+    trainer, batch_size = config.trainer, config.train_loader.batch_size
+    return accumulation(trainer.effective_batch_size, batch_size, trainer.num_ranks)
 
 
 def _close(loggers: list[Logger]) -> None:

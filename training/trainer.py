@@ -5,23 +5,27 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.strategies import DDPStrategy
 
-from storage.errors import StoreError
+from storage.errors import ConfigError, StoreError
 from training.config import BEST, TrainerConfig
 from training.model.torch_files import read_torch
 from training.runtime import auto
 from training.runtime.auto import Choice
 from training.runtime.files import write_whole
+from training.runtime.launch import Launch
 
 RESUME = "resume"
 EPOCH_END = f"{RESUME}_epoch"
@@ -128,6 +132,29 @@ class Machine:
         return [f"{name}: {value} ({reason})" for name, (value, reason) in choices.items()]
 
 
+def on_ranks(config: TrainerConfig, launch: Launch | None) -> TrainerConfig:
+    """The config with the devices and nodes that a launcher has started.
+
+    Raises ConfigError where the config names others, or several nodes and there is no launcher.
+    """
+    if launch is None:
+        if config.num_nodes > 1:
+            raise ConfigError(
+                f"trainer.num_nodes={config.num_nodes} needs torchrun or srun, which start the "
+                "ranks of each node: see docs/scaling.md, or leave the key out"
+            )
+        return config
+    found = {"devices": launch.ranks_per_node, "num_nodes": launch.num_nodes}
+    for name, number in found.items():
+        asked = getattr(config, name)
+        if asked not in (1, number):
+            raise ConfigError(
+                f"trainer.{name}={asked}, but {launch.launcher} has started {launch.num_ranks} "
+                f"ranks on {launch.num_nodes} nodes: leave the key out, or start as many"
+            )
+    return replace(config, devices=launch.ranks_per_node, num_nodes=launch.num_nodes)
+
+
 def choose_machine(config: TrainerConfig, num_frames: int) -> Machine:
     """Settles the `auto` values of a config; raises ConfigError on what is not available.
 
@@ -136,7 +163,9 @@ def choose_machine(config: TrainerConfig, num_frames: int) -> Machine:
     accelerator = auto.choose_accelerator(config.accelerator)
     return Machine(
         accelerator=accelerator,
-        strategy=auto.choose_strategy(config.strategy, accelerator.value, config.devices),
+        strategy=auto.choose_strategy(
+            config.strategy, accelerator.value, config.devices, config.num_nodes
+        ),
         precision=auto.choose_precision(config.precision, accelerator.value, num_frames),
         compile=auto.choose_compile(config.compile, accelerator.value),
         logger=auto.choose_logger(config.logger),
@@ -152,17 +181,20 @@ def build_trainer(
     weights_folder: Path,
     loggers: list[Logger],
     callbacks: list[Callback],
+    cluster: ClusterEnvironment | None = None,
 ) -> pl.Trainer:
     """A trainer that keeps the weights of one epoch as `best.ckpt` in `weights_folder`.
 
     The best one, or the last: choosing by the held-out fold flatters its scores a little.
 
     Next to it is what resuming takes, of the last epoch and of the last `checkpoint_steps`.
+    `cluster` describes ranks that a launcher has started.
     """
     return pl.Trainer(
         accelerator=machine.accelerator.value,
         devices=config.devices,
-        strategy=machine.strategy.value,
+        num_nodes=config.num_nodes,
+        strategy=_strategy(machine.strategy.value, config.timeout_s),
         use_distributed_sampler=False,  # each rank's reader has its share
         precision=machine.precision.value,  # type: ignore[arg-type]  # checked: one of Lightning's
         max_epochs=config.epochs,
@@ -170,7 +202,7 @@ def build_trainer(
         gradient_clip_val=config.gradient_clip or None,
         detect_anomaly=config.detect_anomaly,
         logger=loggers,
-        plugins=[PlainCheckpoints()],
+        plugins=[PlainCheckpoints(), *([] if cluster is None else [cluster])],
         callbacks=[*callbacks, *_keep_and_stop(config, weights_folder)],
         log_every_n_steps=1,
         num_sanity_val_steps=0,
@@ -178,6 +210,14 @@ def build_trainer(
         enable_model_summary=False,
         default_root_dir=weights_folder,
     )
+
+
+def _strategy(name: str, timeout_s: float) -> str | DDPStrategy:
+    """Lightning's strategy of a name, with ranks that wait for each other no longer than that."""
+    if name == "auto":
+        return name
+    timeout = timedelta(seconds=timeout_s)
+    return DDPStrategy(timeout=timeout, find_unused_parameters=name == auto.DDP_UNUSED)
 
 
 def _keep_and_stop(config: TrainerConfig, weights_folder: Path) -> Iterator[Callback]:

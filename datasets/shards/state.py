@@ -101,10 +101,16 @@ def read_held(
     return table if is_known else None
 
 
-def put_plan(objects: Objects, identity: str, digest: str, claimed: list[str]) -> None:
-    """Records the plan of a run; `claimed`: tars that it may leave if interrupted."""
+def put_plan(
+    objects: Objects, identity: str, digest: str, claimed: list[str], *, is_new: bool = False
+) -> None:
+    """Records the plan of a run; `claimed`: tars that it may leave if interrupted.
+
+    `is_new`: raises ObjectExistsError where another plan is recorded.
+    """
     plan = {"identity": identity, "plan": digest, "claimed": sorted(set(claimed))}
-    objects.put(PLAN, json.dumps(plan).encode())
+    put = objects.put_new if is_new else objects.put
+    put(PLAN, json.dumps(plan).encode())
 
 
 def read_plan(objects: Objects) -> dict[str, Any]:

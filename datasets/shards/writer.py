@@ -13,9 +13,13 @@ processes; the next manifest in `unfinished/`, the tables and, as the commit, `s
 killed before the tables leaves the set as it was, with tars that are not in the index; killed
 between them, a set that is refused as stale. The next run finishes the work with the bytes of an
 uninterrupted run, for any number of workers. Recorded tars are kept where recordings have changed.
+
+Several processes may each write a share of the tars (`write_shards.part`): they find the same plan,
+and the one that finds all tars recorded commits the set.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -31,22 +35,25 @@ from datasets.shards.format import (
     PLACE_SCHEMA,
     RECORDINGS,
     TARS,
+    FileEntry,
     ShardManifest,
     identity_of,
     label_hashes,
 )
 from datasets.shards.plan import Wanted, WritePlan, plan_writing
 from datasets.shards.reindex import scan_held
+from datasets.shards.report import ShardReport, report_share
 from datasets.shards.state import Held
 from datasets.slice_source import SliceSource, select_recordings, source_classes
-from storage.errors import ConfigError, StoreError
+from storage.errors import ConfigError, ObjectExistsError, StoreError
 from storage.format.classes import put_classes
-from storage.objects.lock import builder_lock
+from storage.objects.lock import builder_lock, last_lock, share_lock
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
 from storage.options import check_at_least, check_between, option
 from storage.processes import Work, map_jobs, num_cores
 from storage.progress import Progress, silent
+from storage.share import Share, parse_share
 
 WORK = Work(run=write_shard, module="datasets.shards.encode", option="write_shards.workers")
 
@@ -60,50 +67,23 @@ class ShardConfig:
     workers: int | None = option(None, "processes, each with one shard in memory; default: cores")
     fresh: bool = option(False, "rewrite all shards, replacing those in the folder")
     max_drop_share: float = option(0.5, "refuse to drop more than this share of the set, 0 to 1")
+    part: str | None = option(
+        None, "share of this process, such as 3/16 of sixteen that write together; null: all"
+    )
 
     def __post_init__(self) -> None:
         check_at_least(self, "write_shards", 1, "workers", "shard_size_bytes")
         check_between(self, "write_shards", 0, 1, "max_drop_share")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardReport:
-    """Result of a run: contents of the shard set, and changes.
-
-    `num_dropped`: recordings that left the set. `num_dead`: slices in the tars that are no longer
-    in the index. `num_relabelled`: recordings whose .json members have older labels.
-    """
-
-    url: str
-    num_shards: int
-    num_recordings: int
-    num_slices: int
-    size_bytes: int
-    new_shards: int
-    num_dropped: int
-    num_dead: int
-    num_relabelled: int
-
-    def summary(self) -> str:
-        """Formats a few lines for the user."""
-        lines = [
-            f"{self.url}: {self.num_slices:,} slices of {self.num_recordings:,} recordings in "
-            f"{self.num_shards:,} shards, {self.size_bytes / 1e6:,.1f} MB; "
-            f"{self.new_shards:,} shards newly written"
-        ]
-        if self.num_dropped:
-            lines.append(f"{self.num_dropped:,} recordings left the index: no longer wanted")
-        if self.num_dead:
-            lines.append(
-                f"{self.num_dead:,} slices in the tars are not in the index; "
-                "write_shards.fresh=true writes tars without them"
+        if self.share and self.fresh:
+            raise ConfigError(
+                f"write_shards.fresh=true with write_shards.part={self.part}: a share that ends "
+                "late would discard what the others have written; give a new folder"
             )
-        if self.num_relabelled:
-            lines.append(
-                f"{self.num_relabelled:,} recordings have older labels in their .json members "
-                "than in recordings.parquet, which counts here"
-            )
-        return "\n".join(lines)
+
+    @property
+    def share(self) -> Share | None:
+        """Share of this process in the work; None for all of it."""
+        return parse_share("write_shards.part", self.part)
 
 
 def write_shards(
@@ -123,11 +103,13 @@ def write_shards(
     objects = open_objects(target, remote=source.remote)
     state.check_target(objects)
     wanted = Wanted.of(recordings, source.slice_index(), source.url)
+    run = _Run(source=source, objects=objects, config=config, wanted=wanted, progress=progress)
+    if config.share is not None:
+        return run.write_share(config.share)
     with builder_lock(objects):
         objects.clear_temporary()
-        run = _Run(source=source, objects=objects, config=config, wanted=wanted, progress=progress)
         held, plan = run.begin()
-        return run.finish(held, plan, run.write(plan))
+        return run.finish(held, plan, run.write(plan, [*plan.shards]))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -165,12 +147,68 @@ class _Run:
             state.put_plan(self.objects, self._identity, digest, claimed=[*plan.shards])
         return held, plan
 
-    def write(self, plan: WritePlan) -> dict[str, WrittenShard]:
-        """Writes the shards of the plan that have no record."""
-        left = [name for name in plan.shards if name not in self.records]
+    def write_share(self, share: Share) -> ShardReport:
+        """Writes the shards of a share, and commits the set if no others are left."""
+        with share_lock(self.objects):
+            held, plan = self._begin_share()
+            done = self.write(plan, share.of([*plan.shards]))
+        new_shards = len(done.keys() - self.records.keys())
+        with last_lock(self.objects) as is_last:
+            written = self._records_of(plan)
+            if len(written) < len(plan.shards):
+                held, plan = self._look_again(held, plan)
+                written = written if plan.shards else {}
+            num_left = len(plan.shards) - len(written)
+            if num_left or not is_last:
+                return report_share(self.objects.url, share, new_shards, num_left)
+            self.objects.clear_temporary()
+            report = self.finish(held, plan, written)
+        return replace(report, new_shards=new_shards)
+
+    def _begin_share(self) -> tuple[Held, WritePlan]:
+        """Plans the run as writers of other shares do; StoreError where another one is planned."""
+        earlier = state.read_plan(self.objects)
+        manifest = state.read_manifest(self.objects)
+        self._check_identity(earlier, manifest)
+        held = Held() if manifest is None else self._read_held(manifest)
+        plan, digest = self._plan(held, claimed=earlier.get("claimed", []))
+        if plan.shards:
+            try:
+                state.put_plan(self.objects, self._identity, digest, [*plan.shards], is_new=True)
+            except ObjectExistsError as error:
+                raise StoreError(
+                    f"another writing of {self.objects.url} is unfinished, of other recordings or "
+                    "with another write_shards.shard_size_bytes: end it without write_shards.part"
+                ) from error
+        self.records = self._records_of(plan)
+        return held, plan
+
+    def _records_of(self, plan: WritePlan) -> dict[str, WrittenShard]:
+        """The records of shards with the very slices that are planned."""
+        records = state.read_records(self.objects)
+        rows = self.wanted.lines["row"]
+        return {
+            name: records[name]
+            for name, numbers in plan.shards.items()
+            if name in records
+            and records[name].index["row"].equals(rows[self.wanted.line_numbers(numbers)])
+        }
+
+    def _look_again(self, held: Held, plan: WritePlan) -> tuple[Held, WritePlan]:
+        """The plan, or an empty one where another writer has committed all of it meanwhile."""
+        manifest = state.read_manifest(self.objects)
+        if manifest is None:
+            return held, plan
+        held_now = self._read_held(manifest)
+        plan_now, _ = self._plan(held_now)
+        return (held, plan) if plan_now.shards else (held_now, plan_now)
+
+    def write(self, plan: WritePlan, names: Sequence[str]) -> dict[str, WrittenShard]:
+        """Writes those of these shards of the plan that have no record."""
+        left = [name for name in names if name not in self.records]
         jobs = {name: partial(self._job, plan, name) for name in left}
-        written = {name: done for name, done in self.records.items() if name in plan.shards}
-        total = sum(len(self.wanted.line_numbers(numbers)) for numbers in plan.shards.values())
+        written = {name: done for name, done in self.records.items() if name in names}
+        total = sum(len(self.wanted.line_numbers(plan.shards[name])) for name in names)
         with self.progress("shards", total, "slices") as step:
             for done in written.values():
                 step(done.entry.num_slices)
@@ -237,11 +275,16 @@ class _Run:
             lines = scan_held(self.objects, manifest, self._workers, self.progress)
         return Held(entries=manifest.shards, lines=lines)
 
-    def _plan(self, held: Held) -> tuple[WritePlan, str]:
+    def _plan(self, held: Held, claimed: Sequence[str] = ()) -> tuple[WritePlan, str]:
+        """The plan and its digest; shards that are claimed are written, finished or not."""
+
+        def stays(name: str, entry: FileEntry) -> bool:
+            return name not in claimed and state.is_complete(self.objects, name, entry)
+
         plan = plan_writing(
             self.wanted,
             held,
-            partial(state.is_complete, self.objects),
+            stays,
             slice_bytes=self.source.recipe.slice_bytes,
             shard_size_bytes=self.config.shard_size_bytes,
         )

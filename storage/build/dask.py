@@ -5,8 +5,9 @@
     python -m tools.build_store executor=dask://HOST:8786
 
 Scheduler and workers run in this project's folder, with the same packages, and see the source and
-the store under the same paths. A part whose worker died is given to another one: its puts accept
-equal bytes, so nothing is lost and nothing is written twice. Needs the extra `dask`.
+the store under the same paths, or have both in a bucket. Workers of another version are refused.
+A part whose worker died is given to another one: its puts accept equal bytes, and what is committed
+is not built again, so nothing is lost and nothing is written twice. Needs the extra `dask`.
 """
 
 import logging
@@ -23,9 +24,11 @@ from typing import Any
 
 import polars as pl
 
+from storage.build.code_version import code_version, version_difference
 from storage.build.plan import PartJob, PartReport
 from storage.errors import ConfigError, StoreError
 from storage.format.manifest import NAME as MANIFEST
+from storage.format.tables import INDEX, read_table, table_name
 from storage.objects.open import open_objects
 from storage.objects.urls import is_remote
 
@@ -34,6 +37,10 @@ CONNECT_S = 10.0
 FIRST_WORKER_S = 30.0
 NO_WORKER_S = 60.0
 POLL_S = 5.0
+OTHER_VERSION = (
+    "has another version ({}), and might make other bytes: bring its checkout and packages to the "
+    "state of this one and start it again"
+)
 
 
 def check_executor(executor: str) -> None:
@@ -55,7 +62,8 @@ def build_on_cluster(
     """
     with _connected(executor) as client:
         pool = client.get_executor(pure=False)
-        left = {pool.submit(_build_here, _absolute(job)): job for job in jobs}
+        version = code_version()
+        left = {pool.submit(_build_here, _absolute(job), version): job for job in jobs}
         last_seen_s = time.monotonic()
         while left:
             last_seen_s = _last_seen_s(client, executor, last_seen_s)
@@ -113,23 +121,29 @@ def _connected(executor: str) -> Iterator[Any]:
 
 
 def _check_code(client: Any, executor: str) -> None:
-    """Raises ConfigError where scheduler or workers lack melbank: a job would end them."""
+    """Raises ConfigError where scheduler or workers lack melbank, or have another version of it."""
 
-    def lacking() -> bool:  # not a global, so Dask sends it whole to where melbank may not be
+    def find_version() -> dict[str, str] | None:  # not a global, so Dask sends it whole
+        from importlib import import_module
         from importlib.util import find_spec
 
         try:
-            return find_spec("storage.build.part") is None
-        except ModuleNotFoundError:  # not even its parent
-            return True
+            if find_spec("storage.build.part") is None:
+                return None
+            found: dict[str, str] = import_module("storage.build.code_version").code_version()
+        except ModuleNotFoundError:  # not even its parent, or a version that knows none
+            return {} if find_spec("storage") else None
+        return found
 
-    found = {"the scheduler": client.run_on_scheduler(lacking), **client.run(lacking)}
-    strangers = [name for name, lacks in found.items() if lacks]
-    if strangers:
-        raise ConfigError(
-            f"{executor}: {strangers[0]} cannot import melbank; start the scheduler and all "
-            f"workers in the project's folder, with PYTHONPATH=. and the same packages"
-        )
+    found = {"the scheduler": client.run_on_scheduler(find_version), **client.run(find_version)}
+    for name, there in found.items():
+        if there is None:
+            raise ConfigError(
+                f"{executor}: {name} cannot import melbank; start the scheduler and all "
+                f"workers in the project's folder, with PYTHONPATH=. and the same packages"
+            )
+        if name != "the scheduler" and (difference := version_difference(code_version(), there)):
+            raise ConfigError(f"{executor}: worker {name} {OTHER_VERSION.format(difference)}")
 
 
 def _report_of(future: "Future[PartReport]", job: PartJob, executor: str) -> PartReport:
@@ -163,11 +177,22 @@ def _absolute_path(path: str) -> str:
     return path if "://" in path else str(Path(path).absolute())
 
 
-def _build_here(job: PartJob) -> PartReport:
-    """Runs on a worker, whose own environment has the credentials."""
+def _build_here(job: PartJob, version: dict[str, str]) -> PartReport:
+    """Runs on a worker, whose own environment has the credentials.
+
+    Another one may have committed the part, and was lost before it could say so.
+    """
     from storage.build.part import build_part  # only workers need torch
 
+    if difference := version_difference(version, code_version()):  # it has come meanwhile
+        raise StoreError(
+            f"the Dask worker on {socket.gethostname()} {OTHER_VERSION.format(difference)}"
+        )
     check_shared(job)
+    objects = open_objects(job.url, remote=job.remote)
+    if objects.exists(table_name(INDEX, job.range.part)):
+        num_slices = len(read_table(objects, INDEX, job.range.part))
+        return PartReport(part=job.range.part, num_slices=num_slices)
     return build_part(job)
 
 

@@ -1,21 +1,35 @@
 """Report of a build: the recordings that it found, and those that the store now holds."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import polars as pl
 
 from storage.format.state import StoreState
 from storage.format.tables import DUPLICATE, PARTIAL
+from storage.share import Share
 from storage.source.table import Source
 
 MAX_SHOWN = 10
+
+
+class BuildResult(NamedTuple):
+    """Result of a build: new slices, recordings dropped, parts that other builders have left.
+
+    `is_closed`: the store is complete, and this builder was the last one.
+    """
+
+    new_slices: int
+    num_dropped: int
+    num_left: int
+    is_closed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildReport:
     """Summary of a build: what it found, and what the store now holds of it.
 
-    `notes` and `disputed`: see `Source`.
+    `notes` and `disputed`: see `Source`. `unclosed` says what other builders have still to do.
     """
 
     url: str
@@ -33,14 +47,17 @@ class BuildReport:
     rejects: pl.DataFrame = field(repr=False)
     notes: tuple[str, ...] = ()
     disputed: tuple[str, ...] = ()
+    unclosed: str = ""
 
     @property
     def holds_nothing(self) -> bool:
         """True where not one recording could be stored."""
-        return not self.num_stored + self.num_partial + self.num_duplicates
+        return not self.unclosed and not self.num_stored + self.num_partial + self.num_duplicates
 
     def summary(self) -> str:
         """A few lines for the user."""
+        if self.unclosed:
+            return f"{self.url}: {self.unclosed}"
         lines = [
             f"{self.url}: {self.num_found:,} recordings found = {self.num_stored:,} stored + "
             f"{self.num_partial:,} partial + {self.num_rejected:,} rejected + "
@@ -70,8 +87,8 @@ def report_build(
     state: StoreState,
     *,
     url: str,
-    num_dropped: int,
-    new_slices: int,
+    result: BuildResult,
+    share: Share | None,
     wall_s: float,
 ) -> BuildReport:
     """Reports on the wanted recordings, by the state of the store after the build."""
@@ -88,15 +105,27 @@ def report_build(
         num_partial=num_partial,
         num_rejected=len(gone),
         num_duplicates=len(live) - len(kept),
-        num_dropped=num_dropped,
+        num_dropped=result.num_dropped,
         num_unlisted=source.num_unlisted,
         num_slices=int(kept["num_slices"].sum()),
-        new_slices=new_slices,
+        new_slices=result.new_slices,
         audio_s=float(kept["duration_s"].sum()),
         wall_s=wall_s,
         rejects=rejects,
         notes=(*source.notes, *_empty_classes(wanted, kept)),
         disputed=source.disputed,
+        unclosed="" if result.is_closed else _unclosed(result, share, wall_s),
+    )
+
+
+def _unclosed(result: BuildResult, share: Share | None, wall_s: float) -> str:
+    """Sentence on a share that is done while others are not."""
+    left = f"{result.num_left:,} parts of other shares are not built yet"
+    if not result.num_left:
+        left = "others are at work"
+    return (
+        f"share {share} is done, {result.new_slices:,} new slices in {wall_s:.1f} s; {left}: the "
+        "last share to end closes the store; after a kill, run its share again"
     )
 
 

@@ -58,6 +58,10 @@ class Catalog:
         """True where an object is listed."""
         return name in self.entries
 
+    def is_announced(self, name: str) -> bool:
+        """True where a listed object may have another content soon, or already."""
+        return "next_sha256" in self.entries[name]
+
     def matches(self, name: str, data: bytes) -> bool:
         """True where a listed object has the listed bytes."""
         entry = self.entries[name]

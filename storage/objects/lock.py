@@ -1,13 +1,16 @@
 """One builder at a time on a local store. The lock ends with its process: it cannot go stale.
 
+Builders of shares hold it together; the last one of them to end has it alone.
+
 On an object store there is none, since it could. Two builds at once are harmless there: what is
 committed is created, never overwritten, and the second one plans its work again after.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from storage.errors import StoreError
@@ -24,15 +27,47 @@ def builder_lock(objects: Objects) -> Iterator[None]:
         objects.check_writable()
         yield
         return
-    path = objects.path(NAME)
-    busy = f"another build is at work on {objects.url}: wait for it, then run this again"
-    with hold_lock(path, busy):
+    with hold_lock(objects.path(NAME), _busy(objects)):
         yield
 
 
 @contextmanager
-def hold_lock(path: Path, busy: str) -> Iterator[None]:
-    """Holds a file of a local folder, which is made; StoreError, saying `busy`, if others do."""
+def share_lock(objects: Objects) -> Iterator[None]:
+    """Holds the store together with builders of other shares; StoreError where one has it alone."""
+    if not isinstance(objects, LocalObjects):
+        objects.check_writable()
+        yield
+        return
+    with hold_lock(objects.path(NAME), _busy(objects), shared=True):
+        yield
+
+
+@contextmanager
+def last_lock(objects: Objects) -> Iterator[bool]:
+    """Holds the store alone, for the builder that ends last; yields False where others are at work.
+
+    Each builder asks for it once it has let go of its share: those before the last one find others
+    at work, and the last one finds all that these have committed. In a bucket it is always True.
+    """
+    with ExitStack() as stack:
+        is_last = not isinstance(objects, LocalObjects)
+        if isinstance(objects, LocalObjects):
+            with suppress(StoreError):
+                stack.enter_context(hold_lock(objects.path(NAME), _busy(objects)))
+                is_last = True
+        yield is_last
+
+
+def _busy(objects: Objects) -> str:
+    return f"another build is at work on {objects.url}: wait for it, then run this again"
+
+
+@contextmanager
+def hold_lock(path: Path, busy: str, *, shared: bool = False) -> Iterator[None]:
+    """Holds a file of a local folder, which is made; StoreError, saying `busy`, if others do.
+
+    `shared`: together with others that say so.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # a link in its place might lead to a file that is wanted
@@ -41,7 +76,12 @@ def hold_lock(path: Path, busy: str) -> Iterator[None]:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from error
     with open(descriptor, "w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise StoreError(
+                    f"{path} cannot be locked: {error.strerror}: mount this file system with "
+                    "locks (Lustre: -o flock), or use another one"
+                ) from error
             raise StoreError(busy) from error
         yield

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 import soundfile
 
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.source.table import SourceConfig
 from tests.paths import ROOT
 from tests.small_store import RECIPE

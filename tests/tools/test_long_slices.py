@@ -11,7 +11,8 @@ from datasets.folds import FoldConfig
 from datasets.loading.config import LoaderConfig
 from datasets.shards.shard_set import open_shards
 from datasets.shards.writer import ShardConfig, write_shards
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from storage.store import open_store

@@ -3,7 +3,8 @@
 import sys
 from dataclasses import dataclass, field
 
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from tools.cli.command import NOTHING_STORED

@@ -14,7 +14,9 @@ import os
 import platform
 import re
 import shutil
+import socket
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,11 +29,18 @@ from omegaconf import OmegaConf
 from storage.errors import ConfigError
 from storage.objects.urls import is_remote
 from storage.options import option
-from training.runtime.ranks import first_rank_logger, from_first_rank, is_first_rank
+from training.runtime.ranks import (
+    first_rank_logger,
+    from_first_rank,
+    gather_lists,
+    is_first_rank,
+    is_joined,
+)
 
 SHARED_NAME = "MELBANK_EXPERIMENT"  # by which the first process informs those that it starts
 NAME = re.compile(r"^\.?exp_(\d+)(\.yaml)?$")
 SCORES = "scores.json"  # the last file of an experiment: with it, it is finished
+LOCK_POLL_S = 0.2
 logger = first_rank_logger(__name__)
 
 PACKAGES = ("torch", "pytorch-lightning", "timm", "numpy", "polars", "zarr")
@@ -104,31 +113,59 @@ def find_experiment(config: ExperimentConfig, name: str) -> Experiment:
 def share_experiment(config: ExperimentConfig, resume: str = "") -> Experiment:
     """The next free number, or the one to go on with; the same for all ranks.
 
-    Raises ConfigError in a process that was not started by the first one.
+    Raises ConfigError in a process that was started neither by the first one nor by a launcher, and
+    on ranks that do not see the folder of the first one.
     """
+    refused = ""
     if is_first_rank():
-        experiment = find_experiment(config, resume) if resume else take_experiment(config)
-        os.environ[SHARED_NAME] = experiment.name
-    name = from_first_rank(os.environ.get(SHARED_NAME, ""))
+        try:
+            experiment = find_experiment(config, resume) if resume else take_experiment(config)
+        except ConfigError as error:
+            if not is_joined():
+                raise
+            refused = str(error)  # the others wait for an answer
+        else:
+            os.environ[SHARED_NAME] = experiment.name
+    name, refused = from_first_rank((os.environ.get(SHARED_NAME, ""), refused))
+    if refused:
+        raise ConfigError(refused)
     found = NAME.match(name)
     if found is None:
         raise ConfigError(
-            "start training once, without torchrun or mpirun: it starts trainer.devices processes"
+            "start training once, without mpirun: it starts trainer.devices processes; several "
+            "machines are started by torchrun or srun, see docs/scaling.md"
         )
-    return _places(Path(config.root), int(found.group(1)))
+    shared = _places(Path(config.root), int(found.group(1)))
+    _check_shared(shared, config)
+    return shared
+
+
+def _check_shared(experiment: Experiment, config: ExperimentConfig) -> None:
+    """Raises ConfigError, on all ranks, where one has another disk than the first."""
+    if not is_joined():
+        return
+    here = "" if experiment.mark.is_file() else socket.gethostname()
+    if lacking := sorted({name for name in gather_lists([here]) if name}):
+        raise ConfigError(
+            f"experiment.root={config.root} on {lacking[0]} is not the folder of rank 0: it must "
+            "be on a disk that all nodes share, under the same path"
+        )
 
 
 @contextmanager
-def guard_experiment(experiment: Experiment, *, resumed: bool = False) -> Iterator[None]:
+def guard_experiment(
+    experiment: Experiment, *, resumed: bool = False, patience_s: float = 0.0
+) -> Iterator[None]:
     """Says why an experiment ended, and keeps it; what has no checkpoint yet is removed.
 
     A resumed experiment is kept anyway, and one that was stopped from outside. Only the first of
-    several processes does. Raises ConfigError where another process trains this experiment.
+    several processes does. Raises ConfigError where another process trains this experiment after
+    `patience_s`: a shared disk may take a minute to notice that a node is lost, with its lock.
     """
     if not is_first_rank():
         yield
         return
-    with _lock(experiment):
+    with _lock(experiment, patience_s):
         if resumed:
             experiment.mark.write_text("", encoding="utf-8")  # an earlier failure is past
         try:
@@ -168,14 +205,20 @@ def _how_to_go_on(experiment: Experiment) -> str:
 
 
 @contextmanager
-def _lock(experiment: Experiment) -> Iterator[None]:
+def _lock(experiment: Experiment, patience_s: float) -> Iterator[None]:
+    end_s = time.monotonic() + patience_s
     with experiment.mark.open("r", encoding="utf-8") as mark:
-        try:
-            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(
-                f"{experiment.name} is being trained by another process: stop that one first"
-            ) from error
+        while True:
+            try:
+                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if time.monotonic() < end_s:
+                    time.sleep(LOCK_POLL_S)
+                    continue
+                raise ConfigError(
+                    f"{experiment.name} is being trained by another process: stop that one first"
+                ) from error
         yield
 
 

@@ -29,8 +29,10 @@ FREE = (  # what decides no score: places, and the way in which a machine works
     "store",
     "trainer.checkpoint_steps",
     "trainer.logger",
+    "trainer.num_nodes",
     "trainer.progress",
     "trainer.threads",
+    "trainer.timeout_s",
     "train_loader.prefetch_batches",
     "val_loader.prefetch_batches",
 )

@@ -14,7 +14,8 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 COMPILES = {"auto": "", "true": "on", "false": "off"}  # yaml reads on and off as booleans
 LOGGERS = ("auto", "csv", "wandb")
 ACCELERATORS = ("auto", "cpu", "gpu")
-STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
+DDP_UNUSED = "ddp_find_unused_parameters_true"
+STRATEGIES = ("auto", "ddp", DDP_UNUSED)
 BF16_ABILITIES = ("avx512_bf16", "amx_bf16")  # elsewhere bf16 is emulated, and slower
 # Narrower images are one or two cells wide where a backbone halves them for the last time. There,
 # oneDNN's convolutions in bf16 take in memory that is not theirs (torch 2.15): gradients are NaN.
@@ -44,8 +45,11 @@ def choose_accelerator(asked: str, section: str = "trainer") -> Choice:
     return Choice("cpu", "torch sees no CUDA device")
 
 
-def choose_strategy(asked: str, accelerator: str, devices: int) -> Choice:
-    """Chooses Lightning's strategy for several ranks; ConfigError where GPUs are too few."""
+def choose_strategy(asked: str, accelerator: str, devices: int, num_nodes: int = 1) -> Choice:
+    """Chooses Lightning's strategy for several ranks; ConfigError where GPUs are too few.
+
+    `devices` are those of each node.
+    """
     import torch
 
     if accelerator == "gpu" and devices > torch.cuda.device_count():
@@ -54,6 +58,8 @@ def choose_strategy(asked: str, accelerator: str, devices: int) -> Choice:
         )
     if asked != "auto":
         return _asked(asked)
+    if num_nodes > 1:
+        return Choice("ddp", f"{devices * num_nodes} ranks on {num_nodes} nodes")
     if devices > 1:
         return Choice("ddp", f"{devices} ranks")
     return Choice("auto", "one process")

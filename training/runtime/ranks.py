@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from storage.errors import MelbankError
@@ -36,7 +37,17 @@ def num_ranks() -> int:
 
 def rank() -> int:
     """The number of this process among those that are, or will be, connected."""
-    return _distributed().get_rank() if is_joined() else int(os.environ.get("LOCAL_RANK", "0"))
+    return _distributed().get_rank() if is_joined() else _announced_rank(os.environ)
+
+
+def _announced_rank(variables: Mapping[str, str]) -> int:
+    """Rank by the variables of torchrun, of the process that started this one, or of srun."""
+    names = ["LOCAL_RANK"]
+    if "TORCHELASTIC_RUN_ID" in variables:
+        names.insert(0, "RANK")
+    if "SLURM_NTASKS" in variables:
+        names.append("SLURM_PROCID")
+    return int(next((variables[name] for name in names if name in variables), "0"))
 
 
 def is_first_rank() -> bool:
@@ -64,6 +75,16 @@ def from_first_rank(value: T) -> T:
     values = [value]
     _distributed().broadcast_object_list(values)
     return values[0]
+
+
+def of_first_rank(find: Callable[[], T]) -> T:
+    """Result of a function that only the first of connected processes calls, on all of them.
+
+    For what is found on a disk, which nodes may see at different times.
+    """
+    if not is_joined():
+        return find()
+    return from_first_rank(find() if is_first_rank() else None)  # type: ignore[return-value]
 
 
 def gather_lists(values: list[T]) -> list[T]:

@@ -19,14 +19,24 @@ FIRST_PID = "MELBANK_FIRST_PID"  # by which the first process informs those that
 POLL_S = 0.2
 GRACE_S = 3.0  # for a process to end by itself, which says more
 OBSERVER = "child-process-observer"  # thread of Lightning that would kill all without a word
-GLOO_LOST = ("Connection closed by peer", "Connection reset by peer")  # in gloo's words
+GLOO_LOST = (  # in gloo's words
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Timed out waiting",
+)
 
 
 class RankWatch:
-    """Watches the other processes of a training; `advice` says how to go on after a loss."""
+    """Watches the other processes of a training; `advice` says how to go on after a loss.
 
-    def __init__(self, devices: int, advice: Callable[[], str]) -> None:
+    Processes of a launcher are watched by that; here, only their connections are.
+    """
+
+    def __init__(
+        self, devices: int, advice: Callable[[], str], *, is_launched: bool = False
+    ) -> None:
         self._devices = devices
+        self._is_launched = is_launched
         self._advice = advice
         self._launcher: Any = None
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -40,20 +50,25 @@ class RankWatch:
         if self._devices == 1:
             yield
             return
-        if is_first_rank():
-            os.environ[FIRST_PID] = str(os.getpid())
-        thread = threading.Thread(target=self._watch, name="rank-watch", daemon=True)
-        thread.start()
+        if not self._is_launched:
+            self._begin()
         try:
             yield
         except RuntimeError as error:
             if not _is_loss(error):
                 raise
-            self._noticed.wait(GRACE_S)
+            if not self._is_launched:
+                self._noticed.wait(GRACE_S)
             advice = "" if is_first_rank() else self._advice()  # the first one will give it
             raise RankLostError(f"{self._sentence()}{advice}") from error
         finally:
             self._ended.set()
+
+    def _begin(self) -> None:
+        if is_first_rank():
+            os.environ[FIRST_PID] = str(os.getpid())
+        thread = threading.Thread(target=self._watch, name="rank-watch", daemon=True)
+        thread.start()
 
     def follow(self, launcher: Any) -> None:
         """Watches the processes that a launcher of Lightning will start, if it starts any."""

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from datasets.shards.writer import ShardConfig, write_shards
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from storage.store import open_store

@@ -12,7 +12,8 @@ from datasets.labels import Labels
 from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.loading.torch_dataset import BatchDataset
 from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from storage.store import open_store

@@ -38,8 +38,9 @@ from tests.fakes import write_fake_source
 LENGTHS = {LENGTHS}
 
 if __name__ == "__main__":
-    folder, target, workers, end, fresh = sys.argv[1:]
+    folder, target, workers, end, fresh, *part = sys.argv[1:]
     config = replace({CONFIG}, workers=int(workers), fresh=fresh == "fresh")
+    config = replace(config, part=part[0] if part else None)
     whole = write_fake_source(Path(folder) / "cells.raw", LENGTHS, seed=1)
     part = whole.table[: int(end)], whole.index[: sum(LENGTHS[: int(end)])]
     print("ready", flush=True)
@@ -57,9 +58,15 @@ class Writer:
         self.source = write_fake_source(folder / "cells.raw", LENGTHS, seed=1)
 
     def start(
-        self, target: Path, workers: int = 2, end: int = len(LENGTHS), how: str = ""
+        self,
+        target: Path,
+        workers: int = 2,
+        end: int = len(LENGTHS),
+        how: str = "",
+        part: str = "",
     ) -> subprocess.Popen:
         words = [str(self.folder), str(target), str(workers), str(end), how]
+        words += [part] if part else []
         process = subprocess.Popen(
             [sys.executable, str(self.script), *words],
             cwd=ROOT,

@@ -13,7 +13,8 @@ from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, plan_all
 from datasets.shards.writer import ShardConfig, write_shards
 from datasets.slice_source import SOURCE_ROWS, rows_in_source
 from datasets.sources.mix import MixedSource, SourceMix, SourceSpec, open_sources, source_weights
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.errors import ConfigError, StoreError
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig

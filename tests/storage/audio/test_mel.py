@@ -17,7 +17,8 @@ from storage.audio.decode import Decoder
 from storage.audio.filterbank import mel_filterbank
 from storage.audio.mel import MelTransform
 from storage.audio.slicing import cut_slices
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.encoding import decibels, encode, to_unit
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig

@@ -13,8 +13,10 @@ import pytest
 import soundfile
 import zarr
 
-from storage.build.build import BuildConfig, BuildReport, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.build.plan import PartRange
+from storage.build.report import BuildReport
 from storage.errors import ConfigError, StoreError
 from storage.objects.local import TEMPORARY
 from storage.objects.lock import builder_lock

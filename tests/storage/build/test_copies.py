@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import tools.build_store
-from storage.build.build import BuildConfig, BuildReport, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
+from storage.build.report import BuildReport
 from storage.errors import DamageError
 from storage.format.classes import read_classes
 from storage.maintenance.repair import repair_store

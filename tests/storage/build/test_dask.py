@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -15,13 +17,20 @@ import numpy as np
 import polars as pl
 import pytest
 
-from storage.build.build import BuildConfig, build_store
+from storage.build import dask
+from storage.build.build import build_store
+from storage.build.code_version import code_version, version_difference
+from storage.build.config import BuildConfig
 from storage.build.dask import check_shared
 from storage.build.plan import PartJob, PartRange
+from storage.build.rounds import open_build
 from storage.errors import ConfigError, StoreError
+from storage.format.tables import PLANS, read_table
+from storage.objects.open import open_objects
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from tests.paths import ROOT
+from tests.s3_server import S3
 from tests.sounds import write_source
 from tests.storage.build.test_build import bytes_of
 from tests.storage.build.test_kill import Builder
@@ -168,6 +177,79 @@ def test_workers_without_melbank_are_told_so(source: Path, tmp_path: Path) -> No
     assert (code, said.count("\n")) == (1, 1)
     assert "ConfigError" in said
     assert "cannot import melbank" in said
+
+
+@needs_dask
+@pytest.mark.slow
+def test_a_source_and_a_store_in_buckets(s3: S3, source: Path, tmp_path: Path) -> None:
+    """Workers fetch recordings by themselves, with the credentials of their environment."""
+    target = open_objects(s3.url("data"))
+    for path in source.rglob("*"):
+        if path.is_file():
+            target.put(path.relative_to(source).as_posix(), path.read_bytes())
+    building = Building(tmp_path, source, 8)
+    assert building.finish(building.start(tmp_path / "local", "local")) == (0, "")
+    building.root = s3.url("data")
+    with cluster_in(tmp_path) as cluster:
+        cluster.add_worker()
+        doomed = cluster.add_worker()
+        url = s3.url("store")
+        process = Builder.start(building, url, 2, cluster.executor, stderr=subprocess.PIPE)
+        index = open_objects(url)
+        wait_until(lambda: len(index.list("index")) >= 5 or process.poll() is not None)
+        doomed.kill()
+        assert building.finish(process) == (0, "")
+    names = [*index.walk()]
+    assert dict(zip(names, index.get_many(names), strict=True)) == bytes_of(tmp_path / "local")
+
+
+@needs_dask
+@pytest.mark.slow
+def test_a_worker_of_another_version_is_refused_by_name(source: Path, tmp_path: Path) -> None:
+    other = tmp_path / "checkout"
+    shutil.copytree(ROOT / "storage", other / "storage")
+    with (other / "storage" / "audio" / "mel.py").open("a") as file:
+        file.write("# another version\n")
+    building = Building(tmp_path, source, 8)
+    with cluster_in(tmp_path) as cluster:
+        cluster.add_worker(path=other)
+        code, said = building.finish(building.start(tmp_path / "store", cluster.executor))
+    assert (code, said.count("\n")) == (1, 1)
+    assert re.search(r"worker tcp://\S+ has another version \(melbank \w{12} in place of", said)
+    assert "start it again" in said
+
+
+def job_in(source: Path, store: Path) -> PartJob:
+    """The first part of a store, which is built but for its job."""
+    config = BuildConfig(workers=1)
+    build = open_build(SourceConfig(root=str(source)), Recipe(), str(store), config)
+    build.write_plan(build.pending(), build.next_place())
+    return build.jobs(read_table(build.objects, PLANS, 0))[0]
+
+
+def test_a_part_that_a_lost_worker_has_committed_is_not_built_again(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.build.plan.MIN_PART_SLICES", 4)
+    job = job_in(source, tmp_path / "store")
+    done = dask._build_here(job, code_version())
+    assert done.num_slices > 0
+    monkeypatch.setattr("storage.build.part.build_part", None)  # it would be a TypeError
+    assert dask._build_here(job, code_version()) == done
+
+
+def test_a_worker_that_joins_later_with_another_version_stops(source: Path, tmp_path: Path) -> None:
+    job = job_in(source, tmp_path / "store")
+    for name, shown in (("melbank", "melbank"), ("soxr", "soxr")):
+        with pytest.raises(StoreError, match=rf"has another version \({shown} .* in place of 0"):
+            dask._build_here(job, {**code_version(), name: "0"})
+
+
+def test_a_version_changes_with_the_code_and_the_packages() -> None:
+    here = code_version()
+    assert version_difference(here, dict(here)) == ""
+    assert version_difference(here, {}) == f"melbank none in place of {here['melbank']}"
+    assert "torch 1.0 in place of" in version_difference(here, {**here, "torch": "1.0"})
 
 
 def test_a_worker_that_sees_other_folders_stops(source: Path, tmp_path: Path) -> None:

@@ -20,18 +20,19 @@ BUILD = """
 import sys
 import storage.build.dask
 import storage.build.plan
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.errors import MelbankError
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 
-source, store, workers, executor, part_slices = sys.argv[1:]
+source, store, workers, executor, part_slices, *part = sys.argv[1:]
 storage.build.plan.MIN_PART_SLICES = int(part_slices)  # many parts: a kill can fall between any two
 storage.build.dask.NO_WORKER_S = storage.build.dask.POLL_S = 1
 storage.build.dask.CONNECT_S = 5
 
 if __name__ == "__main__":
-    config = BuildConfig(workers=int(workers), executor=executor)
+    config = BuildConfig(workers=int(workers), executor=executor, part=part[0] if part else None)
     print("ready", flush=True)
     try:
         build_store(SourceConfig(root=source), Recipe(), store, config)
@@ -53,12 +54,19 @@ class Builder:
         self.script = folder / "build.py"
         self.script.write_text(BUILD)
         self.source = source.resolve()  # relative paths are taken from its folder
+        self.root = self.source.name
         self.part_slices = part_slices
 
     def start(
-        self, store: Path, workers: int, executor: str = "local", stderr: int | None = None
+        self,
+        store: Path | str,
+        workers: int,
+        executor: str = "local",
+        stderr: int | None = None,
+        part: str = "",
     ) -> "subprocess.Popen[str]":
-        words = (self.source.name, store, workers, executor, self.part_slices)
+        words = [self.root, store, workers, executor, self.part_slices]
+        words += [part] if part else []
         process = subprocess.Popen(
             [sys.executable, str(self.script), *map(str, words)],
             cwd=self.source.parent,

@@ -10,7 +10,9 @@ import polars as pl
 import pytest
 
 from storage.audio.slicing import num_slices
-from storage.build.build import BuildConfig, BuildReport, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
+from storage.build.report import BuildReport
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from storage.store import open_store

@@ -13,7 +13,8 @@ from datasets.folds import FoldConfig, assign_folds
 from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig
 from datasets.shards.shard_set import open_shards
 from datasets.shards.writer import ShardConfig, write_shards
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.format.tables import LABEL_COLUMNS, RESERVED
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig

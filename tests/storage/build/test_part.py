@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.errors import StoreError
 from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD, shard_name
 from storage.progress import Progress, Step, silent

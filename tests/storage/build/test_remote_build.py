@@ -15,8 +15,11 @@ from datasets.shards.reindex import IndexConfig, index_shards
 from datasets.shards.shard_set import open_shards
 from datasets.shards.verify import verify_shards
 from datasets.shards.writer import ShardConfig, write_shards
-from storage.build.build import BuildConfig, BuildReport, build_store, open_build
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.build.forecast import forecast_build
+from storage.build.report import BuildReport
+from storage.build.rounds import open_build
 from storage.errors import StoreError
 from storage.maintenance.compact import compact_store
 from storage.maintenance.repair import repair_store

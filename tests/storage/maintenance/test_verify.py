@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.errors import DamageError
 from storage.maintenance.compact import compact_store
 from storage.maintenance.repair import repair_store

@@ -16,7 +16,8 @@ import tools.sync
 from datasets.shards.copy import SHARDS
 from datasets.shards.shard_set import open_shards
 from datasets.shards.writer import ShardConfig, write_shards
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.errors import ConfigError, DamageError, StoreError
 from storage.maintenance.copy import STORE
 from storage.maintenance.verify import verify_store

@@ -16,7 +16,8 @@ from datasets.loading.torch_dataset import BatchDataset
 from datasets.shards.shard_set import open_shards
 from datasets.shards.writer import ShardConfig, write_shards
 from datasets.sources.mix import MixedSource, SourceMix
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.errors import AccessError, ObjectMissingError, StoreError
 from storage.objects.client import CACHED, RANGED, RemoteConfig
 from storage.objects.open import open_objects

@@ -8,7 +8,8 @@ import pytest
 
 from datasets.shards.shard_set import open_shards
 from datasets.shards.writer import ShardConfig, write_shards
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.errors import RemoteError
 from storage.objects.client import RANGED, RemoteConfig
 from storage.objects.open import open_objects

@@ -17,7 +17,9 @@ from datasets.folds import FoldConfig
 from datasets.loading.reader import LoaderConfig
 from datasets.shards.shard_set import open_shards
 from datasets.shards.writer import ShardConfig, write_shards
-from storage.build.build import BuildConfig, BuildReport, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
+from storage.build.report import BuildReport
 from storage.encoding import to_unit
 from storage.errors import ConfigError
 from storage.maintenance.npy_export import NpyExportConfig, export_npy

@@ -8,8 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from storage.build.build import BuildConfig, BuildReport, build_store, open_build
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.build.forecast import forecast_build
+from storage.build.report import BuildReport
+from storage.build.rounds import open_build
 from storage.errors import ConfigError, ObjectMissingError, StoreError
 from storage.maintenance.repair import repair_store
 from storage.maintenance.verify import verify_store

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.errors import ConfigError, StoreError
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig

@@ -11,7 +11,8 @@ from matplotlib.image import imread
 
 from datasets.augment.level import GainConfig
 from datasets.augment.pipeline import AUGMENTATIONS, AugmentConfig
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
 from tests.paths import ROOT

@@ -10,7 +10,8 @@ from datasets.chunks import Chunks
 from datasets.levels import Levels
 from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.sampling.epoch_plan import plan_all
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.errors import ConfigError
 from storage.source.table import SourceConfig
 from storage.store import open_store

@@ -13,7 +13,8 @@ import torch
 from datasets.loading.reader import BatchReader, LoaderConfig
 from datasets.sampling.epoch_plan import plan_all
 from storage.audio import decode
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.errors import ConfigError, StoreError
 from storage.source.table import SourceConfig
 from storage.store import open_store

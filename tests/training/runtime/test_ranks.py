@@ -66,7 +66,7 @@ def test_a_process_that_is_started_by_the_first_has_its_experiment(tmp_path, mon
 @pytest.mark.usefixtures("second_rank")
 def test_a_process_that_was_not_is_refused(tmp_path, monkeypatch):
     monkeypatch.delenv(SHARED_NAME, raising=False)
-    with pytest.raises(ConfigError, match="without torchrun"):
+    with pytest.raises(ConfigError, match="without mpirun"):
         share_experiment(ExperimentConfig(root=str(tmp_path)))
     assert list(tmp_path.iterdir()) == []
 

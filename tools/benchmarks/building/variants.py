@@ -38,7 +38,8 @@ def notebook(workers: int) -> Work:
 def ours(workers: int) -> Work:
     """`build_store`, as `tools.build_store` calls it."""
     from storage.audio.filterbank import mel_filterbank
-    from storage.build.build import BuildConfig, build_store
+    from storage.build.build import build_store
+    from storage.build.config import BuildConfig
     from storage.recipe import Recipe
     from storage.source.table import SourceConfig
 

@@ -16,7 +16,8 @@ from numpy.lib.format import open_memmap
 from datasets.shards.shard_set import open_shards
 from datasets.shards.writer import ShardConfig, write_shards
 from datasets.slice_source import SliceSource, select_recordings
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.encoding import to_unit
 from storage.errors import ConfigError
 from storage.options import check_at_least, check_positive, option

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from datasets.targets import match_slices, read_soft_table
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.errors import ConfigError
 from storage.source.table import SourceConfig
 from storage.store import open_store

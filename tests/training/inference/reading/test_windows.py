@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from storage.audio import decode
 from storage.audio.filterbank import mel_filterbank
 from storage.audio.mel import MelTransform
-from storage.build.build import BuildConfig, build_store
+from storage.build.build import build_store
+from storage.build.config import BuildConfig
 from storage.encoding import encode
 from storage.recipe import Recipe
 from storage.source.table import SourceConfig
