@@ -86,6 +86,21 @@ def label_changes(decided: pl.DataFrame, recordings: pl.DataFrame) -> pl.DataFra
     return pl.DataFrame(rows, schema=CHANGES, orient="row")
 
 
+def corrected_recordings(recordings: pl.DataFrame, decided: pl.DataFrame) -> pl.DataFrame:
+    """The recordings of a store with the labels of `label_changes`, in their order.
+
+    Those whose label is refused without another in its place are left out.
+    """
+    changes = label_changes(decided, recordings).select("recording_id", "corrected_label")
+    new = dict(changes.iter_rows())
+    changed = pl.col("recording_id").is_in(list(new))
+    label = pl.col("recording_id").replace_strict(new, default=None, return_dtype=pl.String)
+    corrected = recordings.with_columns(
+        pl.when(changed).then(label).otherwise(PRIMARY).alias(PRIMARY)
+    )
+    return corrected.filter(~changed | pl.col(PRIMARY).is_not_null())
+
+
 def _is_refused(decided: pl.DataFrame, label: str, duration_s: float | None) -> bool:
     on_label = decided.filter(pl.col("label") == label)
     if duration_s is None or on_label.is_empty() or on_label["present"].any():

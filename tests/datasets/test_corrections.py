@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.corrections import corrected_train_csv, judge, label_changes, read_train_csv
+from datasets.corrections import (
+    corrected_recordings,
+    corrected_train_csv,
+    judge,
+    label_changes,
+    read_train_csv,
+)
 from storage.errors import ConfigError
 
 DECIDED = {
@@ -164,3 +170,13 @@ def test_a_csv_of_other_recordings_is_refused(tmp_path: Path):
         read_train_csv(tmp_path / "train.csv")
     with pytest.raises(ConfigError, match="No such file"):
         read_train_csv(tmp_path / "no.csv")
+
+
+def test_corrected_recordings_have_new_labels_or_are_left_out():
+    table = recordings(a=9.0, b=9.0, c=9.0)
+    refused = decided(*((name, 0, 9, "owl", False) for name in "ac"), ("c", 0, 9, "wren", True))
+    new = corrected_recordings(table, refused)
+    assert new["recording_id"].to_list() == ["b", "c"]
+    assert new["primary_label"].to_list() == ["owl", "wren"]
+    assert new.drop("primary_label").equals(table[1:].drop("primary_label"))
+    assert corrected_recordings(table, decided()).equals(table)
