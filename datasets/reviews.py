@@ -135,17 +135,23 @@ class ReviewLog:
             unfinished.unlink(missing_ok=True)
 
 
-def read_reviews(folder: Path) -> pl.DataFrame:
-    """All verdicts of a folder, each once, in the order of their time.
+def read_reviews(*paths: Path) -> pl.DataFrame:
+    """All verdicts of folders, or of single files of theirs, each once, in the order of their time.
 
-    Raises ConfigError where there is no folder, StoreError where a file of it is damaged.
+    Raises ConfigError where there is no such folder or file, StoreError where a file is damaged.
     """
-    if not folder.is_dir():
-        raise ConfigError(f"there is no folder of reviews {folder}")
-    while (frames := _read_all(folder)) is None:
-        pass
-    whole = pl.concat([pl.DataFrame(schema=SCHEMA), *frames])
-    return whole.unique("verdict_id", keep="first").sort("time", "verdict_id")
+    frames = [pl.DataFrame(schema=SCHEMA)]
+    for path in paths:
+        if path.is_dir():
+            while (found := _read_all(path)) is None:
+                pass
+            frames += found
+        else:
+            frame = _read(path)
+            if frame is None:
+                raise ConfigError(f"there is no folder of reviews {path}")
+            frames.append(frame)
+    return pl.concat(frames).unique("verdict_id", keep="first").sort("time", "verdict_id")
 
 
 def _read_all(folder: Path) -> list[pl.DataFrame] | None:

@@ -121,6 +121,17 @@ class Targets:
             targets[found] = self._values[self._line[index[found]]]
         return targets
 
+    def replaced(self, rows: np.ndarray, values: np.ndarray) -> "Targets":
+        """Returns targets with those of int64 rows [n] replaced by values float32 [n, C]."""
+        kept = SoftSlices(rows=self._rows, line=self._line).but(rows)
+        new = SoftSlices(rows=rows, line=np.arange(len(rows), dtype=np.int32))
+        soft = [(self._values, kept), (values, new)]
+        return Targets(self.hard, soft, no_call=self._no_call)
+
+    def has_own(self, rows: np.ndarray) -> np.ndarray:
+        """True for the int64 rows [n] that have targets of their own, bool [n]."""
+        return np.isin(rows, self._rows)
+
     def of_chunks(
         self, rows_BK: np.ndarray, present_BK: np.ndarray, recording_no: np.ndarray
     ) -> np.ndarray:

@@ -4,9 +4,12 @@
     python -m tools.evaluate evaluate.predictions=preds/new evaluate.annotations=raven_tables \\
         evaluate.out=evaluation evaluate.audio=soundscapes evaluate.taxonomy=taxonomy.csv
     python -m tools.evaluate evaluate.predictions=preds/exp_001/oof.parquet
+    python -m tools.evaluate evaluate.predictions=preds/new evaluate.reviews=reviews
     python -m tools.evaluate predict.from=exp_001 predict.input=data/new predict.out=preds/new
 
-The last one predicts a labelled folder or a store first, with all keys of tools.predict.
+The last one predicts a labelled folder or a store first, with all keys of tools.predict. With
+evaluate.reviews only the windows and classes count that people have judged; evaluate.out then gets
+reviewed_classes.csv alone.
 
 Annotations are a csv with file, start_s, end_s, labels (several as `a;b`), a csv with filename and
 primary_label, Raven selection tables, a labelled folder or a store; without any, the targets in the
@@ -25,7 +28,10 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import polars as pl
+
 from storage.errors import ConfigError
+from storage.output_files import output_file
 from tools.cli.command import Arguments, Command, run
 from tools.cli.output_files import MAX_PANELS, make_folder
 from tools.cli.prediction import run_prediction
@@ -54,6 +60,9 @@ def main(sections: Sections, _: Arguments) -> None:
     if config.members and len(config.predictions) != 1:
         raise ConfigError("evaluate.members takes one folder of tools.predict")
     predictions = read_predictions(config.predictions)
+    if config.reviews:
+        _evaluate_reviews(config, predictions)
+        return
     annotations: Annotations | None = None
     if config.annotations:
         labels = [name[2:] for name in predictions.columns if name.startswith("p_")]
@@ -85,6 +94,20 @@ def main(sections: Sections, _: Arguments) -> None:
             print(line)
 
 
+def _evaluate_reviews(config: EvaluateConfig, predictions: pl.DataFrame) -> None:
+    """Prints the scores of what was judged, and writes the table of classes."""
+    from training.inference.evaluation.reviewed import read_decided, score_reviewed  # scipy
+
+    scores = score_reviewed(predictions, read_decided(config.reviews))
+    print(scores.text(config.thresholds))
+    if config.out:
+        target = Path(config.out) / "reviewed_classes.csv"
+        make_folder("evaluate.out", Path(config.out))
+        with output_file(target) as file:
+            scores.classes().write_csv(file)
+        print(f"classes: {target}")
+
+
 def _predicted(sections: Sections) -> EvaluateConfig:
     """Predicts what is not predicted yet; its labels are the annotations, unless others are given.
 
@@ -95,7 +118,7 @@ def _predicted(sections: Sections) -> EvaluateConfig:
         raise ConfigError("give evaluate.predictions, or predict.from to predict first; not both")
     if not run_prediction(sections):
         raise ConfigError(f"nothing could be predicted: see {predict.out}/rejects.csv")
-    annotations = config.annotations or predict.input
+    annotations = [] if config.reviews else config.annotations or predict.input
     return replace(config, predictions=[predict.out], annotations=annotations)
 
 

@@ -6,8 +6,9 @@ import pytorch_lightning as pl
 
 from datasets.loading.quarantine import BadSlice
 from datasets.loading.reader import BatchReader
+from storage.errors import ConfigError
 from training.fold_data import FoldData
-from training.runtime.ranks import first_rank_logger
+from training.runtime.ranks import first_rank_logger, gather_lists
 
 logger = first_rank_logger(__name__)
 
@@ -31,6 +32,7 @@ class FoldDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> BatchReader:
         """The reader of this rank's training batches."""
+        self._check_reviews()
         reader = self._data.train_reader(accumulation=self._accumulation, **self._place())
         if self._resume_from:
             reader.load_state_dict(self._resume_from)
@@ -57,6 +59,16 @@ class FoldDataModule(pl.LightningDataModule):
             self.bad += reader.bad
         self._readers.clear()
         self._train_reader = None
+
+    def _check_reviews(self) -> None:
+        """Raises ConfigError where ranks have read other verdicts, as people add some meanwhile."""
+        if not any(spec.reviews for spec in self._data.config.sources.values()):
+            return
+        if len(set(gather_lists([self._data.reviews]))) > 1:
+            raise ConfigError(
+                "verdicts were added to a folder of reviews while the ranks started: start again, "
+                "or give a file that tools.reviews --parquet has written"
+            )
 
     def _place(self) -> dict[str, int]:
         if self.trainer is None:

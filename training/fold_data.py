@@ -5,7 +5,7 @@ Plans need no torch, which takes seconds to import; the readers do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,8 +35,8 @@ class FoldData:
     """Sources and settings of one fold; `train_loader` counts instead of the config's.
 
     `targets` are of all recordings of the source. `eligible` int64 are the rows to learn from, if
-    not all, `names` the classes; `background`, `levels`, `transform` and `teacher`, which are for
-    training alone, as in `BatchReader`.
+    not all, `names` the classes, `reviews` the digest of verdicts; `background`, `levels`,
+    `transform` and `teacher`, which are for training alone, as in `BatchReader`.
     """
 
     source: SliceSource
@@ -47,6 +47,7 @@ class FoldData:
     targets: Targets
     eligible: np.ndarray | None = None
     names: tuple[str, ...] = ()
+    reviews: str = ""
     background: BackgroundPlan | None = None
     transform: ImageTransforms | None = None
     levels: Levels | None = None
@@ -74,7 +75,7 @@ class FoldData:
     def _facts(self) -> SliceFacts:
         """Targets and voice of the slices to learn from, as far as sampling depends on them."""
         first_row = self.source.recordings()["first_row"].to_numpy()
-        return find_facts(
+        facts = find_facts(
             self.config.sampling,
             self.train_recordings,
             source_draws(self.config.sources),
@@ -83,6 +84,7 @@ class FoldData:
             recording_no=np.searchsorted(first_row, self.train_recordings["first_row"].to_numpy()),
             eligible=self.eligible,
         )
+        return replace(facts, reviews=self.reviews)
 
     def train_reader(self, *, accumulation: int, rank: int = 0, world_size: int = 1) -> BatchReader:
         """Balanced draws of the training recordings, shuffled, in whole effective batches."""

@@ -8,7 +8,8 @@ A recording is held out in one fold if it has a primary label and its source has
 segments, else not used. Classes are the primary labels of the recordings in use, the columns of the
 soft targets, and the labels of segments that taxonomy.csv has. Labels of a source with soft
 targets, segments or `train_only`, which may be names of folders, make no class: those that are none
-count as missing.
+count as missing. Where people refuse a recording's label, the one that they give counts in all of
+this; folds are those of the labels as stored, so that no verdict moves a recording to another.
 
 Shapes: R recordings, C classes.
 """
@@ -30,7 +31,8 @@ from datasets.slice_source import SOURCE, SliceSource, source_classes
 from datasets.sources.background import BackgroundPlan
 from datasets.sources.mix import SourceSpec
 from datasets.sources.no_call import mark_sources, silent_slices
-from datasets.sources.soft_targets import read_soft_sources
+from datasets.sources.reviewed import Reviewed, read_reviewed
+from datasets.sources.soft_targets import SoftSources, read_soft_sources
 from datasets.sources.teacher import Teacher, read_teacher
 from datasets.targets import SoftSlices, Targets
 from storage.errors import ConfigError
@@ -61,6 +63,7 @@ class Split:
     targets: Targets
     truth: Truth
     eligible: np.ndarray | None  # rows to learn from, int64; None: all
+    reviews: str = ""  # digest of the verdicts on them
 
     def check_fold(self, fold: int) -> int:
         """The fold, if there is such a one; else raises ConfigError."""
@@ -75,25 +78,31 @@ def split_recordings(source: SliceSource, config: TrainingConfig) -> Split:
     recordings = source.recordings()
     _check_mixing(source.recipe, config)
     _check_sources(recordings, config.sources)
-    recordings = mark_sources(recordings, config.sources, config.labels.no_call)
-    soft = read_soft_sources(recordings, config.sources, source)
+    stored = mark_sources(recordings, config.sources, config.labels.no_call)
+    soft = read_soft_sources(stored, config.sources, source)
+    reviewed = read_reviewed(stored, config.sources, source)
+    recordings = reviewed.corrected(stored)
     labelled_R = recordings["primary_label"].is_not_null().to_numpy()
-    used_R = _limited(recordings, labelled_R | soft.covered_R, config.limit)
+    covered_R = soft.covered_R | reviewed.covers(stored)
+    used_R = _limited(recordings, labelled_R | covered_R, config.limit)
     train_only_R = _inside(recordings, config.sources, lambda spec: not spec.is_held_out)
     _check_any_scored(used_R & labelled_R & ~train_only_R)
     guest_R = _inside(recordings, config.sources, lambda spec: spec.is_guest)
-    labels = _choose_labels(source, recordings.filter(used_R & ~guest_R), config, soft.names)
-    labelled_R &= ~_foreign(recordings, guest_R, labels, used_R & ~soft.covered_R)
+    labels = _choose_labels(
+        source, recordings.filter(used_R & ~guest_R), config, soft.names | reviewed.names
+    )
+    labelled_R &= ~_foreign(recordings, guest_R, labels, used_R & ~covered_R)
     recordings = recordings.with_columns(
         primary_label=pl.when(pl.Series(labelled_R)).then("primary_label")
     )
-    used_R &= labelled_R | soft.covered_R
+    used_R &= labelled_R | covered_R
     scored_R = used_R & labelled_R & ~train_only_R
     _check_any_scored(scored_R)
-    fold_R = _fold_numbers(recordings, scored_R, config)
+    fold_R = _fold_numbers(stored, scored_R | (reviewed.lost(stored) & ~train_only_R), config)
     labelled = recordings.with_columns(
         primary_label=pl.when(pl.Series(used_R)).then("primary_label")
     )
+    targets, eligible = _find_targets(source, labelled, labels, (soft, reviewed), config)
     return Split(
         recordings=recordings,
         used_R=used_R,
@@ -101,13 +110,10 @@ def split_recordings(source: SliceSource, config: TrainingConfig) -> Split:
         fold_R=fold_R,
         train_folds=_chosen_folds(fold_R[scored_R], config),
         labels=labels,
-        targets=soft.targets(
-            labels.targets(labelled, config.loss.secondary_target),
-            labels,
-            *_silent(source, labels, config.labels.no_call),
-        ),
+        targets=targets,
         truth=Truth.of(labelled, labels, config.loss.secondary_weight),
-        eligible=soft.eligible,
+        eligible=eligible,
+        reviews=reviewed.digest,
     )
 
 
@@ -136,6 +142,7 @@ def fold_data(
         targets=split.targets,
         eligible=split.eligible,
         names=split.labels.names,
+        reviews=split.reviews,
         background=background,
         transform=ImageTransforms(images, seed=config.seed, slice_shape=shape) if images else None,
         levels=levels,
@@ -198,6 +205,21 @@ def _choose_labels(
     if note := labels.note(taxonomy):
         logger.info(note)
     return labels
+
+
+def _find_targets(
+    source: SliceSource,
+    recordings: pl.DataFrame,
+    labels: Labels,
+    given: tuple[SoftSources, Reviewed],
+    config: TrainingConfig,
+) -> tuple[Targets, np.ndarray | None]:
+    """Targets of all slices, and the rows to learn from; None: all."""
+    soft, reviewed = given
+    no_call = config.labels.no_call
+    hard = labels.targets(recordings, config.loss.secondary_target)
+    targets = soft.targets(hard, labels, *_silent(source, labels, no_call))
+    return reviewed.apply(targets, labels, recordings, soft.eligible, no_call)
 
 
 def _silent(

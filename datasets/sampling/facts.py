@@ -24,11 +24,15 @@ from storage.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SliceFacts:
-    """Facts of slices. `draws` names the rule of each source that does not draw equally."""
+    """Facts of slices. `draws` names the rule of each source that does not draw equally.
+
+    `reviews`: digest of the verdicts that decide targets; empty without any.
+    """
 
     draws: Mapping[str, str] = field(default_factory=dict)
     tops: TopTargets | None = None
     voice: VoiceShares | None = None
+    reviews: str = ""
 
     def without_voice(
         self, config: SamplingConfig, recordings: pl.DataFrame, eligible: np.ndarray | None
@@ -53,6 +57,8 @@ class SliceFacts:
             found["targets of pools"] = digest_of(*self.tops.arrays())
         if self.voice is not None:
             found["voice"] = digest_of(self.voice.rows, self.voice.share)
+        if self.reviews:
+            found["reviews"] = self.reviews
         return found
 
 

@@ -10,7 +10,7 @@ name becomes `csv_source`. All sources must be made by one recipe; their contain
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 
@@ -71,6 +71,10 @@ class SourceSpec:
         DROP, "slices of its recordings that no segment covers: drop, or negative (no label)"
     )
     no_call: bool = option(False, "nothing calls in it: learned as the class labels.no_call")
+    reviews: list[str] = field(
+        default_factory=list,
+        metadata={"help": "verdicts that correct its labels: folders of reviews, or files of them"},
+    )
 
     def __post_init__(self) -> None:
         if bool(self.store) == bool(self.shards):

@@ -58,6 +58,15 @@ def test_all_named_queries_are_in_the_docs():
     assert {name for name in NAMED if f"--name {name}" in DOC} == set(NAMED)
 
 
+def test_suspects_come_by_the_loss_of_their_label(query, folder, tmp_path):
+    out = tmp_path / "suspects.parquet"
+    words = ["--name", "mislabelled", "query.experiment=exp_003", "--parquet", str(out)]
+    assert query(*words) == 0
+    oof = pl.read_parquet(folder / "preds/exp_003/oof_recordings.parquet")
+    scores = {row["recording_id"]: row[f"p_{row['target'][0]}"] for row in oof.to_dicts()}
+    assert pl.read_parquet(out)["recording_id"].to_list() == sorted(scores, key=scores.get)
+
+
 def test_the_python_of_the_docs_runs(folder, monkeypatch):
     monkeypatch.chdir(folder)
     code = "\n".join(line[4:] for line in PYTHON.splitlines() if line.startswith("    "))

@@ -17,9 +17,12 @@ from datasets.chunks import ChunkConfig, Chunks
 from datasets.labels import Labels
 from datasets.levels import Levels
 from datasets.loading.reader import BatchReader, LoaderConfig
+from datasets.reviews import ReviewLog, Verdict
 from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, plan_all
 from datasets.shards.shard_set import open_shards
 from datasets.shards.writer import ShardConfig, write_shards
+from datasets.sources.mix import MixedSource, SourceMix, SourceSpec
+from datasets.sources.reviewed import read_reviewed
 from storage.build.build import build_store
 from storage.build.config import BuildConfig
 from storage.recipe import Recipe
@@ -123,6 +126,19 @@ def test_chunks_are_equal_too_and_have_a_level_for_each_slice(pair):
         assert (batch.levels[:, 1] > -100).all()
         short = batch.levels[:, 0] == -torch.inf  # recordings of less than 10 s
         assert torch.equal(short, ~(batch.slices[:, :, :313] > 0).any(2).any(1))
+
+
+def test_verdicts_on_slices_are_equal_too(pair, tmp_path):
+    log = ReviewLog(tmp_path)
+    for recording_id, label in pair[0].recordings().select("recording_id", "primary_label").rows():
+        for what, start_s in (("no", 0.0), ("yes", 5.0)):
+            span = {"recording_id": recording_id, "start_s": start_s, "end_s": start_s + 5}
+            log.append(Verdict(annotator="ana", verdict=what, label=label, **span))
+    specs = {"one": SourceSpec(store="one", reviews=[str(tmp_path)])}
+    mixes = [SourceMix([MixedSource(name="one", source=source)]) for source in pair]
+    found = [read_reviewed(mix.recordings(), specs, mix) for mix in mixes]
+    assert len(found[0].rows) > len(pair[0].recordings())
+    assert found[0].digest == found[1].digest
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS, ids=["balance", "all in blocks", "energy"])

@@ -1,9 +1,10 @@
-"""A store of millions of slices without the slices: its tables only, seeded, for queries.
+"""A store of millions of slices, seeded, for queries: its tables, and the slices of one zarr shard.
 
 The shape is that of BirdCLEF 2025: 206 species, 13 slices a recording on average, the columns of
 train.csv and of taxonomy.csv.
 """
 
+import google_crc32c
 import numpy as np
 import polars as pl
 
@@ -19,8 +20,14 @@ from storage.format.tables import (
     encode_table,
     table_name,
 )
-from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD
+from storage.format.zarr_shards import (
+    SLICES_PER_ZARR_SHARD,
+    encode_chunk,
+    encode_shard,
+    shard_name,
+)
 from storage.objects.open import open_objects
+from storage.objects.protocol import Objects
 from storage.recipe import Recipe
 
 NUM_SPECIES = 206
@@ -28,7 +35,10 @@ SLICES_PER_RECORDING = 13
 
 
 def write_index(url: str, num_rows: int, seed: int) -> None:
-    """Writes the manifest and the tables of a store of `num_rows` slices, in about 64 parts."""
+    """Writes the manifest and the tables of a store of `num_rows` slices, in about 64 parts.
+
+    Of the slices only those of the first zarr shard are there.
+    """
     objects = open_objects(url)
     target = part_slices(num_rows)
     manifest = Manifest(store_id="synthetic", recipe=Recipe(), part_slices=target)
@@ -39,10 +49,13 @@ def write_index(url: str, num_rows: int, seed: int) -> None:
         first_row = part * shards_per_part * SLICES_PER_ZARR_SHARD
         counts = slice_counts(min(target, num_rows - written), rng)
         recordings = _recordings(part, first_row, counts, rng)
+        index = _index(recordings["recording_id"], first_row, counts, rng)
+        if part == 0:
+            index = _with_slices(objects, index, manifest.recipe, seed)
         tables = {
             RECORDINGS: recordings,
             REJECTS: pl.DataFrame(schema=SCHEMAS[REJECTS]),
-            INDEX: _index(recordings["recording_id"], first_row, counts, rng),
+            INDEX: index,
         }
         for table, frame in tables.items():
             objects.put_new(table_name(table, part), encode_table(frame))
@@ -117,3 +130,17 @@ def _index(
         },
         schema=SCHEMAS[INDEX],
     )
+
+
+def _with_slices(objects: Objects, index: pl.DataFrame, recipe: Recipe, seed: int) -> pl.DataFrame:
+    """Writes the slices of the first rows as a zarr shard; the index with their checksums.
+
+    Their cells are noise of 7 bits: compressed, they are a little larger than slices of recordings.
+    """
+    count = min(len(index), SLICES_PER_ZARR_SHARD)
+    rng = np.random.default_rng(seed)
+    cells = rng.integers(0, 128, (count, *recipe.slice_shape), recipe.dtype)
+    objects.put_new(shard_name(0), encode_shard([encode_chunk(one) for one in cells], recipe))
+    sums = index["crc32c"].to_numpy().copy()
+    sums[:count] = [google_crc32c.value(one.tobytes()) for one in cells]
+    return index.with_columns(pl.Series("crc32c", sums))

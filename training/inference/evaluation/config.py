@@ -23,6 +23,13 @@ class EvaluateConfig:
             "targets in the predictions, as in oof.parquet"
         },
     )
+    reviews: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "folders of reviews, or files of them: scored instead of annotations, by what "
+            "was judged alone"
+        },
+    )
     out: str = option("", "folder for tables and pictures; empty: none")
     min_overlap_s: float = option(
         0.5, "overlap that makes a window positive, s; half the annotation where that is less"
@@ -51,6 +58,11 @@ class EvaluateConfig:
         check_between(self, "evaluate", 0, 1, "secondary_weight")
         if not all(0 <= threshold <= 1 for threshold in self.thresholds):
             raise ConfigError(f"evaluate.thresholds={self.thresholds} must be within 0 to 1")
+        if self.reviews and (self.annotations or self.members or self.audio):
+            raise ConfigError(
+                "evaluate.reviews are scored alone: leave out evaluate.annotations, members and "
+                "audio"
+            )
         if self.audio and not self.out:
             raise ConfigError("evaluate.audio is for errors.png in evaluate.out: give both")
 
@@ -61,6 +73,16 @@ class CalibrateConfig:
 
     from_: str = option(
         "", "Parquet with target and p_<label>: preds/exp_003/oof.parquet, or evaluated.parquet"
+    )
+    reviews: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "instead of `from`: folders of reviews, or files of them, with the scores that "
+            "were shown"
+        },
+    )
+    model: str = option(
+        "", "of the reviews: the model whose scores were shown; empty: the only one"
     )
     out: str = option("calibration.csv", "csv with a, b and thresholds; a picture is next to it")
     shrinkage: float = option(
@@ -73,3 +95,7 @@ class CalibrateConfig:
     def __post_init__(self) -> None:
         check_at_least(self, "calibrate", 1e-6, "shrinkage")
         check_choice(self, "calibrate", "threshold", ("p90", "p95", "f1"))
+        if self.from_ and self.reviews:
+            raise ConfigError(
+                "calibrate.from and calibrate.reviews are two truths: give one of them"
+            )

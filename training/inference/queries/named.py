@@ -72,9 +72,9 @@ NAMED = {
         needs_experiment=True,
     ),
     "mislabelled": NamedQuery(
-        answers="recordings whose label is probably wrong: another scores higher",
+        answers="recordings whose label is probably wrong, by its loss",
         sql="SELECT recording_id, label, label_score, other, other_score, loss "
-        "FROM oof_recordings ORDER BY other_score - label_score DESC, recording_id",
+        "FROM oof_recordings WHERE loss IS NOT NULL ORDER BY loss DESC, recording_id",
         needs_experiment=True,
     ),
 }

@@ -10,12 +10,14 @@ taxonomy              a line per class: its label, names and other columns that 
 oof, oof_recordings   see `training.inference.queries.oof`
 detections            of tools.predict
 embeddings            row, recording_id, embedding
+reviews               verdicts that stand; see `datasets.reviews`
 """
 
 from pathlib import Path
 
 import polars as pl
 
+from datasets.reviews import current_reviews, read_reviews
 from storage.errors import ConfigError, StoreError
 from storage.store import Store
 from training.inference.queries.config import QueryConfig
@@ -47,6 +49,8 @@ def open_tables(store: Store, config: QueryConfig, *, root: Path) -> dict[str, p
         tables["embeddings"] = _scan(
             Path(config.embeddings), f"query.embeddings={config.embeddings}"
         )
+    if config.reviews:
+        tables["reviews"] = current_reviews(read_reviews(Path(config.reviews))).lazy()
     return tables
 
 
