@@ -66,6 +66,7 @@ class OnnxClassifier:
         self.labels = metadata.labels.names
         self.recipe: Recipe = metadata.recipe
         self.chunks = Chunks()
+        self.waveform = None
         self.output = metadata.output
         self.names = metadata.names
         self.post = metadata.post
