@@ -114,7 +114,7 @@ def _open_probes(
 
 
 def _open_file(path: Path, threads: int) -> Member:
-    """A model in ONNX, run by onnxruntime on the CPU."""
+    """A model in ONNX or of OpenVINO, run on the CPU."""
     try:
         from training.inference.export.onnx_model import OnnxClassifier
 

@@ -22,9 +22,10 @@ from training.inference.embeddings.record import ModelRecord
 from training.inference.embeddings.slice_audio import WaveformInput
 from training.inference.embeddings.spectral import SPECTRAL, SpectralEmbedder
 from training.inference.export.metadata import EMBEDDING, SLICES, has_metadata
-from training.inference.export.onnx_model import FLOAT, read_metadata
-from training.inference.export.session import Port, Session, open_session
-from training.inference.model_files import ONNX, find_models
+from training.inference.export.model_file import open_model_file
+from training.inference.export.onnx_model import read_metadata
+from training.inference.export.session import FLOAT, Port, Session
+from training.inference.model_files import EXPORTS, find_models
 from training.model.checkpoints import TrainedClassifier, read_checkpoint
 from training.model.predict import predict_batch
 from training.model.recipe_check import check_recipe
@@ -68,7 +69,7 @@ def open_embedder(config: EmbedConfig, root: Path, recipe: Recipe) -> Embedder:
             "differ in meaning: name one, such as exp_003/fold_0"
         )
     file = models[0].files[0]
-    if file.suffix == ONNX:
+    if file.suffix in EXPORTS:
         return OnnxEmbedder(file, config, recipe, threads)
     torch.set_num_threads(threads)
     return CheckpointEmbedder(read_checkpoint(file), recipe)
@@ -99,12 +100,15 @@ class CheckpointEmbedder:
 
 
 class OnnxEmbedder:
-    """An output of an ONNX file: ours by its metadata, any other by its shapes and the config."""
+    """An output of an ONNX file, or of one of OpenVINO.
+
+    Ours is known by its metadata, any other by its shapes and the config.
+    """
 
     is_alone = False
 
     def __init__(self, path: Path, config: EmbedderConfig, recipe: Recipe, threads: int) -> None:
-        self._session = open_session(path, threads)
+        self._session = open_model_file(path, threads)
         if has_metadata(self._session.entries):
             metadata = read_metadata(self._session)
             check_recipe(path, metadata.recipe, recipe)

@@ -26,7 +26,7 @@ from training.inference.embeddings.embedders import CheckpointEmbedder, Embedder
 from training.inference.embeddings.linear_probe import LinearProbe, ProbeOrigin, read_probe
 from training.inference.embeddings.slice_audio import slice_means
 from training.inference.embeddings.spectral import SPECTRAL, SpectralEmbedder
-from training.inference.model_files import CHECKPOINT, ONNX
+from training.inference.model_files import CHECKPOINT, EXPORTS
 from training.model.checkpoints import read_checkpoint
 
 
@@ -132,7 +132,7 @@ def _open_model(
         found = BirdNetEmbedder(threads, key=str(path))
     elif name == SPECTRAL:
         found = SpectralEmbedder()
-    elif name.endswith(ONNX):
+    elif name.endswith(EXPORTS):
         given = replace(config, output=config.output or origin.model.output)
         file = _model_file(path, origin, config.model)
         found = OnnxEmbedder(file, given, origin.recipe, threads)
@@ -153,7 +153,7 @@ def _model_file(path: Path, origin: ProbeOrigin, given: str) -> Path:
     if not file.is_file() or digest_file(file) != model.sha256:
         way_out = (
             "give that file as embed.model="
-            if model.name.endswith(ONNX)
+            if model.name.endswith(EXPORTS)
             else "both must be in one folder weights/"
         )
         raise ConfigError(
