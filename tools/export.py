@@ -1,15 +1,17 @@
-"""Write trained classifiers as one ONNX file, for onnxruntime and other programs.
+"""Write trained classifiers as one ONNX file, or as a model of OpenVINO.
 
     python -m tools.export export.from=exp_003/fold_0 export.out=model.onnx
     python -m tools.export export.from=exp_003 export.out=mean_of_folds.onnx
     python -m tools.export export.from=[exp_003,exp_007/fold_1] export.out=mean.onnx
     python -m tools.export export.from=weights/exp_003/fold_0.ckpt export.mel=true
+    python -m tools.export export.from=exp_003/fold_0 export.out=model.xml
 
 Takes mel slices, or with export.mel=true waveforms at the recipe's rate: the mel spectrogram is
 then part of the file. Outputs are `probabilities`, `logits` and `embedding`. Labels, recipe and the
 checkpoints' sha256 are in the file's metadata, so `tools.predict` needs nothing else, and the steps
 of post=, which it applies where it is given none. The file is run and compared with the checkpoints
-before it is put in place. Needs the extra `onnx`.
+before it is put in place. Needs the extra `onnx`. The last one writes a model of OpenVINO with
+weights of 16 bits, model.xml and model.bin, and needs the extra `openvino`.
 """
 
 import sys
@@ -18,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import ConfigError
-from storage.output_files import output_file
 from tools.cli.command import Arguments, Command, importing, run
 from tools.cli.output_files import check_output
 from training.experiments.experiment import ExperimentConfig
@@ -53,21 +54,15 @@ def main(config: Sections, _: Arguments) -> None:
         )
     check_output("export.out=", config.export.out)
     with importing("export"):
-        from training.inference.export.comparison import compare
-        from training.inference.export.onnx_export import ExportOptions, export_onnx
+        from training.inference.export.onnx_export import ExportOptions
+        from training.inference.export.write import write_export
         from training.inference.model_files import find_models
         from training.model.checkpoints import read_checkpoint
     root = Path(config.experiment.root)
     models = find_models(config.export.from_, root, key="export.from")
     members = [read_checkpoint(file) for model in models for file in model.files]
-    target = Path(config.export.out)
     options = ExportOptions(mel=config.export.mel, post=config.post)
-    with output_file(target) as unfinished:
-        metadata = export_onnx(members, unfinished, options)
-        comparison = compare(members, unfinished)
-        size = unfinished.stat().st_size
-    print(f"{target}: {metadata.summary()}, {size / 2**20:.1f} MiB")
-    print(comparison.summary())
+    print(write_export(members, Path(config.export.out), options).summary())
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from training.config import TrainingConfig
 from training.experiments.classes import describe_classes
 from training.experiments.experiment import ExperimentConfig
 from training.experiments.parts import describe_parts
+from training.inference.embeddings.birdnet import NAME, NOTICE
 from training.inference.embeddings.config import ProbeConfig
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def main(config: Sections, _: Arguments) -> None:
     with importing("probe"):
         from training.inference.embeddings.table import read_table
     table = read_table(Path(config.probe.embeddings))
+    if table.about.model.name == NAME:
+        print(NOTICE, flush=True)
     if config.probe.from_:
         _predict(config, table)
     else:

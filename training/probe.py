@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from datasets.folds import RARE_BELOW
+from datasets.labels import taxonomy_names
 from storage.errors import ConfigError
 from storage.output_files import output_file
 from training.experiments.classes import class_names
@@ -89,13 +90,16 @@ def probe_folds(table: EmbeddingTable, split: Split, run: ProbeRun) -> ProbeRepo
     experiment = share_experiment(run.experiment)
     with guard_experiment(experiment):
         write_settings(experiment, run.settings)
+        taxa = taxonomy_names(split.recordings)
         results, frames, pooled = [], [], []
         for fold in split.train_folds:
             start_s = time.monotonic()
             probe = fit_probe(
                 *_learned_from(slices, split, fold, run.probe), split.labels, run.probe
             )
-            origin = ProbeOrigin(fold=fold, model=table.about.model)
+            origin = ProbeOrigin(
+                fold=fold, model=table.about.model, recipe=table.about.recipe, names=taxa
+            )
             write_probe(probe, origin, experiment.weights / f"fold_{fold}{ENDING}")
             held_out_N = split.fold_R[slices.recording_no_N] == fold
             predictions = Predictions(

@@ -4,10 +4,10 @@
 
 Two inputs: an hour and more of recordings, and a few minutes, where the time that programs take to
 start is most of it. Of both, from the start of the program to its end: what tools.predict does up
-to the raw results, by torch and by onnxruntime; a script that makes one spectrogram after the other
-with librosa; and opensoundscape, which is installed into an environment of its own on first use. Of
-the long one, after the imports, also the stages alone: decoding and mel, and the model. The slower
-of the two as a share of the whole says how well one is done while the other is.
+to the raw results, by torch, onnxruntime and OpenVINO; a script that makes one spectrogram after
+the other with librosa; and opensoundscape, which is installed into an environment of its own on
+first use. Of the long one, after the imports, also the stages alone: decoding and mel, and the
+model. The slower of the two as a share of the whole says how well one is done while the other is.
 """
 
 import json
@@ -27,7 +27,13 @@ from tools.benchmarks.harness.recordings import (
     link_recordings,
 )
 from tools.benchmarks.harness.runs import Medians, measure_in_turn, medians, work_folder
-from tools.benchmarks.predicting.models import NUM_CLASSES, ONNX, TORCH, write_models
+from tools.benchmarks.predicting.models import (
+    NUM_CLASSES,
+    ONNX,
+    OPENVINO,
+    TORCH,
+    write_models,
+)
 from tools.benchmarks.reading.contenders import peer_python
 from tools.cli.checkout import ROOT
 from tools.cli.command import Arguments, Command
@@ -42,8 +48,10 @@ SHARED = ("decode", "script", PEER)  # measured once for a backbone
 WAYS = {
     (LONG, TORCH): ("whole", "model", *SHARED),
     (LONG, ONNX): ("whole", "model"),
+    (LONG, OPENVINO): ("whole", "model"),
     (SHORT, TORCH): ("whole", "script", PEER),
     (SHORT, ONNX): ("whole",),
+    (SHORT, OPENVINO): ("whole",),
 }
 EXPLANATION = (
     "Speeds are times real time, on all cores, from the end of the imports to the end of the "

@@ -1,13 +1,15 @@
 """Runs a prediction with its outputs, for commands."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from storage.source.files import RecordingFiles
 from tools.cli.command import importing
 from tools.cli.prediction_inputs import PredictSections
 from tools.cli.progress_bars import bar
-from training.inference.embeddings.birdnet import NOTICE, species_presence
-from training.inference.model_files import find_models
+from training.inference.embeddings.birdnet import NAME, NOTICE, species_presence
+from training.inference.embeddings.linear_probe import read_probe
+from training.inference.model_files import PROBE, ModelFiles, find_models
 from training.inference.outputs.config import DetectConfig
 from training.inference.reading.inputs import list_inputs
 from training.inference.reading.worker_count import prepare_reading
@@ -17,6 +19,7 @@ def run_prediction(config: PredictSections) -> bool:
     """Predicts, writes the outputs, prints a summary; False where nothing could be predicted."""
     config.predict.check_given()
     models = find_models(config.predict.from_, Path(config.experiment.root))
+    print_notice(models)
     inputs = list_inputs(config.predict.input, config.remote, limit=config.predict.limit)
     prepare_reading(config.predict, inputs)
     with importing("prediction starts"):
@@ -29,6 +32,7 @@ def run_prediction(config: PredictSections) -> bool:
         models,
         inputs,
         check=lambda run, names: check_run(run, names, config, taxonomy, presence),
+        embedder=config.embed,
         remote=config.remote,
         progress=bar,
     )
@@ -41,6 +45,13 @@ def run_prediction(config: PredictSections) -> bool:
         print(line)
     print(summary)
     return summary.num_rejects < summary.num_recordings
+
+
+def print_notice(models: Sequence[ModelFiles]) -> None:
+    """Prints the licence of BirdNET where a probe is on its embeddings, before all else."""
+    files = [file for model in models for file in model.files if file.suffix == PROBE]
+    if any(read_probe(file)[1].model.name == NAME for file in files):
+        print(NOTICE, flush=True)
 
 
 def _presence(config: DetectConfig) -> dict[str, float] | None:

@@ -25,6 +25,7 @@ class CheckpointMember:
         self.labels = trained.labels.names
         self.recipe = trained.recipe
         self.chunks = trained.chunks
+        self.waveform = None
         self.names = trained.names
         self.post: list[Any] = []
         self._output = trained.model_config.output

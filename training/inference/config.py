@@ -22,8 +22,8 @@ class PredictConfig:
     from_: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "models: exp_003, exp_003/fold_1, a .ckpt, a folder of them, an .onnx; several "
-            "as in [exp_003,exp_007/fold_1]"
+            "help": "models: exp_003, exp_003/fold_1, a .ckpt, a folder of them, an .onnx, an .xml "
+            "of OpenVINO, a probe's .safetensors; several as in [exp_003,exp_007/fold_1]"
         },
     )
     input: list[str] = field(

@@ -19,6 +19,8 @@ from datasets.chunks import Chunks
 from storage.errors import ConfigError, StoreError
 from storage.recipe import Recipe
 from training.inference.config import REFUSE
+from training.inference.embeddings.config import EmbedderConfig
+from training.inference.embeddings.slice_audio import WaveformInput
 from training.inference.model_files import CHECKPOINT, PROBE, ModelFiles
 from training.runtime.auto import Choice, choose_precision
 
@@ -35,13 +37,18 @@ class Member(Protocol):
     post: list[Any]  # steps of post-processing that it brings along
 
     @property
+    def waveform(self) -> WaveformInput | None:
+        """Windows of a recording that it takes instead of cells; None for cells."""
+
+    @property
     def names(self) -> dict[str, dict[str, str]]:
         """Names of classes, by label and column of a taxonomy."""
 
     def probabilities(self, cells: np.ndarray) -> np.ndarray:
         """Probabilities, float32 [B, C], of cells [B, M, T] as a store of its recipe has them.
 
-        Where `chunks` are of several slices, these are joined: float32 in [0, 1].
+        Where `chunks` are of several slices, these are joined: float32 in [0, 1]. With `waveform`,
+        of the windows of slices, float32 [B, k, S + 1], whose last number is 1, or 0 for none.
         """
 
 
@@ -54,16 +61,23 @@ class Branch:
 
 
 def read_branches(
-    models: Sequence[ModelFiles], device: torch.device, precision: str, threads: int
+    models: Sequence[ModelFiles],
+    device: torch.device,
+    precision: str,
+    threads: int,
+    embedder: EmbedderConfig | None = None,
 ) -> tuple[list[Branch], Choice]:
     """Loads all models onto a device; also the precision that they compute in.
 
-    Raises ConfigError where a file is no model.
+    `embedder`: for probes on embeddings of an ONNX file. Raises ConfigError where a file is no
+    model.
     """
     files = [file for one in models for file in one.files]
     members, chosen = _read_checkpoints(
         [file for file in files if file.suffix == CHECKPOINT], device, precision
     )
+    probes = [file for file in files if file.suffix == PROBE]
+    members |= _open_probes(probes, embedder or EmbedderConfig(), threads)
     members |= {file: _open_file(file, threads) for file in files if file not in members}
     branches = [
         Branch(name=one.name, members=tuple(members[file] for file in one.files)) for one in models
@@ -85,13 +99,23 @@ def _read_checkpoints(
     return {**members}, chosen
 
 
-def _open_file(path: Path, threads: int) -> Member:
-    """A model in ONNX, run by onnxruntime on the CPU, or a probe after its checkpoint."""
-    try:
-        if path.suffix == PROBE:
-            from training.inference.embeddings.probe_predictions import ProbeClassifier
+def _open_probes(
+    files: Sequence[Path], embedder: EmbedderConfig, threads: int
+) -> dict[Path, Member]:
+    """Probes, each after the model of its embeddings."""
+    if not files:
+        return {}
+    from training.inference.embeddings.probe_classifier import open_probes
 
-            return ProbeClassifier(path)
+    try:
+        return {**open_probes(files, embedder, threads)}
+    except StoreError as error:
+        raise ConfigError(f"predict.from: {error}") from error
+
+
+def _open_file(path: Path, threads: int) -> Member:
+    """A model in ONNX or of OpenVINO, run on the CPU."""
+    try:
         from training.inference.export.onnx_model import OnnxClassifier
 
         return OnnxClassifier(path, threads)

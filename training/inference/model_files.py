@@ -13,10 +13,11 @@ from pathlib import Path
 from storage.checksums import digest_file
 from storage.errors import ConfigError
 
-ONNX = ".onnx"
+ONNX, OPENVINO = ".onnx", ".xml"
+EXPORTS = (ONNX, OPENVINO)
 CHECKPOINT = ".ckpt"
 PROBE = ".safetensors"
-KINDS = (CHECKPOINT, ONNX, PROBE)
+KINDS = (CHECKPOINT, *EXPORTS, PROBE)
 ENTRY = re.compile(r"(exp_\d+)(?:/fold_(\d+))?")
 
 

@@ -29,6 +29,7 @@ from storage.recipe import FOREIGN
 from storage.source.listing import shown_name
 from training.inference.batches import Batches, Ensemble, PredictedWindows
 from training.inference.config import NO_FRAMES, OVERLAP_MEAN, PredictConfig
+from training.inference.embeddings.config import EmbedderConfig
 from training.inference.fingerprint import settled
 from training.inference.frames import check_frames
 from training.inference.members import Member, join_labels, read_branches
@@ -80,19 +81,22 @@ def predict_recordings(
     inputs: Inputs,
     *,
     check: Check = lambda *_: None,
+    embedder: EmbedderConfig | None = None,
     remote: RemoteConfig = DEFAULT,
     progress: Progress = silent,
 ) -> PredictionSummary:
     """Predicts the recordings that are not done yet, into `config.out`.
 
-    `check` is given the description of the run and its recordings before anything is predicted.
-    Raises ConfigError on what cannot work, and where the folder has the results of another run.
+    `check` is given the description of the run and its recordings before anything is predicted;
+    `embedder` is for probes on embeddings of an ONNX file. Raises ConfigError on what cannot work,
+    and where the folder has the results of another run.
     """
     prepare_reading(config, inputs)  # while the models are loaded
     accelerator = choose_accelerator(config.accelerator, "predict")
     threads = choose_threads(config.threads)
     device = torch.device("cuda" if accelerator.value == "gpu" else "cpu")
-    branches, precision = read_branches(models, device, config.precision, int(threads.value))
+    num_threads = int(threads.value)
+    branches, precision = read_branches(models, device, config.precision, num_threads, embedder)
     members = [member for branch in branches for member in branch.members]
     source = _open_input(inputs, members, config, remote)
     if config.frames == OVERLAP_MEAN:
@@ -108,7 +112,7 @@ def predict_recordings(
     run = _describe_run(config, models, source, ensemble, machine)
     check(run, [one.recording_id for one in source.recordings])
     results = Results(config.out)
-    with results.lock(), torch_threads(int(threads.value)):
+    with results.lock(), torch_threads(num_threads):
         results.begin(run, source.recordings)
         return _Predictor(source, ensemble, results).run(config.batch_size, progress)
 

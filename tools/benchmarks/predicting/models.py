@@ -7,18 +7,25 @@ from pathlib import Path
 from storage.recipe import Recipe
 
 NUM_CLASSES = 206
-TORCH, ONNX = "torch", "onnxruntime"
+TORCH, ONNX, OPENVINO = "torch", "onnxruntime", "openvino"
 
 
 def write_models(folder: Path, backbone: str) -> dict[str, Path]:
-    """Writes a checkpoint and, where the extra `onnx` is there, the same model for onnxruntime."""
+    """Writes a checkpoint and, where their extras are there, the same for onnxruntime and OpenVINO.
+
+    Of the latter the weights have 16 bits.
+    """
     from training.inference.export.onnx_export import ExportOptions, export_onnx
+    from training.inference.export.openvino_export import export_openvino
     from training.model.checkpoints import read_checkpoint
 
     files = {TORCH: write_checkpoint(folder, backbone)}
     if find_spec("onnx") and find_spec("onnxruntime"):
         files[ONNX] = folder / f"{backbone}.onnx"
         export_onnx([read_checkpoint(files[TORCH])], files[ONNX], ExportOptions())
+    if find_spec("onnx") and find_spec("openvino"):
+        files[OPENVINO] = folder / f"{backbone}.xml"
+        export_openvino([read_checkpoint(files[TORCH])], files[OPENVINO], ExportOptions())
     return files
 
 

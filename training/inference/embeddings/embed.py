@@ -28,7 +28,11 @@ from storage.source.table import Source
 from storage.store import Store
 from training.inference.embeddings.config import EmbedConfig
 from training.inference.embeddings.embedders import Embedder
-from training.inference.embeddings.slice_audio import WaveformInput, read_windows
+from training.inference.embeddings.slice_audio import (
+    WaveformInput,
+    read_windows,
+    slice_means,
+)
 from training.inference.embeddings.table import (
     About,
     frame_of,
@@ -202,8 +206,7 @@ def _whole_slices(windows: Iterator[np.ndarray], batch_size: int) -> Iterator[li
 def _means(held: list[np.ndarray], embedder: Embedder) -> np.ndarray:
     """The mean embedding of the windows of each slice, float32 [n, E]."""
     found = embedder.embed(np.concatenate(held))
-    edges = np.cumsum([len(windows) for windows in held])[:-1]
-    return np.stack([part.mean(axis=0) for part in np.split(found, edges)])
+    return slice_means(found, [len(windows) for windows in held])
 
 
 @contextmanager

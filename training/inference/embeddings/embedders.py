@@ -17,14 +17,15 @@ from storage.encoding import to_unit
 from storage.errors import ConfigError, StoreError
 from storage.recipe import Recipe
 from training.inference.embeddings.birdnet import BirdNetEmbedder
-from training.inference.embeddings.config import BIRDNET, EmbedConfig
+from training.inference.embeddings.config import BIRDNET, EmbedConfig, EmbedderConfig
 from training.inference.embeddings.record import ModelRecord
 from training.inference.embeddings.slice_audio import WaveformInput
 from training.inference.embeddings.spectral import SPECTRAL, SpectralEmbedder
 from training.inference.export.metadata import EMBEDDING, SLICES, has_metadata
-from training.inference.export.onnx_model import FLOAT, read_metadata
-from training.inference.export.session import Port, Session, open_session
-from training.inference.model_files import ONNX, find_models
+from training.inference.export.model_file import open_model_file
+from training.inference.export.onnx_model import read_metadata
+from training.inference.export.session import FLOAT, Port, Session
+from training.inference.model_files import EXPORTS, find_models
 from training.model.checkpoints import TrainedClassifier, read_checkpoint
 from training.model.predict import predict_batch
 from training.model.recipe_check import check_recipe
@@ -39,6 +40,7 @@ class Embedder(Protocol):
     """Interface of a model that gives embeddings."""
 
     record: ModelRecord
+    is_alone: bool  # each input is computed by itself, so that others may be left out
 
     @property
     def takes(self) -> WaveformInput | None:
@@ -67,7 +69,7 @@ def open_embedder(config: EmbedConfig, root: Path, recipe: Recipe) -> Embedder:
             "differ in meaning: name one, such as exp_003/fold_0"
         )
     file = models[0].files[0]
-    if file.suffix == ONNX:
+    if file.suffix in EXPORTS:
         return OnnxEmbedder(file, config, recipe, threads)
     torch.set_num_threads(threads)
     return CheckpointEmbedder(read_checkpoint(file), recipe)
@@ -77,6 +79,7 @@ class CheckpointEmbedder:
     """A checkpoint: the embeddings before its head, on a GPU where there is one."""
 
     takes = None
+    is_alone = False
 
     def __init__(self, trained: TrainedClassifier, recipe: Recipe) -> None:
         trained.check_recipe(recipe)
@@ -97,10 +100,15 @@ class CheckpointEmbedder:
 
 
 class OnnxEmbedder:
-    """An output of an ONNX file: ours by its metadata, any other by its shapes and the config."""
+    """An output of an ONNX file, or of one of OpenVINO.
 
-    def __init__(self, path: Path, config: EmbedConfig, recipe: Recipe, threads: int) -> None:
-        self._session = open_session(path, threads)
+    Ours is known by its metadata, any other by its shapes and the config.
+    """
+
+    is_alone = False
+
+    def __init__(self, path: Path, config: EmbedderConfig, recipe: Recipe, threads: int) -> None:
+        self._session = open_model_file(path, threads)
         if has_metadata(self._session.entries):
             metadata = read_metadata(self._session)
             check_recipe(path, metadata.recipe, recipe)
@@ -116,8 +124,7 @@ class OnnxEmbedder:
             raise ConfigError(f"{path} takes {self._input.kind}; only tensor(float) is known here")
         self._output = output
         self.takes = None if is_slices else _waveform_input(self._input, path, config, rate_hz)
-        takes = SLICES if self.takes is None else f"waveforms at {self.takes.sample_rate_hz} Hz"
-        self.record = _record(path, takes, output)
+        self.record = _record(path, _describe_input(self._input, self.takes), output)
 
     def embed(self, inputs: np.ndarray) -> np.ndarray:
         values = to_unit(inputs) if self.takes is None else inputs
@@ -145,6 +152,14 @@ def _record(path: Path, takes: str, output: str) -> ModelRecord:
     return ModelRecord(name=name, sha256=digest_file(path), licence="", takes=takes, output=output)
 
 
+def _describe_input(port: Port, takes: WaveformInput | None) -> str:
+    """Slices or waveforms, and their length where the file leaves it free."""
+    if takes is None:
+        return SLICES
+    length = f" of {takes.window_samples} samples" if port.shape[1] is None else ""
+    return f"waveforms{length} at {takes.sample_rate_hz} Hz"
+
+
 def _only(session: Session, what: str, name: str) -> Port:
     """The port of a name, or the only one; of outputs one called `embedding` is preferred."""
     ports = session.inputs if what == "input" else session.outputs
@@ -169,7 +184,7 @@ def _declared_rate(session: Session) -> int | None:
 
 
 def _waveform_input(
-    port: Port, path: Path, config: EmbedConfig, rate_hz: int | None
+    port: Port, path: Path, config: EmbedderConfig, rate_hz: int | None
 ) -> WaveformInput:
     if len(port.shape) != 2:
         raise ConfigError(

@@ -10,7 +10,7 @@ the standardisation is part of the weights. Shapes: N slices, E numbers of an em
 
 import json
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from safetensors.numpy import save_file
 
 from datasets.labels import Labels
 from storage.errors import ConfigError, StoreError
+from storage.recipe import Recipe
 from storage.untrusted import parse_json, record_of, text_of, whole_of
 from training.inference.embeddings.config import ProbeConfig
 from training.inference.embeddings.record import ModelRecord
+from training.inference.export.metadata import Names, parse_names, parse_recipe
 
 KEY = "melbank.probe"
 FORMAT = 1
@@ -56,10 +58,16 @@ class LinearProbe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeOrigin:
-    """Fold that a probe has not seen, and the model of its embeddings."""
+    """Fold that a probe has not seen, and the model of its embeddings.
+
+    `recipe`: of the slices that were embedded; files from before it was written have None.
+    `names`: by label, columns of a taxonomy.
+    """
 
     fold: int
     model: ModelRecord
+    recipe: Recipe | None = None
+    names: Names = field(default_factory=dict)
 
 
 def fit_probe(
@@ -90,7 +98,9 @@ def fit_probe(
 
 def write_probe(probe: LinearProbe, origin: ProbeOrigin, path: Path) -> None:
     """Writes the weights, and labels and origin as metadata in JSON."""
-    about = {"format": FORMAT, "labels": list(probe.labels.names), **asdict(origin)}
+    recipe = origin.recipe.to_dict() if origin.recipe else None
+    about = {**asdict(origin), "recipe": recipe}
+    about |= {"format": FORMAT, "labels": list(probe.labels.names)}
     tensors = {WEIGHTS: probe.weights_CE, BIAS: probe.bias_C}
     save_file(tensors, path, metadata={KEY: json.dumps(about, sort_keys=True)})
 
@@ -129,6 +139,8 @@ def _parse(text: str, tensors: dict[str, Any]) -> tuple[LinearProbe, ProbeOrigin
     origin = ProbeOrigin(
         fold=whole_of(values, "fold"),
         model=ModelRecord(**{name: text_of(model, name) for name in names}),
+        recipe=parse_recipe(values["recipe"]) if values.get("recipe") is not None else None,
+        names=parse_names(values.get("names", {})),
     )
     probe = LinearProbe(labels=Labels(tuple(labels)), weights_CE=weights_CE, bias_C=bias_C)
     return probe, origin

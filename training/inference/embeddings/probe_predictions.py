@@ -1,27 +1,20 @@
-"""Predictions of fitted probes: of embeddings, or, after their checkpoint, of slices.
+"""Predictions of embeddings by fitted probes.
 
-    frame = predict_embeddings(probes, table, store)   # as the wide table of tools.predict
-    member = ProbeClassifier("weights/exp_012/fold_0.safetensors")
-    member.probabilities(cells_BMT)
+    frame = predict_embeddings(find_probes(["exp_012"], root), table, store)
 
-Of several probes, the mean of their probabilities counts. Shapes: B slices, M mel bands, T frames,
-C classes.
+Of several probes, the mean of their probabilities counts. Shapes: N slices, C classes.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from storage.checksums import digest_file
 from storage.errors import ConfigError
 from storage.store import Store
-from training.inference.embeddings.embedders import CheckpointEmbedder
 from training.inference.embeddings.linear_probe import ENDING, LinearProbe, read_probe
 from training.inference.embeddings.table import EmbeddingTable
-from training.model.checkpoints import read_checkpoint
 
 BATCH = 4096  # lines at once
 
@@ -75,43 +68,3 @@ def _checked(file: Path, table: EmbeddingTable) -> LinearProbe:
             f"{table.about.model.name}: embed with the same model"
         )
     return probe
-
-
-class ProbeClassifier:
-    """A probe after the checkpoint that makes its embeddings, as one model of slices.
-
-    `labels`, `recipe` and `output` as in a checkpoint, which is looked for in the `weights/` that
-    the probe is in. Raises ConfigError where it is not there, or the embeddings are of a model of
-    another kind.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self._probe, origin = read_probe(Path(path))
-        checkpoint = Path(path).parent.parent / origin.model.name
-        if not origin.model.name.endswith(".ckpt"):
-            raise ConfigError(
-                f"{path} takes embeddings of {origin.model.name}, which are no mel slices' of a "
-                "checkpoint: embed the recordings by tools.embed, and predict by probe.from="
-            )
-        if not checkpoint.is_file() or digest_file(checkpoint) != origin.model.sha256:
-            raise ConfigError(
-                f"{path} takes embeddings of {origin.model.name}, and {checkpoint} is not that "
-                "file: both must be in one folder weights/"
-            )
-        trained = read_checkpoint(checkpoint)
-        self._embedder = CheckpointEmbedder(trained, trained.recipe)
-        self.path = str(path)
-        self.labels = self._probe.labels.names
-        self.recipe = trained.recipe
-        self.chunks = trained.chunks
-        self.output = "softmax"
-        self.names = trained.names
-        self.post: list[Any] = []
-
-    def probabilities(self, cells: np.ndarray) -> np.ndarray:
-        """float32 [B, C] of cells [B, M, T] of any encoding."""
-        return self._probe.probabilities(self._embedder.embed(cells))
-
-    def __call__(self, cells: np.ndarray) -> np.ndarray:
-        """The probabilities."""
-        return self.probabilities(cells)

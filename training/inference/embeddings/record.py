@@ -1,6 +1,6 @@
 """Record of the model that made embeddings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,3 +12,7 @@ class ModelRecord:
     licence: str
     takes: str
     output: str
+
+    def is_of_same_model(self, other: "ModelRecord") -> bool:
+        """True where two models give the same numbers, whatever the names of their files."""
+        return replace(self, name="") == replace(other, name="")

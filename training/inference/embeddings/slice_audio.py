@@ -49,25 +49,38 @@ def read_windows(
         stream = SampleStream(blocks)
         try:
             for start_s in starts_s:
-                starts = takes.window_starts(start_s, slice_s)
-                stream.drop(starts[0])
-                yield _windows(stream, starts, takes.window_samples)
+                stream.drop(takes.window_starts(start_s, slice_s)[0])
+                yield slice_windows(stream, takes, start_s, slice_s)
         except AudioError as error:
             raise StoreError(f"{path}: {error}") from error
-        except _TooShortError as error:
+        except TooShortError as error:
             raise StoreError(
                 f"{path} ends before the slice at {start_s:g} s: it is not the recording that is "
                 "in the store"
             ) from error
 
 
-class _TooShortError(ValueError):
+class TooShortError(ValueError):
     """A slice has no sample."""
 
 
-def _windows(stream: SampleStream, starts: Sequence[int], size: int) -> np.ndarray:
+def slice_windows(
+    stream: SampleStream, takes: WaveformInput, start_s: float, slice_s: float
+) -> np.ndarray:
+    """The windows of a slice, float32 [k, S]; raises TooShortError where there is no sample."""
+    starts, size = takes.window_starts(start_s, slice_s), takes.window_samples
     stream.has(starts[-1] + size)
     starts = [start for start in starts if start < stream.total]
     if not starts:
-        raise _TooShortError
+        raise TooShortError
     return np.stack([fill_up(stream.read(start, size), size, "zeros") for start in starts])
+
+
+def slice_means(embeddings_PE: np.ndarray, counts_N: Sequence[int]) -> np.ndarray:
+    """The mean embedding of the windows of each slice, float32 [N, E].
+
+    `counts_N`: the number of windows of each; the mean of none is 0.
+    """
+    parts = np.split(embeddings_PE, np.cumsum(counts_N)[:-1])
+    means = [part.mean(axis=0) if len(part) else 0 * embeddings_PE[0] for part in parts]
+    return np.stack(means)

@@ -77,6 +77,7 @@ class SpectralEmbedder:
     """The embedding by numpy alone; an `Embedder`."""
 
     takes = None
+    is_alone = True
 
     def __init__(self) -> None:
         settings = [VERSION, BANDS, RHYTHM_BANDS, list(QUANTILES), OCTAVES]

@@ -13,7 +13,6 @@ from training.inference.export.onnx_export import ExportedNetwork, front_end_of
 from training.inference.export.onnx_model import OnnxModel
 from training.model.checkpoints import TrainedClassifier
 
-TOLERANCE = 1e-4  # in probability
 BATCH_SIZES = (1, 3)
 SEED = 0
 
@@ -33,8 +32,11 @@ class Comparison:
         )
 
 
-def compare(members: Sequence[TrainedClassifier], path: Path) -> Comparison:
-    """Runs the network and the file on noise and silence; StoreError where they disagree."""
+def compare(members: Sequence[TrainedClassifier], path: Path, tolerance: float) -> Comparison:
+    """Runs the network and the file on noise and silence.
+
+    Raises StoreError where their probabilities differ by more than `tolerance`.
+    """
     exported = OnnxModel(path)
     recipe = members[0].recipe
     is_waveform = exported.metadata.input == WAVEFORM
@@ -48,9 +50,9 @@ def compare(members: Sequence[TrainedClassifier], path: Path) -> Comparison:
         with torch.inference_mode():
             wanted = network(torch.from_numpy(inputs))[0].numpy()
         largest = max(largest, float(np.abs(exported.run(PROBABILITIES, inputs) - wanted).max()))
-    if not largest <= TOLERANCE:
+    if not largest <= tolerance:
         raise StoreError(
             f"the exported file gives probabilities that differ by {largest:.2g} from those of the "
-            f"checkpoints, more than {TOLERANCE:g}: it is not kept"
+            f"checkpoints, more than {tolerance:g}: it is not kept"
         )
     return Comparison(largest=largest, num_inputs=sum(BATCH_SIZES))

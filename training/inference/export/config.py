@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from storage.errors import ConfigError
 from storage.options import option
 
-ONNX = ".onnx"
+ONNX, OPENVINO = ".onnx", ".xml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +19,11 @@ class ExportConfig:
             "exp_003, the mean prediction"
         },
     )
-    out: str = option("model.onnx", "file to write")
+    out: str = option(
+        "model.onnx", "file to write: .onnx, or .xml for OpenVINO, whose weights go next to it"
+    )
     mel: bool = option(False, "take waveforms at the recipe's rate instead of mel slices")
 
     def __post_init__(self) -> None:
-        if not self.out.endswith(ONNX):
-            raise ConfigError(f"export.out={self.out} must end in {ONNX}")
+        if not self.out.endswith((ONNX, OPENVINO)):
+            raise ConfigError(f"export.out={self.out} must end in {ONNX} or {OPENVINO}")

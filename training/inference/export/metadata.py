@@ -85,9 +85,9 @@ class ExportMetadata:
         return cls(
             **texts,
             labels=_parse_labels(values.get("labels")),
-            recipe=_parse_recipe(values.get("recipe")),
+            recipe=parse_recipe(values.get("recipe")),
             models=[record_of(one, "a model") for one in _list_of(values, "models")],
-            names=_parse_names(values.get("names")),
+            names=parse_names(values.get("names")),
             post=_list_of(values, "post"),
         )
 
@@ -116,14 +116,16 @@ def _parse_labels(value: Any) -> Labels:
     return Labels(tuple(value))
 
 
-def _parse_recipe(value: Any) -> Recipe:
+def parse_recipe(value: Any) -> Recipe:
+    """Parses a recipe from untrusted JSON; ValueError where it is none."""
     try:
         return Recipe.parse(record_of(value, "its recipe"))
     except (TypeError, ConfigError, StoreError) as error:
         raise ValueError(f"its recipe: {error}") from error
 
 
-def _parse_names(value: Any) -> Names:
+def parse_names(value: Any) -> Names:
+    """Parses names of classes from untrusted JSON; ValueError where they are none."""
     names = record_of(value, "its names")
     for label, columns in names.items():
         if not all(isinstance(text, str) for text in record_of(columns, "a name").values()):

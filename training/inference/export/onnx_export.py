@@ -45,10 +45,11 @@ TRACED_BATCH = 2  # one of 1 would be taken for a constant
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions:
-    """Contents of a file besides the networks."""
+    """Contents of a file besides the networks, and the version of ONNX's operators."""
 
     mel: bool = False
     post: Sequence[Any] = ()
+    opset: int = OPSET
 
 
 class ExportedNetwork(nn.Module):
@@ -101,7 +102,7 @@ def export_onnx(
         names={label: of for member in reversed(members) for label, of in member.names.items()},
         post=list(options.post),
     )
-    _trace(network, metadata.input, example(recipe, options.mel), path)
+    _trace(network, metadata.input, example(recipe, options.mel), path, options.opset)
     model = onnx.load(str(path))
     onnx.helper.set_model_props(model, metadata.to_entries())
     onnx.checker.check_model(model)
@@ -166,7 +167,9 @@ def _import_onnx() -> Any:
         ) from error
 
 
-def _trace(network: ExportedNetwork, name: str, inputs: Tensor, path: str | Path) -> None:
+def _trace(
+    network: ExportedNetwork, name: str, inputs: Tensor, path: str | Path, opset: int
+) -> None:
     """Writes the network as ONNX, with a free batch size.
 
     torch's newer exporter takes 8 s instead of 0.5 s and needs another package; both give the same
@@ -179,7 +182,7 @@ def _trace(network: ExportedNetwork, name: str, inputs: Tensor, path: str | Path
                 (inputs,),
                 str(path),
                 dynamo=False,
-                opset_version=OPSET,
+                opset_version=opset,
                 input_names=[name],
                 output_names=list(network.outputs),
                 dynamic_axes={one: {0: "batch"} for one in (name, *network.outputs)},

@@ -1,4 +1,4 @@
-"""A classifier in an ONNX file that melbank has exported, run by onnxruntime.
+"""A classifier in a file that melbank has exported, run by onnxruntime or OpenVINO.
 
     model = OnnxClassifier("model.onnx", threads=1)
     probabilities_BC = model.probabilities(cells_BMT)
@@ -25,9 +25,8 @@ from training.inference.export.metadata import (
     ExportMetadata,
     has_metadata,
 )
-from training.inference.export.session import Session, open_session
-
-FLOAT = "tensor(float)"
+from training.inference.export.model_file import open_model_file
+from training.inference.export.session import FLOAT, Session
 
 
 class OnnxModel:
@@ -37,7 +36,7 @@ class OnnxModel:
     """
 
     def __init__(self, path: str | Path, threads: int = 1) -> None:
-        self.session = open_session(path, threads)
+        self.session = open_model_file(path, threads)
         self.metadata = read_metadata(self.session)
         self.path = str(path)
 
@@ -66,6 +65,7 @@ class OnnxClassifier:
         self.labels = metadata.labels.names
         self.recipe: Recipe = metadata.recipe
         self.chunks = Chunks()
+        self.waveform = None
         self.output = metadata.output
         self.names = metadata.names
         self.post = metadata.post

@@ -19,6 +19,7 @@ import numpy as np
 from storage.errors import ConfigError, StoreError
 
 MAX_BYTES = 2**31 - 1  # of a protobuf
+FLOAT = "tensor(float)"
 FATAL = 4  # onnxruntime's log level: what it cannot do is raised anyway
 
 logger = logging.getLogger(__name__)

@@ -1,12 +1,13 @@
 """Results of Kaleidoscope Pro and Lite (Wildlife Acoustics): File > Open Results.
 
-The columns are those of its `cluster.csv` ("Kaleidoscope Pro User Guide", section on csv files):
-INDIR, FOLDER and IN FILE are the folder that was analysed, the folder below it, and the file;
-OFFSET and DURATION are in s, and Fmin, Fmean and Fmax in Hz. DATE, TIME and HOUR are those of
-the detection; DATE-12, TIME-12 and HOUR-12 those 12 hours earlier, so that a night has one date.
-TOP1MATCH is the species, TOP1DIST its distance: 1 - score, as small distances are good matches
-there. MANUAL ID is for the reviewer. Some versions of the program name the column of the species
-`TOP1MATCH*`.
+The columns are those of its `cluster.csv` ("Kaleidoscope Pro 5 User Guide", section 5.1 on csv
+files): INDIR, FOLDER and IN FILE are the folder that was analysed, the folder below it, and the
+file; CHANNEL is 0 for the left one; OFFSET and DURATION are in s, and Fmin, Fmean and Fmax in Hz
+(in `id.csv`, that of bats, in kHz). DATE, TIME and HOUR are those of the recording, to which OFFSET
+is to be added; DATE-12, TIME-12 and HOUR-12 those 12 hours earlier, so that a night has one date.
+TOP1MATCH is the species, TOP1DIST its distance from the centre of the cluster: 1 - score, as small
+distances are good matches there. MANUAL ID is for the reviewer. The program marks the column by
+which it sorts with a star, as in `TOP1MATCH*`.
 
 There is no place for comments: model and parameters stand in `predict.json`.
 """
@@ -59,6 +60,7 @@ class KaleidoscopeTable(Output):
         band = [f"{value:g}" for value in (low, (low + high) / 2, high)]
         row: dict[str, Any]
         for row in detections.iter_rows(named=True):
+            begun = row["datetime"] and row["datetime"] - timedelta(seconds=row["start_s"])
             self._csv.writerow(
                 (
                     *place,
@@ -66,8 +68,8 @@ class KaleidoscopeTable(Output):
                     seconds(row["start_s"]),
                     seconds(row["end_s"] - row["start_s"]),
                     *band,
-                    *_clock(row["datetime"]),
-                    *_clock(row["datetime"] and row["datetime"] - timedelta(hours=12)),
+                    *_clock(begun),
+                    *_clock(begun and begun - timedelta(hours=12)),
                     one_line(row["common_name"]),
                     f"{1 - row['score']:.4f}",
                     "",

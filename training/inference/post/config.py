@@ -22,7 +22,7 @@ class PostSections:
         default=None,
         metadata={
             "help": "steps in order, as in [{smooth: {kernel: [.2,.6,.2]}}, {file_top: {k: 2}}]: "
-            f"{', '.join(STEPS)}; null: those that an .onnx brings along, if any"
+            f"{', '.join(STEPS)}; null: those that an exported file brings along, if any"
         },
     )
 

@@ -5,12 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
+from datasets.chunks import Chunks
 from storage.audio.filterbank import mel_filterbank
 from storage.objects.client import RemoteConfig
 from storage.objects.urls import is_remote
 from storage.processes import num_cores
 from storage.recipe import OWN, Recipe
 from training.inference.config import PredictConfig
+from training.inference.embeddings.slice_audio import WaveformInput
 from training.inference.members import Member
 from training.inference.reading.inputs import InputRecording
 from training.inference.reading.loading import Job, open_loader
@@ -42,8 +44,10 @@ class AudioInput:
         self.windows = replace(
             first, slice_s=length_s, slice_step_s=config.step_s or length_s, origin=OWN
         )
-        inputs = {one.path: (_cells_recipe(one.recipe), one.chunks) for one in members}
-        self._inputs = list(dict.fromkeys(inputs.values()))
+        inputs = {one.path: _given(one) for one in members}
+        # the first one is of cells, by which silence is told
+        first_cells = (_cells_recipe(first), members[0].chunks, None)
+        self._inputs = list(dict.fromkeys([first_cells, *inputs.values()]))
         self.places = {path: self._inputs.index(given) for path, given in inputs.items()}
         self._workers = num_workers(config, recordings)
         self._channel = config.channel
@@ -62,8 +66,13 @@ class AudioInput:
         plan = WindowPlan(
             recipe=self.windows,
             inputs=tuple(
-                ModelInput(recipe=recipe, filterbank_MF=mel_filterbank(recipe), chunks=chunks)
-                for recipe, chunks in self._inputs
+                ModelInput(
+                    recipe=recipe,
+                    filterbank_MF=mel_filterbank(recipe),
+                    chunks=chunks,
+                    waveform=waveform,
+                )
+                for recipe, chunks, waveform in self._inputs
             ),
             channel=self._channel,
         )
@@ -73,6 +82,11 @@ class AudioInput:
 def sample_length_s(member: Member) -> float:
     """The length of what a model takes, s: a slice, or a chunk of several."""
     return member.recipe.slice_s * member.chunks.count
+
+
+def _given(member: Member) -> tuple[Recipe, Chunks, WaveformInput | None]:
+    """All that decides the input of a model; equal ones are made once."""
+    return _cells_recipe(member.recipe), member.chunks, member.waveform
 
 
 def _cells_recipe(recipe: Recipe) -> Recipe:

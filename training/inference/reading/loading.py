@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from training.inference.reading.windows import Window, WindowCutter, WindowPlan
 
 CHUNK_WINDOWS = 32
+CHUNK_BYTES = 8 << 20
 WORKER_MODULE = "training.inference.reading.windows"
 LOOK_S = 0.1  # between two looks at whether to stop
 END_S = 5.0  # for a worker to end by itself
@@ -63,7 +64,7 @@ class _Maker:
             with self._files.open(job.path) as file:
                 recording = self._cutter.open(file)
                 windows, first = iter(recording), 0
-                while group := list(islice(windows, CHUNK_WINDOWS)):
+                while group := _group(windows):
                     yield self._chunk(job.recording_no, group, first)
                     first += len(group)
                 decoder = recording.decoder
@@ -90,6 +91,15 @@ class _Maker:
             start_s=starts / self._recipe.sample_rate_hz,
             silent=np.array([window.silent for window in group]),
         )
+
+
+def _group(windows: "Iterator[Window]") -> "list[Window]":
+    """The next windows, of CHUNK_BYTES at most where they are large; none at the end."""
+    group = list(islice(windows, 1))
+    if group:
+        size = sum(cells.nbytes for cells in group[0].cells)
+        group += islice(windows, min(CHUNK_WINDOWS, max(1, CHUNK_BYTES // size)) - 1)
+    return group
 
 
 @contextmanager

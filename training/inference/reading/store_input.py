@@ -31,6 +31,11 @@ class StoreInput:
     def __init__(self, url: str, members: Sequence[Member], remote: RemoteConfig) -> None:
         self._store = open_store(url, remote)
         for member in members:
+            if member.waveform is not None:
+                raise ConfigError(
+                    f"{member.path} hears the recordings themselves, which the store {url} does "
+                    "not hold: give their folder as predict.input"
+                )
             check_recipe(member.path, member.recipe, self._store.recipe)
         if not len(self._store):
             raise ConfigError(f"predict.input={url} is a store without slices")

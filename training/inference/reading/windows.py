@@ -14,7 +14,6 @@ Shapes: k slices of a model in a window, M mel bands, T frames.
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,9 @@ from storage.audio.mel import MelTransform
 from storage.audio.slicing import SampleStream, fill_up, slice_starts
 from storage.encoding import encode, to_unit
 from storage.recipe import Recipe
+from training.inference.embeddings.slice_audio import WaveformInput
+from training.inference.reading.places import slice_places
+from training.inference.reading.waveforms import WaveformMaker
 
 MARGIN = 16  # samples by which a recording may be shorter at another rate
 
@@ -34,12 +36,14 @@ MARGIN = 16  # samples by which a recording may be shorter at another rate
 class ModelInput:
     """Recipe of the slices of a model; `filterbank_MF` is `mel_filterbank(recipe)`.
 
-    `chunks`: the slices that it takes joined, as float32 in [0, 1].
+    `chunks`: the slices that it takes joined, as float32 in [0, 1]. `waveform`: what it takes of
+    the recording at such slices instead of their cells.
     """
 
     recipe: Recipe
     filterbank_MF: np.ndarray
     chunks: Chunks = field(default_factory=Chunks)
+    waveform: WaveformInput | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,7 +57,10 @@ class WindowPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Window:
-    """The cells of a window, [k, M, T] for each of the inputs; `silent`: nothing above `amin`."""
+    """The cells of a window, [k, M, T] for each of the inputs; `silent`: nothing above `amin`.
+
+    Of inputs that are waveforms, the windows of the slices, [k, windows, samples + 1].
+    """
 
     cells: tuple[np.ndarray, ...]
     silent: bool
@@ -64,7 +71,7 @@ class WindowCutter:
 
     def __init__(self, plan: WindowPlan) -> None:
         self._plan = plan
-        self._makers = [_CellMaker(one, plan.recipe) for one in plan.inputs]
+        self._makers = [_maker_of(one, plan.recipe) for one in plan.inputs]
 
     def open(self, path: Path) -> "RecordingWindows":
         """The windows of a recording, to be iterated over once."""
@@ -77,7 +84,7 @@ class RecordingWindows:
     Raises AudioError where there is no sound at all.
     """
 
-    def __init__(self, path: Path, plan: WindowPlan, makers: "list[_CellMaker]") -> None:
+    def __init__(self, path: Path, plan: WindowPlan, makers: "list[_Maker]") -> None:
         self._path = path
         self._channel = plan.channel
         self._recipe = plan.recipe
@@ -105,6 +112,12 @@ class RecordingWindows:
             stream.drop(max(0, first - MARGIN))
 
 
+def _maker_of(given: ModelInput, windows: Recipe) -> "_Maker":
+    if given.waveform is not None:
+        return WaveformMaker(given.waveform, given.recipe, windows)
+    return _CellMaker(given, windows)
+
+
 def _stream(decoder: Decoder, stack: ExitStack) -> SampleStream:
     blocks = stack.enter_context(closing(iter(decoder)))  # type: ignore[type-var]  # a generator
     return SampleStream(blocks)
@@ -123,17 +136,7 @@ class _CellMaker:
 
     def starts(self, window_start: int) -> list[int]:
         """Start positions, at this model's rate, of its slices in a window."""
-        rate, own_rate = self._windows.sample_rate_hz, self.rate_hz
-        size, own_size = self._windows.slice_samples, self._size
-        covered = _rounded(size * own_rate, rate)  # samples of the window at the own rate
-        count = ceil(covered / own_size)
-        if count == 1:
-            twice_centre = (2 * window_start + size) * own_rate
-            return [max(0, _rounded(twice_centre - own_size * rate, 2 * rate))]
-        begin = _rounded(window_start * own_rate, rate)
-        return [
-            begin + _rounded((covered - own_size) * number, count - 1) for number in range(count)
-        ]
+        return slice_places(window_start, self._windows, self.rate_hz, self._size)
 
     def cells(self, stream: SampleStream, window_start: int) -> tuple[np.ndarray, bool]:
         """The cells [k, M, T] of a window, and True where it is silence."""
@@ -178,6 +181,9 @@ class _CellMaker:
         return joined_slices(cells, levels, slots, self._recipe.top_db), max(levels)
 
 
+_Maker = _CellMaker | WaveformMaker
+
+
 def joined_slices(
     cells: Sequence[np.ndarray], levels: Sequence[float], slots: Sequence[int | None], top_db: float
 ) -> np.ndarray:
@@ -193,8 +199,3 @@ def joined_slices(
     unit_1MT = to_unit(torch.from_numpy(np.concatenate(given, axis=1)[None]))
     joined_1MT = join_levels(unit_1MT, torch.tensor([level_K], dtype=torch.float32), top_db)
     return np.asarray(joined_1MT[0].numpy())
-
-
-def _rounded(numerator: int, denominator: int) -> int:
-    """The quotient as the nearest whole number, halves upwards."""
-    return (2 * numerator + denominator) // (2 * denominator)

@@ -31,6 +31,8 @@ INSTALL = "install the extra `voice`, as with `uv sync --extra voice`"
 class SileroVoice:
     """The share of frames with voice, as an embedding of one number."""
 
+    is_alone = False
+
     def __init__(self, slice_s: float, threads: int = 1, path: Path | None = None) -> None:
         path = path or wheel_file()
         self._session = open_session(path, threads)

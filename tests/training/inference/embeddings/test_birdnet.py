@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools import build_store, embed, probe
+from tools import build_store, embed, probe, similar
 from tools.cli.command import run
 from training.inference.embeddings.birdnet import LICENCE, BirdNetEmbedder, species_presence
 
@@ -59,3 +59,6 @@ def test_a_linear_probe_knows_the_ten_classes_of_esc10(
     assert float(line.split()[-3]) >= 0.86
     scores = json.loads((tmp_path / "preds" / "exp_001" / "scores.json").read_text())
     assert scores["pooled"]["accuracy"] >= 0.93
+    words = [store, f"similar.by={tmp_path / 'birdnet.parquet'}", "similar.agreement=fold"]
+    assert run(similar.COMMAND, similar.main, words) == 0
+    assert float(capsys.readouterr().out.split()[-1]) >= 0.86

@@ -3,13 +3,13 @@
 from contextlib import suppress
 
 import numpy as np
-import onnx
 import polars as pl
 import pytest
 
 from storage.errors import ConfigError, StoreError
 from storage.source.table import SourceConfig, read_source
 from storage.store import open_store
+from tests.foreign_onnx import write_foreign
 from tests.small_store import build_small_store
 from training.inference.embeddings import birdnet, embed
 from training.inference.embeddings.config import EmbedConfig
@@ -141,26 +141,6 @@ def test_tables_of_others_and_damaged_ones_end_in_a_sentence(tmp_path, about, re
     path.write_bytes(b"PAR1 nothing")
     with pytest.raises(ConfigError, match="cannot be read"):
         read_about(path)
-
-
-def write_foreign(path, shape, *, outputs=("embedding",), entries=None):
-    """A file of another program: each output is the mean and the maximum of its input."""
-    axes = list(range(1, len(shape)))
-    nodes = [
-        onnx.helper.make_node("ReduceMean", ["x"], ["mean"], axes=axes, keepdims=0),
-        onnx.helper.make_node("ReduceMax", ["x"], ["max"], axes=axes, keepdims=0),
-        onnx.helper.make_node("Unsqueeze", ["mean", "one"], ["mean1"]),
-        onnx.helper.make_node("Unsqueeze", ["max", "one"], ["max1"]),
-        *(onnx.helper.make_node("Concat", ["mean1", "max1"], [n], axis=1) for n in outputs),
-    ]
-    value, one = onnx.helper.make_tensor_value_info, onnx.helper.make_tensor("one", 7, [1], [1])
-    made = [value(name, 1, ["batch", 2]) for name in outputs]
-    graph = onnx.helper.make_graph(nodes, "g", [value("x", 1, shape)], made, [one])
-    opset = [onnx.helper.make_opsetid("", 17)]
-    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=8)
-    onnx.helper.set_model_props(model, entries or {})
-    path.write_bytes(model.SerializeToString())
-    return path
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from datasets.labels import Labels
 from storage.errors import ConfigError
 from storage.recipe import Recipe
 from tests.untrained import write_experiment
-from training.inference.embeddings.config import EmbedConfig, ProbeConfig
+from training.inference.embeddings.config import EmbedConfig, EmbedderConfig, ProbeConfig
 from training.inference.embeddings.embedders import open_embedder
 from training.inference.embeddings.linear_probe import ProbeOrigin, fit_probe, write_probe
-from training.inference.embeddings.probe_predictions import ProbeClassifier
+from training.inference.embeddings.probe_classifier import open_probes
 from training.inference.embeddings.slice_audio import WaveformInput
 from training.inference.export.onnx_export import ExportOptions, export_onnx
 from training.inference.members import read_branches
@@ -54,7 +54,7 @@ def test_a_probe_after_its_checkpoint_predicts_slices(tmp_path: Path) -> None:
     path = tmp_path / "weights" / "exp_002" / "fold_0.safetensors"
     path.parent.mkdir()
     write_probe(probe, ProbeOrigin(fold=0, model=embedder.record), path)
-    model = ProbeClassifier(path)
+    model = open_probes([path], EmbedderConfig(), 1)[path]
     assert (model.labels, model.recipe) == (("a", "b"), RECIPE)
     np.testing.assert_array_equal(model(CELLS), probe.probabilities(embeddings))
     models = find_models(["exp_002", "exp_001", "exp_002/fold_0"], tmp_path)
@@ -63,7 +63,7 @@ def test_a_probe_after_its_checkpoint_predicts_slices(tmp_path: Path) -> None:
     elsewhere = tmp_path / "probe.safetensors"
     elsewhere.write_bytes(path.read_bytes())
     with pytest.raises(ConfigError, match=r"is not that file: both must be in one folder weights"):
-        ProbeClassifier(elsewhere)
+        open_probes([elsewhere], EmbedderConfig(), 1)
 
 
 def test_an_export_is_a_model_of_a_prediction(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_the_front_end_makes_the_cells_of_a_store(encoding):
     waves = sounds(recipe)
     wanted = to_unit(stored_cells(waves, recipe))
     found = FrontEnd(recipe, mel_filterbank(recipe))(torch.from_numpy(waves)).numpy()
-    step = 1 / 255 if encoding == "uint8" else 1e-3
+    step = {"uint8": 1 / 255, "float16": 1e-3, "float32": 1e-4}[encoding]
     assert np.abs(found - wanted).max() < step + 1e-6
     assert (np.abs(found - wanted) > 2e-3).mean() < 1e-3
     assert not found[3].any()
@@ -204,7 +204,8 @@ def test_backbones_of_practice_agree(tmp_path, backbone):
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["efficientnet_b0", "resnet18"])
 def test_backbones_of_practice_agree_on_waveforms(tmp_path, backbone):
-    # In 32-bit cells. Of 8 bits, one in 10,000 is rounded to the other side.
+    # In 32-bit cells. Of 8 bits, one in 10,000 is rounded to the other side. Not convnext_atto,
+    # which magnifies the smallest differences of constant regions: docs/inference.md.
     recipe = Recipe(encoding="float32")
     trained = member(tmp_path, backbone=backbone, recipe=recipe, spread=0.1)
     export_onnx([trained], tmp_path / "model.onnx", ExportOptions(mel=True))
