@@ -50,11 +50,17 @@ export function givenLabels(row) {
 export function facts(row) {
   const lines = [["Recording", row.recording_id], ["Time", `${clock(row.start_s)} of ${clock(row.duration_s)}`]];
   for (const name of [...PLACES, ...NUMBERS]) {
-    if (row[name] !== null && row[name] !== undefined) lines.push([title(name), cell(row[name])]);
+    if (isTold(row, name)) lines.push([title(name), cell(row[name])]);
   }
   lines.push(["Row", String(row.row)]);
   const made = lines.map(([name, text]) => element("div", {}, element("dt", {}, name), element("dd", {}, text)));
   return element("dl.facts-list", {}, made);
+}
+
+/** The file of a recording is told where it is not the recording's own name. */
+function isTold(row, name) {
+  if (name === "filename" && row.filename?.startsWith(row.recording_id)) return false;
+  return row[name] !== null && row[name] !== undefined;
 }
 
 export function verdicts(row) {

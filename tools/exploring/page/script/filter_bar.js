@@ -39,7 +39,8 @@ export class FilterBar {
 
   draw() {
     if (document.activeElement !== this.#sql) this.#sql.value = value("where");
-    fill(this.#tools, sortField(), orderDetails(), sizeField(this.#actions.resize), exportMenu());
+    const order = value("view") ? [] : [sortField(), orderDetails()];
+    fill(this.#tools, order, sizeField(this.#actions.resize), exportMenu());
     fill(this.#chips, chips());
   }
 

@@ -13,6 +13,8 @@ import { Timeline } from "./timeline.js";
 import { soundAddress } from "./sound.js";
 import { clock } from "./words.js";
 
+const NAMES_PX = innerWidth <= 900 ? 92 : 136; // as in the style sheet
+
 export class SliceDialog {
   #dialog = find("#slice");
   #player;
@@ -78,6 +80,7 @@ export class SliceDialog {
   #open() {
     setBehind(true);
     this.#dialog.show(); // not modal: messages stay in reach
+    this.#dialog.focus();
     const commands = {
       ...soundKeys(this.#player, () => this.#spectrogram?.toggle()),
       ArrowRight: () => this.#step(1),
@@ -94,7 +97,10 @@ export class SliceDialog {
       element("button.quiet", { type: "button", "aria-label": label, title: label, onclick }, icon(name));
     const name = element("h2", {}, nameOf(row.primary_label));
     const where = element("p.muted", {}, `${row.recording_id}, ${clock(row.start_s)}`);
-    const alike = element("button", { type: "button", onclick: () => this.#showAlike() }, icon("alike"), "Alike");
+    const alike = element(
+      "button", { type: "button", "aria-label": "Alike", title: "s", onclick: () => this.#showAlike() },
+      icon("alike"), element("span.text", {}, "Alike"),
+    );
     return element(
       "header.dialog-head", {}, element("div.dialog-title", {}, name, where), alike,
       button("back", "Previous slice", () => this.#step(-1)),
@@ -106,7 +112,7 @@ export class SliceDialog {
   async #showRecording(row, place) {
     const told = await attempt(() => ask("/api/recording", { id: row.recording_id }));
     if (!told || this.#row !== row) return;
-    const width = place.clientWidth - 112;
+    const width = place.clientWidth - NAMES_PX;
     this.#timeline = new Timeline(this.#player, told, width, { open: (one) => this.#openOther(one) });
     this.#parts.push(this.#timeline);
     const whole = { type: "button", onclick: () => this.#playRecording() };

@@ -42,28 +42,29 @@ function kilohertzAxis(height) {
   return axes.get(height).cloneNode(true);
 }
 
-/** Two lines: the label, or label and prediction where they differ; the recording. */
+/** Two lines: label; the prediction where it is another, or else the recording. */
 export function caption(row) {
-  const badge = badgeOf(row);
+  const number = score(row.similarity ?? row.class_score ?? row.label_score ?? row.score);
   return element(
     "span.caption", {},
-    element("span.line", {}, labels(row), badge && element("span.badge", {}, badge)),
-    element("span.line.muted", {}, element("span.id", {}, row.recording_id), verdictMark(row)),
+    line(element("span.names.label", {}, nameOf(row.primary_label)), number, verdictMark(row)),
+    isOther(row) ? predicted(row) : line(element("span.id", {}, row.recording_id)),
   );
 }
 
-function labels(row) {
-  const label = element("span.label", {}, nameOf(row.primary_label));
-  const isWrong = row.predicted && row.predicted !== row.primary_label
-    && !row.secondary_labels?.includes(row.predicted);
-  if (!isWrong) return element("span.names", {}, label);
-  const predicted = element("span.wrong", { title: "predicted" }, `→ ${nameOf(row.predicted)}`);
-  return element("span.names", {}, label, " ", predicted);
+function line(name, number = "", mark = null) {
+  return element("span.line", {}, name, number && element("span.badge", {}, number), mark);
 }
 
-/** The number by which slices are looked for: similarity, score of a class, or top score. */
-function badgeOf(row) {
-  return score(row.similarity ?? row.class_score ?? row.score);
+function isOther(row) {
+  return Boolean(row.predicted) && row.predicted !== row.primary_label;
+}
+
+/** A prediction that is a secondary label is no error. */
+function predicted(row) {
+  const kind = row.secondary_labels?.includes(row.predicted) ? "names" : "names.wrong";
+  const name = element(`span.${kind}`, { title: row.recording_id }, `→ ${nameOf(row.predicted)}`);
+  return line(name, score(row.score));
 }
 
 const MARKS = { yes: "check", no: "no", unsure: "unsure", other: "no", mixed: "unsure" };

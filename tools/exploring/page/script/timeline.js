@@ -8,6 +8,7 @@ import { followSound, soundAddress } from "./sound.js";
 import { clock, score } from "./words.js";
 
 const LANES = 6; // classes with predictions
+const LEAST_SCORE = 0.05; // of a class that has a lane
 const LEAST_PX_PER_S = 14;
 const STRIP_PX = 88;
 const STRIP_TILE = { width: 128, height: 88 };
@@ -32,8 +33,8 @@ export class Timeline {
     this.#track = element("div.track", {}, this.#strip(), known.map((lane) => lane.track), cursor, this.#axis(px));
     this.#track.style.width = `${px}px`;
     const names = element(
-      "div.lane-names", {}, element("div.strip-axis", {}, frequencyAxis(15 / STRIP_PX)),
-      known.map((lane) => element("div.lane-name", { title: lane.name }, lane.name)),
+      "div.lane-names", {}, element("div.strip-axis", {}, frequencyAxis(17 / STRIP_PX)),
+      known.map(laneName),
     );
     const scroll = element("div.track-scroll", { tabindex: "0", role: "group", "aria-label": "Time line" }, this.#track);
     this.root = element("div.timeline", {}, names, scroll);
@@ -115,7 +116,8 @@ export class Timeline {
       for (const [label, value] of row.top ?? []) best.set(label, Math.max(best.get(label) ?? 0, value));
     }
     const { primary_label: given } = this.#told.recording;
-    const others = [...best].sort((one, other) => other[1] - one[1]).map(([label]) => label);
+    const likely = [...best].filter(([, value]) => value >= LEAST_SCORE);
+    const others = likely.sort((one, other) => other[1] - one[1]).map(([label]) => label);
     const labels = [given, ...others.filter((label) => label !== given)].filter(Boolean).slice(0, LANES);
     return labels.map((label) => this.#class(label, label === given));
   }
@@ -130,7 +132,7 @@ export class Timeline {
       made.style.opacity = String(0.12 + 0.88 * value);
       return this.#put(made, row.start_s, end_s);
     });
-    return { name: isGiven ? `${nameOf(label)} (label)` : nameOf(label), track: element("div.lane", {}, cells) };
+    return { name: nameOf(label), isGiven, track: element("div.lane", {}, cells) };
   }
 
   #detections() {
@@ -164,6 +166,10 @@ export class Timeline {
     });
     return element("div.seconds", { "aria-hidden": "true" }, ticks);
   }
+}
+
+function laneName({ name, isGiven = false }) {
+  return element(`div.lane-name${isGiven ? ".given-label" : ""}`, { title: name }, name);
 }
 
 function showStripTile(made, slices) {
