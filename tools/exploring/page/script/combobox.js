@@ -12,8 +12,15 @@ export function combobox({ label, options, onchoose, placeholder = "", onleave =
   const id = `choices-${(made += 1)}`;
   const list = element("ul.choices", { id, role: "listbox", "aria-label": label, hidden: true });
   const field = element("input", {
-    type: "text", role: "combobox", "aria-label": label, "aria-controls": id, placeholder,
-    "aria-expanded": "false", "aria-autocomplete": "list", autocomplete: "off", spellcheck: "false",
+    type: "text",
+    role: "combobox",
+    "aria-label": label,
+    "aria-controls": id,
+    placeholder,
+    "aria-expanded": "false",
+    "aria-autocomplete": "list",
+    autocomplete: "off",
+    spellcheck: "false",
   });
   const state = { found: [], at: 0 };
   const choose = (option) => {
@@ -25,13 +32,18 @@ export function combobox({ label, options, onchoose, placeholder = "", onleave =
     Object.assign(state, { found, at: 0 });
     list.hidden = found.length === 0;
     field.setAttribute("aria-expanded", String(found.length > 0));
-    fill(list, found.map((option, place) => choice(option, `${id}-${place}`, choose)));
+    fill(
+      list,
+      found.map((option, place) => choice(option, `${id}-${place}`, choose)),
+    );
     mark(field, list, state);
   };
   field.addEventListener("input", () => show(matching(options(), field.value)));
   field.addEventListener("focus", () => show(matching(options(), field.value)));
   field.addEventListener("blur", () => show([]));
-  field.addEventListener("keydown", (event) => steer(event, { field, list, state, choose, onleave }));
+  field.addEventListener("keydown", (event) =>
+    steer(event, { field, list, state, choose, onleave }),
+  );
   return element("div.combobox", {}, field, list);
 }
 
@@ -41,7 +53,12 @@ function choice(option, id, choose) {
     event.preventDefault(); // the field keeps the focus
     choose(option);
   };
-  return element("li", { id, role: "option", onmousedown }, element("span", {}, option.text), detail);
+  return element(
+    "li",
+    { id, role: "option", onmousedown },
+    element("span", {}, option.text),
+    detail,
+  );
 }
 
 function mark(field, list, { found, at }) {
@@ -73,9 +90,16 @@ export function matching(options, typed) {
     const place = plain(`${option.text} ${option.value} ${option.detail ?? ""}`).indexOf(wanted);
     if (place >= 0) found.push({ option, place });
   }
-  return found.sort((one, other) => one.place - other.place).slice(0, MOST).map((one) => one.option);
+  return found
+    .sort((one, other) => one.place - other.place)
+    .slice(0, MOST)
+    .map((one) => one.option);
 }
 
 function plain(text) {
-  return text.toLowerCase().normalize("NFD").replaceAll(/\p{Diacritic}/gu, "").trim();
+  return text
+    .toLowerCase()
+    .normalize("NFD")
+    .replaceAll(/\p{Diacritic}/gu, "")
+    .trim();
 }

@@ -33,18 +33,28 @@ export function startDrop() {
 export function fileButton() {
   if (!config.can_upload) return null;
   const field = element("input", {
-    type: "file", id: "file", hidden: true, accept: "audio/*,.wav,.flac,.ogg,.mp3",
+    type: "file",
+    id: "file",
+    hidden: true,
+    accept: "audio/*,.wav,.flac,.ogg,.mp3",
     onchange: () => findAlike(field.files[0]),
   });
   const label = "Find slices that sound like a file";
-  const attributes = { type: "button", "aria-label": label, title: label, onclick: () => field.click() };
+  const attributes = {
+    type: "button",
+    "aria-label": label,
+    title: label,
+    onclick: () => field.click(),
+  };
   return [field, element("button.quiet", attributes, icon("alike"))];
 }
 
 async function findAlike(file) {
   if (!file) return;
   if (file.size > config.max_upload_bytes) {
-    showError(new Error(`${file.name} is too large: cut it to ${config.max_upload_bytes / 2 ** 20} MB.`));
+    showError(
+      new Error(`${file.name} is too large: cut it to ${config.max_upload_bytes / 2 ** 20} MB.`),
+    );
     return;
   }
   showNotice(`Reading ${file.name}`);

@@ -6,7 +6,12 @@ import { icon } from "./icons.js";
 import { address } from "./server.js";
 import { viewQuery } from "./view.js";
 
-const FORMATS = { csv: "CSV", parquet: "Parquet", raven: "Raven table", audacity: "Audacity tracks" };
+const FORMATS = {
+  csv: "CSV",
+  parquet: "Parquet",
+  raven: "Raven table",
+  audacity: "Audacity tracks",
+};
 
 /** A menu of links; the addresses are those of the moment when it is opened. */
 export function exportMenu() {
@@ -41,7 +46,9 @@ export function trainLink() {
 }
 
 function group(title, parts, query) {
-  const links = Object.entries(FORMATS).map(([format, text]) => link(text, { ...parts, format }, query));
+  const links = Object.entries(FORMATS).map(([format, text]) =>
+    link(text, { ...parts, format }, query),
+  );
   return element("div", {}, element("h3", {}, title), links);
 }
 

@@ -11,7 +11,15 @@ import { count } from "./words.js";
 
 const SHOWN = 8;
 const SEARCHED = 12; // values from which on there is a search field
-const OPEN = new Set(["primary_label", "fold", "site", "review", "outcome", "score", "active_share"]);
+const OPEN = new Set([
+  "primary_label",
+  "fold",
+  "site",
+  "review",
+  "outcome",
+  "score",
+  "active_share",
+]);
 const LABELS = new Set(["primary_label", "predicted"]);
 
 export class Facets {
@@ -56,14 +64,22 @@ export class Facets {
 
   #facet(facet) {
     const picked = chosen(facet.name);
-    const options = facet.values.map((one) => ({ ...one, value: String(one.value), text: named(facet.name, one) }));
+    const options = facet.values.map((one) => ({
+      ...one,
+      value: String(one.value),
+      text: named(facet.name, one),
+    }));
     if (facet.none) options.push({ value: "", count: facet.none, text: "none" });
     const list = element("ul", {});
     const most = Math.max(1, ...options.map((one) => one.count));
     const draw = () => {
       const typed = this.#typed.get(facet.name) ?? "";
       const found = typed ? matching(options, typed) : this.#few(facet.name, options, picked);
-      fill(list, found.map((one) => valueButton(facet.name, one, picked, most)), this.#more(facet, options, typed, draw));
+      fill(
+        list,
+        found.map((one) => valueButton(facet.name, one, picked, most)),
+        this.#more(facet, options, typed, draw),
+      );
     };
     draw();
     return this.#section(facet.name, picked.length > 0, this.#search(facet, options, draw), list);
@@ -76,9 +92,13 @@ export class Facets {
       draw();
     };
     return element("input.find", {
-      type: "search", placeholder: `Find in ${count(options.length + facet.more)}`, oninput,
-      "aria-label": `Find in ${title(facet.name)}`, value: this.#typed.get(facet.name) ?? "",
-      "data-key": `find-${facet.name}`, spellcheck: "false",
+      type: "search",
+      placeholder: `Find in ${count(options.length + facet.more)}`,
+      oninput,
+      "aria-label": `Find in ${title(facet.name)}`,
+      value: this.#typed.get(facet.name) ?? "",
+      "data-key": `find-${facet.name}`,
+      spellcheck: "false",
     });
   }
 
@@ -110,7 +130,8 @@ export class Facets {
 function heading() {
   const clear = { type: "button", onclick: clearFilters, hidden: !isFiltered() };
   return element(
-    "div.facets-head", {},
+    "div.facets-head",
+    {},
     element("h2", {}, "Filters"),
     element("button.quiet", clear, "Clear all"),
   );
@@ -130,8 +151,10 @@ function valueButton(name, one, picked, most) {
   const bar = element("i.share", {});
   bar.style.width = `${(100 * one.count) / most}%`;
   const attributes = {
-    type: "button", "aria-pressed": String(picked.includes(one.value)),
-    "data-key": `${name}:${one.value}`, onclick: () => toggle(name, one.value),
+    type: "button",
+    "aria-pressed": String(picked.includes(one.value)),
+    "data-key": `${name}:${one.value}`,
+    onclick: () => toggle(name, one.value),
   };
   const texts = [element("span.value", {}, one.text), element("span.count", {}, count(one.count))];
   return element("li", {}, element("button.facet-value", attributes, bar, texts));

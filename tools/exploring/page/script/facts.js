@@ -5,8 +5,17 @@ import { element } from "./dom.js";
 import { cell, clock, score } from "./words.js";
 
 const NUMBERS = [
-  "loss", "margin", "entropy", "loss_2", "margin_2", "max_db", "mean_db", "active_share",
-  "centroid_hz", "similarity", "class_score",
+  "loss",
+  "margin",
+  "entropy",
+  "loss_2",
+  "margin_2",
+  "max_db",
+  "mean_db",
+  "active_share",
+  "centroid_hz",
+  "similarity",
+  "class_score",
 ];
 const PLACES = ["scientific_name", "site", "date", "time", "author", "fold", "rating", "filename"];
 
@@ -27,14 +36,22 @@ function line(label, value, isGiven) {
   bar.style.width = `${100 * (value ?? 0)}%`;
   const mark = isGiven ? element("span.given", {}, "label") : null;
   const name = element("span.name", {}, nameOf(label), " ", mark);
-  return element(`li${isGiven ? ".is-label" : ""}`, {}, bar, name, element("span.number", {}, score(value)));
+  return element(
+    `li${isGiven ? ".is-label" : ""}`,
+    {},
+    bar,
+    name,
+    element("span.number", {}, score(value)),
+  );
 }
 
 /** The prediction of the experiment that is compared. */
 function second(row) {
   if (!row.predicted_2) return null;
   return element(
-    "p.small", {}, element("span.muted", {}, `${config.compare}: `),
+    "p.small",
+    {},
+    element("span.muted", {}, `${config.compare}: `),
     `${nameOf(row.predicted_2)} ${score(row.score_2)}`,
   );
 }
@@ -48,12 +65,17 @@ export function givenLabels(row) {
 
 /** Columns of the slice and its recording. */
 export function facts(row) {
-  const lines = [["Recording", row.recording_id], ["Time", `${clock(row.start_s)} of ${clock(row.duration_s)}`]];
+  const lines = [
+    ["Recording", row.recording_id],
+    ["Time", `${clock(row.start_s)} of ${clock(row.duration_s)}`],
+  ];
   for (const name of [...PLACES, ...NUMBERS]) {
     if (isTold(row, name)) lines.push([title(name), cell(row[name])]);
   }
   lines.push(["Row", String(row.row)]);
-  const made = lines.map(([name, text]) => element("div", {}, element("dt", {}, name), element("dd", {}, text)));
+  const made = lines.map(([name, text]) =>
+    element("div", {}, element("dt", {}, name), element("dd", {}, text)),
+  );
   return element("dl.facts-list", {}, made);
 }
 
@@ -67,8 +89,17 @@ export function verdicts(row) {
   const given = row.review?.verdicts ?? [];
   if (!given.length) return null;
   const lines = given.map((one) => {
-    const about = one.verdict === "other" ? `${nameOf(one.other_label)}, not ${nameOf(one.label)}` : nameOf(one.label);
-    return element("li", {}, element("b", {}, one.verdict), ` ${about} `, element("span.muted.small", {}, one.annotator));
+    const about =
+      one.verdict === "other"
+        ? `${nameOf(one.other_label)}, not ${nameOf(one.label)}`
+        : nameOf(one.label);
+    return element(
+      "li",
+      {},
+      element("b", {}, one.verdict),
+      ` ${about} `,
+      element("span.muted.small", {}, one.annotator),
+    );
   });
   return element("section", {}, element("h3", {}, "Verdicts"), element("ul", {}, lines));
 }

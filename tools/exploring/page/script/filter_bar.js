@@ -31,7 +31,8 @@ export class FilterBar {
       element("button", { type: "submit" }, "Filter"),
     );
     this.root = element(
-      "div", {},
+      "div",
+      {},
       element("div.bar", {}, filterButton(), form, this.#tools),
       element("div.bar.facts", {}, this.#total, this.#chips),
     );
@@ -51,8 +52,13 @@ export class FilterBar {
 
 function sqlField() {
   return element("input.mono", {
-    type: "text", id: "sql", "aria-label": "SQL condition", spellcheck: "false", autocomplete: "off",
-    placeholder: "SQL, such as  max_db > -20 AND rating >= 4", maxlength: 8000,
+    type: "text",
+    id: "sql",
+    "aria-label": "SQL condition",
+    spellcheck: "false",
+    autocomplete: "off",
+    placeholder: "SQL, such as  max_db > -20 AND rating >= 4",
+    maxlength: 8000,
   });
 }
 
@@ -64,7 +70,12 @@ function submitSql(event, field) {
 
 function filterButton() {
   const onclick = () => find("#facets").classList.toggle("shown");
-  return element("button.narrow", { type: "button", id: "show-facets", onclick }, icon("filter"), "Filters");
+  return element(
+    "button.narrow",
+    { type: "button", id: "show-facets", onclick },
+    icon("filter"),
+    "Filters",
+  );
 }
 
 function sortField() {
@@ -79,8 +90,15 @@ function sortField() {
     return HIGH_FIRST.has(name) ? both : both.toReversed();
   });
   const onchange = (event) => sortBy(event.target.value);
-  const made = options.map(({ name, text }) => element("option", { value: name, selected: name === now }, text));
-  return element("label.field", {}, element("span", {}, "Sort"), element("select", { id: "sort", onchange }, made));
+  const made = options.map(({ name, text }) =>
+    element("option", { value: name, selected: name === now }, text),
+  );
+  return element(
+    "label.field",
+    {},
+    element("span", {}, "Sort"),
+    element("select", { id: "sort", onchange }, made),
+  );
 }
 
 function sortBy(name) {
@@ -104,15 +122,22 @@ function orderDetails() {
 
 function classField() {
   return combobox({
-    label: "Class", options: () => classOptions({ scored: true }),
-    placeholder: nameOf(value("class")), onchoose: (label) => go({ class: label }),
+    label: "Class",
+    options: () => classOptions({ scored: true }),
+    placeholder: nameOf(value("class")),
+    onchoose: (label) => go({ class: label }),
   });
 }
 
 function targetField() {
   const onchange = (event) => go({ target: event.target.value });
   const limits = { type: "number", min: 0, max: 1, step: 0.05, value: value("target", "0.5") };
-  return element("label.field", {}, element("span", {}, "Score"), element("input.short", { ...limits, onchange }));
+  return element(
+    "label.field",
+    {},
+    element("span", {}, "Score"),
+    element("input.short", { ...limits, onchange }),
+  );
 }
 
 function seedField() {
@@ -124,20 +149,36 @@ function seedField() {
 function leaveOutField() {
   const now = value("leave_out", "recording");
   const options = config.leave_out.map((name) =>
-    element("option", { value: name, selected: name === now }, name === "none" ? "nothing" : `same ${name}`));
+    element(
+      "option",
+      { value: name, selected: name === now },
+      name === "none" ? "nothing" : `same ${name}`,
+    ),
+  );
   const onchange = (event) => go({ leave_out: event.target.value });
-  return element("label.field", {}, element("span", {}, "Leave out"), element("select", { onchange }, options));
+  return element(
+    "label.field",
+    {},
+    element("span", {}, "Leave out"),
+    element("select", { onchange }, options),
+  );
 }
 
 function sizeField(resize) {
   const now = localStorage.getItem("melbank.size") ?? "medium";
   const options = ["small", "medium", "large"].map((size) =>
-    element("option", { value: size, selected: size === now }, size));
+    element("option", { value: size, selected: size === now }, size),
+  );
   const onchange = (event) => {
     localStorage.setItem("melbank.size", event.target.value);
     resize(event.target.value);
   };
-  return element("label.field", {}, element("span", {}, "Size"), element("select", { onchange }, options));
+  return element(
+    "label.field",
+    {},
+    element("span", {}, "Size"),
+    element("select", { onchange }, options),
+  );
 }
 
 /** A button for each filter, which removes it. */
@@ -171,12 +212,20 @@ function limitsText(low, high) {
 
 function likeChip() {
   const [kind, ...rest] = value("like").split(":");
-  const text = { row: `slice ${rest.join(":")}`, recording: rest.join(":"), upload: "the dropped file" }[kind];
+  const text = {
+    row: `slice ${rest.join(":")}`,
+    recording: rest.join(":"),
+    upload: "the dropped file",
+  }[kind];
   return chip("Sounds like", text, () => go({ like: null, leave_out: null, sort: null }));
 }
 
 function chip(name, text, onclick) {
   const label = `Remove the filter ${name}: ${text}`;
   const words = [element("span.muted", {}, name), element("span.chip-text", {}, text)];
-  return element("li", {}, element("button.chip", { type: "button", "aria-label": label, onclick }, words, icon("close")));
+  return element(
+    "li",
+    {},
+    element("button.chip", { type: "button", "aria-label": label, onclick }, words, icon("close")),
+  );
 }

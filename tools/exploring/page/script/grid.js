@@ -29,11 +29,15 @@ export class Grid {
   constructor(actions, size = "medium") {
     this.#actions = actions;
     this.#size = size;
-    this.root = element("div.scroller.grid", {
-      onkeydown: (event) => this.#key(event),
-      onfocusin: () => (this.#isHolding = true),
-      onfocusout: () => (this.#isHolding = false),
-    }, this.#spacer);
+    this.root = element(
+      "div.scroller.grid",
+      {
+        onkeydown: (event) => this.#key(event),
+        onfocusin: () => (this.#isHolding = true),
+        onfocusout: () => (this.#isHolding = false),
+      },
+      this.#spacer,
+    );
     this.#scroll = new LongScroll(this.root, this.#spacer, () => this.#draw());
     new ResizeObserver(() => this.#measure()).observe(this.root);
     document.addEventListener("colours", () => this.refresh());
@@ -212,8 +216,14 @@ export class Grid {
     const page = Math.max(1, Math.floor(this.root.clientHeight / line)) * columns;
     const last = (this.#rows?.total ?? 1) - 1;
     const moves = {
-      ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns,
-      PageDown: page, PageUp: -page, Home: -this.#focused, End: last - this.#focused,
+      ArrowRight: 1,
+      ArrowLeft: -1,
+      ArrowDown: columns,
+      ArrowUp: -columns,
+      PageDown: page,
+      PageUp: -page,
+      Home: -this.#focused,
+      End: last - this.#focused,
     };
     if (event.key === " ") this.#play(this.#focused);
     else if (event.key in moves) this.focus(this.#focused + moves[event.key]);

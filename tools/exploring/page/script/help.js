@@ -6,7 +6,10 @@ import { icon } from "./icons.js";
 const KEYS = {
   Everywhere: [
     ["?", "this list"],
-    ["g", "grid"], ["m", "map"], ["c", "scores of a class"], ["e", "errors and comparison"],
+    ["g", "grid"],
+    ["m", "map"],
+    ["c", "scores of a class"],
+    ["e", "errors and comparison"],
     ["v", "review"],
     ["/", "the SQL box"],
     ["d", "light or dark"],
@@ -14,7 +17,8 @@ const KEYS = {
   ],
   "In the grid": [
     ["← → ↑ ↓", "next slice"],
-    ["Page Up, Page Down", "a page"], ["Home, End", "first, last"],
+    ["Page Up, Page Down", "a page"],
+    ["Home, End", "first, last"],
     ["Enter", "open the slice"],
     ["Space", "play"],
   ],
@@ -27,7 +31,10 @@ const KEYS = {
     ["r", "the whole recording"],
   ],
   Review: [
-    ["y", "yes, it is heard"], ["n", "no"], ["u", "unsure"], ["o", "another species"],
+    ["y", "yes, it is heard"],
+    ["n", "no"],
+    ["u", "unsure"],
+    ["o", "another species"],
     ["z", "take the last verdict back"],
     ["→", "next without a verdict"],
     ["Space", "play, pause"],
@@ -35,7 +42,8 @@ const KEYS = {
   "The map": [
     ["drag", "draw a lasso around slices"],
     ["Shift and drag, arrows", "move"],
-    ["wheel, + −", "nearer, further"], ["0", "all"],
+    ["wheel, + −", "nearer, further"],
+    ["0", "all"],
     ["Enter", "take all that is in sight"],
   ],
 };
@@ -50,7 +58,8 @@ export function showHelp() {
 function heading(dialog) {
   const close = { type: "button", "aria-label": "Close", onclick: () => dialog.close() };
   return element(
-    "header.dialog-head", {},
+    "header.dialog-head",
+    {},
     element("h2", { id: "help-title" }, "Keys"),
     element("button.quiet", close, icon("close")),
   );
@@ -59,8 +68,13 @@ function heading(dialog) {
 function group([title, keys]) {
   const lines = keys.map(([names, does]) =>
     element(
-      "div", {},
-      element("dt", {}, names.split(", ").map((name) => element("kbd", {}, name))),
+      "div",
+      {},
+      element(
+        "dt",
+        {},
+        names.split(", ").map((name) => element("kbd", {}, name)),
+      ),
       element("dd", {}, does),
     ),
   );

@@ -21,7 +21,8 @@ export function histogramChart(told, onpick) {
   const axis = element("div.histogram-axis", { "aria-hidden": "true" }, TICKS.map(tick));
   const label = `Histogram: ${many(total(told.counts), "slice")}, ${summary(told)}`;
   return element(
-    "figure.histogram", { role: "group", "aria-label": label },
+    "figure.histogram",
+    { role: "group", "aria-label": label },
     element("div.histogram-counts", { "aria-hidden": "true" }, countTicks(most, height)),
     plot,
     lanes.map(({ name, marks }) => [element("div.lane-label", {}, name), marks]),
@@ -43,7 +44,10 @@ function lane(name, counts) {
     mark.style.opacity = number ? String(0.35 + (0.65 * number) / most) : "0";
     return mark;
   });
-  return { name: `${name} ${count(total(counts))}`, marks: element(`div.reviewed-lane.${name}`, {}, marks) };
+  return {
+    name: `${name} ${count(total(counts))}`,
+    marks: element(`div.reviewed-lane.${name}`, {}, marks),
+  };
 }
 
 function tick(place) {

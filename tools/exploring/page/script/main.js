@@ -25,20 +25,29 @@ import { viewQuery } from "./view.js";
 import { count, many } from "./words.js";
 
 const VIEWS = [
-  { name: "", title: "Grid", key: "g" }, { name: "map", title: "Map", key: "m" },
-  { name: "scores", title: "Scores", key: "c" }, { name: "errors", title: "Errors", key: "e" },
+  { name: "", title: "Grid", key: "g" },
+  { name: "map", title: "Map", key: "m" },
+  { name: "scores", title: "Scores", key: "c" },
+  { name: "errors", title: "Errors", key: "e" },
   { name: "review", title: "Review", key: "v" },
 ];
 
 class Page {
   #player = new Player();
   #facets = new Facets();
-  #nothing = element("p.empty", { hidden: true }, "No slice is like that. Remove a filter to see more.");
-  #grid = new Grid({
-    open: (place, rows) => go({ row: rows.at(place)?.row }),
-    play: (row, tile) => this.#play(row, tile),
-    changed: (rows) => this.#counted(rows),
-  }, localStorage.getItem("melbank.size") ?? "medium");
+  #nothing = element(
+    "p.empty",
+    { hidden: true },
+    "No slice is like that. Remove a filter to see more.",
+  );
+  #grid = new Grid(
+    {
+      open: (place, rows) => go({ row: rows.at(place)?.row }),
+      play: (row, tile) => this.#play(row, tile),
+      changed: (rows) => this.#counted(rows),
+    },
+    localStorage.getItem("melbank.size") ?? "medium",
+  );
   #bar = new FilterBar({ resize: (size) => this.#grid.setSize(size) });
   #map = new MapView();
   #scores = new ScoresView();
@@ -68,7 +77,12 @@ class Page {
     drawViews(view);
     find("#body").classList.toggle("wide", view === "map" || view === "review");
     if (view !== "review") this.#review.close();
-    const shows = { map: this.#map, scores: this.#scores, errors: this.#errors, review: this.#review };
+    const shows = {
+      map: this.#map,
+      scores: this.#scores,
+      errors: this.#errors,
+      review: this.#review,
+    };
     const head = shows[view];
     if (view === "map" || view === "review") {
       place([head.root]);
@@ -110,7 +124,10 @@ class Page {
   }
 
   #addKeys() {
-    const views = VIEWS.map(({ name, key }) => [key, () => go({ view: name || null, row: null, queue: null })]);
+    const views = VIEWS.map(({ name, key }) => [
+      key,
+      () => go({ view: name || null, row: null, queue: null }),
+    ]);
     addKeys(Object.fromEntries(views));
     addKeys({
       "/": () => find("#sql")?.focus(),
@@ -118,7 +135,8 @@ class Page {
     });
     addKeys({ "?": showHelp, d: switchTheme }, { everywhere: true });
     const isFree = (event) => event.target === document.body || event.target.id === "main";
-    const enter = (event) => (isFree(event) && this.#grid.root.isConnected ? this.#grid.focus(0) : false);
+    const enter = (event) =>
+      isFree(event) && this.#grid.root.isConnected ? this.#grid.focus(0) : false;
     addKeys({ ArrowDown: enter, ArrowRight: enter });
   }
 }
@@ -127,8 +145,8 @@ class Page {
 function place(parts) {
   const main = find("#main");
   const wanted = parts.filter(Boolean);
-  const isSame = wanted.length === main.children.length
-    && wanted.every((one, at) => main.children[at] === one);
+  const isSame =
+    wanted.length === main.children.length && wanted.every((one, at) => main.children[at] === one);
   if (!isSame) main.replaceChildren(...wanted);
 }
 
@@ -138,17 +156,25 @@ function drawTop() {
   find("#store").textContent = about.filter(Boolean).join(" · ");
   document.title = `${config.store} - melbank`;
   const button = (label, picture, onclick) =>
-    element("button.quiet", { type: "button", "aria-label": label, title: label, onclick }, picture);
+    element(
+      "button.quiet",
+      { type: "button", "aria-label": label, title: label, onclick },
+      picture,
+    );
   fill(
-    find("#tools"), coloursField(), fileButton(),
-    button("Light or dark", icon("theme"), switchTheme), button("Keys", "?", showHelp),
+    find("#tools"),
+    coloursField(),
+    fileButton(),
+    button("Light or dark", icon("theme"), switchTheme),
+    button("Keys", "?", showHelp),
   );
   find("#home").addEventListener("click", (event) => follow(event, ""));
 }
 
 function coloursField() {
   const options = config.colours.map((name) =>
-    element("option", { value: name, selected: name === colourMap() }, name));
+    element("option", { value: name, selected: name === colourMap() }, name),
+  );
   const onchange = (event) => setColourMap(event.target.value);
   return element("select.colours", { "aria-label": "Colours of spectrograms", onchange }, options);
 }
@@ -158,7 +184,11 @@ function drawViews(view) {
     const patch = { view: name || null, row: null, queue: null, item: null };
     const href = `?${changed(patch)}`;
     const current = name === view ? "page" : undefined;
-    return element("a", { href, "aria-current": current, onclick: (event) => follow(event, patch) }, title);
+    return element(
+      "a",
+      { href, "aria-current": current, onclick: (event) => follow(event, patch) },
+      title,
+    );
   });
   fill(find("#views"), links);
 }

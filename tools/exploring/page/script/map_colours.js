@@ -41,9 +41,14 @@ function ofNumbers(column, { low, high }, value) {
   colours.push(OTHERS);
   const length = high - low || 1;
   const codes = Uint16Array.from(value, (one) =>
-    Number.isNaN(one) ? STEPS : Math.round(((one - low) / length) * (STEPS - 1)));
+    Number.isNaN(one) ? STEPS : Math.round(((one - low) / length) * (STEPS - 1)),
+  );
   const legend = element(
-    "div.scale", {}, element("span", {}, cell(low)), element("i.gradient", {}), element("span", {}, cell(high)),
+    "div.scale",
+    {},
+    element("span", {}, cell(low)),
+    element("i.gradient", {}),
+    element("span", {}, cell(high)),
   );
   return { colours, codes, legend };
 }

@@ -108,10 +108,15 @@ export class MapHand {
     const points = this.#on.points();
     if (!points || event.ctrlKey || event.metaKey || event.altKey) return;
     const actions = {
-      ArrowLeft: () => points.move(-0.1, 0), ArrowRight: () => points.move(0.1, 0),
-      ArrowUp: () => points.move(0, 0.1), ArrowDown: () => points.move(0, -0.1),
-      "+": () => points.zoom(1.3), "=": () => points.zoom(1.3), "-": () => points.zoom(1 / 1.3),
-      0: () => points.fit(), Enter: () => this.#on.select(this.#sight()),
+      ArrowLeft: () => points.move(-0.1, 0),
+      ArrowRight: () => points.move(0.1, 0),
+      ArrowUp: () => points.move(0, 0.1),
+      ArrowDown: () => points.move(0, -0.1),
+      "+": () => points.zoom(1.3),
+      "=": () => points.zoom(1.3),
+      "-": () => points.zoom(1 / 1.3),
+      0: () => points.fit(),
+      Enter: () => this.#on.select(this.#sight()),
     };
     if (!(event.key in actions)) return;
     event.preventDefault();

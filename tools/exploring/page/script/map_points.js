@@ -39,7 +39,10 @@ export class MapPoints {
     return {
       scale,
       toPixels: (x, y) => [width / 2 + (x - middle_x) * scale, height / 2 - (y - middle_y) * scale],
-      toMap: (px, py) => [middle_x + (px - width / 2) / scale, middle_y - (py - height / 2) / scale],
+      toMap: (px, py) => [
+        middle_x + (px - width / 2) / scale,
+        middle_y - (py - height / 2) / scale,
+      ],
     };
   }
 

@@ -25,8 +25,11 @@ export class MapView {
 
   constructor() {
     this.#hand = new MapHand(this.#canvas, {
-      points: () => this.#points, redraw: () => this.draw(), point: (place) => this.#showTip(place),
-      open: (place) => go({ row: this.#points.row[place] }), select: (polygon) => this.#select(polygon),
+      points: () => this.#points,
+      redraw: () => this.draw(),
+      point: (place) => this.#showTip(place),
+      open: (place) => go({ row: this.#points.row[place] }),
+      select: (polygon) => this.#select(polygon),
     });
     this.root = element("section.map", { "aria-label": "Map of the slices" });
     new ResizeObserver(() => this.draw()).observe(this.#place);
@@ -53,7 +56,8 @@ export class MapView {
     if (!told) return;
     this.#points = new MapPoints(told.arrays);
     const { count: number, sampled } = told.header;
-    this.#said.textContent = `${many(number, "slice")}${sampled ? `, of ${count(config.num_slices)}` : ""}`;
+    const of = sampled ? `, of ${count(config.num_slices)}` : "";
+    this.#said.textContent = `${many(number, "slice")}${of}`;
     this.#canvas.setAttribute("aria-label", `Map of ${many(number, "slice")}. ${KEYS}`);
   }
 
@@ -71,8 +75,11 @@ export class MapView {
   /** Shows one entry of the legend alone; a second press shows all. */
   #pick(code) {
     this.#points.shownCode = this.#points.shownCode === code ? null : code;
-    this.#legend.querySelectorAll("button").forEach((one, place) =>
-      one.setAttribute("aria-pressed", String(place === this.#points.shownCode)));
+    this.#legend
+      .querySelectorAll("button")
+      .forEach((one, place) =>
+        one.setAttribute("aria-pressed", String(place === this.#points.shownCode)),
+      );
     this.draw();
   }
 
@@ -98,7 +105,11 @@ export class MapView {
       this.#tip.dataset.row = row;
       const size = { width: 160, height: 64 };
       const src = sheetAddress({ rows: [row] }, size);
-      fill(this.#tip, element("img", { src, ...size, alt: "" }), element("span.small", {}, `row ${row}`));
+      fill(
+        this.#tip,
+        element("img", { src, ...size, alt: "" }),
+        element("span.small", {}, `row ${row}`),
+      );
     }
     const left = Math.min(found.x + 14, this.#place.clientWidth - 180);
     const top = Math.min(found.y + 14, this.#place.clientHeight - 104);
@@ -111,7 +122,10 @@ export class MapView {
       this.#said.textContent = "No slice is inside.";
       return;
     }
-    const text = polygon.flat().map((one) => Number(one.toPrecision(6))).join(",");
+    const text = polygon
+      .flat()
+      .map((one) => Number(one.toPrecision(6)))
+      .join(",");
     go({ view: null, polygon: text, colour: null });
   }
 }
@@ -121,7 +135,13 @@ const KEYS = "Arrows move, plus and minus zoom, Enter takes the slices in sight 
 function columnField() {
   const now = value("colour", config.map_columns[0]);
   const options = config.map_columns.map((name) =>
-    element("option", { value: name, selected: name === now }, title(name)));
+    element("option", { value: name, selected: name === now }, title(name)),
+  );
   const onchange = (event) => go({ colour: event.target.value });
-  return element("label.field", {}, element("span", {}, "Colour"), element("select", { onchange }, options));
+  return element(
+    "label.field",
+    {},
+    element("span", {}, "Colour"),
+    element("select", { onchange }, options),
+  );
 }

@@ -18,7 +18,9 @@ export async function neighbours(row, section, open) {
     const share = told.progress === undefined ? "" : `, ${Math.round(100 * told.progress)} %`;
     wait.textContent = `${told.what ?? "Computing"}${share}`;
   };
-  const told = await attempt(() => ask("/api/rows", { like: `row:${row.row}`, count: COUNT }, { onwait }));
+  const told = await attempt(() =>
+    ask("/api/rows", { like: `row:${row.row}`, count: COUNT }, { onwait }),
+  );
   if (!told || !section.isConnected) return;
   const rows = told.rows.map((one) => one.row);
   const tiles = told.rows.map((one, place) => small(one, place, rows, open));
@@ -29,8 +31,14 @@ function small(row, place, rows, open) {
   const picture = element("span.picture", {});
   showTile(picture, sheetAddress({ rows }, { width: 160, height: 64 }), place, rows.length);
   const words = element(
-    "span.small.line", {}, element("span.names", {}, nameOf(row.primary_label)),
+    "span.small.line",
+    {},
+    element("span.names", {}, nameOf(row.primary_label)),
     element("span.muted", {}, score(row.similarity)),
   );
-  return element("li", {}, element("button.neighbour", { type: "button", onclick: () => open(row) }, picture, words));
+  return element(
+    "li",
+    {},
+    element("button.neighbour", { type: "button", onclick: () => open(row) }, picture, words),
+  );
 }

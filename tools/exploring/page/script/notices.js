@@ -18,7 +18,9 @@ export function showNotice(text) {
 }
 
 export function clearErrors() {
-  find("#notices").querySelectorAll(".error").forEach((one) => one.remove());
+  find("#notices")
+    .querySelectorAll(".error")
+    .forEach((one) => one.remove());
 }
 
 function show(text, kind) {
@@ -30,7 +32,12 @@ function show(text, kind) {
     icon("close"),
   );
   const role = kind === "error" ? "alert" : "status";
-  const shown = element(`div.message.${kind}`, { role, "data-text": text }, element("p", {}, text), close);
+  const shown = element(
+    `div.message.${kind}`,
+    { role, "data-text": text },
+    element("p", {}, text),
+    close,
+  );
   place.append(shown);
   return shown;
 }

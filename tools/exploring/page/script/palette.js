@@ -2,16 +2,32 @@
 
 /** Okabe and Ito's, without black, and two more of other lightness. */
 const CATEGORIES = [
-  "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9",
-  "#d55e00", "#7a5195", "#b7a700", "#00b8a9", "#8c564b",
+  "#0072b2",
+  "#e69f00",
+  "#009e73",
+  "#cc79a7",
+  "#56b4e9",
+  "#d55e00",
+  "#7a5195",
+  "#b7a700",
+  "#00b8a9",
+  "#8c564b",
 ];
 export const OTHERS = "#8b9096";
 export const MOST_CATEGORIES = CATEGORIES.length;
 
 /** Viridis at equal steps: perceptually uniform. */
 const VIRIDIS = [
-  [68, 1, 84], [72, 40, 120], [62, 73, 137], [49, 104, 142], [38, 130, 142],
-  [31, 158, 137], [53, 183, 121], [110, 206, 88], [181, 222, 43], [253, 231, 37],
+  [68, 1, 84],
+  [72, 40, 120],
+  [62, 73, 137],
+  [49, 104, 142],
+  [38, 130, 142],
+  [31, 158, 137],
+  [53, 183, 121],
+  [110, 206, 88],
+  [181, 222, 43],
+  [253, 231, 37],
 ];
 
 export function categoryColour(place) {

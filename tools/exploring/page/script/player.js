@@ -102,7 +102,10 @@ export class Player {
     if (factor > 1 && this.#gain === null) {
       const context = new AudioContext();
       this.#gain = context.createGain();
-      context.createMediaElementSource(this.#audio).connect(this.#gain).connect(context.destination);
+      context
+        .createMediaElementSource(this.#audio)
+        .connect(this.#gain)
+        .connect(context.destination);
     }
     this.#audio.volume = Math.min(1, factor);
     if (this.#gain) {

@@ -14,8 +14,12 @@ const OF = {
   mislabelled: ["Likely mislabelled", "Recordings whose label the model doubts most"],
 };
 const ORDERS = {
-  highest: "highest score first", lowest: "lowest score first", uncertain: "least certain first",
-  bands: "evenly over score bands", labels: "some of each species", sites: "some of each site and day",
+  highest: "highest score first",
+  lowest: "lowest score first",
+  uncertain: "least certain first",
+  bands: "evenly over score bands",
+  labels: "some of each species",
+  sites: "some of each site and day",
   random: "random",
 };
 
@@ -31,7 +35,11 @@ export function queueForm() {
   const form = element(
     "form.queue-form",
     { onsubmit: (event) => start(event, chosen), onchange: draw },
-    of, field("Order", order), labelled, more, filterNote(),
+    of,
+    field("Order", order),
+    labelled,
+    more,
+    filterNote(),
     element("button.primary", { type: "submit", id: "start" }, "Start the review"),
   );
   draw();
@@ -50,7 +58,8 @@ function kinds() {
 
 function select(name, values, texts, otherwise) {
   const options = values.map((one) =>
-    element("option", { value: one, selected: one === value(name, otherwise) }, texts[one] ?? one));
+    element("option", { value: one, selected: one === value(name, otherwise) }, texts[one] ?? one),
+  );
   return element("select", { name }, options);
 }
 
@@ -59,7 +68,13 @@ function field(text, control) {
 }
 
 function number(name, otherwise, limits = {}) {
-  return element("input", { type: "number", name, min: 1, value: value(name, otherwise), ...limits });
+  return element("input", {
+    type: "number",
+    name,
+    min: 1,
+    value: value(name, otherwise),
+    ...limits,
+  });
 }
 
 /** Fields that the order asks for. */
@@ -68,17 +83,28 @@ function drawFields(form, more, order) {
   order.disabled = isMislabelled;
   const kept = new FormData(form);
   const parts = [
-    field("Your name", element("input", {
-      type: "text", name: "annotator", required: true, maxlength: 80, autocomplete: "name",
-      value: kept.get("annotator") ?? annotator(),
-    })),
+    field(
+      "Your name",
+      element("input", {
+        type: "text",
+        name: "annotator",
+        required: true,
+        maxlength: 80,
+        autocomplete: "name",
+        value: kept.get("annotator") ?? annotator(),
+      }),
+    ),
     field("At most", number("count", kept.get("count") ?? "200", { max: 5000 })),
-    field("Of a recording at most", number("per_recording", kept.get("per_recording") ?? "", { placeholder: "all" })),
+    field(
+      "Of a recording at most",
+      number("per_recording", kept.get("per_recording") ?? "", { placeholder: "all" }),
+    ),
   ];
   if (!isMislabelled && ["labels", "sites"].includes(order.value)) {
     parts.push(field("Of each", number("per_group", kept.get("per_group") ?? "5")));
   }
-  if (!isMislabelled && order.value === "bands") parts.push(field("Bands", number("bands", kept.get("bands") ?? "10")));
+  if (!isMislabelled && order.value === "bands")
+    parts.push(field("Bands", number("bands", kept.get("bands") ?? "10")));
   parts.push(field("Seed", number("seed", kept.get("seed") ?? "0", { min: 0 })));
   fill(more, parts);
 }
@@ -90,9 +116,22 @@ function drawLabel(place, chosen) {
     draw();
   };
   const text = chosen.label ? nameOf(chosen.label) : "all species";
-  const box = combobox({ label: "Species", options: classOptions, placeholder: text, onchoose: choose });
+  const box = combobox({
+    label: "Species",
+    options: classOptions,
+    placeholder: text,
+    onchoose: choose,
+  });
   const clear = element("button.quiet", { type: "button", onclick: () => choose("") }, "All");
-  fill(place, element("div.stacked", {}, element("span", {}, "Species"), element("div.with-button", {}, box, chosen.label ? clear : null)));
+  fill(
+    place,
+    element(
+      "div.stacked",
+      {},
+      element("span", {}, "Species"),
+      element("div.with-button", {}, box, chosen.label ? clear : null),
+    ),
+  );
 }
 
 function filterNote() {
@@ -108,6 +147,7 @@ function start(event, chosen) {
   const state = viewQuery({ order: false });
   state.set("view", "review");
   state.set("queue", "1");
-  for (const [name, one] of Object.entries({ ...values, label: chosen.label })) if (one !== "") state.set(name, one);
+  for (const [name, one] of Object.entries({ ...values, label: chosen.label }))
+    if (one !== "") state.set(name, one);
   goTo(state);
 }

@@ -27,7 +27,13 @@ export function rangeFilter(range) {
 
 function handle(label, value, key) {
   return element("input", {
-    type: "range", min: 0, max: STEPS, step: 1, value, "aria-label": label, "data-key": key,
+    type: "range",
+    min: 0,
+    max: STEPS,
+    step: 1,
+    value,
+    "aria-label": label,
+    "data-key": key,
   });
 }
 

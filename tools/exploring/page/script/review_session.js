@@ -16,7 +16,8 @@ import { clock, count, many, score } from "./words.js";
 const AUTOPLAY = "melbank.autoplay";
 const PATH = "/api/reviews";
 const VERDICTS = [
-  { name: "yes", key: "y", icon: "check" }, { name: "no", key: "n", icon: "no" },
+  { name: "yes", key: "y", icon: "check" },
+  { name: "no", key: "n", icon: "no" },
   { name: "unsure", key: "u", icon: "unsure" },
 ];
 
@@ -41,21 +42,32 @@ export class ReviewSession {
     this.#items = items;
     this.#queue = queue;
     items.forEach((item, number) => this.#takeKnown(item, number));
-    const head = element("div.review-head", {}, element("div.review-bar", {}, this.#bar), this.#state);
+    const head = element(
+      "div.review-head",
+      {},
+      element("div.review-bar", {}, this.#bar),
+      this.#state,
+    );
     this.root = element("div.column", {}, head, this.#place);
   }
 
   /** Verdicts that this person has given before. */
   #takeKnown(item, number) {
     const own = item.review?.verdicts?.findLast((one) => one.annotator === annotator());
-    if (own) this.#given.set(number, { verdict: own.verdict, id: own.verdict_id, other: own.other_label });
+    if (own)
+      this.#given.set(number, { verdict: own.verdict, id: own.verdict_id, other: own.other_label });
   }
 
   start() {
     const commands = {
-      y: () => this.#judge("yes"), n: () => this.#judge("no"), u: () => this.#judge("unsure"),
-      o: () => this.#askOther(), z: () => this.#undo(), r: () => this.#openSlice(),
-      ArrowRight: () => this.#move(1), ArrowLeft: () => this.#move(-1),
+      y: () => this.#judge("yes"),
+      n: () => this.#judge("no"),
+      u: () => this.#judge("unsure"),
+      o: () => this.#askOther(),
+      z: () => this.#undo(),
+      r: () => this.#openSlice(),
+      ArrowRight: () => this.#move(1),
+      ArrowLeft: () => this.#move(-1),
       ...soundKeys(this.#player, () => this.#spectrogram?.toggle()),
     };
     this.#removeKeys = addKeys(commands);
@@ -73,7 +85,10 @@ export class ReviewSession {
   confirmed({ letter, told }) {
     const { verdict, label } = letter.body;
     const other = told.others?.find((one) => one.verdict !== verdict);
-    if (other) showNotice(`${other.annotator} said ${other.verdict} to ${nameOf(label)}; you said ${verdict}.`);
+    if (other)
+      showNotice(
+        `${other.annotator} said ${other.verdict} to ${nameOf(label)}; you said ${verdict}.`,
+      );
   }
 
   drawState() {
@@ -82,7 +97,8 @@ export class ReviewSession {
     this.#bar.style.width = `${(100 * done) / this.#items.length}%`;
     const saved = waiting ? `, ${many(waiting, "verdict")} being saved` : done ? ", all saved" : "";
     this.#state.dataset.saved = String(waiting === 0);
-    this.#state.textContent = `${count(done)} of ${many(this.#items.length, "item")} judged${saved}`;
+    const items = many(this.#items.length, "item");
+    this.#state.textContent = `${count(done)} of ${items} judged${saved}`;
   }
 
   #closeItem() {
@@ -102,43 +118,85 @@ export class ReviewSession {
       fill(this.#place, this.#end());
       return;
     }
-    const of = item.detection === null || item.detection === undefined ? { row: item.row } : { detection: item.detection };
-    const place = { start_s: item.start_s, alt: `Spectrogram of ${item.recording_id}`, plot_px: innerWidth < 600 ? 190 : 300 };
+    const of =
+      item.detection === null || item.detection === undefined
+        ? { row: item.row }
+        : { detection: item.detection };
+    const place = {
+      start_s: item.start_s,
+      alt: `Spectrogram of ${item.recording_id}`,
+      plot_px: innerWidth < 600 ? 190 : 300,
+    };
     this.#spectrogram = new Spectrogram(this.#player, of, place);
     this.#controls = soundControls(this.#player, () => this.#spectrogram.toggle());
-    fill(this.#place, this.#question(item), this.#spectrogram.root, this.#tools(), this.#answers(), about(item));
+    fill(
+      this.#place,
+      this.#question(item),
+      this.#spectrogram.root,
+      this.#tools(),
+      this.#answers(),
+      about(item),
+    );
     if (localStorage.getItem(AUTOPLAY) === "yes" && !isFirst) this.#spectrogram.toggle();
   }
 
   #question(item) {
     const known = this.#given.get(this.#at);
-    const said = known ? element(`span.verdict-text.${known.verdict}`, {}, verdictText(known)) : null;
-    const shown = item.score === null || item.score === undefined ? "" : `score ${score(item.score)}`;
+    const said = known
+      ? element(`span.verdict-text.${known.verdict}`, {}, verdictText(known))
+      : null;
+    const shown =
+      item.score === null || item.score === undefined ? "" : `score ${score(item.score)}`;
     return element(
-      "div.question", {}, element("h2", {}, `Is ${nameOf(item.label)} heard?`),
-      element("p.muted", {}, [scientific(item), shown].filter(Boolean).join(", ")), said,
+      "div.question",
+      {},
+      element("h2", {}, `Is ${nameOf(item.label)} heard?`),
+      element("p.muted", {}, [scientific(item), shown].filter(Boolean).join(", ")),
+      said,
     );
   }
 
   #tools() {
     const onchange = (event) => localStorage.setItem(AUTOPLAY, event.target.checked ? "yes" : "no");
     const box = { type: "checkbox", checked: localStorage.getItem(AUTOPLAY) === "yes", onchange };
-    const autoplay = element("label.field", {}, element("input", box), element("span", {}, "Play each"));
+    const autoplay = element(
+      "label.field",
+      {},
+      element("input", box),
+      element("span", {}, "Play each"),
+    );
     return element("div.review-tools", {}, this.#controls, config.audio ? autoplay : null);
   }
 
   #answers() {
     const known = this.#given.get(this.#at)?.verdict;
-    const buttons = VERDICTS.map((one) => element(
-      `button.answer.${one.name}`,
-      { type: "button", "aria-pressed": String(known === one.name), onclick: () => this.#judge(one.name) },
-      icon(one.icon), one.name, element("kbd", {}, one.key),
-    ));
+    const buttons = VERDICTS.map((one) =>
+      element(
+        `button.answer.${one.name}`,
+        {
+          type: "button",
+          "aria-pressed": String(known === one.name),
+          onclick: () => this.#judge(one.name),
+        },
+        icon(one.icon),
+        one.name,
+        element("kbd", {}, one.key),
+      ),
+    );
     const other = element("div.other-place", {}, this.#otherButton());
     const step = (name, text, key, disabled, onclick) =>
-      element("button", { type: "button", disabled, onclick }, icon(name), text, element("kbd", {}, key));
+      element(
+        "button",
+        { type: "button", disabled, onclick },
+        icon(name),
+        text,
+        element("kbd", {}, key),
+      );
     return element(
-      "div.answers", {}, buttons, other,
+      "div.answers",
+      {},
+      buttons,
+      other,
       step("undo", "undo", "z", this.#history.length === 0, () => this.#undo()),
       step("next", "next", "→", false, () => this.#move(1)),
     );
@@ -146,7 +204,13 @@ export class ReviewSession {
 
   #otherButton() {
     const onclick = () => this.#askOther();
-    return element("button.answer.other", { type: "button", onclick }, icon("search"), "another", element("kbd", {}, "o"));
+    return element(
+      "button.answer.other",
+      { type: "button", onclick },
+      icon("search"),
+      "another",
+      element("kbd", {}, "o"),
+    );
   }
 
   #askOther() {
@@ -157,8 +221,11 @@ export class ReviewSession {
       place.firstChild.focus();
     };
     const box = combobox({
-      label: "Which species is it?", placeholder: "Which species?", options: classOptions,
-      onchoose: (label) => this.#judge("other", label), onleave: back,
+      label: "Which species is it?",
+      placeholder: "Which species?",
+      options: classOptions,
+      onchoose: (label) => this.#judge("other", label),
+      onleave: back,
     });
     fill(place, box);
     box.querySelector("input").focus();
@@ -172,9 +239,19 @@ export class ReviewSession {
     this.#given.set(this.#at, { verdict, id, other });
     this.#history.push({ number: this.#at, id });
     this.#outbox.put(PATH, {
-      annotator: annotator(), verdict, label: item.label, other_label: other,
-      recording_id: item.recording_id, start_s: item.start_s, end_s: item.end_s, row: item.row,
-      score: item.score, model: item.model ?? "", queue: this.#queue, note: "", verdict_id: id,
+      annotator: annotator(),
+      verdict,
+      label: item.label,
+      other_label: other,
+      recording_id: item.recording_id,
+      start_s: item.start_s,
+      end_s: item.end_s,
+      row: item.row,
+      score: item.score,
+      model: item.model ?? "",
+      queue: this.#queue,
+      note: "",
+      verdict_id: id,
     });
     this.#show(this.#at + 1);
   }
@@ -200,14 +277,41 @@ export class ReviewSession {
   #end() {
     const tally = {};
     for (const { verdict } of this.#given.values()) tally[verdict] = (tally[verdict] ?? 0) + 1;
-    const said = Object.entries(tally).map(([name, number]) => `${name} ${count(number)}`).join(", ");
+    const said = Object.entries(tally)
+      .map(([name, number]) => `${name} ${count(number)}`)
+      .join(", ");
     const open = this.#items.findIndex((_, number) => !this.#given.has(number));
-    const back = open < 0 ? null : element("button", { type: "button", onclick: () => this.#show(open) }, "To the first that is open");
-    const undo = { type: "button", disabled: this.#history.length === 0, onclick: () => this.#undo() };
+    const back =
+      open < 0
+        ? null
+        : element(
+            "button",
+            { type: "button", onclick: () => this.#show(open) },
+            "To the first that is open",
+          );
+    const undo = {
+      type: "button",
+      disabled: this.#history.length === 0,
+      onclick: () => this.#undo(),
+    };
     return element(
-      "div.review-end", {}, element("h2", {}, "The end of this queue"), element("p", {}, said),
-      element("div.bar-tools", {}, back, element("button", undo, icon("undo"), "undo", element("kbd", {}, "z"))),
-      element("div.links", {}, element("h3", {}, "Export the verdicts"), exportLinks("reviews"), trainLink()),
+      "div.review-end",
+      {},
+      element("h2", {}, "The end of this queue"),
+      element("p", {}, said),
+      element(
+        "div.bar-tools",
+        {},
+        back,
+        element("button", undo, icon("undo"), "undo", element("kbd", {}, "z")),
+      ),
+      element(
+        "div.links",
+        {},
+        element("h3", {}, "Export the verdicts"),
+        exportLinks("reviews"),
+        trainLink(),
+      ),
     );
   }
 }
@@ -217,14 +321,19 @@ function verdictText({ verdict, other }) {
 }
 
 function scientific(item) {
-  return item.scientific_name ?? config.classes.find((one) => one.label === item.label)?.scientific_name ?? "";
+  return (
+    item.scientific_name ??
+    config.classes.find((one) => one.label === item.label)?.scientific_name ??
+    ""
+  );
 }
 
 /** Where it is from, and what the model takes it for. */
 function about(item) {
   const lines = [`${item.recording_id}, ${clock(item.start_s)} to ${clock(item.end_s)}`];
   if (item.given && item.given !== item.label) lines.push(`label ${nameOf(item.given)}`);
-  if (item.predicted && item.predicted !== item.label) lines.push(`predicted ${nameOf(item.predicted)}`);
+  if (item.predicted && item.predicted !== item.label)
+    lines.push(`predicted ${nameOf(item.predicted)}`);
   if (item.other) lines.push(`${nameOf(item.other)} has ${score(item.other_score)}`);
   return element("p.muted.about", {}, lines.join(" · "));
 }

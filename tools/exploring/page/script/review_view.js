@@ -9,8 +9,18 @@ import { ReviewSession } from "./review_session.js";
 import { ask, attempt } from "./server.js";
 
 const QUEUE = [
-  "of", "order", "label", "count", "per_recording", "per_group", "bands", "seed",
-  "where", "is", "range", "polygon",
+  "of",
+  "order",
+  "label",
+  "count",
+  "per_recording",
+  "per_group",
+  "bands",
+  "seed",
+  "where",
+  "is",
+  "range",
+  "polygon",
 ];
 
 export class ReviewView {
@@ -53,11 +63,22 @@ export class ReviewView {
 
   async #choose() {
     if (!config.queues.of.length) {
-      fill(this.root, element("p.empty", {}, "There is nothing to review: the store has no slices."));
+      fill(
+        this.root,
+        element("p.empty", {}, "There is nothing to review: the store has no slices."),
+      );
       return;
     }
     const report = element("div.report", {});
-    fill(this.root, element("div.column.review-start", {}, element("div", {}, element("h2", {}, "Review"), queueForm()), report));
+    fill(
+      this.root,
+      element(
+        "div.column.review-start",
+        {},
+        element("div", {}, element("h2", {}, "Review"), queueForm()),
+        report,
+      ),
+    );
     const told = await attempt(() => ask("/api/reviews/progress"));
     if (told) fill(report, progressReport(told));
   }
@@ -67,7 +88,10 @@ export class ReviewView {
     const told = await attempt(() => ask("/api/queue", query));
     if (!told || query.toString() !== this.#key) return;
     if (!told.items.length) {
-      fill(this.root, element("p.empty", {}, "No slice is in this queue: choose another order or fewer filters."));
+      fill(
+        this.root,
+        element("p.empty", {}, "No slice is in this queue: choose another order or fewer filters."),
+      );
       return;
     }
     this.#session = new ReviewSession(this.#player, this.#outbox, told);

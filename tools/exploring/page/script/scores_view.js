@@ -16,7 +16,12 @@ export class ScoresView {
   #key = null;
 
   constructor() {
-    this.root = element("section.chart", { "aria-label": "Scores of a class" }, this.#head, this.#chart);
+    this.root = element(
+      "section.chart",
+      { "aria-label": "Scores of a class" },
+      this.#head,
+      this.#chart,
+    );
   }
 
   /** The slices to show below: those whose score is nearest to the target. */
@@ -40,7 +45,10 @@ export class ScoresView {
     this.#key = query.toString();
     const told = await attempt(() => ask("/api/histogram", query));
     if (!told || query.toString() !== this.#key) return;
-    fill(this.#chart, histogramChart(told, (target) => go({ target: target.toFixed(2) })));
+    fill(
+      this.#chart,
+      histogramChart(told, (target) => go({ target: target.toFixed(2) })),
+    );
     this.#mark();
   }
 
@@ -50,8 +58,9 @@ export class ScoresView {
   }
 }
 
-const NO_SCORES = "There are no scores: start the page with explore.experiment=exp_001 to see those of "
-  + "an experiment.";
+const NO_SCORES =
+  "There are no scores: start the page with explore.experiment=exp_001 to see those of " +
+  "an experiment.";
 
 function label() {
   return value("class") || config.scored[0];
@@ -59,8 +68,10 @@ function label() {
 
 function classField() {
   const field = combobox({
-    label: "Class", options: () => classOptions({ scored: true }),
-    placeholder: "Another class", onchoose: (one) => go({ class: one }),
+    label: "Class",
+    options: () => classOptions({ scored: true }),
+    placeholder: "Another class",
+    onchoose: (one) => go({ class: one }),
   });
   return element("div.with-label", {}, element("h2", {}, nameOf(label())), field);
 }
@@ -69,9 +80,21 @@ function targetField() {
   const now = value("target", "0.5");
   const said = element("output", {}, Number(now).toFixed(2));
   const attributes = {
-    type: "range", id: "target", min: 0, max: 1, step: 0.01, value: now, "aria-label": "Score",
+    type: "range",
+    id: "target",
+    min: 0,
+    max: 1,
+    step: 0.01,
+    value: now,
+    "aria-label": "Score",
     oninput: (event) => (said.textContent = Number(event.target.value).toFixed(2)),
     onchange: (event) => go({ target: event.target.value }),
   };
-  return element("label.field", {}, element("span", {}, "Slices nearest to the score"), element("input", attributes), said);
+  return element(
+    "label.field",
+    {},
+    element("span", {}, "Slices nearest to the score"),
+    element("input", attributes),
+    said,
+  );
 }

@@ -86,7 +86,8 @@ async function request(url, { onwait = () => {}, isRepeatable = false, ...option
 const UNREACHABLE = "The server does not answer: see whether tools.explore is still running.";
 
 function reason(answer) {
-  if (answer.status === 401) return "This page has expired: open the address that tools.explore printed.";
+  if (answer.status === 401)
+    return "This page has expired: open the address that tools.explore printed.";
   return `The server answered ${answer.status} ${answer.statusText}.`;
 }
 

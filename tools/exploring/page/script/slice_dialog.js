@@ -69,7 +69,14 @@ export class SliceDialog {
     const alike = element("section.alike", { "aria-label": "Slices that sound alike" });
     this.#parts = [this.#spectrogram, ...(controls.close ? [controls] : [])];
     const shown = element("div.slice-main", {}, this.#spectrogram.root, controls, whole, alike);
-    const about = element("div.slice-about", {}, givenLabels(row), predictions(row), verdicts(row), facts(row));
+    const about = element(
+      "div.slice-about",
+      {},
+      givenLabels(row),
+      predictions(row),
+      verdicts(row),
+      facts(row),
+    );
     fill(this.#dialog, this.#head(row), element("div.slice-body", {}, shown, about));
     if (!this.#dialog.open) this.#open();
     find(".slice-body", this.#dialog).scrollTop = 0;
@@ -94,15 +101,24 @@ export class SliceDialog {
 
   #head(row) {
     const button = (name, label, onclick) =>
-      element("button.quiet", { type: "button", "aria-label": label, title: label, onclick }, icon(name));
+      element(
+        "button.quiet",
+        { type: "button", "aria-label": label, title: label, onclick },
+        icon(name),
+      );
     const name = element("h2", {}, nameOf(row.primary_label));
     const where = element("p.muted", {}, `${row.recording_id}, ${clock(row.start_s)}`);
     const alike = element(
-      "button", { type: "button", "aria-label": "Alike", title: "s", onclick: () => this.#showAlike() },
-      icon("alike"), element("span.text", {}, "Alike"),
+      "button",
+      { type: "button", "aria-label": "Alike", title: "s", onclick: () => this.#showAlike() },
+      icon("alike"),
+      element("span.text", {}, "Alike"),
     );
     return element(
-      "header.dialog-head", {}, element("div.dialog-title", {}, name, where), alike,
+      "header.dialog-head",
+      {},
+      element("div.dialog-title", {}, name, where),
+      alike,
       button("back", "Previous slice", () => this.#step(-1)),
       button("next", "Next slice", () => this.#step(1)),
       button("close", "Close", () => this.#leave()),
@@ -113,10 +129,16 @@ export class SliceDialog {
     const told = await attempt(() => ask("/api/recording", { id: row.recording_id }));
     if (!told || this.#row !== row) return;
     const width = place.clientWidth - NAMES_PX;
-    this.#timeline = new Timeline(this.#player, told, width, { open: (one) => this.#openOther(one) });
+    this.#timeline = new Timeline(this.#player, told, width, {
+      open: (one) => this.#openOther(one),
+    });
     this.#parts.push(this.#timeline);
     const whole = { type: "button", onclick: () => this.#playRecording() };
-    const title = element("h3", {}, `Recording, ${clock(told.recording.duration_s)}, ${told.total} slices`);
+    const title = element(
+      "h3",
+      {},
+      `Recording, ${clock(told.recording.duration_s)}, ${told.total} slices`,
+    );
     const play = element("button.quiet", whole, icon("recording"), "Play all");
     fill(place, element("div.section-head", {}, title, play), this.#timeline.root);
     this.#timeline.mark(row.row);
@@ -163,7 +185,7 @@ export class SliceDialog {
     this.#shown = null;
     setBehind(false);
     const { rows, focus } = this.#list();
-    const place = this.#row ? rows?.placeOf(this.#row.row) ?? -1 : -1;
+    const place = this.#row ? (rows?.placeOf(this.#row.row) ?? -1) : -1;
     if (place >= 0) focus(place);
   }
 }

@@ -21,7 +21,11 @@ export class Spectrogram {
     const onclick = (event) => this.#playFrom(event, end_s - start_s);
     const picture = element("div.picture.large", { onclick }, image, cursor);
     this.root = element(
-      "div.plot.large", {}, frequencyAxis(18 / plot_px), picture, timeAxis(start_s, end_s, 8),
+      "div.plot.large",
+      {},
+      frequencyAxis(18 / plot_px),
+      picture,
+      timeAxis(start_s, end_s, 8),
     );
     this.root.style.setProperty("--plot", `${plot_px}px`);
     const source = () => this.source;
@@ -52,18 +56,32 @@ export class Spectrogram {
 export function soundControls(player, toggle) {
   if (!config.audio) return element("p.muted.small", {}, config.audio_reason);
   const play = element("button.primary.play-button", { type: "button", onclick: toggle });
-  const slow = element("button", {
-    type: "button", onclick: () => player.setSlow(!player.isSlow), title: "h",
-  }, "½ speed");
+  const slow = element(
+    "button",
+    {
+      type: "button",
+      onclick: () => player.setSlow(!player.isSlow),
+      title: "h",
+    },
+    "½ speed",
+  );
   const gain = element("input", {
-    type: "range", min: -30, max: 30, step: 1, "aria-label": "Gain in dB",
+    type: "range",
+    min: -30,
+    max: 30,
+    step: 1,
+    "aria-label": "Gain in dB",
     oninput: (event) => player.setGain(Number(event.target.value)),
   });
   const said = element("output.small.muted", {});
   const draw = () => drawControls({ play, slow, gain, said }, player);
   draw();
   const root = element(
-    "div.sound-controls", {}, play, slow, element("label.field", {}, element("span", {}, "Gain"), gain, said),
+    "div.sound-controls",
+    {},
+    play,
+    slow,
+    element("label.field", {}, element("span", {}, "Gain"), gain, said),
   );
   root.close = player.listen(draw);
   return root;

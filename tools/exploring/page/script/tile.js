@@ -12,16 +12,24 @@ const axes = new Map(); // height -> axis to copy
 export function tile(row, place, total, size, actions) {
   const picture = element("div.picture", {}, element("i.cursor", { hidden: true }));
   const plot = element(
-    "span.plot", {},
-    kilohertzAxis(size.height), picture, timeAxis(row.start_s, row.end_s, size.width < 190 ? 3 : 5),
+    "span.plot",
+    {},
+    kilohertzAxis(size.height),
+    picture,
+    timeAxis(row.start_s, row.end_s, size.width < 190 ? 3 : 5),
   );
   const open = element(
     "button.open",
     {
-      type: "button", "data-pass-keys": "1", tabindex: "-1", "aria-label": spoken(row),
-      onclick: () => actions.open(place), onfocus: () => actions.focus(place),
+      type: "button",
+      "data-pass-keys": "1",
+      tabindex: "-1",
+      "aria-label": spoken(row),
+      onclick: () => actions.open(place),
+      onfocus: () => actions.focus(place),
     },
-    plot, caption(row),
+    plot,
+    caption(row),
   );
   const play = element(
     "button.play.quiet",
@@ -46,7 +54,8 @@ function kilohertzAxis(height) {
 export function caption(row) {
   const number = score(row.similarity ?? row.class_score ?? row.label_score ?? row.score);
   return element(
-    "span.caption", {},
+    "span.caption",
+    {},
     line(element("span.names.label", {}, nameOf(row.primary_label)), number, verdictMark(row)),
     isOther(row) ? predicted(row) : line(element("span.id", {}, row.recording_id)),
   );
@@ -69,8 +78,11 @@ function predicted(row) {
 
 const MARKS = { yes: "check", no: "no", unsure: "unsure", other: "no", mixed: "unsure" };
 const SAID = {
-  yes: "reviewed: yes", no: "reviewed: no", unsure: "reviewed: unsure",
-  other: "reviewed: another species", mixed: "reviewers differ",
+  yes: "reviewed: yes",
+  no: "reviewed: no",
+  unsure: "reviewed: unsure",
+  other: "reviewed: another species",
+  mixed: "reviewers differ",
 };
 
 export function verdictMark(row) {

@@ -30,13 +30,26 @@ export class Timeline {
     const cursor = element("i.cursor", { hidden: true });
     const lanes = [this.#slices(), ...this.#classes(), this.#detections(), this.#verdicts()];
     const known = lanes.filter(Boolean);
-    this.#track = element("div.track", {}, this.#strip(), known.map((lane) => lane.track), cursor, this.#axis(px));
+    this.#track = element(
+      "div.track",
+      {},
+      this.#strip(),
+      known.map((lane) => lane.track),
+      cursor,
+      this.#axis(px),
+    );
     this.#track.style.width = `${px}px`;
     const names = element(
-      "div.lane-names", {}, element("div.strip-axis", {}, frequencyAxis(17 / STRIP_PX)),
+      "div.lane-names",
+      {},
+      element("div.strip-axis", {}, frequencyAxis(17 / STRIP_PX)),
       known.map(laneName),
     );
-    const scroll = element("div.track-scroll", { tabindex: "0", role: "group", "aria-label": "Time line" }, this.#track);
+    const scroll = element(
+      "div.track-scroll",
+      { tabindex: "0", role: "group", "aria-label": "Time line" },
+      this.#track,
+    );
     this.root = element("div.timeline", {}, names, scroll);
     this.root.style.setProperty("--plot", `${STRIP_PX}px`);
     this.#follow(player, cursor);
@@ -59,7 +72,9 @@ export class Timeline {
   #follow(player, cursor) {
     const whole = soundAddress({ recording: this.#told.recording.recording_id });
     const picture = { start_s: 0, end_s: this.#duration_s };
-    const starts = new Map(this.#told.slices.map((row) => [soundAddress({ row: row.row }), row.start_s]));
+    const starts = new Map(
+      this.#told.slices.map((row) => [soundAddress({ row: row.row }), row.start_s]),
+    );
     starts.set(whole, 0);
     const draw = () => {
       const start_s = starts.get(player.source);
@@ -79,9 +94,12 @@ export class Timeline {
   #strip() {
     const strip = element("div.strip", { "aria-hidden": "true" });
     const slices = this.#told.slices;
-    const sight = new IntersectionObserver((seen) => {
-      for (const one of seen) if (one.isIntersecting) showStripTile(one.target, slices);
-    }, { rootMargin: "0px 600px" });
+    const sight = new IntersectionObserver(
+      (seen) => {
+        for (const one of seen) if (one.isIntersecting) showStripTile(one.target, slices);
+      },
+      { rootMargin: "0px 600px" },
+    );
     slices.forEach((row, place) => {
       const made = element("div.strip-tile", { "data-place": place });
       strip.append(this.#put(made, row.start_s, row.start_s + config.slice_s));
@@ -98,9 +116,13 @@ export class Timeline {
       const end_s = Math.min(slices[place + 1]?.start_s ?? row.end_s, row.end_s);
       const isRight = row.predicted === row.primary_label;
       const kind = row.predicted ? (isRight ? "right" : "wrong") : "unknown";
-      const said = `${clock(row.start_s)}${row.predicted ? `, ${nameOf(row.predicted)} ${score(row.score)}` : ""}`;
+      const predicted = row.predicted ? `, ${nameOf(row.predicted)} ${score(row.score)}` : "";
+      const said = `${clock(row.start_s)}${predicted}`;
       const button = element(`button.span.${kind}`, {
-        type: "button", "data-row": row.row, "aria-label": said, title: said,
+        type: "button",
+        "data-row": row.row,
+        "aria-label": said,
+        title: said,
         tabindex: place === 0 ? "0" : "-1",
         onclick: () => this.#actions.open(row),
         onkeydown: (event) => step(event),
@@ -113,12 +135,15 @@ export class Timeline {
   #classes() {
     const best = new Map();
     for (const row of this.#told.slices) {
-      for (const [label, value] of row.top ?? []) best.set(label, Math.max(best.get(label) ?? 0, value));
+      for (const [label, value] of row.top ?? [])
+        best.set(label, Math.max(best.get(label) ?? 0, value));
     }
     const { primary_label: given } = this.#told.recording;
     const likely = [...best].filter(([, value]) => value >= LEAST_SCORE);
     const others = likely.sort((one, other) => other[1] - one[1]).map(([label]) => label);
-    const labels = [given, ...others.filter((label) => label !== given)].filter(Boolean).slice(0, LANES);
+    const labels = [given, ...others.filter((label) => label !== given)]
+      .filter(Boolean)
+      .slice(0, LANES);
     return labels.map((label) => this.#class(label, label === given));
   }
 
@@ -128,7 +153,9 @@ export class Timeline {
       const value = row.top?.find(([name]) => name === label)?.[1] ?? 0;
       if (value < 0.01) return null;
       const end_s = Math.min(slices[place + 1]?.start_s ?? row.end_s, row.end_s);
-      const made = element("i.heat", { title: `${nameOf(label)} ${score(value)} at ${clock(row.start_s)}` });
+      const made = element("i.heat", {
+        title: `${nameOf(label)} ${score(value)} at ${clock(row.start_s)}`,
+      });
       made.style.opacity = String(0.12 + 0.88 * value);
       return this.#put(made, row.start_s, end_s);
     });
@@ -181,7 +208,9 @@ function showStripTile(made, slices) {
 
 /** Arrows go from slice to slice. */
 function step(event) {
-  const wanted = { ArrowRight: "nextElementSibling", ArrowLeft: "previousElementSibling" }[event.key];
+  const wanted = { ArrowRight: "nextElementSibling", ArrowLeft: "previousElementSibling" }[
+    event.key
+  ];
   if (!wanted) return;
   event.preventDefault();
   event.stopPropagation();

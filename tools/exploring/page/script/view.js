@@ -36,12 +36,16 @@ export function toggle(column, text) {
 
 /** Chosen limits of a column as texts, ["", ""] where there are none. */
 export function limits(column) {
-  const term = address().getAll("range").find((one) => one.startsWith(`${column}:`));
+  const term = address()
+    .getAll("range")
+    .find((one) => one.startsWith(`${column}:`));
   return term ? term.slice(column.length + 1).split(":") : ["", ""];
 }
 
 export function setLimits(column, low, high) {
-  const others = address().getAll("range").filter((one) => !one.startsWith(`${column}:`));
+  const others = address()
+    .getAll("range")
+    .filter((one) => !one.startsWith(`${column}:`));
   go({ range: low === "" && high === "" ? others : [...others, `${column}:${low}:${high}`] });
 }
 
