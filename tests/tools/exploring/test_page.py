@@ -9,6 +9,7 @@ from tests.exploring_page import (
     require_browser,
     serve,
     total,
+    wait_until,
 )
 
 require_browser()
@@ -41,18 +42,14 @@ def test_filter_scroll_open_play_and_back(browser, url):
         expected = int(value.locator(".count").inner_text())
         value.click()
         page.wait_for_selector(".chip")
-        page.wait_for_function(
-            f"document.querySelector('.total').textContent == '{expected} slices'"
-        )
+        wait_until(page, f"document.querySelector('.total').textContent == '{expected} slices'")
         page.fill("#sql", "slice_no = 0")
         page.press("#sql", "Enter")
-        page.wait_for_function("document.querySelectorAll('.chip').length == 2")
+        wait_until(page, "document.querySelectorAll('.chip').length == 2")
         assert 0 < total(page) < expected
         page.go_back()
         page.go_back()
-        page.wait_for_function(
-            f"document.querySelector('.total').textContent == '{everything} slices'"
-        )
+        wait_until(page, f"document.querySelector('.total').textContent == '{everything} slices'")
 
         page.locator(".scroller").evaluate("one => one.scrollTop = one.scrollHeight")
         page.wait_for_selector(f".tile[aria-posinset='{everything}'] .picture.ready")
@@ -62,10 +59,10 @@ def test_filter_scroll_open_play_and_back(browser, url):
         page.keyboard.press("Enter")
         page.wait_for_selector("#slice[open] .picture.large img")
         page.keyboard.press(" ")
-        page.wait_for_function("document.querySelector('#sound').currentTime > 0.2")
+        wait_until(page, "document.querySelector('#sound').currentTime > 0.2")
         assert page.locator("#slice .picture.large .cursor").is_visible()
         page.keyboard.press(" ")
-        page.wait_for_function("document.querySelector('#sound').paused")
+        wait_until(page, "document.querySelector('#sound').paused")
         page.wait_for_selector(".timeline .strip-tile.ready")
         page.go_back()
         page.wait_for_selector("#slice:not([open])", state="attached")
@@ -82,10 +79,10 @@ def test_a_review_by_keyboard_with_undo(browser, url):
         page.keyboard.type("spec2")
         page.keyboard.press("Enter")
         state = page.locator(".review-state")
-        page.wait_for_function("document.querySelector('.review-state').dataset.saved == 'true'")
+        wait_until(page, "document.querySelector('.review-state').dataset.saved == 'true'")
         assert state.inner_text().startswith("5 of")
         page.keyboard.press("z")
-        page.wait_for_function("document.querySelector('.review-state').dataset.saved == 'true'")
+        wait_until(page, "document.querySelector('.review-state').dataset.saved == 'true'")
         assert state.inner_text().startswith("4 of")
 
 

@@ -16,6 +16,7 @@ from tests.exploring_page import (
     require_browser,
     serve,
     total,
+    wait_until,
     write_call,
 )
 
@@ -112,9 +113,10 @@ def test_the_scores_of_a_class_and_slices_at_a_score(browser, url):
         assert abs(first - 0.2) < 0.1
         box = page.locator(".histogram-bars").bounding_box()
         page.mouse.click(box["x"] + 0.9 * box["width"], box["y"] + 40)
-        page.wait_for_function("location.search.includes('target=0.9')")
-        page.wait_for_function(
-            "Number(document.querySelector('.tile[aria-posinset=\"1\"] .badge').textContent) > 0.6"
+        wait_until(page, "location.search.includes('target=0.9')")
+        wait_until(
+            page,
+            "Number(document.querySelector('.tile[aria-posinset=\"1\"] .badge').textContent) > 0.6",
         )
 
 
@@ -126,7 +128,7 @@ def test_errors_come_first_and_two_experiments_are_compared(browser, url):
         only = page.locator(".outcome").nth(1)
         expected = int(only.locator("b").inner_text())
         only.click()
-        page.wait_for_function("document.querySelectorAll('.chip').length == 1")
+        wait_until(page, "document.querySelectorAll('.chip').length == 1")
         assert total(page) == expected
 
 
@@ -144,13 +146,13 @@ def test_twenty_items_are_reviewed_by_keyboard_and_exported(browser, url, folder
                 page.keyboard.press("ArrowDown")
                 page.keyboard.press("Enter")
             else:
-                page.keyboard.press("ynuy"[number % 4])
+                page.keyboard.press("ynu"[number % 3])
         page.wait_for_selector(".review-end")
         page.keyboard.press("z")
         page.wait_for_selector(".question")
         page.keyboard.press("n")
         page.wait_for_selector(".review-end")
-        page.wait_for_function("document.querySelector('.review-state').dataset.saved == 'true'")
+        wait_until(page, "document.querySelector('.review-state').dataset.saved == 'true'")
         with page.expect_download() as waiting:
             page.click(".review-end .links a:has-text('CSV')")
         lines = read_csv(waiting.value)
@@ -181,7 +183,7 @@ def test_the_keyboard_alone_reaches_everything(browser, url):
     with open_page(browser, url) as page:
         for key, view in (("m", "map"), ("c", "scores"), ("e", "errors"), ("v", "review")):
             page.keyboard.press(key)
-            page.wait_for_function(f"location.search.includes('view={view}')")
+            wait_until(page, f"location.search.includes('view={view}')")
         page.keyboard.press("g")
         page.wait_for_selector(".tile .picture.ready")
         page.keyboard.press("?")
@@ -196,7 +198,7 @@ def test_the_keyboard_alone_reaches_everything(browser, url):
         page.wait_for_selector("#slice[open] .dialog-title")
         first = page.url
         page.keyboard.press("ArrowRight")
-        page.wait_for_function(f"location.href != '{first}'")
+        wait_until(page, f"location.href != '{first}'")
         page.keyboard.press("Escape")
         page.wait_for_selector("#slice:not([open])", state="attached")
         assert page.evaluate("document.activeElement.className") == "open"
