@@ -51,6 +51,7 @@ class Exploration:
     views: Views
     queues: QueueSource
     tables: dict[str, pl.LazyFrame]
+    reviewed: "ReviewedPlaces"
     neighbours: Neighbours
     plane: SlicePlane
     desk: ReviewDesk
@@ -87,6 +88,7 @@ class Exploration:
                 frame=frame, views=views, tables=tables, scores=scores, detections=detections
             ),
             tables=tables,
+            reviewed=reviewed,
             neighbours=neighbours,
             plane=plane,
             desk=desk,

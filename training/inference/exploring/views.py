@@ -35,6 +35,7 @@ from training.inference.exploring.view import (
 )
 
 QUERY_S = 20.0  # of a query by SQL
+QUERIES_AT_ONCE = 2
 QUERY_BYTES = 2**30
 KEPT_BYTES = 192 * 2**20  # of places of views that were found last
 
@@ -70,6 +71,7 @@ class Views:
         self._nearness, self._plane, self._reviewed = nearness, plane, reviewed
         self._kept: OrderedDict[Hashable, np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
+        self._querying = threading.BoundedSemaphore(QUERIES_AT_ONCE)
 
     def places(self, view: View) -> np.ndarray:
         """Places of the slices of a view in its order, int64 [n]."""
@@ -160,7 +162,8 @@ class Views:
         found = select(sql, self._tables)
         if "row" not in found.collect_schema().names():
             raise ConfigError("a SELECT here needs the column `row`")
-        rows = collect(found.select("row"), QUERY_S, QUERY_BYTES)["row"]
+        with self._querying:
+            rows = collect(found.select("row"), QUERY_S, QUERY_BYTES)["row"]
         if not rows.dtype.is_integer():
             raise ConfigError(f"the column `row` must be whole numbers, not {rows.dtype}")
         wanted = rows.drop_nulls().unique(maintain_order=True).cast(pl.Int64).to_numpy()

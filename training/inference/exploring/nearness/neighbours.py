@@ -40,6 +40,10 @@ MAX_UPLOAD_S = 600.0
 MAX_INDEXED = 10_000  # neighbours by an index, which finds the nearest only
 
 
+class ForgottenError(ObjectMissingError):
+    """A file that was given, and is no longer held."""
+
+
 class TooLongError(ConfigError):
     """A file with more sound than is taken."""
 
@@ -84,10 +88,10 @@ class Neighbours:
         return self._kept(like, leave_out)
 
     def upload(self, upload_id: str) -> Upload:
-        """A file that was given; ObjectMissingError where it is forgotten."""
+        """A file that was given; ForgottenError where it is no longer held."""
         with self._lock:
             if upload_id not in self._uploads:
-                raise ObjectMissingError("the file is no longer held: drop it again")
+                raise ForgottenError("the file is no longer held: drop it again")
             return self._uploads[upload_id]
 
     def add_file(self, name: str, path: Path) -> str:

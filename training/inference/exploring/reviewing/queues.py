@@ -74,12 +74,12 @@ def _order_of(candidates: pl.DataFrame, order: QueueOrder) -> np.ndarray:
     bits = random_bits(keys, seed=order.seed, epoch=0, purpose="review")
     if order.order in (HIGHEST, LOWEST):
         score = _numbers(candidates["score"])
-        return np.lexsort((bits, score if order.order == LOWEST else -score))
+        return np.asarray(np.lexsort((bits, score if order.order == LOWEST else -score)))
     if order.order == UNCERTAIN:
-        return np.lexsort((bits, _numbers(candidates["uncertainty"])))
+        return np.asarray(np.lexsort((bits, _numbers(candidates["uncertainty"]))))
     shuffled: np.ndarray = np.argsort(bits, kind="stable")
     if order.order == BANDS:
-        return shuffled[np.isfinite(_numbers(candidates["score"])[shuffled])]
+        shuffled = shuffled[np.isfinite(_numbers(candidates["score"])[shuffled])]
     return shuffled
 
 
