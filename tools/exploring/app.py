@@ -77,7 +77,7 @@ def create_app(exploration: Exploration, rules: Rules, page: Path = PAGE) -> Gua
         ExportRoutes(exploration),
     ):
         routes += group.routes()
-    handlers = {MelbankError: _failed, HTTPException: _refused}
+    handlers = {MelbankError: _failed, HTTPException: _refused, Exception: _broken}
     return Guard(Starlette(routes=routes, exception_handlers=handlers), rules)
 
 
@@ -101,6 +101,11 @@ def _failed(_: Request, error: Exception) -> Response:
     if status == 503:
         answer.headers["Retry-After"] = "1"
     return answer
+
+
+def _broken(_: Request, __: Exception) -> Response:
+    """An error of ours, which is also printed with its place."""
+    return json_answer({"error": "the server has made an error: see its terminal"}, 500)
 
 
 def _refused(_: Request, error: Exception) -> Response:

@@ -77,9 +77,10 @@ class SliceFrame:
         names = list(self.columns) if names is None else names
         own = [name for name in names if name in self._index.columns]
         others = [name for name in names if name not in self._index.columns]
-        found = self._index[own][places]
-        known = self._recordings[others][self.recording_no[places]]
-        return found.hstack(known.get_columns()).select([pl.col(name) for name in names])
+        found = self._index[own][places].get_columns() if own else []
+        if others:
+            found += self._recordings[others][self.recording_no[places]].get_columns()
+        return pl.DataFrame(found)[list(names)]
 
     def values(self, name: str, places: np.ndarray) -> pl.Series:
         """A column of the slices at places."""

@@ -158,9 +158,9 @@ class Neighbours:
         )
 
     def _answer(self, like: str, leave_out: str) -> tuple[np.ndarray, np.ndarray]:
+        opened = self.opened.get()  # which imports what follows, in the background
         from training.inference.similarity.query import allowed_slices
 
-        opened = self.opened.get()
         question = self._question(like, opened)
         allowed_N = allowed_slices(question, opened.collection, leave_out)
         count = len(allowed_N) if opened.is_exact else MAX_INDEXED
