@@ -74,6 +74,11 @@ def link(config: ExploreConfig, port: int, token: str) -> str:
 def serve(bound: socket.socket, app: Guard, ready: Callable[[], None]) -> None:
     """Answers until SIGINT or SIGTERM; `ready` is called when it does."""
     _allow_open_files()
+    web_server(app, ready).run([bound])
+
+
+def web_server(app: Guard, ready: Callable[[], None]) -> uvicorn.Server:
+    """The server; `run` it with a socket, and set `should_exit` to end it."""
     config = uvicorn.Config(
         app,
         http="h11",
@@ -88,7 +93,7 @@ def serve(bound: socket.socket, app: Guard, ready: Callable[[], None]) -> None:
         timeout_graceful_shutdown=END_S,
         h11_max_incomplete_event_size=MAX_HEAD,
     )
-    _Server(config, ready).run([bound])
+    return _Server(config, ready)
 
 
 class _Server(uvicorn.Server):

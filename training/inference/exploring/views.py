@@ -154,6 +154,9 @@ class Views:
 
     def _queried(self, view: View) -> np.ndarray:
         """Places of the slices that SQL finds, each once, in the order of the query."""
+        return self._cached("queried", View(where=view.where), self._query)
+
+    def _query(self, view: View) -> np.ndarray:
         if view.is_select:
             sql = view.where
         else:
