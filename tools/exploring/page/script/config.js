@@ -69,6 +69,10 @@ const TITLES = {
   recording_id: "Recording",
   status: "Status",
   class_name: "Group",
+  scientific_name: "Latin name",
+  peak_hz: "Peak, Hz",
+  start_s: "Start, s",
+  duration_s: "Length, s",
 };
 
 export function title(column) {

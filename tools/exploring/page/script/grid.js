@@ -141,16 +141,19 @@ export class Grid {
     const high = Math.min(total, low + lines * columns);
     for (const place of this.#tiles.keys()) if (place < low || place >= high) this.#remove(place);
     this.#rows.want(low, high - 1);
-    for (let place = low; place < high; place += 1) this.#place(place);
+    for (let place = low; place < high; place += 1) this.#place(place, place - low);
     this.#mark();
   }
 
-  #place(place) {
+  /** Puts a tile where it belongs, and in the order in which it is read aloud. */
+  #place(place, number) {
     const { columns, line, width } = this.#geometry;
     const made = this.#tiles.get(place) ?? this.#make(place);
     const left = GAP + (place % columns) * (width + GAP);
     const top = GAP + Math.floor(place / columns) * line + this.#scroll.shift;
     made.style.transform = `translate(${left}px, ${top}px)`;
+    const there = this.#list.children[number];
+    if (there !== made) this.#list.insertBefore(made, there ?? null);
   }
 
   #make(place) {
@@ -162,7 +165,6 @@ export class Grid {
     };
     const made = row ? tile(row, place, this.#rows.total, this.#geometry, actions) : placeholder();
     this.#tiles.set(place, made);
-    this.#list.append(made);
     if (row) this.#showPicture(place, made);
     return made;
   }

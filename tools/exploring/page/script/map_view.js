@@ -43,7 +43,7 @@ export class MapView {
     }
     fill(this.root, element("div.bar", {}, columnField(), this.#legend, this.#said), this.#place);
     if (!this.#points) await this.#load();
-    if (this.#points) await this.#colour(value("colour", config.map_columns[0]));
+    if (this.#points) await this.#colour(value("colour", defaultColumn()));
   }
 
   async #load() {
@@ -64,7 +64,9 @@ export class MapView {
   async #colour(column) {
     if (column === this.#column) return;
     this.#column = column;
-    const told = await attempt(() => askPacked("/api/map/column", { name: column }));
+    const told = await attempt(() =>
+      askPacked("/api/map/column", { name: column }, { count: this.#points.row.length }),
+    );
     if (!told || this.#column !== column) return;
     const { colours, codes, legend } = mapColours(column, told, (code) => this.#pick(code));
     Object.assign(this.#points, { colours, codes, shownCode: null });
@@ -132,9 +134,32 @@ export class MapView {
 
 const KEYS = "Arrows move, plus and minus zoom, Enter takes the slices in sight to the grid.";
 
+/** Species where they are known. */
+function defaultColumn() {
+  const columns = config.map_columns;
+  return columns.includes("primary_label") ? "primary_label" : columns[0];
+}
+
+/** Columns that people look at come first. */
+const FIRST = [
+  "primary_label",
+  "predicted",
+  "score",
+  "loss",
+  "outcome",
+  "fold",
+  "site",
+  "date",
+  "author",
+  "active_share",
+  "max_db",
+];
+
 function columnField() {
-  const now = value("colour", config.map_columns[0]);
-  const options = config.map_columns.map((name) =>
+  const now = value("colour", defaultColumn());
+  const known = FIRST.filter((name) => config.map_columns.includes(name));
+  const columns = new Set([...known, ...config.map_columns]);
+  const options = [...columns].map((name) =>
     element("option", { value: name, selected: name === now }, title(name)),
   );
   const onchange = (event) => go({ colour: event.target.value });

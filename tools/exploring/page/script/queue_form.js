@@ -23,6 +23,9 @@ const ORDERS = {
   random: "random",
 };
 
+/** A change of these shows other fields; of the others it must not, as the focus is in one. */
+const ASKED = new Set(["of", "order"]);
+
 /** The form; it starts a queue by its address. */
 export function queueForm() {
   const chosen = { label: value("label") };
@@ -34,7 +37,10 @@ export function queueForm() {
   drawLabel(labelled, chosen);
   const form = element(
     "form.queue-form",
-    { onsubmit: (event) => start(event, chosen), onchange: draw },
+    {
+      onsubmit: (event) => start(event, chosen),
+      onchange: (event) => ASKED.has(event.target.name) && draw(),
+    },
     of,
     field("Order", order),
     labelled,

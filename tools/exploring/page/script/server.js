@@ -38,10 +38,10 @@ export async function upload(path, query, file) {
   return answer.json();
 }
 
-/** An answer of arrays: {header, arrays: {name: typed array}}. */
-export async function askPacked(path, query = "", options = {}) {
+/** An answer of arrays of `count` values each: {header, arrays: {name: typed array}}. */
+export async function askPacked(path, query = "", { count, ...options } = {}) {
   const answer = await request(address(path, query), options);
-  return unpack(await answer.arrayBuffer());
+  return unpack(await answer.arrayBuffer(), count);
 }
 
 /** Does something and shows what went wrong; the answer is undefined then. */
@@ -103,14 +103,14 @@ function pause(wait_ms, signal) {
 
 const TYPES = { float32: Float32Array, float64: Float64Array, uint16: Uint16Array };
 
-function unpack(buffer) {
+function unpack(buffer, count) {
   const length = new DataView(buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
   let place = 4 + length;
   const arrays = {};
   for (const { name, type } of header.arrays) {
     place = Math.ceil(place / 8) * 8;
-    arrays[name] = new TYPES[type](buffer, place, header.count);
+    arrays[name] = new TYPES[type](buffer, place, header.count ?? count);
     place += arrays[name].byteLength;
   }
   return { header, arrays };
