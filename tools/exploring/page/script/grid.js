@@ -88,6 +88,7 @@ export class Grid {
   }
 
   #loaded() {
+    if (this.root.classList.contains("pending")) this.#clear(); // tiles of the view before
     this.root.classList.remove("pending");
     const total = this.#rows.total ?? 0;
     this.#actions.changed(this.#rows);

@@ -58,7 +58,7 @@ export function showHelp() {
 function heading(dialog) {
   const close = { type: "button", "aria-label": "Close", onclick: () => dialog.close() };
   return element(
-    "header.dialog-head",
+    "div.dialog-head",
     {},
     element("h2", { id: "help-title" }, "Keys"),
     element("button.quiet", close, icon("close")),

@@ -115,7 +115,7 @@ export class SliceDialog {
       element("span.text", {}, "Alike"),
     );
     return element(
-      "header.dialog-head",
+      "div.dialog-head",
       {},
       element("div.dialog-title", {}, name, where),
       alike,
