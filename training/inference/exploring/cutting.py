@@ -12,7 +12,7 @@ from storage.audio.slicing import fill_up
 from storage.encoding import encode
 from storage.errors import AudioError
 from storage.recipe import Recipe
-from training.inference.exploring.sound import WavPart
+from training.inference.exploring.sound import WavPart, seek
 
 
 def cut_stretch(part: WavPart, recipe: Recipe) -> np.ndarray:
@@ -20,7 +20,7 @@ def cut_stretch(part: WavPart, recipe: Recipe) -> np.ndarray:
     frames = min(part.frames, round(recipe.slice_s * part.rate_hz))
     try:
         with soundfile.SoundFile(part.path) as file:
-            file.seek(part.first)
+            seek(file, part.first)
             samples = file.read(frames, dtype="float32", always_2d=True).mean(axis=1)
     except soundfile.LibsndfileError as error:
         raise AudioError("it cannot be decoded there") from error

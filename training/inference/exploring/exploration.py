@@ -73,6 +73,10 @@ class Exploration:
         frame = SliceFrame(store, _columns(scores, second))
         detections = _detections(tables, frame)
         neighbours = Neighbours(store, frame, inputs.embeddings)
+        if inputs.map is not None and not inputs.map.is_file():
+            raise ConfigError(
+                f"explore.map: there is no {inputs.map}: tools.similar --map makes it"
+            )
         plane = SlicePlane(frame, inputs.map, neighbours)
         desk = ReviewDesk(inputs.reviews)
         tables["slices"] = frame.lazy
