@@ -33,8 +33,11 @@ export function classOptions({ scored = false } = {}) {
     }));
 }
 
-export function has(kind, name) {
-  return config[kind].includes(name);
+/** Who is right in a comparison: both, the name of an experiment, neither. */
+export function outcomeName(outcome) {
+  return (
+    { first: `only ${config.experiment}`, second: `only ${config.compare}` }[outcome] ?? outcome
+  );
 }
 
 /** Words for the columns that the page knows. */

@@ -1,6 +1,6 @@
 // Filters by click: values of columns with their counts, and ranges of numbers.
 
-import { nameOf, title } from "./config.js";
+import { nameOf, outcomeName, title } from "./config.js";
 import { element, fill, find } from "./dom.js";
 import { icon } from "./icons.js";
 import { matching } from "./combobox.js";
@@ -20,6 +20,7 @@ const OPEN = new Set([
   "score",
   "active_share",
 ]);
+const FIRST = ["score", "loss", "active_share"]; // ranges that people ask for most
 const LABELS = new Set(["primary_label", "predicted"]);
 
 export class Facets {
@@ -49,7 +50,7 @@ export class Facets {
     const focus = document.activeElement?.dataset?.key;
     const parts = [
       ...this.#told.facets.filter(isTelling).map((facet) => this.#facet(facet)),
-      ...this.#told.ranges.filter((one) => one.low !== null).map((range) => this.#range(range)),
+      ...inOrder(this.#told.ranges).map((range) => this.#range(range)),
     ];
     fill(this.#root, heading(), parts);
     if (focus) find(`[data-key="${CSS.escape(focus)}"]`, this.#root)?.focus();
@@ -127,6 +128,13 @@ export class Facets {
   }
 }
 
+/** Ranges that have values, the most wanted first. */
+function inOrder(ranges) {
+  const known = ranges.filter((one) => one.low !== null);
+  const first = FIRST.map((name) => known.find((one) => one.name === name)).filter(Boolean);
+  return [...first, ...known.filter((one) => !first.includes(one))];
+}
+
 function heading() {
   const clear = { type: "button", onclick: clearFilters, hidden: !isFiltered() };
   return element(
@@ -144,6 +152,7 @@ function isTelling(facet) {
 
 function named(name, one) {
   if (one.name) return one.name;
+  if (name === "outcome") return outcomeName(one.value);
   return LABELS.has(name) ? nameOf(one.value) : String(one.value);
 }
 

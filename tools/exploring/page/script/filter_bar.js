@@ -1,7 +1,7 @@
 // Above the grid: the SQL box, the order, the size of the tiles, and what is filtered.
 
 import { address, go, value } from "./address.js";
-import { classOptions, config, nameOf, title } from "./config.js";
+import { classOptions, config, nameOf, outcomeName, title } from "./config.js";
 import { combobox } from "./combobox.js";
 import { element, fill, find } from "./dom.js";
 import { exportMenu } from "./exports.js";
@@ -201,6 +201,7 @@ function chips() {
 
 function shown(column, text) {
   if (text === "") return "none";
+  if (column === "outcome") return outcomeName(text);
   return ["primary_label", "predicted"].includes(column) ? nameOf(text) : text;
 }
 

@@ -55,11 +55,13 @@ class Page {
   #review = null;
   #slice;
   #shown = null; // what the grid shows
+  #isJudged = false; // there are verdicts that the grid does not know of
   #unfollow = () => {};
 
   constructor() {
     const outbox = new Outbox((_, confirmed) => {
       if (confirmed) this.#review?.confirmed(confirmed);
+      if (confirmed) this.#isJudged = true;
       this.#review?.changed();
     });
     this.#review = new ReviewView(this.#player, outbox);
@@ -90,8 +92,11 @@ class Page {
     } else {
       place([this.#bar.root, head?.root, this.#nothing, this.#grid.root]);
       this.#bar.draw();
-      head?.draw();
-      this.#facets.refresh();
+      const force = this.#isJudged;
+      if (force) this.#shown = null;
+      this.#isJudged = false;
+      head?.draw({ force });
+      this.#facets.refresh({ force });
       this.#showGrid(head ? head.query() : viewQuery());
     }
     this.#slice.update();
@@ -151,7 +156,7 @@ function place(parts) {
 }
 
 function drawTop() {
-  const hours = config.hours ? `, ${count(Math.round(config.hours * 10) / 10)} h` : "";
+  const hours = config.hours >= 0.05 ? `, ${count(Math.round(config.hours * 10) / 10)} h` : "";
   const about = [config.store, `${many(config.num_slices, "slice")}${hours}`, config.experiment];
   find("#store").textContent = about.filter(Boolean).join(" · ");
   document.title = `${config.store} - melbank`;

@@ -49,7 +49,7 @@ export class MapView {
   async #load() {
     const onwait = (told) => {
       const share = told.progress === undefined ? "" : `, ${Math.round(100 * told.progress)} %`;
-      this.#wait.textContent = `${told.what ?? "The map is being computed"}${share}`;
+      this.#wait.textContent = `Computing the map${share}`;
     };
     const told = await attempt(() => askPacked("/api/map", "", { onwait }));
     this.#wait.hidden = Boolean(told);

@@ -16,7 +16,7 @@ export async function neighbours(row, section, open) {
   fill(section, element("h3", {}, "Sounds alike"), wait);
   const onwait = (told) => {
     const share = told.progress === undefined ? "" : `, ${Math.round(100 * told.progress)} %`;
-    wait.textContent = `${told.what ?? "Computing"}${share}`;
+    wait.textContent = `Computing ${told.what ?? "embeddings"}${share}`;
   };
   const told = await attempt(() =>
     ask("/api/rows", { like: `row:${row.row}`, count: COUNT }, { onwait }),

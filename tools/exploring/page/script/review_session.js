@@ -334,6 +334,7 @@ function about(item) {
   if (item.given && item.given !== item.label) lines.push(`label ${nameOf(item.given)}`);
   if (item.predicted && item.predicted !== item.label)
     lines.push(`predicted ${nameOf(item.predicted)}`);
-  if (item.other) lines.push(`${nameOf(item.other)} has ${score(item.other_score)}`);
+  if (item.other && item.other !== item.label)
+    lines.push(`${nameOf(item.other)} has ${score(item.other_score)}`);
   return element("p.muted.about", {}, lines.join(" · "));
 }

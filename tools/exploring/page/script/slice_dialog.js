@@ -140,7 +140,13 @@ export class SliceDialog {
       `Recording, ${clock(told.recording.duration_s)}, ${told.total} slices`,
     );
     const play = element("button.quiet", whole, icon("recording"), "Play all");
-    fill(place, element("div.section-head", {}, title, play), this.#timeline.root);
+    const like = { type: "button", onclick: () => this.#showAlike("recording") };
+    const alike = element("button.quiet", like, icon("alike"), "Recordings alike");
+    fill(
+      place,
+      element("div.section-head", {}, title, element("div", {}, alike, play)),
+      this.#timeline.root,
+    );
     this.#timeline.mark(row.row);
   }
 
@@ -154,8 +160,10 @@ export class SliceDialog {
     go({ row: row.row });
   }
 
-  #showAlike() {
-    go({ view: null, row: null, like: `row:${this.#row.row}`, sort: null, leave_out: null });
+  /** The grid of what sounds like this slice, or like any of its recording. */
+  #showAlike(kind = "row") {
+    const of = kind === "row" ? this.#row.row : this.#row.recording_id;
+    go({ view: null, row: null, like: `${kind}:${of}`, sort: null, leave_out: null });
   }
 
   async #step(by) {
