@@ -118,16 +118,7 @@ export class ReviewSession {
       fill(this.#place, this.#end());
       return;
     }
-    const of =
-      item.detection === null || item.detection === undefined
-        ? { row: item.row }
-        : { detection: item.detection };
-    const place = {
-      start_s: item.start_s,
-      alt: `Spectrogram of ${item.recording_id}`,
-      plot_px: innerWidth < 600 ? 190 : 300,
-    };
-    this.#spectrogram = new Spectrogram(this.#player, of, place);
+    this.#spectrogram = new Spectrogram(this.#player, ...pictureOf(item));
     this.#controls = soundControls(this.#player, () => this.#spectrogram.toggle());
     fill(
       this.#place,
@@ -150,7 +141,7 @@ export class ReviewSession {
     return element(
       "div.question",
       {},
-      element("h2", {}, `Is ${nameOf(item.label)} heard?`),
+      element("h2", {}, questionOf(item)),
       element("p.muted", {}, [scientific(item), shown].filter(Boolean).join(", ")),
       said,
     );
@@ -165,7 +156,16 @@ export class ReviewSession {
       element("input", box),
       element("span", {}, "Play each"),
     );
-    return element("div.review-tools", {}, this.#controls, config.audio ? autoplay : null);
+    const recording = element(
+      "button.quiet",
+      { type: "button", onclick: () => this.#openSlice() },
+      icon("recording"),
+      "Recording",
+      element("kbd", {}, "r"),
+    );
+    const { row } = this.#items[this.#at];
+    const more = [config.audio ? autoplay : null, row === null ? null : recording];
+    return element("div.review-tools", {}, this.#controls, element("div.with-label", {}, more));
   }
 
   #answers() {
@@ -316,6 +316,21 @@ export class ReviewSession {
   }
 }
 
+/** The stored slice, or what is cut from the recording of a detection; and its place. */
+function pictureOf(item) {
+  const isStored = item.row !== null && item.row !== undefined;
+  const of = isStored ? { row: item.row } : { detection: item.detection };
+  const start_s = (isStored ? item.slice_start_s : null) ?? item.start_s;
+  const plot_px = innerWidth < 600 ? 190 : Math.max(240, Math.min(420, 0.44 * innerHeight));
+  return [of, { start_s, plot_px, alt: `Spectrogram of ${item.recording_id}` }];
+}
+
+/** A question about more than a slice says so. */
+function questionOf(item) {
+  const isWhole = item.end_s - item.start_s > 1.01 * config.slice_s;
+  return `Is ${nameOf(item.label)} heard${isWhole ? " in this recording" : ""}?`;
+}
+
 function verdictText({ verdict, other }) {
   return verdict === "other" ? `you: ${nameOf(other)}` : `you: ${verdict}`;
 }
@@ -334,7 +349,7 @@ function about(item) {
   if (item.given && item.given !== item.label) lines.push(`label ${nameOf(item.given)}`);
   if (item.predicted && item.predicted !== item.label)
     lines.push(`predicted ${nameOf(item.predicted)}`);
-  if (item.other && item.other !== item.label)
+  if (item.other && ![item.label, item.predicted].includes(item.other))
     lines.push(`${nameOf(item.other)} has ${score(item.other_score)}`);
   return element("p.muted.about", {}, lines.join(" · "));
 }
