@@ -26,7 +26,7 @@ from training.inference.exploring.reviewing.review_desk import TakenBackError
 
 PAGE = Path(__file__).parent / "page"
 INDEX = "index.html"
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+_NAME = re.compile(r"(?:(?:script|style)/)?[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _TYPES = {
     ".html": "text/html",
     ".css": "text/css",
@@ -65,7 +65,7 @@ def create_app(exploration: Exploration, rules: Rules, page: Path = PAGE) -> Gua
 
     routes: list[BaseRoute] = [
         Route("/", index),
-        Route("/page/{name}", file),
+        Route("/page/{name:path}", file),
         Route("/api/config", start),
     ]
     for group in (
