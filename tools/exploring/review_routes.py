@@ -58,8 +58,8 @@ class ReviewRoutes:
         inputs = self._exploration.inputs.query
         model = inputs.predictions if kind == DETECTED else inputs.experiment
         verdicts = self._desk.of_item(item.recording_id, item.start_s, item.label)
-        given = {**fact, "given": fact.get("primary_label")}
-        given.pop("primary_label", None)
+        known = {"primary_label": "given", "start_s": "slice_start_s"}
+        given = {known.get(name, name): value for name, value in fact.items()}
         return {
             "no": number,
             "recording_id": item.recording_id,

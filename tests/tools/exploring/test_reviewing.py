@@ -109,6 +109,8 @@ def test_each_kind_of_queue_asks_about_its_labels(desk, kind):
         assert item["model"].endswith("predictions" if kind == "detections" else "exp_003")
     if kind == "mislabelled":
         assert len({item["recording_id"] for item in items}) == len(items)
+        assert {item["start_s"] for item in items} == {0}  # of the whole recording
+        assert all(0 <= item["slice_start_s"] < item["end_s"] for item in items)
         gaps = [item["score"] - item["other_score"] for item in items]
         assert gaps[0] < 0
 

@@ -66,31 +66,28 @@ class Exploration:
         root, query = inputs.embeddings.root, inputs.query
         tables = open_tables(store, query, root=root)
         rows = store.slice_index()["row"].to_numpy()
+        if inputs.compare and not query.experiment:
+            raise ConfigError("explore.compare needs explore.experiment, to compare with")
         scores = _scores(root, query.experiment, rows, "experiment")
         second = _scores(root, inputs.compare, rows, "compare")
-        if second is not None and scores is None:
-            raise ConfigError("explore.compare needs explore.experiment, to compare with")
         frame = SliceFrame(store, _columns(scores, second))
         detections = _detections(tables, frame)
         neighbours = Neighbours(store, frame, inputs.embeddings)
-        if inputs.map is not None and not inputs.map.is_file():
-            raise ConfigError(
-                f"explore.map: there is no {inputs.map}: tools.similar --map makes it"
-            )
         plane = SlicePlane(frame, inputs.map, neighbours)
         desk = ReviewDesk(inputs.reviews)
         tables["slices"] = frame.lazy
-        tables["reviews"] = desk.current().lazy()
         reviewed = ReviewedPlaces(desk, frame)
-        views = Views(frame, tables, scores, neighbours, plane, reviewed)
+
+        def current_tables() -> dict[str, pl.LazyFrame]:
+            return {**tables, "reviews": desk.current().lazy()}
+
+        views = Views(frame, current_tables, scores, neighbours, plane, reviewed)
         return cls(
             store=store,
             inputs=inputs,
             frame=frame,
             views=views,
-            queues=QueueSource(
-                frame=frame, views=views, tables=tables, scores=scores, detections=detections
-            ),
+            queues=QueueSource(frame, views, tables, scores, detections),
             tables=tables,
             reviewed=reviewed,
             neighbours=neighbours,

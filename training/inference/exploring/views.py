@@ -60,13 +60,16 @@ class Views:
     def __init__(
         self,
         frame: SliceFrame,
-        tables: Mapping[str, pl.LazyFrame],
+        tables: Callable[[], Mapping[str, pl.LazyFrame]],
         scores: OofScores | None,
         nearness: Nearness,
         plane: Plane,
         reviewed: Callable[[], tuple[int, Mapping[str, np.ndarray]]],
     ) -> None:
-        """`reviewed` gives a version, and the places of each state of verdicts."""
+        """`reviewed` gives a version, and the places of each state of verdicts.
+
+        `tables` are those of queries; all but reviews stay the same.
+        """
         self._frame, self._tables, self._scores = frame, tables, scores
         self._nearness, self._plane, self._reviewed = nearness, plane, reviewed
         self._kept: OrderedDict[Hashable, np.ndarray] = OrderedDict()
@@ -90,7 +93,7 @@ class Views:
         return np.asarray(every[places])
 
     def _cached(self, kind: str, view: View, make: Callable[[View], np.ndarray]) -> np.ndarray:
-        version = self._reviewed()[0] if any(name == REVIEW for name, _ in view.equal) else 0
+        version = self._reviewed()[0] if _depends_on_reviews(view) else 0
         key = (kind, view, version)
         with self._lock:
             if key in self._kept:
@@ -162,7 +165,7 @@ class Views:
         else:
             columns_of(view.where, "where", self._frame.columns)
             sql = f"SELECT row FROM slices WHERE {view.where}"
-        found = select(sql, self._tables)
+        found = select(sql, self._tables())
         if "row" not in found.collect_schema().names():
             raise ConfigError("a SELECT here needs the column `row`")
         with self._querying:
@@ -212,3 +215,7 @@ class Views:
         if order == MISLABELLED:
             return [numbers("label_score") - numbers("other_score")]
         return [-numbers(order) if view.falling else numbers(order)]
+
+
+def _depends_on_reviews(view: View) -> bool:
+    return any(name == REVIEW for name, _ in view.equal) or REVIEW in view.where.lower()

@@ -34,6 +34,9 @@ class SlicePlane:
     """The points of a map. Safe to use from threads."""
 
     def __init__(self, frame: SliceFrame, file: Path | None, neighbours: Neighbours) -> None:
+        """`file`: of tools.similar --map; ConfigError where it is not there."""
+        if file is not None and not file.is_file():
+            raise ConfigError(f"explore.map: there is no {file}: tools.similar --map makes one")
         self._frame, self._file, self._neighbours = frame, file, neighbours
         self._all = Later("map points", self._make)
 

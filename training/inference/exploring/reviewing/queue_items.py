@@ -5,7 +5,7 @@ source.items("labels", View(), QueueOrder(order="random"))
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ class Item:
     detection: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class QueueSource:
     """Where the items of queues come from; `tables` are those of queries."""
 
@@ -129,7 +129,10 @@ class QueueSource:
         ]
 
     def _suspects(self, view: View, count: int) -> list[Item]:
-        """Recordings by the named query `mislabelled`, each with its most misleading slice."""
+        """Recordings by the named query `mislabelled`, each with its most misleading slice.
+
+        The question is about the whole recording, whose label it is.
+        """
         frame, places = self.frame, self.views.found(view)
         found = select(NAMED["mislabelled"].sql, self.tables).collect()
         slices = pl.DataFrame(
@@ -146,7 +149,11 @@ class QueueSource:
             "recording_id", "label", pl.col("label_score").alias("score")
         ).filter(pl.col("label").is_not_null())
         chosen = suspects.join(worst, on="recording_id", maintain_order="left").head(count)
-        return self._slice_items(chosen)
+        lengths_s = frame.values("duration_s", chosen["place"].to_numpy())
+        return [
+            replace(item, start_s=0.0, end_s=max(length_s or 0.0, item.end_s))
+            for item, length_s in zip(self._slice_items(chosen), lengths_s, strict=True)
+        ]
 
     def _detected(
         self, detections: Detections, view: View, order: QueueOrder, label: str
@@ -182,12 +189,9 @@ class QueueSource:
         ]
 
     def facts(self, items: Sequence[Item]) -> list[dict[str, Any]]:
-        """What is known of the slice of each item: its row, label, prediction."""
-        names = [
-            name
-            for name in ("row", "primary_label", "predicted", "other", "other_score")
-            if name in self.frame.columns
-        ]
+        """What is known of the slice of each item: its row, start, label, prediction."""
+        wanted = ("row", "start_s", "primary_label", "predicted", "other", "other_score")
+        names = [name for name in wanted if name in self.frame.columns]
         held = [item.place for item in items if item.place is not None]
         rows = iter(self.frame.take(np.array(held, np.int64), names).to_dicts())
         empty: dict[str, Any] = dict.fromkeys(names)
