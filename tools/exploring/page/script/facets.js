@@ -135,6 +135,11 @@ function inOrder(ranges) {
   return [...first, ...known.filter((one) => !first.includes(one))];
 }
 
+/** On narrow screens the filters are in front of the slices, or away. */
+export function showFacets(isShown = !find("#facets").classList.contains("shown")) {
+  find("#facets").classList.toggle("shown", isShown);
+}
+
 function heading() {
   const clear = { type: "button", onclick: clearFilters, hidden: !isFiltered() };
   return element(
@@ -142,6 +147,7 @@ function heading() {
     {},
     element("h2", {}, "Filters"),
     element("button.quiet", clear, "Clear all"),
+    element("button.narrow", { type: "button", onclick: () => showFacets(false) }, "Done"),
   );
 }
 

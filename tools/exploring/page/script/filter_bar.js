@@ -3,8 +3,9 @@
 import { address, go, value } from "./address.js";
 import { classOptions, config, nameOf, outcomeName, title } from "./config.js";
 import { combobox } from "./combobox.js";
-import { element, fill, find } from "./dom.js";
+import { element, fill } from "./dom.js";
 import { exportMenu } from "./exports.js";
+import { showFacets } from "./facets.js";
 import { icon } from "./icons.js";
 import { clearErrors } from "./notices.js";
 import { setLimits, toggle } from "./view.js";
@@ -69,7 +70,7 @@ function submitSql(event, field) {
 }
 
 function filterButton() {
-  const onclick = () => find("#facets").classList.toggle("shown");
+  const onclick = () => showFacets();
   return element(
     "button.narrow",
     { type: "button", id: "show-facets", onclick },

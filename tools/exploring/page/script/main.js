@@ -5,7 +5,7 @@ import { config, loadConfig } from "./config.js";
 import { element, fill, find } from "./dom.js";
 import { fileButton, startDrop } from "./drop.js";
 import { ErrorsView } from "./errors_view.js";
-import { Facets } from "./facets.js";
+import { Facets, showFacets } from "./facets.js";
 import { FilterBar } from "./filter_bar.js";
 import { Grid } from "./grid.js";
 import { showHelp } from "./help.js";
@@ -70,7 +70,7 @@ class Page {
     drawTop();
     this.#addKeys();
     onAddress(() => this.update());
-    find("#main").addEventListener("pointerdown", () => find("#facets").classList.remove("shown"));
+    find("#main").addEventListener("pointerdown", () => showFacets(false));
   }
 
   /** Shows what the address says. */
@@ -136,7 +136,7 @@ class Page {
     addKeys(Object.fromEntries(views));
     addKeys({
       "/": () => find("#sql")?.focus(),
-      Escape: () => find("#facets").classList.remove("shown"),
+      Escape: () => showFacets(false),
     });
     addKeys({ "?": showHelp, d: switchTheme }, { everywhere: true });
     const isFree = (event) => event.target === document.body || event.target.id === "main";

@@ -16,7 +16,7 @@ export function tile(row, place, total, size, actions) {
     {},
     kilohertzAxis(size.height),
     picture,
-    timeAxis(row.start_s, row.end_s, size.width < 190 ? 3 : 5),
+    timeAxis(row.start_s, row.end_s, ticksIn(size.width)),
   );
   const open = element(
     "button.open",
@@ -43,6 +43,12 @@ export function tile(row, place, total, size, actions) {
 /** A tile whose row is not there yet. */
 export function placeholder() {
   return element("li.tile.waiting", { "aria-hidden": "true" }, element("span.plot", {}));
+}
+
+/** As many seconds as can be read below a picture. */
+function ticksIn(width) {
+  if (width < 190) return 3;
+  return width < 290 ? 4 : 8;
 }
 
 function kilohertzAxis(height) {
