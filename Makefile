@@ -11,7 +11,7 @@ export UV_SYSTEM_CERTS ?= 1
 # Importing torch and timm takes twice as long where Python may not keep its byte code.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-slow check lint types layers format docs clean
+.PHONY: browser setup demo test test-slow check lint types layers format docs clean
 
 setup: .venv/.ready
 
@@ -25,10 +25,14 @@ setup: .venv/.ready
 demo: setup
 	$(RUN) python -m tools.demo
 
-test: setup
+# For the tests of the page of tools.explore, which are skipped without it.
+browser:
+	@command -v chromium >/dev/null || sh tests/install_chromium.sh
+
+test: setup browser
 	$(RUN) python -m pytest -q -n 2 --dist worksteal
 
-test-slow: setup
+test-slow: setup browser
 	$(RUN) python -m pytest -q -m slow -n 2 --dist worksteal
 
 check: lint types layers

@@ -154,6 +154,30 @@ def read_reviews(*paths: Path) -> pl.DataFrame:
     return pl.concat(frames).unique("verdict_id", keep="first").sort("time", "verdict_id")
 
 
+class ReviewReader:
+    """Reads the verdicts of a folder again and again; each file once. For one thread at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seen: set[str] = set()
+        self._known = pl.DataFrame(schema=SCHEMA)
+        self.version = 0  # higher with each change
+
+    def read(self) -> pl.DataFrame:
+        """All verdicts, as `read_reviews` gives them."""
+        while True:
+            names = {path.name for path in self._folder.glob(f"[!.]*{ENDING}")}
+            new = {name: _read(self._folder / name) for name in sorted(names - self._seen)}
+            found = [frame for frame in new.values() if frame is not None]
+            if found:
+                whole = pl.concat([self._known, *found]).unique("verdict_id", keep="first")
+                self._known = whole.sort("time", "verdict_id")
+                self.version += 1
+            self._seen |= {name for name, frame in new.items() if frame is not None}
+            if len(found) == len(new):  # else one was joined with others into a file not yet listed
+                return self._known
+
+
 def _read_all(folder: Path) -> list[pl.DataFrame] | None:
     """All files; None where one was joined with others meanwhile, into a file not yet listed."""
     frames = []

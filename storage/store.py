@@ -154,10 +154,16 @@ class Store(AbstractContextManager["Store"]):
         """One row per slice, sorted by row: recording_id, slice_no, start_s, features, crc32c."""
         return self._numbered_index.drop(RECORDING_NO)
 
-    def slice_table(self) -> pl.LazyFrame:
-        """The slice index joined with its recording's columns: the table `slices` of queries."""
+    def slice_table(self, more: pl.DataFrame | None = None) -> pl.LazyFrame:
+        """The slice index joined with its recording's columns: the table `slices` of queries.
+
+        `more`: further columns, with a line for each of the index, in its order.
+        """
         columns = self._recordings.drop("recording_id", "first_row")
-        return late_join(self._numbered_index, columns, RECORDING_NO)
+        index = self._numbered_index
+        if more is not None:
+            index = index.hstack(more)
+        return late_join(index, columns, RECORDING_NO)
 
     def query(self, what: str | pl.Expr | None = None) -> pl.LazyFrame:
         """Slices by SQL over `slices` and `recordings`, by a Polars filter, or all of them.

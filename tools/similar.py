@@ -12,9 +12,8 @@ Slices are compared by the cosine of their embeddings: by default a spectral one
 or by a file of tools.embed. Embeddings are computed once and kept in similar.folder.
 """
 
-import re
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ import polars as pl
 
 from storage.errors import ConfigError
 from storage.output_files import output_file
-from storage.source.table import SourceConfig, read_source
+from storage.source.table import SourceConfig
 from storage.store import Store, open_store
 from tools.cli.command import Arguments, Command, importing, run
 from tools.cli.config import StoreSection
@@ -33,12 +32,11 @@ from tools.cli.slice_outputs import FLAGS, check_outputs, print_table, write_out
 from training.experiments.experiment import ExperimentConfig
 from training.inference.embeddings.config import BIRDNET, EmbedConfig
 from training.inference.similarity.config import SimilarConfig
+from training.inference.similarity.place import EmbeddingPlace
 
 if TYPE_CHECKING:
     from training.inference.embeddings.embedders import Embedder
-    from training.inference.embeddings.table import EmbeddingTable
     from training.inference.similarity.query import Collection
-    from training.inference.similarity.search import Search
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +75,17 @@ def main(config: Sections, arguments: Arguments) -> None:
 
         print(NOTICE, flush=True)
     with importing("similar"):
-        from training.inference.similarity.query import Collection
+        from training.inference.similarity.opening import make_embeddings, open_collection
+    place = EmbeddingPlace(
+        similar=config.similar,
+        embed=config.embed,
+        root=Path(config.experiment.root),
+        source=config.source,
+        remote=config.remote,
+    )
     with open_store(config.store, config.remote) as store:
-        file, embedder = _embeddings(config, store)
-        collection = Collection(table=_read(file, store), recordings=store.recordings())
+        file, embedder = make_embeddings(place, store, bar)
+        collection = open_collection(file, store)
         if config.similar.asks:
             found = _neighbours(config.similar, store, collection, embedder, file)
             print_table(found)
@@ -91,45 +96,6 @@ def main(config: Sections, arguments: Arguments) -> None:
             _write_map(config.similar, collection, Path(arguments.map))
 
 
-def _embeddings(config: Sections, store: Store) -> "tuple[Path, Embedder | None]":
-    """The file of the embeddings, computed where they are not yet there, and their model."""
-    from training.inference.embeddings.embed import audio_of, embed_store
-    from training.inference.embeddings.embedders import open_embedder
-
-    similar = config.similar
-    if similar.is_table:
-        return Path(similar.by), None
-    name = f"{re.sub('[^A-Za-z0-9]+', '_', similar.by).strip('_')}_{store.store_id[:8]}.parquet"
-    file = Path(similar.folder) / name
-    embed = replace(config.embed, model=similar.by, out=str(file))
-    embedder = open_embedder(embed, Path(config.experiment.root), store.recipe)
-    audio = None
-    if embedder.takes is not None and not file.is_file():
-        source = read_source(config.source, config.remote)
-        audio = audio_of(source, config.source.channel, config.remote)
-    embed_store(store, store.recordings(), embedder, embed, audio=audio, progress=bar)
-    return file, embedder
-
-
-def _read(file: Path, store: Store) -> "EmbeddingTable":
-    """The embeddings, all of slices of the store; ConfigError where they are of another."""
-    from training.inference.embeddings.table import read_table
-
-    table = read_table(file)
-    if table.about.store_id != store.store_id:
-        raise ConfigError(
-            f"{file} has embeddings of another store than {store.url}: give the store that was "
-            "embedded"
-        )
-    unknown = table.frame.join(store.slice_index().select("row"), on="row", how="anti")
-    if len(unknown):
-        raise ConfigError(
-            f"{file} has {len(unknown):,} slices that are no longer in {store.url}: remove it, and "
-            "the embeddings are computed again"
-        )
-    return table
-
-
 def _neighbours(
     config: SimilarConfig,
     store: Store,
@@ -138,10 +104,10 @@ def _neighbours(
     file: Path,
 ) -> pl.DataFrame:
     """The nearest slices, with similarity, place and labels of each."""
+    from training.inference.similarity.opening import open_search, slice_starts
     from training.inference.similarity.query import allowed_slices, ask, ask_file
 
-    index = store.slice_index().select("row", "start_s")
-    frame = collection.table.frame.join(index, on="row", how="left", maintain_order="left")
+    frame = slice_starts(collection, store.slice_index())
     if config.file:
         if embedder is None:
             raise ConfigError(
@@ -156,7 +122,8 @@ def _neighbours(
         raise ConfigError(
             f"similar.leave_out={config.leave_out} leaves none of {len(frame):,} slices"
         )
-    found = _search(config, collection, file).nearest(question.vectors_QE, config.count, allowed_N)
+    search = open_search(config, collection, file, bar)
+    found = search.nearest(question.vectors_QE, config.count, allowed_N)
     names = ("primary_label", "common_name")
     labels = [name for name in names if name in collection.recordings.columns]
     lines = frame[found.places].with_columns(
@@ -166,16 +133,6 @@ def _neighbours(
     known = collection.recordings.select("recording_id", *labels)
     lines = lines.join(known, on="recording_id", how="left", maintain_order="left")
     return lines.select("row", "similarity", "start_s", "recording_id", *labels, "asked_s")
-
-
-def _search(config: SimilarConfig, collection: "Collection", file: Path) -> "Search":
-    """Compares all, or asks an index that is kept next to the embeddings."""
-    from training.inference.similarity.search import ExactSearch, open_index
-
-    if len(collection.unit_NE) <= config.exact_rows:
-        return ExactSearch(collection.unit_NE)
-    digest = collection.table.about.digest()
-    return open_index(file.with_name(f"{file.stem}_{digest}.usearch"), collection.unit_NE, bar)
 
 
 def _print_agreement(config: SimilarConfig, collection: "Collection") -> None:

@@ -23,7 +23,7 @@ def late_join(slices: pl.DataFrame, recordings: pl.DataFrame, position: str) -> 
     schema = pl.Schema({**slices.drop(position).schema, **recordings.schema})
 
     def with_columns(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
-        missing = [name for name in names if name not in frame.columns]
+        missing = [name for name in dict.fromkeys(names) if name not in frame.columns]
         if not missing:
             return frame
         fetched = recordings[missing][frame[position]]  # no expression: a name may look like one

@@ -20,6 +20,7 @@ from datasets.reviews import (
     UNSURE,
     YES,
     ReviewLog,
+    ReviewReader,
     Verdict,
     agreement,
     current_reviews,
@@ -184,3 +185,28 @@ def test_damaged_and_foreign_files_are_named(tmp_path):
     pl.DataFrame({"x": [1]}).write_parquet(tmp_path / "a.parquet")
     with pytest.raises(StoreError, match="no file of reviews"):
         read_reviews(tmp_path)
+
+
+def test_a_reader_sees_what_is_added_and_joined(tmp_path):
+    reader, log = ReviewReader(tmp_path / "reviews"), None
+    assert reader.read().is_empty()
+    log = ReviewLog(tmp_path / "reviews")
+    for number in range(6):
+        log.append(verdict(at=number))
+        if number == 3:
+            log.compact()
+        version = reader.version
+        assert reader.read().equals(read_reviews(tmp_path / "reviews"))
+        assert reader.version == version + 1
+    log.compact()
+    assert reader.read().equals(read_reviews(tmp_path / "reviews"))
+    assert len(reader.read()) == 6
+
+
+def test_a_reader_says_which_file_is_damaged(tmp_path):
+    reader = ReviewReader(tmp_path)
+    (tmp_path / "a.parquet").write_bytes(b"no")
+    with pytest.raises(StoreError, match=r"a\.parquet is damaged"):
+        reader.read()
+    (tmp_path / "a.parquet").unlink()
+    assert reader.read().is_empty()

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import time
 
 import numpy as np
 import polars as pl
@@ -9,6 +10,7 @@ import pytest
 import soundfile
 
 from storage.store import open_store
+from tests.hostile_sql import HOSTILE, statement
 from tests.paths import ROOT
 from tests.small_store import build_small_store
 from tools.cli.command import run
@@ -125,3 +127,14 @@ def test_raven_places_each_slice_in_its_recording_and_counts_on(query, folder):
 def test_a_wrong_call_ends_with_one_sentence(query, capsys, words, message):
     assert query(*words) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sql", HOSTILE, ids=lambda sql: repr(sql)[:40])
+def test_hostile_sql_is_refused_or_bounded(query, capsys, sql):
+    began_s = time.monotonic()
+    code = query("--sql", statement(sql), "--limit", "5")
+    assert code in (0, 2), capsys.readouterr().err
+    assert time.monotonic() - began_s < 30
+    printed = capsys.readouterr()
+    assert "root:" not in printed.out
+    assert (code == 2) == printed.err.startswith("error: ")

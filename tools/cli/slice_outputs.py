@@ -70,14 +70,19 @@ def _write_parquet(_: Store, table: pl.DataFrame, target: Path) -> None:
 
 
 def _write_csv(_: Store, table: pl.DataFrame, target: Path) -> None:
+    with output_file(target) as file:
+        flat_lists(table).write_csv(file)
+
+
+def flat_lists(table: pl.DataFrame) -> pl.DataFrame:
+    """A table for csv: lists joined by spaces, or by ; where an entry has a space."""
     texts = {column.name: column for column in table.get_columns()}
     for name, column in texts.items():
         if isinstance(column.dtype, pl.List):
             entries = column.cast(pl.List(pl.String))
             has_blanks = entries.explode().str.contains(" ").any()
             texts[name] = entries.list.join(";" if has_blanks else " ")
-    with output_file(target) as file:
-        pl.DataFrame(texts).write_csv(file)
+    return pl.DataFrame(texts)
 
 
 def _write_npy(store: Store, table: pl.DataFrame, target: Path) -> None:

@@ -57,6 +57,7 @@ def test_all_of_it_is_the_join(slices, recordings, plain) -> None:
         pytest.param((pl.col("rating") > 5) & (pl.col("max_db") > -30), id="of-both"),
         pytest.param(pl.col("max_db") > pl.col("rating") - 40, id="across"),
         pytest.param(pl.col("rating").is_null(), id="nulls"),
+        pytest.param((pl.col("rating") < 2) | (pl.col("rating") > 7), id="one-column-twice"),
         pytest.param(pl.col("max_db") == pl.col("max_db").max(), id="not-row-by-row"),
         pytest.param(pl.lit(False), id="nothing"),
     ],

@@ -6,6 +6,7 @@
 Shapes: Q slices of a question, E numbers of an embedding.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -118,16 +119,21 @@ def allowed_slices(question: Question, collection: Collection, leave_out: str) -
     return np.asarray(allowed_N & ~values.is_in(own.implode()).fill_null(False).to_numpy())
 
 
+def embed_cells(cells: Sequence[np.ndarray], embedder: Embedder) -> np.ndarray:
+    """Embeddings of slices, each [M, T], by a model that takes such, float32 [Q, E]."""
+    parts = [
+        embedder.embed(np.stack(cells[start : start + BATCH]))
+        for start in range(0, len(cells), BATCH)
+    ]
+    return np.concatenate(parts)
+
+
 def _embed_file(path: Path, embedder: Embedder, recipe: Recipe) -> np.ndarray:
     """Embeddings of the slices of a file, float32 [Q, E]."""
     _, slices = AudioSlices(recipe, mel_filterbank(recipe)).open(path)
     cells = [cells_MT for cells_MT, _ in slices]
     if embedder.takes is None:
-        parts = [
-            embedder.embed(np.stack(cells[start : start + BATCH]))
-            for start in range(0, len(cells), BATCH)
-        ]
-        return np.concatenate(parts)
+        return embed_cells(cells, embedder)
     starts_s = [
         number * recipe.step_samples / recipe.sample_rate_hz for number in range(len(cells))
     ]
