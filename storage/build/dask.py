@@ -132,7 +132,8 @@ def _check_code(client: Any, executor: str) -> None:
                 return None
             found: dict[str, str] = import_module("storage.build.code_version").code_version()
         except ModuleNotFoundError:  # not even its parent, or a version that knows none
-            return {} if find_spec("storage") else None
+            package = find_spec("storage")  # without an origin: a folder that Dask spills to
+            return {} if package and package.origin else None
         return found
 
     found = {"the scheduler": client.run_on_scheduler(find_version), **client.run(find_version)}

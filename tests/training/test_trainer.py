@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from storage.errors import ConfigError
+from storage.processes import num_cores
 from tests.paths import ROOT
 from training.config import TrainerConfig, accumulation
 from training.runtime.auto import (
@@ -108,6 +109,13 @@ def test_ranks_divide_the_threads_among_themselves():
     assert int(shared.value) == max(1, usual // 2)
     assert "divided among 2 ranks" in shared.reason
     assert choose_threads(3).value == "3"
+
+
+def test_a_task_of_slurm_has_its_cores_alone(monkeypatch):
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
+    found = choose_threads(0, num_ranks=4)
+    assert found.value == str(num_cores())
+    assert "of a task of SLURM" in found.reason
 
 
 def test_several_devices_work_together_by_ddp():

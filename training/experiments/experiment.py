@@ -54,7 +54,10 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         if is_remote(self.root):
-            raise ConfigError(f"experiment.root={self.root} must be a folder of this machine")
+            raise ConfigError(
+                f"experiment.root={self.root} must be a folder of this machine, or of a disk that "
+                "all nodes share: experiments are not written to buckets"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,6 +135,8 @@ def choose_threads(asked: int, *, num_ranks: int = 1) -> Choice:
     if asked:
         return _asked(str(asked))
     reason = "cores of this process, by affinity and container quota"
+    if "SLURM_CPUS_PER_TASK" in os.environ:  # srun has given each rank its own
+        return Choice(str(num_cores()), f"{reason}: those of a task of SLURM")
     if num_ranks > 1:
         reason += f", divided among {num_ranks} ranks"
     return Choice(str(max(1, num_cores() // num_ranks)), reason)

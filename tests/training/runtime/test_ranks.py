@@ -7,6 +7,7 @@ import torch
 from torch import distributed
 
 from storage.errors import ConfigError
+from training.experiments import experiment as module
 from training.experiments.experiment import (
     SHARED_NAME,
     ExperimentConfig,
@@ -69,6 +70,24 @@ def test_a_process_that_was_not_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="without mpirun"):
         share_experiment(ExperimentConfig(root=str(tmp_path)))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("joined")
+def test_a_node_with_another_disk_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv(SHARED_NAME, "")
+    monkeypatch.setattr(module, "gather_lists", lambda here: [*here, "node-2", "node-2"])
+    with pytest.raises(ConfigError, match="on node-2 is not the folder of rank 0"):
+        share_experiment(ExperimentConfig(root=str(tmp_path)))
+
+
+@pytest.mark.usefixtures("joined")
+def test_an_experiment_that_the_first_rank_refuses_is_refused_by_all(tmp_path, monkeypatch):
+    monkeypatch.setenv(SHARED_NAME, "")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="takes no experiment"):
+        share_experiment(ExperimentConfig(root=str(tmp_path / "file")))
+    with pytest.raises(ConfigError, match="there is no such experiment"):
+        share_experiment(ExperimentConfig(root=str(tmp_path)), "exp_001")
 
 
 def test_only_the_first_cleans_up_after_an_error(tmp_path, monkeypatch, caplog):
