@@ -56,11 +56,18 @@ def main(config: Sections, _: Arguments) -> None:
     with importing("export"):
         from training.inference.export.onnx_export import ExportOptions
         from training.inference.export.write import write_export
-        from training.inference.model_files import find_models
+        from training.inference.model_files import CHECKPOINT, find_models
         from training.model.checkpoints import read_checkpoint
     root = Path(config.experiment.root)
     models = find_models(config.export.from_, root, key="export.from")
-    members = [read_checkpoint(file) for model in models for file in model.files]
+    files = [file for model in models for file in model.files]
+    for file in files:
+        if file.suffix != CHECKPOINT:
+            raise ConfigError(
+                f"export.from: {file} is no checkpoint, and only those are exported; tools.predict "
+                "takes it as it is"
+            )
+    members = [read_checkpoint(file) for file in files]
     options = ExportOptions(mel=config.export.mel, post=config.post)
     print(write_export(members, Path(config.export.out), options).summary())
 

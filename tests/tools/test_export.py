@@ -46,7 +46,9 @@ def test_an_experiment_becomes_one_file(tmp_path: Path, capsys: pytest.CaptureFi
         ([], "export.from names no checkpoint"),
         (["export.from=exp_002"], "export.from=exp_002: there is no such experiment"),
         (["export.from=exp_001/fold_7"], "fold_0; give one of those"),
-        (["export.from=exp_001", "export.out=model.pt"], "must end in .onnx"),
+        (["export.from=exp_001", "export.out=model.pt"], "must end in .onnx or .xml"),
+        (["export.from=pyproject.onnx"], "export.from=pyproject.onnx: there is no such"),
+        (["export.from=PROBE"], "fold_0.safetensors is no checkpoint, and only those are exported"),
         (["export.from=exp_001", "post=[smoth]"], "Did you mean smooth?"),
     ],
 )
@@ -54,6 +56,9 @@ def test_wrong_calls_end_in_one_sentence(
     words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_experiment(tmp_path, 1, RECIPE)
+    probe = tmp_path / "fold_0.safetensors"
+    probe.write_bytes(b"weights")
+    words = [word.replace("PROBE", str(probe)) for word in words]
     out = [] if any("export.out" in word for word in words) else [f"export.out={tmp_path}/m.onnx"]
     assert run(COMMAND, main, [f"experiment.root={tmp_path}", *out, *words]) == 2
     error = capsys.readouterr().err.splitlines()[-1]

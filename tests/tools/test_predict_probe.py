@@ -1,6 +1,7 @@
 """tools.predict and tools.evaluate with probes on embeddings of waveform models."""
 
 import filecmp
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import polars as pl
 import pytest
 
 from tests.foreign_onnx import write_foreign
+from tests.predicting import write_checkpoint
 from tests.small_store import RECIPE, build_small_store
 from tools import embed, evaluate, predict, probe
 from tools.cli.command import run
@@ -18,6 +20,7 @@ from training.inference.embeddings.config import EmbedderConfig
 from training.inference.embeddings.embedders import OnnxEmbedder
 from training.inference.embeddings.linear_probe import read_probe, write_probe
 from training.inference.embeddings.probe_classifier import open_probes
+from training.inference.results import Results
 
 TOLERANCE = 1e-4  # in probability
 SECONDS = (3, 8, 5, 6, 4, 7, 5, 3, 9.2)
@@ -118,6 +121,28 @@ def test_evaluate_takes_a_probe(
     words += [f"predict.out={tmp_path / 'new'}", f"experiment.root={lab}", "predict.workers=0"]
     assert run(evaluate.COMMAND, evaluate.main, words) == 0
     assert "ROC-AUC" in capsys.readouterr().out
+
+
+def test_a_probe_goes_together_with_models_of_other_slices(lab: Path, tmp_path: Path) -> None:
+    other = write_checkpoint(tmp_path / "short.ckpt", recipe=replace(RECIPE, slice_s=1.5))
+    options = [STEP, "predict.labels=union", *foreign(lab)]
+    found = {}
+    for name, models in (
+        ("alone", "[exp_001/fold_0]"),
+        ("first", f"[exp_001/fold_0,{other}]"),
+        ("second", f"[{other},exp_001/fold_0]"),
+    ):
+        assert predicted(lab, tmp_path / name, f"predict.from={models}", *options) == 0
+        found[name] = list(Results(tmp_path / name).iterate())
+    for alone, first, second in zip(*found.values(), strict=True):
+        num_labels = alone.probabilities.shape[2]
+        np.testing.assert_array_equal(
+            first.probabilities[0, :, :num_labels], alone.probabilities[0]
+        )
+        # windows of 1.5 s: the probe hears 3 s around each
+        assert (second.end_s - second.start_s == 1.5).all()
+        assert len(second.start_s) >= len(first.start_s)
+        assert np.isfinite(second.probabilities[1, :, -num_labels:]).all()
 
 
 @pytest.mark.parametrize(

@@ -4,5 +4,7 @@ embed.embed_store    a store, an embedder -> a table with one line per slice, pa
   embedders          a checkpoint, a file of ONNX, or BirdNET, with one interface
   slice_audio        the windows of a waveform model in the slices of a store
   table              the file: its columns, and what made it
-probe                a linear classifier on such a table, with the folds of a training
+linear_probe         a linear classifier on such embeddings, and its file
+probe_predictions    probes on a table of embeddings
+probe_classifier     probes after the models of their embeddings, as models of a prediction
 """

@@ -1,5 +1,6 @@
-"""Trained classifiers as ONNX files, and such files as classifiers.
+"""Trained classifiers as files of ONNX or OpenVINO, and such files as classifiers.
 
-`onnx_export` writes a file, `front_end` puts the recipe's mel spectrogram into it, `metadata` says
-what the file is, `session` opens any file in onnxruntime, `onnx_model` predicts from ours.
+`write` exports and compares, by `onnx_export` and `openvino_export`; `front_end` puts the recipe's
+mel spectrogram into the file, `metadata` says what it is. `model_file` opens any file, by `session`
+in onnxruntime and by `openvino_session` in OpenVINO; `onnx_model` predicts from ours of any kind.
 """
