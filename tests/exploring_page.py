@@ -35,7 +35,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def require_browser() -> None:
-    """Skips the module of tests where no browser can be had."""
+    """Skips the module of tests where no browser is available."""
     pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip(
