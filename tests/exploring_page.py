@@ -35,7 +35,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def require_browser() -> None:
-    """Skips the module of tests where no browser can be had."""
+    """Skips the module of tests where no browser is available."""
     pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip(
@@ -170,7 +170,7 @@ def open_page(
         viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True
     )
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)  # other programs run, too
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda one: errors.append(one.text) if one.type == "error" else None)
@@ -189,7 +189,7 @@ def goto(page: Any, url: str, query: str) -> None:
     page.goto(url.partition("?")[0] + query)
 
 
-def wait_until(page: Any, expression: str, *, seconds: float = 20) -> None:
+def wait_until(page: Any, expression: str, *, seconds: float = 60) -> None:
     """Waits until a JavaScript expression is true.
 
     Playwright's own wait needs `eval`, which the page's Content-Security-Policy forbids.

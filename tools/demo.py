@@ -156,7 +156,21 @@ def summary(root: Path, config_file: str, seconds: dict[str, float]) -> str:
         places["picture"] = found / "pictures"
     places |= {name: root / name for name in ("source", "store", "shards")}
     places["sheet"] = root / "sheet.png"
-    return "\n".join([*lines, *(f"{name:<12} {path}" for name, path in places.items())])
+    shown = [f"{name:<12} {path}" for name, path in places.items()]
+    return "\n".join([*lines, *shown, "", "look at it in the browser:", explore_command(root)])
+
+
+def explore_command(root: Path) -> str:
+    """The command that opens the page on the results of the demo."""
+    keys = [f"store={root / 'store'}", f"source.root={root / 'source'}"]
+    if experiments := sorted((root / "preds").glob("exp_*/scores.json")):
+        name = experiments[-1].parent.name
+        keys += [f"experiment.root={root}", f"explore.experiment={name}"]
+        if (predictions(root, name) / "detections.parquet").is_file():
+            keys.append(f"explore.predictions={predictions(root, name)}")
+    keys.append(f"explore.reviews={root / 'reviews'}")
+    keys.append(f"explore.embeddings_folder={root / 'embeddings'}")
+    return shlex.join(["python", "-m", "tools.explore", *keys])
 
 
 if __name__ == "__main__":

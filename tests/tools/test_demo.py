@@ -40,3 +40,4 @@ def test_the_demo_learns_its_birds(tmp_path: Path) -> None:
     assert sum(map(bool, heard)) >= len(bouts) / 2
     for name in ("source", "store", "shards", "sheet.png"):
         assert str(demo / name) in done.stdout
+    assert f"python -m tools.explore store={demo / 'store'}" in done.stdout

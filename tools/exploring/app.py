@@ -1,4 +1,4 @@
-"""The application: all routes behind the guard, errors as one sentence of JSON."""
+"""The application: all routes, which the guard protects; errors are one sentence of JSON."""
 
 import re
 from pathlib import Path

@@ -58,7 +58,7 @@ class TooLargeError(MelbankError):
 
 @dataclass(slots=True, eq=False)
 class Guard:
-    """The application behind the rules."""
+    """An application that is asked only what the rules allow."""
 
     app: App
     rules: Rules

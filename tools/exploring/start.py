@@ -1,4 +1,4 @@
-"""What a page needs to begin with: counts, recipe, columns, and what is possible."""
+"""Start config of the page: counts, recipe, columns, and what is possible."""
 
 import getpass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What tools.explore refuses: no token, other pages, other names, other paths, too much."""
+"""Refusals of tools.explore: no token, other pages, other names, other paths, too much."""
 
 import pytest
 

@@ -81,9 +81,10 @@ def test_a_seed_decides_a_random_order(client):
 
 def test_a_row_shows_what_the_tables_hold(client, whole):
     for row, held in zip(rows_of(client), whole.iter_rows(named=True), strict=True):
-        for name in ("recording_id", "start_s", "primary_label", "predicted", "secondary_labels"):
+        for name in ("recording_id", "start_s", "primary_label", "secondary_labels"):
             assert row[name] == held[name]
-        for name in ("loss", "margin", "entropy", "label_score", "max_db"):
+        assert (row["predicted"], row["other"]) == (held["predicted"], held["other"])
+        for name in ("loss", "margin", "entropy", "label_score", "other_score", "score", "max_db"):
             assert row[name] == pytest.approx(held[name], rel=1e-5)
         assert row["top"][0] == [held["predicted"], pytest.approx(held["score"], rel=1e-5)]
         scores = sorted((held[f"p_spec{number}"] for number in range(3)), reverse=True)

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from storage.errors import ConfigError
-from training.inference.queries.oof import ADDED, PREFIX, described
+from training.inference.queries.oof import ADDED, LEAST, PREFIX, TARGET, described
 
 TOP = 5
 BLOCK_VALUES = 1 << 22  # probabilities of slices that are described together, about
@@ -82,22 +82,60 @@ class OofScores:
 
 def _summarise(path: Path, key: str) -> _Summary:
     scanned = pl.scan_parquet(path, glob=False)
-    names = [name for name in scanned.collect_schema().names() if name.startswith(PREFIX)]
+    described(scanned, key)  # or an error: no predictions
+    columns = scanned.collect_schema().names()
+    names = [name for name in columns if name.startswith(PREFIX)]
+    labels = pl.Series([name.removeprefix(PREFIX) for name in names], dtype=pl.String)
     found, tops, top_scores = [], [], []
     for block in _blocks(scanned, len(names)):
-        summary = described(block.lazy(), key)
-        held = summary.collect_schema().names()
-        kept = [name for name in ("row", "fold", *ADDED) if name in held]
-        found.append(summary.select(kept).collect())
-        number_NK, score_NK = _best(block.select(names).to_numpy())
+        scores_NC = np.nan_to_num(block.select(names).to_numpy().astype(np.float64), nan=0.0)
+        number_NK, score_NK = _best(scores_NC)
+        own = block.select([name for name in ("row", "fold") if name in columns])
+        found.append(own.hstack(_columns(scores_NC, block[TARGET], labels, number_NK)))
         tops.append(number_NK)
         top_scores.append(score_NK)
     return _Summary(
-        labels=tuple(name.removeprefix(PREFIX) for name in names),
+        labels=tuple(labels),
         frame=pl.concat(found),
         top_NK=np.concatenate(tops),
         top_scores_NK=np.concatenate(top_scores),
     )
+
+
+def _columns(
+    scores_NC: np.ndarray, targets: pl.Series, labels: pl.Series, best_NK: np.ndarray
+) -> list[pl.Series]:
+    """The columns of `training.inference.queries.oof`, by arrays: 20 times as fast as by lists.
+
+    A test holds the two equal. C classes.
+    """
+    number_of = {label: number for number, label in enumerate(labels)}
+    every = np.arange(len(scores_NC))
+    label = targets.list.first()
+    number = label.replace_strict(number_of, default=None, return_dtype=pl.Int64)
+    known = number.is_not_null().to_numpy()
+    own = np.where(known, scores_NC[every, number.fill_null(0).to_numpy()], np.nan)
+    foreign_NC = scores_NC.copy()
+    listed = pl.DataFrame({"line": every, "label": targets}).explode("label").drop_nulls()
+    listed = listed.filter(pl.col("label").is_in(labels.implode()))
+    numbers = listed["label"].replace_strict(number_of, return_dtype=pl.Int64)
+    foreign_NC[listed["line"].to_numpy(), numbers.to_numpy()] = -1.0
+    other = foreign_NC.argmax(axis=1)
+    best = np.take_along_axis(scores_NC, best_NK[:, :2].astype(np.int64), 1)
+    margin = best[:, 0] - best[:, 1] if best.shape[1] > 1 else np.full(len(best), np.nan)
+    share_NC = scores_NC / np.maximum(scores_NC.sum(axis=1, keepdims=True), LEAST)
+    values = {
+        "label": label,
+        "predicted": labels.gather(scores_NC.argmax(axis=1)),
+        "score": scores_NC.max(axis=1),
+        "label_score": own,
+        "loss": -np.log(np.maximum(own, LEAST)),
+        "other": labels.gather(other),
+        "other_score": foreign_NC[every, other],
+        "margin": margin,
+        "entropy": -(share_NC * np.log(np.maximum(share_NC, LEAST))).sum(axis=1),
+    }
+    return pl.DataFrame(values).fill_nan(None).select(ADDED).get_columns()
 
 
 def _blocks(scanned: pl.LazyFrame, num_classes: int) -> Iterator[pl.DataFrame]:

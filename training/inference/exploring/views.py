@@ -198,7 +198,7 @@ class Views:
         return np.asarray(places[np.lexsort(tuple(keys[::-1]))])
 
     def _keys(self, view: View) -> list[np.ndarray]:
-        """What is sorted by, the smallest first, float64 [N] each; NaN comes last."""
+        """Keys to sort by, the smallest first, float64 [N] each; NaN comes last."""
         order, numbers = view.order, self._frame.numbers
         if order in (CLASS, TARGET):
             if self._scores is None:

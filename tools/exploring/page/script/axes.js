@@ -8,7 +8,7 @@ const TICKS_HZ = [64e3, 32e3, 16e3, 8e3, 4e3, 2e3, 1e3, 500, 250, 125];
 const STEPS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600];
 
 /** Share of the height, from the top, at which a frequency is; outside 0 to 1 where it is not. */
-export function placeOfFrequency(hz) {
+function placeOfFrequency(hz) {
   const bands = config.bands_hz;
   const high = bands.findIndex((band) => band >= hz);
   if (high === 0) return hz < config.fmin_hz ? 2 : 1;
@@ -18,7 +18,7 @@ export function placeOfFrequency(hz) {
 }
 
 /** Frequencies worth a tick, at least `least` (a share of the height) apart. */
-export function frequencyTicks(least) {
+function frequencyTicks(least) {
   const ticks = [];
   let free = -least;
   for (const hz of TICKS_HZ) {

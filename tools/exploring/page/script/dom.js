@@ -42,12 +42,3 @@ export function isTyping(target) {
   if (target.isContentEditable || ["TEXTAREA", "SELECT"].includes(target.tagName)) return true;
   return target.tagName === "INPUT" && !NO_TEXT.has(target.type);
 }
-
-/** Calls `action` once, `wait_ms` after the last call. */
-export function delayed(action, wait_ms) {
-  let timer = 0;
-  return (...words) => {
-    clearTimeout(timer);
-    timer = setTimeout(() => action(...words), wait_ms);
-  };
-}

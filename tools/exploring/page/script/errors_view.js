@@ -1,4 +1,4 @@
-// Predictions beside labels, errors first; two experiments side by side.
+// Predictions next to labels, errors first; two experiments compared.
 
 import { config, nameOf } from "./config.js";
 import { element, fill } from "./dom.js";

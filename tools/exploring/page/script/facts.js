@@ -1,4 +1,4 @@
-// What is known of a slice: predictions beside labels, metadata, verdicts.
+// What is known of a slice: predictions next to labels, metadata, verdicts.
 
 import { config, nameOf, title } from "./config.js";
 import { element } from "./dom.js";

@@ -3,7 +3,7 @@
 import { ask } from "./server.js";
 import { showError } from "./notices.js";
 
-export const PAGE = 120;
+const PAGE = 120;
 const KEPT_PAGES = 80;
 
 export class Rows {

@@ -4,7 +4,7 @@ import { config } from "./config.js";
 import { address } from "./server.js";
 
 export const PER_SHEET = 24;
-export const TILE = { width: 256, height: 104 };
+const TILE = { width: 256, height: 104 };
 const KEPT = 60;
 const COLOUR = "melbank.colour";
 const sheets = new Map(); // url -> Promise of an image
@@ -33,7 +33,7 @@ export function spectrogramAddress(of) {
 }
 
 /** Loads a picture before it is shown, so that nothing flickers. */
-export function loadSheet(url) {
+function loadSheet(url) {
   if (!sheets.has(url)) {
     const image = new Image();
     image.src = url;

@@ -198,7 +198,7 @@ export class SliceDialog {
   }
 }
 
-/** What is behind the dialog can be neither seen clearly nor reached. */
+/** Dims all but the dialog, and keeps the focus out of it. */
 function setBehind(isBehind) {
   for (const part of ["#top", "#body"]) find(part).inert = isBehind;
   find("#veil").hidden = !isBehind;

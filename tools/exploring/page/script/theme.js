@@ -10,7 +10,7 @@ export function startTheme() {
   dark.addEventListener("change", announce);
 }
 
-export function isDark() {
+function isDark() {
   const chosen = document.documentElement.dataset.theme;
   return chosen ? chosen === "dark" : dark.matches;
 }

@@ -57,7 +57,7 @@ function kilohertzAxis(height) {
 }
 
 /** Two lines: label; the prediction where it is another, or else the recording. */
-export function caption(row) {
+function caption(row) {
   const number = score(row.similarity ?? row.class_score ?? row.label_score ?? row.score);
   return element(
     "span.caption",
@@ -91,7 +91,7 @@ const SAID = {
   mixed: "reviewers differ",
 };
 
-export function verdictMark(row) {
+function verdictMark(row) {
   const state = row.review?.state ?? "none";
   if (state === "none") return null;
   return element(`span.verdict.${state}`, { title: SAID[state] }, icon(MARKS[state]));

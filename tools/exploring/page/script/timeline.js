@@ -4,7 +4,7 @@ import { frequencyAxis, timeTicks } from "./axes.js";
 import { config, nameOf } from "./config.js";
 import { element } from "./dom.js";
 import { PER_SHEET, sheetAddress, showTile } from "./sheets.js";
-import { followSound, soundAddress } from "./sound.js";
+import { soundAddress } from "./sound.js";
 import { clock, score } from "./words.js";
 
 const LANES = 6; // classes with predictions

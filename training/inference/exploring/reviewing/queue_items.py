@@ -1,4 +1,4 @@
-"""What is judged in a queue: given labels, predicted classes, detections, suspicious recordings.
+"""Items of a queue: given labels, predicted classes, detections, suspicious recordings.
 
 source = QueueSource(frame=frame, views=views, tables=tables)
 source.items("labels", View(), QueueOrder(order="random"))
@@ -40,7 +40,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueueSource:
-    """Where the items of queues come from; `tables` are those of queries."""
+    """Makes the items of queues; `tables` are those of queries."""
 
     frame: SliceFrame
     views: Views
@@ -189,7 +189,7 @@ class QueueSource:
         ]
 
     def facts(self, items: Sequence[Item]) -> list[dict[str, Any]]:
-        """What is known of the slice of each item: its row, start, label, prediction."""
+        """Returns what is known of the slice of each item: its row, start, label, prediction."""
         wanted = ("row", "start_s", "primary_label", "predicted", "other", "other_score")
         names = [name for name in wanted if name in self.frame.columns]
         held = [item.place for item in items if item.place is not None]
