@@ -9,7 +9,7 @@
 
 Prints verdicts by label, the agreement of each pair of annotators, the items on which they differ,
 and the recordings whose label is refused. --csv and --parquet write the verdicts that stand, those
-that were taken back or given anew left out; --raven and --audacity the labels that are decided to
+that were taken back or replaced left out; --raven and --audacity the labels that are decided to
 be there; --corrected a copy of train.csv with the labels of refused recordings replaced and all
 else as it is (docs/review.md has the rules).
 """

@@ -107,7 +107,7 @@ def write_gallery(
     spans = spans.join(places.select("row", "x", "y"), on="row", how="left", maintain_order="left")
     if lost := spans["x"].null_count():
         raise ConfigError(
-            f"query.map has no place for {lost:,} of {len(spans):,} slices: make it anew with "
+            f"query.map has no place for {lost:,} of {len(spans):,} slices: make it again by "
             "python -m tools.similar --map"
         )
     images: list[bytes] = []
