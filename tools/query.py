@@ -20,6 +20,7 @@ from pathlib import Path
 import polars as pl
 
 from storage.errors import ConfigError
+from storage.objects.urls import is_remote
 from storage.read.sql import collect, select
 from storage.source.table import SourceConfig
 from storage.store import Store, open_store
@@ -56,6 +57,13 @@ COMMAND = Command(
         ("--wav", {"metavar": "FOLDER", "help": "excerpts of the recordings; needs source.root="}),
         ("--raven", {"metavar": "FILE", "help": "the slices as a Raven selection table"}),
         ("--audacity", {"metavar": "FOLDER", "help": "an Audacity label track per recording"}),
+        (
+            "--gallery",
+            {
+                "metavar": "FILE",
+                "help": "Parquet with pictures for Embedding Atlas, Spotlight; needs query.map=",
+            },
+        ),
     ),
 )
 
@@ -68,6 +76,9 @@ def main(config: Sections, arguments: Arguments) -> None:
         raise ConfigError("--sql and --name are two queries: give one")
     check_outputs(arguments)
     check_output("--raven", arguments.raven)
+    check_output("--gallery", arguments.gallery)
+    if arguments.gallery and not config.query.map:
+        raise ConfigError("--gallery needs query.map=, a file of python -m tools.similar --map")
     for flag in ("wav", "audacity"):
         if folder := getattr(arguments, flag):
             make_folder(f"--{flag}", Path(folder))
@@ -78,6 +89,8 @@ def main(config: Sections, arguments: Arguments) -> None:
         print_table(table)
         write_outputs(arguments, store, table)
         _write_sound(config, arguments, store, table)
+        if arguments.gallery:
+            _write_gallery(config, Path(arguments.gallery), store, table, tables["map"])
 
 
 def _sql(config: Sections, arguments: Arguments, store: Store) -> str:
@@ -118,6 +131,22 @@ def _write_sound(config: Sections, arguments: Arguments, store: Store, table: pl
         print(f"wav: {arguments.wav}, {len(spans) - len(failed):,} files")
         if failed:
             print(f"{len(failed):,} could not be read: {', '.join(failed[:5])}", file=sys.stderr)
+
+
+def _write_gallery(
+    config: Sections, target: Path, store: Store, table: pl.DataFrame, places: pl.LazyFrame
+) -> None:
+    """Writes the slices with pictures, and the recordings of source.root as absolute paths."""
+    from tools.cli import slice_audio  # libsndfile's import
+
+    ids = slice_audio.slice_spans(store, table)["recording_id"]
+    paths = slice_audio.recording_paths(config.source, config.remote, ids)
+    absolute = {
+        name: path if is_remote(path) else str(Path(path).absolute())
+        for name, path in paths.items()
+    }
+    slice_audio.write_gallery(store, table, target, places.collect(), absolute)
+    print(f"gallery: {target}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@
 
 Prints verdicts by label, the agreement of each pair of annotators, the items on which they differ,
 and the recordings whose label is refused. --csv and --parquet write the verdicts that stand, those
-that were taken back or given anew left out; --raven and --audacity the labels that are decided to
+that were taken back or replaced left out; --raven and --audacity the labels that are decided to
 be there; --corrected a copy of train.csv with the labels of refused recordings replaced and all
 else as it is (docs/review.md has the rules).
 """
@@ -37,6 +37,7 @@ from tools.cli.review_outputs import (
     write_verdicts,
 )
 from tools.cli.slice_outputs import print_table
+from training.experiments.report import format_table
 
 FILES = ("csv", "parquet", "raven", "corrected")
 
@@ -100,17 +101,23 @@ def _print_state(current: pl.DataFrame, recordings: pl.DataFrame) -> None:
             f"{len(strange):,} recordings with verdicts are not in the store: {min(strange)}, ..."
         )
     if len(current):
-        print_table(verdict_counts(current))
+        _print_whole(verdict_counts(current))
     if people > 1:
         found = agreement(current)
         print(f"items that several people have judged: {found.shared:,}, alike: {found.same:,}")
-        print_table(agreement_table(current))
+        _print_whole(agreement_table(current))
         if len(differing := disputed(current)):
             print_table(differing)
     changes = label_changes(decided_labels(current), recordings)
     print(f"recordings whose label is refused: {len(changes):,}")
     if len(changes):
         print_table(changes.drop("filename"))
+
+
+def _print_whole(table: pl.DataFrame) -> None:
+    """Prints all lines of a table of few columns."""
+    cells = [tuple("-" if cell is None else str(cell) for cell in row) for row in table.iter_rows()]
+    print(f"\n{format_table(table.columns, cells, num_totals=0)}\n")
 
 
 def _write_files(

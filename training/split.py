@@ -88,20 +88,15 @@ def split_recordings(source: SliceSource, config: TrainingConfig) -> Split:
     train_only_R = _inside(recordings, config.sources, lambda spec: not spec.is_held_out)
     _check_any_scored(used_R & labelled_R & ~train_only_R)
     guest_R = _inside(recordings, config.sources, lambda spec: spec.is_guest)
-    labels = _choose_labels(
-        source, recordings.filter(used_R & ~guest_R), config, soft.names | reviewed.names
-    )
+    own, names = recordings.filter(used_R & ~guest_R), soft.names | reviewed.names
+    labels = _choose_labels(source, own, config, names)
     labelled_R &= ~_foreign(recordings, guest_R, labels, used_R & ~covered_R)
-    recordings = recordings.with_columns(
-        primary_label=pl.when(pl.Series(labelled_R)).then("primary_label")
-    )
+    recordings = _keep_labels(recordings, labelled_R)
     used_R &= labelled_R | covered_R
     scored_R = used_R & labelled_R & ~train_only_R
     _check_any_scored(scored_R)
     fold_R = _fold_numbers(stored, scored_R | (reviewed.lost(stored) & ~train_only_R), config)
-    labelled = recordings.with_columns(
-        primary_label=pl.when(pl.Series(used_R)).then("primary_label")
-    )
+    labelled = _keep_labels(recordings, used_R)
     targets, eligible = _find_targets(source, labelled, labels, (soft, reviewed), config)
     return Split(
         recordings=recordings,
@@ -228,6 +223,11 @@ def _silent(
     """Targets of the silent slices, where there is a class for them, and that class."""
     given = [silent_slices(source.slice_index(), labels, no_call)] if no_call else []
     return given, no_call
+
+
+def _keep_labels(recordings: pl.DataFrame, kept_R: np.ndarray) -> pl.DataFrame:
+    """The recordings with the primary labels of some, null for the others."""
+    return recordings.with_columns(primary_label=pl.when(pl.Series(kept_R)).then("primary_label"))
 
 
 def _check_any_scored(scored_R: np.ndarray) -> None:

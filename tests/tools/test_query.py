@@ -1,10 +1,13 @@
 """tools.query: every command of docs/queries.md on a small store, files of sound, refusals."""
 
+import io
 import re
 import shlex
 import time
+from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import polars as pl
 import pytest
 import soundfile
@@ -78,6 +81,47 @@ def test_the_python_of_the_docs_runs(folder, monkeypatch):
     html = names["store"]._repr_html_()
     assert html.count("data:image/png;base64,") == 4
     assert "4 of" in html
+
+
+@pytest.fixture(scope="module")
+def places(folder):
+    """A map of all slices, as tools.similar writes it."""
+    with open_store(str(folder / "data/store")) as store:
+        index = store.slice_index().select("row", "recording_id")
+    draw = np.random.default_rng(0)
+    xy = {name: pl.Series(draw.normal(size=len(index))) for name in "xy"}
+    index.with_columns(**xy).write_parquet(folder / "map.parquet")
+    return pl.read_parquet(folder / "map.parquet")
+
+
+def test_a_gallery_has_what_embedding_atlas_and_spotlight_read(query, folder, places, tmp_path):
+    out = tmp_path / "gallery.parquet"
+    sql = "SELECT row, loss FROM oof ORDER BY loss DESC"
+    words = ["--sql", sql, "query.experiment=exp_003", "query.map=map.parquet", "source.root=data"]
+    assert query(*words, "--gallery", str(out)) == 0
+    gallery = pl.read_parquet(out)
+    assert gallery["loss"].to_list() == sorted(gallery["loss"], reverse=True)
+    assert gallery.schema["image"] == pl.Binary
+    numbers = {"x": pl.Float64, "y": pl.Float64, "start_s": pl.Float64, "end_s": pl.Float64}
+    assert numbers.items() <= dict(gallery.schema).items()
+    joined = gallery.select("row", "x", "y").sort("row")
+    assert joined.equals(places.select("row", "x", "y").sort("row"))
+    with open_store(str(folder / "data/store")) as store:
+        cells = store.slices(gallery)
+    for image, own, path in zip(gallery["image"], cells, gallery["audio"], strict=True):
+        picture = PIL.Image.open(io.BytesIO(image), formats=["PNG"])
+        assert np.array_equal(np.asarray(picture)[::-1], own)
+        assert Path(path).is_absolute()
+        assert soundfile.info(path).frames
+
+
+def test_a_gallery_needs_a_place_for_each_slice(query, folder, places, tmp_path, capsys):
+    places[:-1].write_parquet(tmp_path / "less.parquet")
+    out = ["source.root=data", "--gallery", str(tmp_path / "gallery.parquet")]
+    assert query(f"query.map={tmp_path / 'less.parquet'}", *out) == 2
+    assert "no place for 1 of" in capsys.readouterr().err
+    assert query(*out) == 2
+    assert "--gallery needs query.map=" in capsys.readouterr().err
 
 
 def test_excerpts_are_the_sound_of_their_slices(query, folder):

@@ -39,7 +39,7 @@ def agreement_table(current: pl.DataFrame) -> pl.DataFrame:
     people = sorted(current["annotator"].unique())
     for one, other in combinations(people, 2):
         found = agreement(current.filter(pl.col("annotator").is_in([one, other])))
-        share = found.same / found.shared if found.shared else None
+        share = round(found.same / found.shared, 3) if found.shared else None
         rows.append((one, other, found.shared, found.same, share))
     schema = {
         "annotator": pl.String,

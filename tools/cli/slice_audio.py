@@ -11,6 +11,7 @@ import polars as pl
 from storage.errors import ConfigError, ObjectMissingError
 from storage.objects.client import RemoteConfig
 from storage.output_files import output_file
+from storage.read.thumbnails import thumbnail_png
 from storage.source.files import RecordingFiles
 from storage.source.table import SourceConfig, read_source
 from storage.store import Store
@@ -19,6 +20,8 @@ from training.inference.outputs.raven import HEADER, selection_lines
 from training.inference.outputs.text import one_line, safe_name, seconds, short_seconds
 
 MAX_EXCERPTS = 10_000
+MAX_IMAGES = 50_000  # some 25 kB each
+IMAGES_AT_ONCE = 256
 
 
 def slice_spans(store: Store, table: pl.DataFrame) -> pl.DataFrame:
@@ -63,7 +66,7 @@ def write_wavs(
         raise ConfigError(
             f"--wav would write {len(spans):,} files; at most {MAX_EXCERPTS:,}: give --limit"
         )
-    paths = _paths(source, remote, spans)
+    paths = recording_paths(source, remote, spans["recording_id"])
     files, failed = RecordingFiles(remote), []
     with bar("excerpts", len(spans), "file") as step:
         for row in spans.iter_rows(named=True):
@@ -82,6 +85,44 @@ def write_wavs(
                 failed.append(name)
             step(1)
     return failed
+
+
+def write_gallery(
+    store: Store,
+    table: pl.DataFrame,
+    target: Path,
+    places: pl.DataFrame,
+    paths: Mapping[str, str],
+) -> None:
+    """Writes a Parquet of slices as Embedding Atlas and Spotlight read it, see docs/similarity.md.
+
+    The columns of the table and of `slice_spans`; `image`, a PNG as bytes; `audio`, the path of the
+    recording; x and y of `places`, by row. Raises ConfigError where a slice has no place.
+    """
+    if len(table) > MAX_IMAGES:
+        raise ConfigError(
+            f"--gallery would write {len(table):,} images; at most {MAX_IMAGES:,}: give --limit"
+        )
+    spans = slice_spans(store, table).drop("score")
+    spans = spans.join(places.select("row", "x", "y"), on="row", how="left", maintain_order="left")
+    if lost := spans["x"].null_count():
+        raise ConfigError(
+            f"query.map has no place for {lost:,} of {len(spans):,} slices: make it again by "
+            "python -m tools.similar --map"
+        )
+    images: list[bytes] = []
+    with bar("images", len(spans), "slice") as step:
+        for part in spans.iter_slices(IMAGES_AT_ONCE):
+            images += map(thumbnail_png, store.slices(part))
+            step(len(part))
+    others = table.drop(
+        [name for name in table.columns if name in (*spans.columns, "image", "audio")]
+    )
+    audio = pl.col("recording_id").replace_strict(paths, return_dtype=pl.String)
+    gallery = spans.with_columns(pl.Series("image", images, pl.Binary), audio=audio)
+    gallery = gallery.with_columns(others.get_columns())
+    with output_file(target) as file:
+        gallery.write_parquet(file)
 
 
 def write_raven(spans: pl.DataFrame, target: Path, band_hz: tuple[float, float]) -> None:
@@ -110,14 +151,16 @@ def write_audacity(spans: pl.DataFrame, folder: Path) -> None:
             unfinished.write_text("".join(lines), encoding="utf-8")
 
 
-def _paths(source: SourceConfig, remote: RemoteConfig, spans: pl.DataFrame) -> Mapping[str, str]:
-    """Paths of the recordings; ConfigError where the source lacks one."""
+def recording_paths(
+    source: SourceConfig, remote: RemoteConfig, recording_ids: pl.Series
+) -> Mapping[str, str]:
+    """Paths of recordings by id; ConfigError where the source lacks one."""
     recordings = read_source(source, remote).recordings
     paths = dict(recordings.select("recording_id", "path").iter_rows())
-    missing = [name for name in spans["recording_id"].unique() if paths.get(name) is None]
+    missing = [name for name in recording_ids.unique() if paths.get(name) is None]
     if missing:
         raise ConfigError(
             f"{len(missing)} recordings have no file in source.root={source.root}, such as "
             f"{missing[0]}: give the source.* keys by which the store was built"
         )
-    return paths
+    return {name: paths[name] for name in recording_ids.unique()}

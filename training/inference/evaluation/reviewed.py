@@ -13,7 +13,7 @@ Shapes: N windows, C classes.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,25 +120,10 @@ def score_reviewed(predictions: pl.DataFrame, decided: pl.DataFrame) -> Reviewed
             "compared with tables of tools.predict"
         )
     scores_NC = predictions.select(PREFIX + label for label in labels).to_numpy()
-    judged_NC, present_NC = np.zeros((2, *scores_NC.shape), bool)
-    recordings = predictions["recording_id"].cast(pl.String)
     given = decided["recording_id"].unique(maintain_order=True).to_list()
-    found = match_files(given, recordings.unique(maintain_order=True).to_list())
-    column = {label: place for place, label in enumerate(labels)}
-    numbered = predictions.select("start_s", "end_s", recordings).with_row_index("number")
-    windows = numbered.partition_by("recording_id", as_dict=True)
-    for recording_id, name in found.items():
-        own = windows[(name,)]
-        on_classes = decided.filter(
-            (pl.col("recording_id") == recording_id) & pl.col("label").is_in(list(labels))
-        )
-        if on_classes.is_empty():
-            continue
-        judged = judge(own["start_s"].to_numpy(), own["end_s"].to_numpy(), on_classes)
-        places = np.asarray([column[label] for label in judged.labels])
-        cells = np.ix_(own["number"].to_numpy(), places)
-        judged_NC[cells] = judged.present_KL | judged.absent_KL
-        present_NC[cells] = judged.present_KL
+    recordings = predictions["recording_id"].cast(pl.String).unique(maintain_order=True)
+    found = match_files(given, recordings.to_list())
+    judged_NC, present_NC = _judged_cells(predictions, decided, labels, found)
     judged_NC &= ~np.isnan(scores_NC)
     if not judged_NC.any():
         raise ConfigError(
@@ -152,6 +137,37 @@ def score_reviewed(predictions: pl.DataFrame, decided: pl.DataFrame) -> Reviewed
         present_NC=present_NC & judged_NC,
         notes=tuple(_notes(decided, labels, len(given), len(found))),
     )
+
+
+def _judged_cells(
+    predictions: pl.DataFrame,
+    decided: pl.DataFrame,
+    labels: Sequence[str],
+    found: Mapping[str, str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cells that are judged, and those with a class that is there, bool [N, C] each.
+
+    `found` has the recording of the predictions for each reviewed one.
+    """
+    judged_NC, present_NC = np.zeros((2, len(predictions), len(labels)), bool)
+    column = {label: place for place, label in enumerate(labels)}
+    numbered = predictions.select(
+        "start_s", "end_s", pl.col("recording_id").cast(pl.String)
+    ).with_row_index("number")
+    windows = numbered.partition_by("recording_id", as_dict=True)
+    on_classes = decided.filter(pl.col("label").is_in(list(labels)))
+    by_recording = on_classes.partition_by("recording_id", as_dict=True)
+    for recording_id, name in found.items():
+        if (recording_id,) not in by_recording:
+            continue
+        own = windows[(name,)]
+        start_s, end_s = own["start_s"].to_numpy(), own["end_s"].to_numpy()
+        judged = judge(start_s, end_s, by_recording[(recording_id,)])
+        places = np.asarray([column[label] for label in judged.labels])
+        cells = np.ix_(own["number"].to_numpy(), places)
+        judged_NC[cells] |= judged.present_KL | judged.absent_KL
+        present_NC[cells] |= judged.present_KL
+    return judged_NC, present_NC
 
 
 def _notes(

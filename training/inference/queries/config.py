@@ -16,6 +16,7 @@ class QueryConfig:
     )
     predictions: str = option("", "table detections: folder of tools.predict")
     embeddings: str = option("", "table embeddings: file of tools.embed")
+    map: str = option("", "table map: file of tools.similar --map")
     reviews: str = option("", "table reviews: folder of reviews, or a file of them")
 
     def __post_init__(self) -> None:

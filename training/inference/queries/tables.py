@@ -10,6 +10,7 @@ taxonomy              a line per class: its label, names and other columns that 
 oof, oof_recordings   see `training.inference.queries.oof`
 detections            of tools.predict
 embeddings            row, recording_id, embedding
+map                   row, recording_id, x, y
 reviews               verdicts that stand; see `datasets.reviews`
 """
 
@@ -49,6 +50,8 @@ def open_tables(store: Store, config: QueryConfig, *, root: Path) -> dict[str, p
         tables["embeddings"] = _scan(
             Path(config.embeddings), f"query.embeddings={config.embeddings}"
         )
+    if config.map:
+        tables["map"] = _scan(Path(config.map), f"query.map={config.map}")
     if config.reviews:
         tables["reviews"] = current_reviews(read_reviews(Path(config.reviews))).lazy()
     return tables
