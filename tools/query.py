@@ -27,7 +27,7 @@ from storage.store import Store, open_store
 from tools.cli.command import Arguments, Command, run
 from tools.cli.config import StoreSection
 from tools.cli.output_files import check_output, make_folder
-from tools.cli.slice_outputs import FLAGS, check_outputs, print_table, write_outputs
+from tools.cli.slice_files.outputs import FLAGS, check_outputs, print_table, write_outputs
 from training.experiments.experiment import ExperimentConfig
 from training.inference.queries.config import QueryConfig
 from training.inference.queries.named import NAMED, find_named
@@ -114,20 +114,20 @@ def _write_sound(config: Sections, arguments: Arguments, store: Store, table: pl
     """Writes the excerpts and label files that were asked for."""
     if not (arguments.wav or arguments.raven or arguments.audacity):
         return
-    from tools.cli import slice_audio  # libsndfile's import
+    from tools.cli.slice_files import audio  # libsndfile's import
 
-    spans = slice_audio.slice_spans(store, table)
+    spans = audio.slice_spans(store, table)
     if arguments.raven:
         recipe = store.recipe
         band_hz = (recipe.fmin_hz, recipe.fmax_hz)
-        slice_audio.write_raven(spans, Path(arguments.raven), band_hz)
+        audio.write_raven(spans, Path(arguments.raven), band_hz)
         print(f"raven: {arguments.raven}")
     if arguments.audacity:
-        slice_audio.write_audacity(spans, Path(arguments.audacity))
+        audio.write_audacity(spans, Path(arguments.audacity))
         print(f"audacity: {arguments.audacity}")
     if arguments.wav:
         folder = Path(arguments.wav)
-        failed = slice_audio.write_wavs(spans, folder, config.source, config.remote)
+        failed = audio.write_wavs(spans, folder, config.source, config.remote)
         print(f"wav: {arguments.wav}, {len(spans) - len(failed):,} files")
         if failed:
             print(f"{len(failed):,} could not be read: {', '.join(failed[:5])}", file=sys.stderr)
@@ -137,15 +137,15 @@ def _write_gallery(
     config: Sections, target: Path, store: Store, table: pl.DataFrame, places: pl.LazyFrame
 ) -> None:
     """Writes the slices with pictures, and the recordings of source.root as absolute paths."""
-    from tools.cli import slice_audio  # libsndfile's import
+    from tools.cli.slice_files import audio  # libsndfile's import
 
-    ids = slice_audio.slice_spans(store, table)["recording_id"]
+    ids = audio.slice_spans(store, table)["recording_id"]
     paths = slice_audio.recording_paths(config.source, config.remote, ids)
     absolute = {
         name: path if is_remote(path) else str(Path(path).absolute())
         for name, path in paths.items()
     }
-    slice_audio.write_gallery(store, table, target, places.collect(), absolute)
+    audio.write_gallery(store, table, target, places.collect(), absolute)
     print(f"gallery: {target}")
 
 

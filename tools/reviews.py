@@ -29,14 +29,14 @@ from storage.store import Store, open_store
 from tools.cli.command import Arguments, Command, run
 from tools.cli.config import StoreSection
 from tools.cli.output_files import check_output, make_folder
-from tools.cli.review_outputs import (
+from tools.cli.slice_files.outputs import print_table
+from tools.cli.slice_files.reviews import (
     agreement_table,
     disputed,
     label_spans,
     verdict_counts,
     write_verdicts,
 )
-from tools.cli.slice_outputs import print_table
 from training.experiments.report import format_table
 
 FILES = ("csv", "parquet", "raven", "corrected")

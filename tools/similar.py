@@ -28,7 +28,7 @@ from tools.cli.command import Arguments, Command, importing, run
 from tools.cli.config import StoreSection
 from tools.cli.output_files import check_output
 from tools.cli.progress_bars import bar
-from tools.cli.slice_outputs import FLAGS, check_outputs, print_table, write_outputs
+from tools.cli.slice_files.outputs import FLAGS, check_outputs, print_table, write_outputs
 from training.experiments.experiment import ExperimentConfig
 from training.inference.embeddings.config import BIRDNET, EmbedConfig
 from training.inference.similarity.config import SimilarConfig

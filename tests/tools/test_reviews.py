@@ -17,7 +17,7 @@ from datasets.reviews import (
 from storage.store import open_store
 from tests.small_store import build_small_store
 from tools.cli.command import run
-from tools.cli.review_outputs import agreement_table, disputed, label_spans, verdict_counts
+from tools.cli.slice_files.reviews import agreement_table, disputed, label_spans, verdict_counts
 from tools.reviews import COMMAND, main
 
 

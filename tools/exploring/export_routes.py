@@ -17,8 +17,8 @@ from datasets.corrections import corrected_recordings
 from datasets.reviews import decided_labels
 from storage.errors import ConfigError, ObjectMissingError
 from storage.format.tables import OUR_COLUMNS
-from tools.cli.slice_audio import slice_spans, write_audacity, write_raven
-from tools.cli.slice_outputs import flat_lists
+from tools.cli.slice_files.audio import slice_spans, write_audacity, write_raven
+from tools.cli.slice_files.outputs import flat_lists
 from tools.exploring.answers import file_answer
 from tools.exploring.parameters import Parameters
 from training.inference.exploring.exploration import Exploration

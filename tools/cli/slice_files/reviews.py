@@ -74,7 +74,7 @@ def write_verdicts(current: pl.DataFrame, target: Path) -> None:
 
 
 def label_spans(decided: pl.DataFrame, recordings: pl.DataFrame) -> pl.DataFrame:
-    """Decided labels that are there, as `tools.cli.slice_audio` writes them for Raven and Audacity.
+    """Decided labels that are there, as `slice_files.audio` writes them for Raven and Audacity.
 
     Columns: recording_id, filename, duration_s, start_s, end_s, label, common_name,
     scientific_name, score; verdicts on recordings that are not among these are left out.
