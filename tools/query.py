@@ -140,7 +140,7 @@ def _write_gallery(
     from tools.cli.slice_files import audio  # libsndfile's import
 
     ids = audio.slice_spans(store, table)["recording_id"]
-    paths = slice_audio.recording_paths(config.source, config.remote, ids)
+    paths = audio.recording_paths(config.source, config.remote, ids)
     absolute = {
         name: path if is_remote(path) else str(Path(path).absolute())
         for name, path in paths.items()

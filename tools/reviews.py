@@ -129,15 +129,15 @@ def _write_files(
             write_verdicts(current, Path(target))
             print(f"verdicts: {target}")
     if arguments.raven or arguments.audacity:
-        from tools.cli import slice_audio  # libsndfile's import
+        from tools.cli.slice_files import audio  # libsndfile's import
 
         spans = label_spans(decided, recordings)
         if arguments.raven:
             band_hz = (store.recipe.fmin_hz, store.recipe.fmax_hz)
-            slice_audio.write_raven(spans, Path(arguments.raven), band_hz)
+            audio.write_raven(spans, Path(arguments.raven), band_hz)
             print(f"raven: {arguments.raven}, {len(spans):,} labels")
         if arguments.audacity:
-            slice_audio.write_audacity(spans, Path(arguments.audacity))
+            audio.write_audacity(spans, Path(arguments.audacity))
             print(f"audacity: {arguments.audacity}")
     if arguments.corrected:
         given = read_train_csv(Path(config.reviews.train_csv))
