@@ -27,7 +27,12 @@ function announce() {
   document.dispatchEvent(new Event("theme"));
 }
 
-/** The value of a colour of the style sheet, for canvases. */
+/** The value of a colour of the style sheet in the scheme that is shown, for canvases. */
 export function colour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const probe = document.createElement("i");
+  probe.style.color = `var(--${name})`;
+  document.body.append(probe);
+  const value = getComputedStyle(probe).color;
+  probe.remove();
+  return value;
 }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.exploring_page import build_folder, open_browser, open_page, require_browser, serve
+from tests.exploring_page import open_page, require_browser
 
 pytestmark = pytest.mark.slow
 
@@ -19,18 +19,6 @@ VIEWS = {
     "item": ("&view=review&queue=1&of=labels&order=random&count=5", ".question"),
 }
 SIZES = {"wide": (1280, 800), "narrow": (390, 844)}
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    with serve(build_folder(tmp_path_factory.mktemp("page"))) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with open_browser() as browser:
-        yield browser
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,35 +1,13 @@
 """The page of tools.explore in a browser: filter, scroll, open, play, and the back button."""
 
-import pytest
-
 from tests.exploring_page import (
-    build_folder,
-    open_browser,
     open_page,
     require_browser,
-    serve,
     total,
     wait_until,
 )
 
 require_browser()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return build_folder(tmp_path_factory.mktemp("page"))
-
-
-@pytest.fixture(scope="module")
-def url(folder):
-    with serve(folder) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with open_browser() as browser:
-        yield browser
 
 
 def test_filter_scroll_open_play_and_back(browser, url):

@@ -9,12 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.exploring_page import (
-    build_folder,
     goto,
-    open_browser,
     open_page,
     require_browser,
-    serve,
     total,
     wait_until,
     write_call,
@@ -37,23 +34,6 @@ DROP = """([name, text]) => {
 def read_csv(download) -> list[dict[str, str]]:
     """The lines of a csv file that was saved."""
     return list(csv.DictReader(io.StringIO(Path(download.path()).read_text(encoding="utf-8"))))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return build_folder(tmp_path_factory.mktemp("page"))
-
-
-@pytest.fixture(scope="module")
-def url(folder):
-    with serve(folder) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with open_browser() as browser:
-        yield browser
 
 
 def test_neighbours_of_a_slice_and_of_its_recording_are_others(browser, url):
