@@ -21,6 +21,7 @@ from storage.build.report import BuildReport, report_build
 from storage.build.workers import build_parts
 from storage.errors import ConfigError, DamageError, ObjectExistsError, StoreError
 from storage.format.catalog import Catalog, check_indexes
+from storage.format.chunk_codecs import CODECS, DEFAULT_CODEC
 from storage.format.classes import NAME as CLASSES
 from storage.format.classes import encode_classes, put_classes, read_classes
 from storage.format.manifest import NAME as MANIFEST
@@ -43,7 +44,7 @@ from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.lock import builder_lock
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
-from storage.options import check_at_least, check_between, option
+from storage.options import check_at_least, check_between, check_choice, option
 from storage.processes import num_cores
 from storage.progress import Progress, silent
 from storage.recipe import Recipe
@@ -58,10 +59,13 @@ MAX_ROUNDS_IN_VAIN = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildConfig:
-    """Settings of a build; none of them changes the bytes of the store."""
+    """Settings of a build; `codec` changes the bytes of a new store, none changes its values."""
 
     executor: str = option("local", "local, or dask://HOST:PORT: a Dask cluster that is running")
     workers: int | None = option(None, "local worker processes; null: one per core")
+    codec: str | None = option(
+        None, "lz4: read fastest; zstd: a fifth smaller; null: the store's own, lz4 for a new one"
+    )
     strict: bool = option(False, "exit 1 when any recording was rejected or stored in part")
     max_drop_share: float = option(0.5, "refuse to drop more than this share of the store, 0 to 1")
 
@@ -69,6 +73,8 @@ class BuildConfig:
         check_at_least(self, "build", 1, "workers")
         check_between(self, "build", 0, 1, "max_drop_share")
         check_executor(self.executor)
+        if self.codec is not None:
+            check_choice(self, "build", "codec", CODECS)
 
 
 def build_store(
@@ -128,7 +134,9 @@ class Build:
 
     def check_store(self) -> int:
         """Checks that a store may be built on; returns how many recordings would leave it."""
-        Manifest.read(self.objects).check_recipe(self.recipe, self.objects.url)
+        manifest = Manifest.read(self.objects)
+        manifest.check_recipe(self.recipe, self.objects.url)
+        manifest.check_codec(self.config.codec, self.objects.url)
         self.state = self.state.updated(self.objects)
         return check_drop(self.state, self.source, self.config.max_drop_share)
 
@@ -183,6 +191,13 @@ class Build:
             self.catalog = Catalog()
             for part in table_numbers(self.objects, INDEX):
                 self.catalog.note_part(self.objects, part)
+
+    @property
+    def codec(self) -> str:
+        """The codec of the store, or of the one that will be made."""
+        if self.objects.exists(MANIFEST):
+            return Manifest.read(self.objects).codec
+        return self.config.codec or DEFAULT_CODEC
 
     def pending(self) -> pl.DataFrame:
         """The wanted recordings that are not in the store as they are now."""
@@ -241,7 +256,10 @@ class Build:
         for recording_id, content in pending.select("recording_id", "content_hash").iter_rows():
             identity.update(f"{recording_id}\n{content}\n".encode())
         manifest = Manifest(
-            store_id=identity.hexdigest()[:16], recipe=self.recipe, part_slices=target
+            store_id=identity.hexdigest()[:16],
+            recipe=self.recipe,
+            part_slices=target,
+            codec=self.codec,
         )
         self.objects.put_new(MANIFEST, manifest.encode())
         return target
@@ -282,6 +300,7 @@ class Build:
                 remote=self.objects.remote_config,
                 range=part,
                 recipe=self.recipe,
+                codec=self.codec,
                 filterbank_MF=filterbank_MF,
                 recordings=members,
                 metadata=self.source.metadata_of(members),

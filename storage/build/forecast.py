@@ -4,12 +4,12 @@ import polars as pl
 
 from storage.build.build import Build
 from storage.build.plan import expected_slices
+from storage.format.chunk_codecs import CODECS
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.tables import PLANS, read_tables, table_numbers
 from storage.processes import num_cores
 
 # Measured on real recordings, one core, with: python -m tools.benchmark build
-ZSTD_SHARE = 0.73
 CPU_S_PER_SLICE = 0.0035
 
 
@@ -22,7 +22,8 @@ def forecast_build(build: Build) -> str:
     num_slices = int(expected_slices(pending, recipe, objects.remote_config, plans).sum())
     usable = pending.filter(pl.col("reason").is_null() & pl.col("duplicate_of").is_null())
     changed = usable.join(build.state.live_recordings(), on="recording_id", how="semi")
-    size_mb = num_slices * recipe.slice_bytes * ZSTD_SHARE / 1e6
+    share = CODECS[build.codec].share
+    size_mb = num_slices * recipe.slice_bytes * share / 1e6
     minutes = num_slices * CPU_S_PER_SLICE / (build.config.workers or num_cores()) / 60
     notes = "".join(f"\nnote: {sentence}" for sentence in build.source.notes)
     time = f"{minutes:.1f} min" if minutes >= 1 else "under a minute"
