@@ -152,7 +152,7 @@ def test_every_flipped_byte_is_found_and_repaired(
     with open_store(str(store)) as opened:
         last = opened.extents(opened.slice_index()["row"].to_numpy())
     end = int(last.offset[-1] + last.length[-1])
-    for place in np.random.default_rng(1).integers(end, size=12).tolist():
+    for place in np.random.default_rng(1).integers(end, size=3).tolist():
         damaged = bytearray(data)
         damaged[place] ^= 1 << place % 8
         shard.write_bytes(damaged)
