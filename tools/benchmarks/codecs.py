@@ -4,8 +4,8 @@
     python -m tools.benchmark codecs store=data/store --markdown docs/benchmarks.md
 
 Codecs that plain zarr-python reads, on slices of one store. Those that melbank writes are also read
-by its own reader, in random batches of 64, with the members of tars beside: uncompressed. One
-thread, page cache warm, CPU time. Half a minute for 1,000 slices.
+by its own reader, in random batches of 64; so are uncompressed ones, as in tars. One thread, page
+cache warm, CPU time. Half a minute for 1,000 slices.
 """
 
 import time

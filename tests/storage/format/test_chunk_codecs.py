@@ -78,7 +78,7 @@ def test_no_damage_passes_for_a_slice_of_another_size(codec: str) -> None:
 @each_codec
 @given(data=st.data())
 def test_changed_bytes_are_an_error_or_other_cells(codec: str, data: st.DataObject) -> None:
-    """What is no error here differs from the crc32c in the index."""
+    """Cells that differ without an error are found by the crc32c in the index."""
     cells = like_bands()
     packed = bytearray(encode_chunk(cells, codec))
     near = st.one_of(st.integers(0, 40), st.integers(0, len(packed) - 5))
