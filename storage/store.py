@@ -34,7 +34,7 @@ from storage.objects.protocol import Objects
 from storage.objects.retry import POLICY
 from storage.objects.urls import is_remote
 from storage.read.cache_policy import ShardUse
-from storage.read.extents import ZSTD_CRC32C, Extents, find_rows
+from storage.read.extents import Extents, find_rows
 from storage.read.html import STRIP, store_html
 from storage.read.slice_reader import SliceReader
 from storage.read.slice_table import late_join
@@ -93,6 +93,7 @@ class Store(AbstractContextManager["Store"]):
         manifest = Manifest.read(self.objects)
         self.recipe: Recipe = manifest.recipe
         self.store_id: str = manifest.store_id
+        self.codec: str = manifest.codec
         self._tables = ListedTables(self.objects)
         self._state: StoreState = read_state(self.objects, self._tables.get_many)
         self._tables.check_parts(self._state.parts)
@@ -212,7 +213,7 @@ class Store(AbstractContextManager["Store"]):
             offset=offset,
             length=table[object_no, place + 1].astype(np.int64) - offset,
             crc32c=self._crc32c[places],
-            codecs=(ZSTD_CRC32C,) * len(shards),
+            codecs=(self.codec,) * len(shards),
             remote=is_remote(self.url),
         )
 

@@ -2,6 +2,7 @@
 
     python -m tools.benchmark build benchmark.source_root=data --plot --markdown docs/benchmarks.md
     python -m tools.benchmark store-read store=data/store
+    python -m tools.benchmark codecs store=data/store
     python -m tools.benchmark query
     python -m tools.benchmark plan
     python -m tools.benchmark read benchmark.source_root=data
@@ -13,7 +14,8 @@
     python -m tools.benchmark build --help
 
 build: recordings into slices, against librosa in a notebook's loop. store-read: slices out of a
-store, against zarr-python, h5py, .npy files and np.memmap. query: an index of millions of rows.
+store, against zarr-python, h5py, .npy files and np.memmap. codecs: ways of packing slices.
+query: an index of millions of rows.
 read: slices into training, against other loaders and formats. remote: slices of a bucket
 into training, against other loaders, over a line with latency. plan: epochs of millions of slices.
 augment: what each augmentation adds to a training step. step: what reading adds to it.
@@ -32,6 +34,7 @@ from tools.cli.tables import publish
 BENCHMARKS = (
     "build",
     "store-read",
+    "codecs",
     "query",
     "read",
     "remote",

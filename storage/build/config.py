@@ -4,16 +4,20 @@ from dataclasses import dataclass
 
 from storage.build.dask import LOCAL, check_executor
 from storage.errors import ConfigError
-from storage.options import check_at_least, check_between, option
+from storage.format.chunk_codecs import CODECS
+from storage.options import check_at_least, check_between, check_choice, option
 from storage.share import Share, parse_share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildConfig:
-    """Settings of a build; none of them changes the bytes of the store."""
+    """Settings of a build; `codec` changes the bytes of a new store, none changes its values."""
 
     executor: str = option("local", "local, or dask://HOST:PORT: a Dask cluster that is running")
     workers: int | None = option(None, "local worker processes; null: one per core")
+    codec: str | None = option(
+        None, "lz4: read fastest; zstd: a fifth smaller; null: the store's own, lz4 for a new one"
+    )
     part: str | None = option(
         None, "share of this process, such as 3/16 of sixteen that build together; null: all"
     )
@@ -24,6 +28,8 @@ class BuildConfig:
         check_at_least(self, "build", 1, "workers")
         check_between(self, "build", 0, 1, "max_drop_share")
         check_executor(self.executor)
+        if self.codec is not None:
+            check_choice(self, "build", "codec", CODECS)
         if self.share and self.executor != LOCAL:
             raise ConfigError(
                 f"build.part={self.part} shares the work without a cluster: leave out "

@@ -6,6 +6,7 @@ import polars as pl
 
 from storage.build.plan import expected_slices, part_slices
 from storage.build.rounds import Build
+from storage.format.chunk_codecs import CODECS
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
 from storage.format.tables import PLANS, read_tables, table_numbers
@@ -13,7 +14,6 @@ from storage.processes import num_cores
 from storage.share import Share
 
 # Measured on real recordings, one core, with: python -m tools.benchmark build
-ZSTD_SHARE = 0.73
 CPU_S_PER_SLICE = 0.0035
 
 
@@ -29,7 +29,7 @@ def forecast_build(build: Build, share: Share | None = None) -> str:
     num_slices = int(expected_slices(pending, recipe, objects.remote_config, plans).sum())
     usable = pending.filter(pl.col("reason").is_null() & pl.col("duplicate_of").is_null())
     changed = usable.join(build.state.live_recordings(), on="recording_id", how="semi")
-    size_mb = num_slices * recipe.slice_bytes * ZSTD_SHARE / 1e6
+    size_mb = num_slices * recipe.slice_bytes * CODECS[build.codec].share / 1e6
     time = _minutes(num_slices * CPU_S_PER_SLICE / (build.config.workers or num_cores()))
     notes = "".join(f"\nnote: {sentence}" for sentence in build.source.notes)
     if share is not None:

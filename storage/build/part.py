@@ -18,6 +18,7 @@ from storage.build.reconcile import with_metadata
 from storage.build.slice_maker import MadeSlice, slice_maker
 from storage.checksums import crc32c
 from storage.errors import AudioError, ObjectExistsError, ObjectMissingError, StoreError
+from storage.format.chunk_codecs import encode_chunk
 from storage.format.tables import (
     DUPLICATE,
     INDEX,
@@ -30,7 +31,7 @@ from storage.format.tables import (
     encode_table,
     table_name,
 )
-from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD, encode_chunk, encode_shard, shard_name
+from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD, encode_shard, shard_name
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
 from storage.recipe import Recipe
@@ -50,6 +51,7 @@ class ShardWriter:
     objects: Objects
     range: PartRange
     recipe: Recipe
+    codec: str
     num_rows: int = 0
     chunks: list[bytes] = field(default_factory=list)
 
@@ -58,7 +60,7 @@ class ShardWriter:
         if self.num_rows == self.range.capacity:
             raise PartFullError
         row = self.range.first_row + self.num_rows
-        self.chunks.append(encode_chunk(cells))
+        self.chunks.append(encode_chunk(cells, self.codec))
         self.num_rows += 1
         if len(self.chunks) == SLICES_PER_ZARR_SHARD:
             self.flush()
@@ -82,7 +84,7 @@ class ShardWriter:
         if not self.chunks:
             return
         number = self.range.first_shard + (self.num_rows - 1) // SLICES_PER_ZARR_SHARD
-        self.objects.put_new(shard_name(number), encode_shard(self.chunks, self.recipe))
+        self.objects.put_new(shard_name(number), encode_shard(self.chunks, self.recipe, self.codec))
         self.chunks.clear()
 
 
@@ -108,7 +110,9 @@ class _PartBuilder:
         self._intake = intake_of(job.recipe, job.remote)
         self._maker = slice_maker(job.recipe, job.filterbank_MF, job.channel)
         self._objects = open_objects(job.url, remote=job.remote)
-        self._writer = ShardWriter(objects=self._objects, range=job.range, recipe=job.recipe)
+        self._writer = ShardWriter(
+            objects=self._objects, range=job.range, recipe=job.recipe, codec=job.codec
+        )
         # in the order in which they are put
         self.rows: dict[str, list[Row]] = {RECORDINGS: [], REJECTS: [], INDEX: []}
 

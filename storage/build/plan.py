@@ -61,6 +61,7 @@ class PartJob:
     url: str
     range: PartRange
     recipe: Recipe
+    codec: str
     filterbank_MF: np.ndarray
     recordings: pl.DataFrame
     metadata: pl.DataFrame

@@ -18,6 +18,7 @@ from storage.build.reconcile import check_drop, settle
 from storage.build.workers import build_parts
 from storage.errors import ConfigError, DamageError, ObjectExistsError, StoreError
 from storage.format.catalog import Catalog, check_indexes
+from storage.format.chunk_codecs import DEFAULT_CODEC
 from storage.format.classes import NAME as CLASSES
 from storage.format.classes import encode_classes, put_classes, read_classes
 from storage.format.manifest import NAME as MANIFEST
@@ -93,7 +94,9 @@ class Build:
 
     def check_store(self) -> int:
         """Checks that a store may be built on; returns how many recordings would leave it."""
-        Manifest.read(self.objects).check_recipe(self.recipe, self.objects.url)
+        manifest = Manifest.read(self.objects)
+        manifest.check_recipe(self.recipe, self.objects.url)
+        manifest.check_codec(self.config.codec, self.objects.url)
         self.state = self.state.updated(self.objects)
         return check_drop(self.state, self.source, self.config.max_drop_share)
 
@@ -160,6 +163,13 @@ class Build:
             for part in table_numbers(self.objects, INDEX):
                 self.catalog.note_part(self.objects, part)
 
+    @property
+    def codec(self) -> str:
+        """The codec of the store, or of the one that will be made."""
+        if self.objects.exists(MANIFEST):
+            return Manifest.read(self.objects).codec
+        return self.config.codec or DEFAULT_CODEC
+
     def pending(self) -> pl.DataFrame:
         """The wanted recordings that are not in the store as they are now."""
         self.state = self.state.updated(self.objects)
@@ -225,7 +235,10 @@ class Build:
         for recording_id, content in pending.select("recording_id", "content_hash").iter_rows():
             identity.update(f"{recording_id}\n{content}\n".encode())
         manifest = Manifest(
-            store_id=identity.hexdigest()[:16], recipe=self.recipe, part_slices=target
+            store_id=identity.hexdigest()[:16],
+            recipe=self.recipe,
+            part_slices=target,
+            codec=self.codec,
         )
         self.objects.put_new(MANIFEST, manifest.encode())
         return target
@@ -270,6 +283,7 @@ class Build:
                 remote=self.objects.remote_config,
                 range=part,
                 recipe=self.recipe,
+                codec=self.codec,
                 filterbank_MF=filterbank_MF,
                 recordings=members,
                 metadata=self.source.metadata_of(members),

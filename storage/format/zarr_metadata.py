@@ -1,11 +1,15 @@
 """`zarr.json` of the slice array, written by zarr-python itself."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from storage.errors import DamageError
+from storage.format.chunk_codecs import BLOSC_LEVEL, ZSTD, ZSTD_LEVEL
 from storage.format.manifest import Manifest
-from storage.format.zarr_shards import ARRAY_METADATA, SLICES_PER_ZARR_SHARD, ZSTD_LEVEL
+from storage.format.zarr_shards import ARRAY_METADATA, SLICES_PER_ZARR_SHARD
 from storage.untrusted import MAX_ROW, parse_json, whole_of
+
+if TYPE_CHECKING:
+    from zarr.codecs import BloscCodec, ZstdCodec
 
 
 def array_metadata(manifest: Manifest, num_shards: int) -> bytes:
@@ -14,7 +18,7 @@ def array_metadata(manifest: Manifest, num_shards: int) -> bytes:
     Its attributes repeat `melbank.json`, so that either can be restored from the other.
     """
     import zarr  # a third of a second, which reading can do without
-    from zarr.codecs import Crc32cCodec, ZstdCodec
+    from zarr.codecs import Crc32cCodec
 
     recipe = manifest.recipe
     objects: dict[str, Any] = {}
@@ -24,13 +28,29 @@ def array_metadata(manifest: Manifest, num_shards: int) -> bytes:
         shards=(SLICES_PER_ZARR_SHARD, *recipe.slice_shape),
         chunks=(1, *recipe.slice_shape),
         dtype=recipe.dtype,
-        compressors=[ZstdCodec(level=ZSTD_LEVEL, checksum=False), Crc32cCodec()],
+        compressors=[_compressor(manifest), Crc32cCodec()],
         fill_value=0,
         dimension_names=["row", "mel", "frame"],
         attributes={"melbank": manifest.to_dict()},
     )
     document: bytes = objects["zarr.json"].to_bytes()
     return document
+
+
+def _compressor(manifest: Manifest) -> "BloscCodec | ZstdCodec":
+    """The codec of a store's chunks, as zarr-python has it."""
+    from zarr.codecs import BloscCodec, ZstdCodec
+
+    if manifest.codec == ZSTD:
+        return ZstdCodec(level=ZSTD_LEVEL, checksum=False)
+    itemsize = manifest.recipe.dtype.itemsize
+    return BloscCodec(
+        typesize=itemsize,
+        cname="lz4",
+        clevel=BLOSC_LEVEL,
+        shuffle="shuffle" if itemsize > 1 else "noshuffle",
+        blocksize=manifest.recipe.slice_bytes,
+    )
 
 
 def num_shards_of(metadata: bytes) -> int:

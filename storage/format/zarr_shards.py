@@ -1,42 +1,24 @@
 """Zarr v3 shards, encoded whole and read by index.
 
-A zarr shard holds 1,024 inner chunks of one slice each: bytes, zstd level 1, crc32c; after them
+A zarr shard holds 1,024 inner chunks of one slice each, as `chunk_codecs` packs them; after them
 an index of (offset, length) pairs, uint64 little endian, with its own crc32c (Zarr v3 sharding
 codec 1.0). zarr-python reads and writes such shards; the tests hold us to that.
-
-A chunk is one zstd frame of four blocks, each with its own Huffman table: the values of low and of
-high mel bands are distributed differently. On real slices that saves 6 to 8 % of the bytes for
-nothing; to readers it is an ordinary frame.
 """
 
-import threading
-
 import numpy as np
-import zstandard
 
 from storage.checksums import crc32c_bytes
 from storage.errors import DamageError
+from storage.format.chunk_codecs import encode_chunk
 from storage.recipe import Recipe
 
 ARRAY = "slices.zarr"
 ARRAY_METADATA = f"{ARRAY}/zarr.json"
 SLICES_PER_ZARR_SHARD = 1024
-ZSTD_LEVEL = 1
-BLOCKS_PER_CHUNK = 4
 INDEX_BYTES = 16 * SLICES_PER_ZARR_SHARD + 4
 MISSING = 2**64 - 1
 MAX_SHARD_BYTES = 2**48
 CHUNK_OVERHEAD_BYTES = 4096  # of an inner chunk over its slice, at most
-
-
-class _Compressor(threading.local):
-    """One for each thread: making one takes as long as a fifth of the compressing."""
-
-    def __init__(self) -> None:
-        self.zstd = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
-
-
-_COMPRESSOR = _Compressor()
 
 
 def shard_name(shard_no: int) -> str:
@@ -44,22 +26,9 @@ def shard_name(shard_no: int) -> str:
     return f"{ARRAY}/c/{shard_no}/0/0"
 
 
-def encode_chunk(cells: np.ndarray) -> bytes:
-    """One slice as an inner chunk."""
-    data = np.ascontiguousarray(cells).data.cast("B")
-    frame = _COMPRESSOR.zstd.compressobj(size=len(data))
-    size = -(-len(data) // BLOCKS_PER_CHUNK)
-    pieces = []
-    for start in range(0, len(data), size):
-        pieces.append(frame.compress(data[start : start + size]))
-        pieces.append(frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
-    packed = b"".join([*pieces, frame.flush()])
-    return packed + crc32c_bytes(packed)
-
-
-def encode_shard(chunks: list[bytes], recipe: Recipe) -> bytes:
+def encode_shard(chunks: list[bytes], recipe: Recipe, codec: str) -> bytes:
     """A zarr shard of up to 1,024 chunks, filled up with slices of zeros."""
-    empty = encode_chunk(np.zeros(recipe.slice_shape, recipe.dtype))
+    empty = encode_chunk(np.zeros(recipe.slice_shape, recipe.dtype), codec)
     chunks = chunks + [empty] * (SLICES_PER_ZARR_SHARD - len(chunks))
     lengths = np.array([len(chunk) for chunk in chunks], "<u8")
     index = np.stack([np.cumsum(lengths) - lengths, lengths], axis=1).astype("<u8").tobytes()

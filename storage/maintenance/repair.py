@@ -144,6 +144,7 @@ class _Repair:
                 remote=self.objects.remote_config,
                 range=self._range(part, placed),
                 recipe=self.manifest.recipe,
+                codec=self.manifest.codec,
                 filterbank_MF=mel_filterbank(self.manifest.recipe),
                 recordings=recordings,
                 metadata=source.metadata_of(recordings),

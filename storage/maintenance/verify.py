@@ -19,6 +19,7 @@ from storage.checksums import crc32c, ends_with_crc32c
 from storage.errors import DamageError, StoreError
 from storage.format.catalog import LISTING, Catalog
 from storage.format.catalog import NAME as CATALOG
+from storage.format.chunk_codecs import decode_chunk
 from storage.format.classes import NAME as CLASSES
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest, read_manifest
@@ -50,8 +51,6 @@ from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
 from storage.processes import num_cores
 from storage.progress import Progress, silent
-from storage.read.extents import decode_chunk
-from storage.recipe import Recipe
 
 _SHARD_NAME = re.compile(rf"^{re.escape(ARRAY)}/c/(\d+)/0/0$")
 
@@ -116,8 +115,8 @@ def verify_store(
             report.findings += _check_rows(part, tables)
             report.num_recordings += len(tables[RECORDINGS])
             report.num_slices += len(tables[INDEX])
-    recipe = read_manifest(objects).recipe
-    report.findings += _check_shards(objects, recipe, sound, report, progress)
+    manifest = read_manifest(objects)
+    report.findings += _check_shards(objects, manifest, sound, report, progress)
     report.findings += _check_overlaps(sound)
     report.findings += _notes(objects, sound)
     return report
@@ -208,7 +207,7 @@ def _check_rows(part: int, tables: dict[str, pl.DataFrame]) -> Iterator[Finding]
 
 def _check_shards(
     objects: Objects,
-    recipe: Recipe,
+    manifest: Manifest,
     sound: dict[int, dict[str, pl.DataFrame]],
     report: VerifyReport,
     progress: Progress,
@@ -226,14 +225,14 @@ def _check_shards(
         progress("checking", len(work), "zarr shard") as step,
         ThreadPoolExecutor(num_cores()) as threads,
     ):
-        for found in threads.map(lambda job: _check_shard(objects, recipe, *job), work):
+        for found in threads.map(lambda job: _check_shard(objects, manifest, *job), work):
             findings += found
             step(1)
     return findings
 
 
 def _check_shard(
-    objects: Objects, recipe: Recipe, part: int, number: int, rows: pl.DataFrame
+    objects: Objects, manifest: Manifest, part: int, number: int, rows: pl.DataFrame
 ) -> list[Finding]:
     name = shard_name(number)
     try:
@@ -246,9 +245,10 @@ def _check_shard(
         problems.append(f"it has {len(data):,} bytes, its index accounts for others")
     live = dict(rows.select(pl.col("row") % SLICES_PER_ZARR_SHARD, "crc32c").iter_rows())
     bad = []
-    cells = np.empty(recipe.slice_shape, recipe.dtype)
+    cells = np.empty(manifest.recipe.slice_shape, manifest.recipe.dtype)
+    codec = manifest.codec
     for place, (offset, length) in enumerate(pairs.tolist()):
-        if problem := _chunk_problem(data[offset : offset + length], live.get(place), cells):
+        if problem := _chunk_problem(data[offset : offset + length], codec, live.get(place), cells):
             bad.append((place, problem))
     if bad:
         place, problem = bad[0]
@@ -257,15 +257,15 @@ def _check_shard(
     return [Finding(object=name, problem=problem, part=part) for problem in problems]
 
 
-def _chunk_problem(packed: bytes, crc: int | None, cells: np.ndarray) -> str:
+def _chunk_problem(packed: bytes, codec: str, crc: int | None, cells: np.ndarray) -> str:
     """Describes what is wrong with one inner chunk; `crc` is that of its live slice, if any."""
     if not ends_with_crc32c(packed):
         return "its checksum differs"
     if crc is None:
         return ""
     try:
-        decode_chunk(packed, cells.reshape(-1).view(np.uint8))
-    except (RuntimeError, ValueError) as error:
+        decode_chunk(packed, codec, cells.reshape(-1).view(np.uint8))
+    except (DamageError, RuntimeError, ValueError) as error:
         return f"it cannot be decoded: {error}"
     if crc32c(cells) != crc:
         return "it holds another slice than the index says"

@@ -22,14 +22,13 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from numcodecs import zstd
 
 from storage.checksums import crc32c
 from storage.errors import DamageError, StoreError
+from storage.format.chunk_codecs import decode_chunk
 
-Codec = str
+Codec = str  # RAW, or that of an inner chunk of Zarr, see `chunk_codecs`
 RAW: Codec = "raw"
-ZSTD_CRC32C: Codec = "zstd+crc32c"  # as Zarr writes it: zstd, then 4 bytes crc32c, little endian
 
 MAX_OPEN_FILES = 128
 ENDS_EARLY = "the file ends before the slice does"
@@ -280,14 +279,7 @@ def unpack(
         if codec == RAW:
             view.data[:] = packed
         else:
-            decode_chunk(packed, view)
+            decode_chunk(packed, codec, view)
     except (DamageError, RuntimeError, ValueError) as error:
         return str(error)
     return "" if crc is None or crc32c(view) == crc else CHANGED
-
-
-def decode_chunk(packed: bytes | memoryview, view: np.ndarray) -> None:
-    """Decodes one Zarr inner chunk (zstd + crc32c) into `view`, a uint8 array of its size."""
-    if len(packed) <= 4:
-        raise DamageError(f"a chunk of {len(packed)} bytes holds nothing")
-    zstd.decompress(memoryview(packed)[:-4], view)

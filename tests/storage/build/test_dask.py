@@ -25,6 +25,7 @@ from storage.build.dask import check_shared
 from storage.build.plan import PartJob, PartRange
 from storage.build.rounds import open_build
 from storage.errors import ConfigError, StoreError
+from storage.format.chunk_codecs import DEFAULT_CODEC
 from storage.format.tables import PLANS, read_table
 from storage.objects.open import open_objects
 from storage.recipe import Recipe
@@ -260,6 +261,7 @@ def test_a_worker_that_sees_other_folders_stops(source: Path, tmp_path: Path) ->
         url=str(tmp_path),
         range=PartRange(part=0, first_shard=0, num_shards=1),
         recipe=recipe,
+        codec=DEFAULT_CODEC,
         filterbank_MF=np.zeros((recipe.n_mels, 1 + recipe.n_fft // 2)),
         recordings=pl.DataFrame(names).with_columns(reason=nothing, duplicate_of=nothing),
         metadata=pl.DataFrame(),

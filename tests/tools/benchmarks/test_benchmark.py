@@ -131,6 +131,18 @@ def test_reading_is_measured_against_all_peers(store: Path, tmp_path: Path) -> N
     assert all(value > 0 for row in table[1:] for value in numbers(row[1:]))
 
 
+def test_codecs_are_measured_side_by_side(store: Path, tmp_path: Path) -> None:
+    report = tmp_path / "benchmarks.md"
+    words = [f"store={store}", "benchmark.num_slices=4", "benchmark.runs=1"]
+    assert benchmark.main(["codecs", "--config", str(BASE), *words, "--markdown", str(report)]) == 0
+    (table,) = tables_in(report.read_text())
+    assert [row[0] for row in table[1:4]] == ["melbank lz4", "melbank zstd", "none, as in tars"]
+    size, share, *times = numbers(table[3][1:])
+    assert (size, share) == (40_064, 100)
+    assert all(one > 0 for one in times)
+    assert all(row[-1] == "-" for row in table[4:])
+
+
 def test_queries_are_measured_at_all_sizes(tmp_path: Path) -> None:
     report = tmp_path / "benchmarks.md"
     words = ["benchmark.num_rows=[3000,20000]", "benchmark.runs=1", "--markdown", str(report)]
@@ -203,7 +215,7 @@ def test_a_wrong_call_is_refused(call: str, message: str, capsys) -> None:
 def test_the_first_word_names_a_benchmark(capsys) -> None:
     assert benchmark.main([]) == 2
     assert benchmark.main(["bulid"]) == 2
-    assert "build, store-read, query" in capsys.readouterr().err
+    assert "build, store-read, codecs, query" in capsys.readouterr().err
     assert benchmark.main(["--help"]) == 0
     assert "store-read" in capsys.readouterr().out
 
