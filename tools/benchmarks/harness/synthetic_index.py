@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from storage.build.plan import part_slices
+from storage.format.chunk_codecs import DEFAULT_CODEC, encode_chunk
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
 from storage.format.tables import (
@@ -20,12 +21,7 @@ from storage.format.tables import (
     encode_table,
     table_name,
 )
-from storage.format.zarr_shards import (
-    SLICES_PER_ZARR_SHARD,
-    encode_chunk,
-    encode_shard,
-    shard_name,
-)
+from storage.format.zarr_shards import SLICES_PER_ZARR_SHARD, encode_shard, shard_name
 from storage.objects.open import open_objects
 from storage.objects.protocol import Objects
 from storage.recipe import Recipe
@@ -41,7 +37,9 @@ def write_index(url: str, num_rows: int, seed: int) -> None:
     """
     objects = open_objects(url)
     target = part_slices(num_rows)
-    manifest = Manifest(store_id="synthetic", recipe=Recipe(), part_slices=target)
+    manifest = Manifest(
+        store_id="synthetic", recipe=Recipe(), part_slices=target, codec=DEFAULT_CODEC
+    )
     objects.put_new(MANIFEST, manifest.encode())
     rng = np.random.default_rng(seed)
     shards_per_part = -(-target // SLICES_PER_ZARR_SHARD)  # each part begins with a zarr shard
@@ -140,7 +138,8 @@ def _with_slices(objects: Objects, index: pl.DataFrame, recipe: Recipe, seed: in
     count = min(len(index), SLICES_PER_ZARR_SHARD)
     rng = np.random.default_rng(seed)
     cells = rng.integers(0, 128, (count, *recipe.slice_shape), recipe.dtype)
-    objects.put_new(shard_name(0), encode_shard([encode_chunk(one) for one in cells], recipe))
+    chunks = [encode_chunk(one, DEFAULT_CODEC) for one in cells]
+    objects.put_new(shard_name(0), encode_shard(chunks, recipe, DEFAULT_CODEC))
     sums = index["crc32c"].to_numpy().copy()
     sums[:count] = [google_crc32c.value(one.tobytes()) for one in cells]
     return index.with_columns(pl.Series("crc32c", sums))
