@@ -37,12 +37,15 @@ class RangeRequest:
     begin: int
     end: int
     answer: Callable[[memoryview | None], None]
+    opening: asyncio.Task[None] | None = None
     connection: "_Connection | None" = None
     is_called_off: bool = False
 
     def call_off(self) -> None:
-        """Gives up the request, and the connection that waits for its answer."""
+        """Gives up the request, and the connection that is made for it or waits for its answer."""
         self.is_called_off = True
+        if self.opening is not None:
+            self.opening.cancel()
         if self.connection is not None:
             self.connection.close()
 
@@ -64,7 +67,6 @@ class RangeServer:
         self._lines = f"\r\nHost: {name if usual else f'{name}:{port}'}\r\n".encode("ascii")
         self._connect_timeout_s = connect_timeout_s
         self._idle: list[tuple[_Connection, float]] = []  # with since when
-        self._opening: set[asyncio.Task[None]] = set()
         self._num_failed = 0  # in a row
         self._not_before_s = 0.0
         self.loop = asyncio.get_running_loop()
@@ -83,9 +85,7 @@ class RangeServer:
                 connection.ask(request, self._lines)
                 return
             connection.close()
-        task = self.loop.create_task(self._open_and_ask(request))
-        self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+        request.opening = self.loop.create_task(self._open_and_ask(request))
 
     def close(self) -> None:
         """Closes the connections that wait for nothing."""
@@ -108,18 +108,15 @@ class RangeServer:
         self._idle = [kept for kept in self._idle if kept[0] is not connection]
 
     async def _open_and_ask(self, request: RangeRequest) -> None:
-        opened = None
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 opened = await self._connect()
         except (OSError, TimeoutError):  # certificates, too; obstore says what is wrong
+            request.opening = None
             request.finish(None)
-            return
-        connection = _Connection(opened, self)
-        if request.is_called_off:
-            self.release(connection)
         else:
-            connection.ask(request, self._lines)
+            request.opening = None
+            _Connection(opened, self).ask(request, self._lines)
 
     async def _connect(self) -> socket:
         """Connects with the first address that answers; OSError where none does."""
