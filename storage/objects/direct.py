@@ -1,8 +1,8 @@
-"""Where a plain GET of an object goes: a server, and a path and query there, for S3 signed ones."""
+"""The server, path and query of a plain GET of an object; for S3 the query is signed."""
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -26,14 +26,14 @@ class DirectTarget:
     """
 
     server: RangeServer
-    path: str
+    path: str = field(repr=False)
     until_s: float
 
 
 async def direct_target(remote: Remote, key: str) -> DirectTarget | None:
     """Returns where an object is asked for directly; None where only obstore can ask.
 
-    That is: other stores than S3 and web servers, public buckets, and servers behind a proxy.
+    That is: other stores than S3 and web servers, public buckets, and servers reached through a proxy.
     """
     url = await _url_of(remote, key)
     parts = urlsplit(url)

@@ -13,7 +13,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from socket import IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY, socket
 
@@ -33,7 +33,7 @@ class RangeRequest:
     is called off.
     """
 
-    target: str
+    target: str = field(repr=False)  # secret where it is signed
     begin: int
     end: int
     answer: Callable[[memoryview | None], None]

@@ -171,7 +171,7 @@ class RangeQueue:
         flight.settle()
 
     def _look(self) -> None:
-        """Has obstore ask for what is overdue, beside what is still asked for directly."""
+        """Has obstore ask for overdue ranges, too; the direct requests go on."""
         self._watch = None
         overdue_s = max(POLICY.hedge_after_s, POLICY.hedge_factor * self.pace.slowest_s)
         before_s = time.monotonic() - overdue_s

@@ -10,7 +10,7 @@ the first batch count, caches begin empty. Slices are made, from real ones where
 benchmark.source_root is given, and put into a bucket of a real S3 server on this machine. Clients
 reach it through a proxy that adds latency to each request, carries benchmark.link_mb_s, and counts.
 It gives the objects' bytes itself: the server, made for tests, would be the slowest part of all.
-Each way in a process of its own, on one core. Then ranged reading by its CPU time, beside the bare
+Each way in a process of its own, on one core. Then ranged reading by its CPU time, against the bare
 clients, from nginx with a delay of 30 ms (`apt-get install nginx-light libnginx-mod-http-lua`;
 left out where it is missing). Ten minutes and 2 GB of disk; peers are installed on first use.
 """

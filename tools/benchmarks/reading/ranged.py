@@ -1,4 +1,4 @@
-"""Ranged reading over HTTP by its CPU time, beside the bare clients, from nginx on loopback."""
+"""Ranged reading over HTTP by its CPU time, against the bare clients, from nginx on loopback."""
 
 from collections.abc import Iterator
 from pathlib import Path
