@@ -33,7 +33,8 @@ class DirectTarget:
 async def direct_target(remote: Remote, key: str) -> DirectTarget | None:
     """Returns where an object is asked for directly; None where only obstore can ask.
 
-    That is: other stores than S3 and web servers, public buckets, and servers reached through a proxy.
+    That is: stores other than S3 and web servers, public buckets, servers reached through a
+    proxy.
     """
     url = await _url_of(remote, key)
     parts = urlsplit(url)

@@ -22,6 +22,7 @@ from storage.objects.retry import POLICY
 _HEAD_BYTES = 4096  # of an answer, at most: real ones have a quarter
 _IDLE_S = 30.0  # what was unused for longer may have been dropped on the way without a word
 _STATUS = b"HTTP/1.1 206 "
+_LAST = b"\r\nconnection: close\r\n"
 _UNSUITED = (b"\r\ncontent-encoding:", b"\r\ntransfer-encoding:")
 
 
@@ -166,6 +167,7 @@ class _Connection:
         self._view = memoryview(self._buffer)
         self._num_bytes = 0  # in the buffer
         self._body_at = 0  # in the buffer; 0: its head has not come yet
+        self._is_last = False  # the server closes it after this answer
         self.is_open = True
         server.loop.add_reader(opened, self._on_readable)
 
@@ -210,7 +212,8 @@ class _Connection:
                     return
                 if not self._is_tls:  # what TLS has decrypted already makes no socket readable
                     return
-            self._socket.recv(1)  # of TLS this may be no byte at all, but a ticket
+            if self.is_open:
+                self._socket.recv(1)  # of TLS this may be no byte at all, but a ticket
             self.close()  # it was closed there, or what comes was not asked for
         except (BlockingIOError, ssl.SSLWantReadError):
             return
@@ -226,6 +229,7 @@ class _Connection:
                 return self._num_bytes < _HEAD_BYTES
             if not _is_plain(bytes(self._view[: at + 2]), request):
                 return False
+            self._is_last = _LAST in bytes(self._view[: at + 2]).lower()
             self._body_at = at + 4
         end = self._body_at + length
         if self._num_bytes < end:
@@ -235,13 +239,16 @@ class _Connection:
         self._request = None
         body = self._view[self._body_at : end]
         self._view, self._buffer = memoryview(b""), bytearray()  # the answer's from now on
-        self._server.release(self)
+        if self._is_last:
+            self.close()
+        else:
+            self._server.release(self)
         request.finish(body)
         return True
 
 
 def _is_plain(head: bytes, request: RangeRequest) -> bool:
-    """True where a head announces exactly the bytes asked for, unpacked, on a lasting connection.
+    """True where a head announces exactly the bytes asked for, not packed.
 
     A header that is written in an unusual way counts as another: obstore reads it then.
     """
@@ -251,7 +258,6 @@ def _is_plain(head: bytes, request: RangeRequest) -> bool:
         head.startswith(_STATUS)
         and b"\r\ncontent-length: %d\r\n" % length in lines
         and b"\r\ncontent-range: bytes %d-%d/" % (request.begin, request.end - 1) in lines
-        and b"\r\nconnection: close" not in lines
         and not any(header in lines for header in _UNSUITED)
     )
 

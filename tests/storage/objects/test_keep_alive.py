@@ -99,6 +99,16 @@ def test_plain_answers_come_over_one_connection(pieces: int) -> None:
     assert "Accept-Encoding: identity" in server.asked[0]
 
 
+def test_a_server_may_end_a_connection_with_its_answer() -> None:
+    server = Server(head=PLAIN + "Connection: close\r\n")
+
+    async def work(connections: RangeServer) -> list[bytes | None]:
+        return [await ask(connections, begin, 99) for begin in (0, 7)]
+
+    assert run(server, work) == [BODY[:99], BODY[7:106]]
+    assert server.num_connections == 2
+
+
 def test_many_at_once_have_a_connection_each() -> None:
     server = Server()
 
@@ -118,7 +128,6 @@ def test_many_at_once_have_a_connection_each() -> None:
             "HTTP/1.1 302 Found\r\nLocation: /b\r\nContent-Length: {n}\r\n", bytes, id="302"
         ),
         pytest.param(PLAIN + "Content-Encoding: gzip\r\n", bytes, id="packed"),
-        pytest.param(PLAIN + "Connection: close\r\n", bytes, id="the last one"),
         pytest.param(PLAIN + "X: " + "x" * 5000 + "\r\n", bytes, id="an endless head"),
         pytest.param(PLAIN.replace("{b}", "0"), bytes, id="another range"),
         pytest.param(PLAIN.replace("{n}", "5"), bytes, id="another length"),
