@@ -65,4 +65,5 @@ async def _url_of(remote: Remote, key: str) -> str:
 
 
 def _has_proxy(scheme: str, host: str) -> bool:
-    return scheme in getproxies() and not proxy_bypass(host)
+    proxies = getproxies()
+    return (scheme in proxies or "all" in proxies) and not proxy_bypass(host)
