@@ -6,6 +6,7 @@
 Debian and Ubuntu: `apt-get install nginx-light libnginx-mod-http-lua`.
 """
 
+import os
 import shutil
 import socket
 import subprocess
@@ -98,10 +99,11 @@ class NginxServer:
             return asking.connect_ex(("127.0.0.1", self._port)) == 0
 
     def _config(self) -> str:
-        is_root = self._folder.owner() == "root" and Path.home() == Path("/root")
         return CONFIG.format(
             modules="\n".join(f"load_module {MODULES / name};" for name in NEEDED),
-            user="user root;" if is_root else "",
+            user="user root;"
+            if os.getuid() == 0
+            else "",  # else nobody, who cannot read the folder
             work=self._work,
             folder=self._folder,
             port=self._port,
