@@ -72,7 +72,10 @@ class RemoteConfig:
     mode: str = option(
         AUTO, "slices by ranged requests, from shards cached whole, or auto: by what the plan needs"
     )
-    in_flight: int = option(64, "concurrent requests of one reader")
+    in_flight: int = option(256, "concurrent requests of one reader")
+    direct: bool = option(
+        True, "ask http and S3 servers for ranges over own connections; false: by obstore alone"
+    )
     prefetch_bytes: int = option(64 * 2**20, "largest prefetch window, bytes")
     cache_dir: str | None = option(
         None, "folder of cached shards; null: $MELBANK_CACHE/shards, else ~/.cache/melbank/shards"

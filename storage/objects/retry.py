@@ -2,6 +2,8 @@
 
 | what failed | what is done | bound |
 |---|---|---|
+| a range asked for directly | asked for again by obstore, after a pause | once |
+| such ranges, again and again | asked for by obstore alone | `direct_after_s` |
 | a request, at once | obstore repeats it | `quick_repeats`, within `remote.timeout_s` |
 | a request, still | repeated with growing pauses | `remote.timeout_s` in all |
 | a late answer | hedged requests; the first answer counts | `hedges` at a time |
@@ -38,6 +40,8 @@ class RetryPolicy:
     quick_repeats: int = 3
     first_pause_s: float = 0.1  # doubled each time
     longest_pause_s: float = 5.0
+    direct_failures: int = 20  # in a row, after which obstore is asked alone for a while:
+    direct_after_s: float = 30.0
     hedges: int = 3
     hedge_after_s: float = 2.0  # at least; else so many times what the slowest answer took:
     hedge_factor: float = 4.0

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from storage.errors import StoreError
+from storage.objects.keep_alive import close_connections
 
 Result = TypeVar("Result")
 
@@ -74,3 +75,4 @@ async def _cancel_all() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    close_connections()

@@ -5,7 +5,6 @@ decoded; what arrives waits, in bounded bytes, until it is read, in the order of
 that changed on the way are fetched again.
 """
 
-import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -179,8 +178,8 @@ class RemoteReader:
         object_of, begin = np.divmod(merged.begin, _APART)
         length = merged.end - merged.begin
         requests = zip(object_of.tolist(), begin.tolist(), length.tolist(), strict=True)
-        answers = await asyncio.gather(
-            *(self._fetcher.fetch(urls[number], at, at + size) for number, at, size in requests)
+        answers = await self._fetcher.fetch_all(
+            [(urls[number], at, at + size) for number, at, size in requests]
         )
         begins = MergedRanges(begin=begin, end=begin + length, request_no=merged.request_no)
         return _Arrived(

@@ -7,8 +7,7 @@ where it broke off, a body that was cut.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -18,45 +17,12 @@ from obstore.exceptions import BaseError
 
 from storage.errors import StoreError, UnreachableError
 from storage.objects.client import Remote, RemoteConfig, open_remote, remote_environment
+from storage.objects.direct import DirectTarget, direct_target
 from storage.objects.retry import POLICY, Attempts
-
-LOWEST_BYTES = 16 * 2**20  # of the prefetch window, until something was measured; 400 slices
-_WEIGHT = 0.2  # of the newest rate
-_FADING = 0.995  # of the slowest answer, with each faster one
+from storage.read.pace import Pace
+from storage.read.range_queue import RangeQueue, WantedRange
 
 Answer = TypeVar("Answer")
-
-
-@dataclass(slots=True, kw_only=True)
-class Pace:
-    """Prefetch window: twice the bandwidth-delay product, as measured; the caller has the clock.
-
-    A reader that takes R bytes/s never waits if what it wants next was asked for longer ago than
-    the slowest answer takes. Twice that much is asked for, so the amount grows while it is what
-    limits R, and stops where the reader or the line does.
-    """
-
-    highest_bytes: int
-    rate_bytes_s: float = 0.0
-    slowest_s: float = 0.0  # of recent answers
-    _last_read_s: float | None = None
-
-    def note_answer(self, took_s: float) -> None:
-        """A request was answered."""
-        self.slowest_s = max(took_s, self.slowest_s * _FADING)
-
-    def note_read(self, num_bytes: int, at_s: float) -> None:
-        """A batch was read."""
-        if self._last_read_s is not None and at_s > self._last_read_s:
-            rate = num_bytes / (at_s - self._last_read_s)
-            self.rate_bytes_s += _WEIGHT * (rate - self.rate_bytes_s)
-        self._last_read_s = at_s
-
-    @property
-    def ahead_bytes(self) -> int:
-        """Size of the prefetch window, bytes."""
-        wanted = int(2 * self.rate_bytes_s * self.slowest_s)
-        return min(max(wanted, LOWEST_BYTES), self.highest_bytes)
 
 
 class Fetcher:
@@ -68,45 +34,85 @@ class Fetcher:
     def __init__(self, config: RemoteConfig) -> None:
         self.config = config
         self.pace = Pace(highest_bytes=config.prefetch_bytes)
-        self.num_requests = 0
+        self._num_asked = 0
         self._slots = asyncio.Semaphore(config.in_flight)
+        self._targets: dict[str, DirectTarget | None] = {}
+        self._queue = RangeQueue(
+            in_flight=config.in_flight,
+            pace=self.pace,
+            ask_again=self._fetch,
+            forget=lambda url: self._targets.pop(url, None),
+        )
+
+    @property
+    def num_requests(self) -> int:
+        """Number of requests so far."""
+        return self._num_asked + self._queue.num_requests
+
+    async def fetch_all(self, ranges: Sequence[tuple[str, int, int]]) -> list[Any]:
+        """The bytes of ranges (URL, begin, end), as `fetch` returns and raises; directly first."""
+        if self.config.direct:
+            await self._find_targets({url for url, _, _ in ranges})
+        return await self._queue.fetch_all(
+            [
+                WantedRange(url=url, begin=begin, end=end, target=self._targets.get(url))
+                for url, begin, end in ranges
+            ]
+        )
 
     async def fetch(self, url: str, begin: int, end: int) -> Any:
         """The bytes [begin, end) of an object, as a buffer; fewer where it ends before.
 
         Raises what `storage.objects.failures.explain` makes of failures.
         """
+        async with self._slots:
+            return await self._fetch(url, begin, end)
+
+    async def head(self, url: str) -> Any:
+        """Metadata of an object on the server: size, e_tag, last_modified."""
+        remote, key = locate(url, self.config)
+        async with self._slots:
+            return await self._answer(remote, key, lambda: obstore.head_async(remote.store, key))
+
+    async def _fetch(self, url: str, begin: int, end: int, passed_s: float = 0.0) -> Any:
+        """Fetches a range by obstore; `passed_s` of the time for it have passed already."""
         remote, key = locate(url, self.config)
 
         def ask() -> Awaitable[Any]:
             return obstore.get_range_async(remote.store, key, start=begin, end=end)
 
-        return await self._answer(remote, key, ask)
+        return await self._answer(remote, key, ask, passed_s)
 
-    async def head(self, url: str) -> Any:
-        """Metadata of an object on the server: size, e_tag, last_modified."""
-        remote, key = locate(url, self.config)
-        return await self._answer(remote, key, lambda: obstore.head_async(remote.store, key))
+    async def _find_targets(self, urls: set[str]) -> None:
+        """Looks up where objects are asked for directly; signs where that is due."""
+        now_s = time.monotonic()
+        for url in urls:
+            target = self._targets.get(url)
+            if url not in self._targets or (target is not None and target.until_s < now_s):
+                self._targets[url] = await direct_target(*locate(url, self.config))
 
     async def _answer(
-        self, remote: Remote, key: str, ask: Callable[[], Awaitable[Answer]]
+        self,
+        remote: Remote,
+        key: str,
+        ask: Callable[[], Awaitable[Answer]],
+        passed_s: float = 0.0,
     ) -> Answer:
-        async with self._slots:
-            attempts = Attempts(self.config.timeout_s)
-            problem: StoreError = UnreachableError(
-                f"{remote.describe(key)}: {remote.endpoint} gave no answer in "
-                f"{self.config.timeout_s:g} s: check the network, or raise remote.timeout_s"
-            )
-            while True:
-                try:
-                    async with asyncio.timeout(attempts.left_s):
-                        return await self._ask(ask)
-                except TimeoutError:
-                    raise problem from None
-                except (BaseError, OSError) as error:
-                    problem = await asyncio.to_thread(remote.explain, error, key)
-                    pause_s = attempts.pause_s(problem)
-                await asyncio.sleep(pause_s)
+        attempts = Attempts(self.config.timeout_s - passed_s)
+        problem: StoreError = UnreachableError(
+            f"{remote.describe(key)}: {remote.endpoint} gave no answer in "
+            f"{self.config.timeout_s:g} s: check the network, or raise remote.timeout_s"
+        )
+        while True:
+            try:
+                async with asyncio.timeout(attempts.left_s):
+                    return await self._ask(ask)
+            except TimeoutError:
+                raise problem from None
+            except (BaseError, OSError) as error:
+                problem = await asyncio.to_thread(remote.explain, error, key)
+                pause_s = attempts.pause_s(problem)
+            await asyncio.sleep(pause_s)
 
     async def _ask(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """Returns the first answer; sends hedged requests while it is late."""
@@ -116,7 +122,7 @@ class Fetcher:
             while True:
                 if len(asked) < POLICY.hedges:
                     asked[asyncio.ensure_future(ask())] = time.monotonic()
-                    self.num_requests += 1
+                    self._num_asked += 1
                 done, _ = await asyncio.wait(
                     asked, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED
                 )

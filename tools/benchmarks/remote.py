@@ -3,14 +3,16 @@
     python -m tools.benchmark remote --markdown docs/object-storage.md
     python -m tools.benchmark remote benchmark.source_root=data benchmark.runs=3
     python -m tools.benchmark remote benchmark.peers=[] benchmark.latencies_s=[0.1]
+    python -m tools.benchmark remote benchmark.latencies_s=[]    # ranged reading from nginx alone
 
 One random slice of each recording, in batches of 64, up to six epochs, from nothing on: opening and
 the first batch count, caches begin empty. Slices are made, from real ones where
 benchmark.source_root is given, and put into a bucket of a real S3 server on this machine. Clients
 reach it through a proxy that adds latency to each request, carries benchmark.link_mb_s, and counts.
 It gives the objects' bytes itself: the server, made for tests, would be the slowest part of all.
-Each way in a process of its own, on one core. Eight minutes and 2 GB of disk; peers are installed
-on first use.
+Each way in a process of its own, on one core. Then ranged reading by its CPU time, against the bare
+clients, from nginx with a delay of 30 ms (`apt-get install nginx-light libnginx-mod-http-lua`;
+left out where it is missing). Ten minutes and 2 GB of disk; peers are installed on first use.
 """
 
 import mmap
@@ -27,6 +29,7 @@ from tools.benchmarks.harness.runs import MB, Columns, Medians, medians, table_o
 from tools.benchmarks.reading.contenders import RANGED, REMOTE_WAYS, Way
 from tools.benchmarks.reading.contest import Contest, Turn
 from tools.benchmarks.reading.plans import ONE
+from tools.benchmarks.reading.ranged import ranged_parts
 from tools.benchmarks.reading.slices import SlicesConfig, made_material
 from tools.cli.command import Arguments, Command
 from tools.cli.tables import MARKDOWN, Section, Table
@@ -57,7 +60,7 @@ class RemoteBenchmarkConfig(SlicesConfig):
 
     latencies_s: list[float] = field(
         default_factory=lambda: [0.0, 0.03],
-        metadata={"help": "added to each request, s; one table each"},
+        metadata={"help": "added to each request, s; one table each; []: ranged reading alone"},
     )
     link_mb_s: float = option(125.0, "what the line carries, MB/s; 0: whatever it can")
     peers: list[str] = field(
@@ -88,19 +91,25 @@ def run_benchmark(config: Sections, _: Arguments) -> Section:
         material = made_material(chosen, "uint8", work)
         ways = tuple(way for way in REMOTE_WAYS if not way.peer or way.peer in chosen.peers)
         contest = Contest(ways, chosen, material, work)
-        with open_bucket(contest, work) as bucket:
+        if chosen.latencies_s:
+            _measure(contest, chosen, work)
+        ranged = tuple(ranged_parts(material, work, chosen.runs))
+    parts = (*_parts(contest, chosen), *ranged)
+    return Section(name="remote", title="Measured: over a line", parts=parts)
 
-            def run(turn: Turn) -> Result:
-                way, latency_s = turn
-                link_bytes_s = chosen.link_mb_s * MB
-                bucket.proxy.faults = Faults(latency_s=latency_s, link_bytes_s=link_bytes_s)
-                return _by_epoch(bucket.run(way), material.slice_bytes)
 
-            contest.prepare(bucket.add)
-            contest.measure([(way, s) for s in chosen.latencies_s for way in ways], run)
-    return Section(
-        name="remote", title="Measured: over a line", parts=tuple(_parts(contest, chosen))
-    )
+def _measure(contest: Contest, config: RemoteBenchmarkConfig, folder: Path) -> None:
+    """Measures all contenders in turn at each latency."""
+    with open_bucket(contest, folder) as bucket:
+
+        def run(turn: Turn) -> Result:
+            way, latency_s = turn
+            link_bytes_s = config.link_mb_s * MB
+            bucket.proxy.faults = Faults(latency_s=latency_s, link_bytes_s=link_bytes_s)
+            return _by_epoch(bucket.run(way), contest.material.slice_bytes)
+
+        contest.prepare(bucket.add)
+        contest.measure([(way, s) for s in config.latencies_s for way in contest.ways], run)
 
 
 @dataclass(slots=True)

@@ -257,8 +257,10 @@ class FaultProxy:
 async def close_server(runner: web.BaseRunner) -> None:
     """Closes a server and all connections of its loop, also those that were just accepted.
 
-    Without it, one whose client has stopped reading would stay open until it is collected.
+    Without it, one whose client has stopped reading would stay open until it is collected, and so
+    would those that asyncio accepts while it closes.
     """
+    await asyncio.sleep(0.01)  # in which those that wait are accepted
     await runner.cleanup()
     loop = asyncio.get_running_loop()
     for _ in range(2):

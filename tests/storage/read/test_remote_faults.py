@@ -26,11 +26,16 @@ def remote(local: FakeSource, s3: S3) -> RemoteFake:
     return upload(local, s3.url("cells"))
 
 
-@pytest.mark.parametrize("mode", [RANGED, CACHED])
+@pytest.mark.parametrize(("mode", "direct"), [(RANGED, True), (RANGED, False), (CACHED, True)])
 def test_every_kind_of_failure_changes_nothing(
-    remote: RemoteFake, local: FakeSource, proxy: FaultProxy, tmp_path: Path, mode: str
+    remote: RemoteFake,
+    local: FakeSource,
+    proxy: FaultProxy,
+    tmp_path: Path,
+    mode: str,
+    direct: bool,
 ) -> None:
-    remote = remote.read_with(mode=mode, cache_dir=str(tmp_path / "cache"))
+    remote = remote.read_with(mode=mode, cache_dir=str(tmp_path / "cache"), direct=direct)
     proxy.faults = Faults(rate=0.05)
     check_equal(remote, local, epochs=2)
     if mode == RANGED:  # cached, there are too few requests for that

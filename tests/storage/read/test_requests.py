@@ -12,7 +12,8 @@ from storage.errors import ConfigError
 from storage.objects.client import RemoteConfig
 from storage.objects.retry import RetryPolicy
 from storage.read import requests as fetch
-from storage.read.requests import LOWEST_BYTES, Fetcher, Pace, locate
+from storage.read.pace import LOWEST_BYTES, Pace
+from storage.read.requests import Fetcher, locate
 
 MIB = 2**20
 

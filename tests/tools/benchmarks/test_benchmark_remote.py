@@ -7,7 +7,9 @@ import pytest
 from tests.tools.benchmarks.test_benchmark import BASE, ON_LINUX, tables_in
 from tools import benchmark
 from tools.benchmarks.reading.contenders import RANGED, Way
+from tools.benchmarks.reading.ranged import LOCAL, WAYS
 from tools.benchmarks.remote import targets
+from tools.testbed.nginx_server import nginx_problem
 from tools.testbed.s3_server import S3Server
 
 pytestmark = ON_LINUX
@@ -26,7 +28,7 @@ def measure(report: Path, *words: str) -> list[list[list[str]]]:
 def test_ours_are_measured_over_a_line(s3_server: S3Server, tmp_path: Path) -> None:
     del s3_server  # skips where there is none
     words = ("benchmark.peers=[]", "benchmark.latencies_s=[0.03]")
-    table, targets_table = measure(tmp_path / "remote.md", *words)
+    table, targets_table, *_ = measure(tmp_path / "remote.md", *words)
     titles = ["melbank, tars, ranged", "melbank, tars, cached", "melbank, store, ranged"]
     assert [row[0] for row in table[1:]] == titles
     for _, first_batch_s, speeds, requests, times in table[1:]:
@@ -37,18 +39,34 @@ def test_ours_are_measured_over_a_line(s3_server: S3Server, tmp_path: Path) -> N
     cached = table[2]
     assert float(cached[3].split(" / ")[-1]) == 0  # all is on the disk by then
     assert len(targets_table) == 3
-    assert "Not measured" not in (tmp_path / "remote.md").read_text()
+    assert "Not measured: " not in (tmp_path / "remote.md").read_text()
 
 
 @pytest.mark.slow
 def test_every_peer_delivers_the_same_from_a_bucket(s3_server: S3Server, tmp_path: Path) -> None:
     """Makes the peers' environments where they are not there yet; one that fails is named."""
     del s3_server
-    (table,) = measure(tmp_path / "remote.md", "benchmark.latencies_s=[0.0]")
+    table, *_ = measure(tmp_path / "remote.md", "benchmark.latencies_s=[0.0]")
     text = (tmp_path / "remote.md").read_text()
-    failed = [line for line in text.splitlines() if line.startswith("Not measured")]
+    failed = [line for line in text.splitlines() if line.startswith("Not measured: ")]
     assert all("cannot be installed" in line for line in failed), failed
     assert len(table) - 1 + len(failed) == 8
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(nginx_problem()), reason=nginx_problem())
+def test_ranged_reading_is_measured_against_bare_clients(tmp_path: Path) -> None:
+    words = ("benchmark.latencies_s=[]", "benchmark.num_recordings=70")
+    (table,) = measure(tmp_path / "remote.md", *words)
+    assert [row[0] for row in table[1::2]] == [f"{title}, no delay" for title in WAYS] + [LOCAL]
+    assert all(float(cpu_us) > 0 for _, cpu_us, _ in table[1:])
+
+
+def test_a_missing_nginx_is_named_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert nginx_problem().endswith("apt-get install nginx-light libnginx-mod-http-lua")
 
 
 def test_targets_are_held_against_the_best_peer() -> None:
