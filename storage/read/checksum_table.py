@@ -51,7 +51,7 @@ class SliceNumbers:
         if not len(self._ends):
             return np.zeros(len(rows), np.int64), np.zeros(len(rows), bool)
         number = np.searchsorted(self._first_row, rows, side="right") - 1
-        begins = np.where(number > 0, self._ends[number - 1], 0)
+        begins = np.where(number > 0, self._ends[number.clip(1) - 1], 0)
         place = begins + rows - self._first_row[number]
         return place, (number >= 0) & (place < self._ends[number])
 

@@ -160,7 +160,7 @@ def test_places_are_those_of_a_search_among_all_rows(gaps, asked):
     count = np.array([length for _, length in gaps], np.int64)
     first = np.cumsum([gap for gap, _ in gaps]) + np.cumsum(count) - count
     known = np.arange(int((first + count)[-1]) if gaps else 0)
-    known = known[np.isin(known, ranges(first, count))]
+    known = known[np.isin(known, ranges(first.astype(np.int64), count))]
     numbers, rows = SliceNumbers(first.astype(np.int64), count), np.array(asked, np.int64)
     places, found = numbers.find(rows)
     assert len(numbers) == len(known)
