@@ -108,9 +108,12 @@ class Store(AbstractContextManager["Store"]):
         self.recipe: Recipe = manifest.recipe
         self.store_id: str = manifest.store_id
         self._tables = ListedTables(self.objects)
-        self._state: StoreState = read_state(self.objects, self._tables.get_many)
-        self._parts = self._state.parts
+        state: StoreState = read_state(self.objects, self._tables.get_many)
+        self._parts = state.parts
         self._tables.check_parts(self._parts)
+        # The state itself is let go: for millions of recordings `drop` makes a second copy.
+        self._live = state.live_recordings().drop(PART)
+        self._rejects = state.rejects
         self._shards = ShardIndexes(self.objects, self.recipe.slice_bytes)
         self._reader = SliceReader(remote)
 
@@ -158,12 +161,11 @@ class Store(AbstractContextManager["Store"]):
 
     def rejects(self) -> pl.DataFrame:
         """Every recording that gave nothing, or only a part, with the reason."""
-        return self._state.rejects.drop(PART)
+        return self._rejects.drop(PART)
 
     def duplicates(self) -> pl.DataFrame:
         """The recordings whose slices are kept under another's id, `duplicate_of`."""
-        live = self._state.live_recordings().drop(PART)
-        return live.filter(pl.col("status") == DUPLICATE)
+        return self._live.filter(pl.col("status") == DUPLICATE)
 
     def slice_index(self) -> pl.DataFrame:
         """One row per slice, sorted by row: recording_id, slice_no, start_s, features, crc32c."""
@@ -241,7 +243,7 @@ class Store(AbstractContextManager["Store"]):
 
     @cached_property
     def _recordings(self) -> pl.DataFrame:
-        live = self._state.live_recordings().drop(PART)
+        live = self._live
         # Opening a small store is mostly calls of Polars: without those that would change nothing.
         if (live["num_slices"] == 0).any():
             live = live.filter(pl.col("num_slices") > 0)
