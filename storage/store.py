@@ -111,9 +111,11 @@ class Store(AbstractContextManager["Store"]):
         state: StoreState = read_state(self.objects, self._tables.get_many)
         self._parts = state.parts
         self._tables.check_parts(self._parts)
-        # The state itself is let go: for millions of recordings `drop` makes a second copy.
-        self._live = state.live_recordings().drop(PART)
         self._rejects = state.rejects
+        live = state.live_recordings()
+        names = [name for name in live.columns if name != PART]
+        # Column by column, since `drop` would have all of it twice: a GB for millions of recordings
+        self._live = pl.DataFrame({name: live.drop_in_place(name).rechunk() for name in names})
         self._shards = ShardIndexes(self.objects, self.recipe.slice_bytes)
         self._reader = SliceReader(remote)
 
