@@ -2,10 +2,10 @@
 
 A process that reads slices needs the crc32c of each. For millions of slices they come from a file
 in the cache folder that is mapped into memory: 4 bytes a slice, once for all processes, and given
-back by the kernel where memory is short. It is made from the index tables, part by part, by whoever
-finds none, and is named after the sha256 of those tables: other tables, another file. The tables
-remain the truth: a file that is damaged or cut short is made again, and where none can be written
-(full disk, folder without rights) the process reads the tables into its own memory.
+back by the kernel where memory is short. The first process makes it from the index tables, part by
+part, and names it after the sha256 of those tables: other tables, another file. The tables remain
+the truth: a file that is damaged or cut short is made again, and where none can be written (full
+disk, folder without rights) the process reads the tables into its own memory.
 
     bytes 0-15 magic, 16-23 number of slices, 24-27 crc32c of the checksums, from byte 64 on these
 """

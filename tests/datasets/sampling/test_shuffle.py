@@ -16,6 +16,7 @@ from datasets.slice_source import SOURCE_ROWS
 from storage.errors import ConfigError
 from tests.fakes import fake_recordings, fake_slice_index
 from tests.shard_sets import LENGTHS
+from tools.benchmarks.harness.process import run_measured
 
 
 def samples(counts, seed):
@@ -126,3 +127,12 @@ def test_all_slices_made_in_order_of_their_blocks_are_the_same_plan(
     assert np.array_equal(found.planned_no, plain.planned_no)
     assert found.rows.dtype == plain.rows.dtype
     assert found.planned_no.dtype == plain.planned_no.dtype
+
+
+@pytest.mark.slow
+def test_a_plan_of_every_slice_takes_25_bytes_a_slice_and_bounded_time():
+    num = 20_000_000
+    found = run_measured("tools.benchmarks.harness.plan_run", ["blocks", f"{num}", "0"])
+    assert found["num_samples"] == num
+    assert found["above_imports_bytes"] < 25 * num
+    assert found["plan_cpu_s"] < 30
