@@ -6,7 +6,8 @@ cells = store.slices(loud)          # uint8 [n, 128, 313]
 cells = store.read([5, 3, 5])       # by row, in that order
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
@@ -16,11 +17,20 @@ import numpy as np
 import polars as pl
 
 from storage.errors import ConfigError, DamageError, RemoteError, StoreError
-from storage.format.catalog import LISTING, ListedTables
+from storage.format.catalog import LISTING, Catalog, ListedTables
 from storage.format.classes import read_classes
 from storage.format.manifest import Manifest
 from storage.format.state import StoreState, read_state
-from storage.format.tables import DUPLICATE, INDEX, PART, RECORDING_NO, read_tables
+from storage.format.tables import (
+    DUPLICATE,
+    INDEX,
+    PART,
+    RECORDING_NO,
+    RECORDINGS,
+    decode_table,
+    read_tables,
+    table_name,
+)
 from storage.format.zarr_shards import (
     INDEX_BYTES,
     SLICES_PER_ZARR_SHARD,
@@ -34,14 +44,18 @@ from storage.objects.protocol import Objects
 from storage.objects.retry import POLICY
 from storage.objects.urls import is_remote
 from storage.read.cache_policy import ShardUse
-from storage.read.extents import Extents, find_rows
+from storage.read.checksum_table import SliceNumbers, open_table, part_checksums, write_table
+from storage.read.extents import Extents, find_rows, unknown_row
 from storage.read.html import STRIP, store_html
 from storage.read.slice_reader import SliceReader
 from storage.read.slice_table import late_join
 from storage.read.sql import select
 from storage.recipe import Recipe
 
+SHARED_FROM = 2_000_000  # slices whose checksums all processes of a machine share
 _INDEXES_AT_ONCE = 32  # of zarr shards in an object store
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -95,8 +109,14 @@ class Store(AbstractContextManager["Store"]):
         self.store_id: str = manifest.store_id
         self.codec: str = manifest.codec
         self._tables = ListedTables(self.objects)
-        self._state: StoreState = read_state(self.objects, self._tables.get_many)
-        self._tables.check_parts(self._state.parts)
+        state: StoreState = read_state(self.objects, self._tables.get_many)
+        self._parts = state.parts
+        self._tables.check_parts(self._parts)
+        self._rejects = state.rejects
+        live = state.live_recordings()
+        names = [name for name in live.columns if name != PART]
+        # Column by column, since `drop` would have all of it twice: a GB for millions of recordings
+        self._live = pl.DataFrame({name: live.drop_in_place(name).rechunk() for name in names})
         self._shards = ShardIndexes(self.objects, self.recipe.slice_bytes)
         self._reader = SliceReader(remote)
 
@@ -126,7 +146,7 @@ class Store(AbstractContextManager["Store"]):
 
     def __getitem__(self, place: int | slice) -> np.ndarray:
         """The cells [n_mels, num_frames] of a slice, or of several, by place in `slice_index()`."""
-        cells = self.read(np.atleast_1d(self._rows[place]))
+        cells = self.read(np.atleast_1d(self._rows_at(place)))
         return cells if isinstance(place, slice) else np.asarray(cells[0])
 
     def close(self) -> None:
@@ -144,12 +164,11 @@ class Store(AbstractContextManager["Store"]):
 
     def rejects(self) -> pl.DataFrame:
         """Every recording that gave nothing, or only a part, with the reason."""
-        return self._state.rejects.drop(PART)
+        return self._rejects.drop(PART)
 
     def duplicates(self) -> pl.DataFrame:
         """The recordings whose slices are kept under another's id, `duplicate_of`."""
-        live = self._state.live_recordings().drop(PART)
-        return live.filter(pl.col("status") == DUPLICATE)
+        return self._live.filter(pl.col("status") == DUPLICATE)
 
     def slice_index(self) -> pl.DataFrame:
         """One row per slice, sorted by row: recording_id, slice_no, start_s, features, crc32c."""
@@ -202,7 +221,7 @@ class Store(AbstractContextManager["Store"]):
 
     def extents(self, rows: np.ndarray) -> Extents:
         """Extents of the slices of int64 rows [n], in that order; StoreError on an unknown row."""
-        places = find_rows(self._rows, rows, self.url)
+        checksums = self._checksums_of(rows)
         shard_of_row, place = np.divmod(rows, SLICES_PER_ZARR_SHARD)
         shards, object_no = np.unique(shard_of_row, return_inverse=True)
         table = self._shards.edges(shards.tolist())
@@ -212,7 +231,7 @@ class Store(AbstractContextManager["Store"]):
             object_no=object_no.astype(np.int32),
             offset=offset,
             length=table[object_no, place + 1].astype(np.int64) - offset,
-            crc32c=self._crc32c[places],
+            crc32c=checksums,
             codecs=(self.codec,) * len(shards),
             remote=is_remote(self.url),
         )
@@ -233,7 +252,7 @@ class Store(AbstractContextManager["Store"]):
 
     @cached_property
     def _recordings(self) -> pl.DataFrame:
-        live = self._state.live_recordings().drop(PART)
+        live = self._live
         # Opening a small store is mostly calls of Polars: without those that would change nothing.
         if (live["num_slices"] == 0).any():
             live = live.filter(pl.col("num_slices") > 0)
@@ -249,7 +268,7 @@ class Store(AbstractContextManager["Store"]):
     @cached_property
     def _numbered_index(self) -> pl.DataFrame:
         """The rows of live recordings, each with its recording's position in `recordings()`."""
-        index = read_tables(self.objects, INDEX, self._state.parts, self._tables.get_many)
+        index = read_tables(self.objects, INDEX, self._parts, self._tables.get_many)
         index.drop_in_place(PART)
         index = index.rechunk() if index["row"].is_sorted() else index.sort("row")
         first, count = (self._recordings[name].to_numpy() for name in ("first_row", "num_slices"))
@@ -278,13 +297,67 @@ class Store(AbstractContextManager["Store"]):
                 "tools.verify --repair"
             )
 
-    @cached_property
-    def _rows(self) -> np.ndarray:
-        return self._numbered_index["row"].to_numpy()
+    def _rows_at(self, place: int | slice) -> np.ndarray:
+        if self._shared_checksums is None:
+            return np.asarray(self._numbered_index["row"].to_numpy()[place])
+        return self._slice_numbers.row_at(np.arange(len(self))[place])
+
+    def _checksums_of(self, rows: np.ndarray) -> np.ndarray:
+        """The crc32c of int64 rows [n]; StoreError on an unknown row."""
+        if self._shared_checksums is None:
+            places = find_rows(self._numbered_index["row"].to_numpy(), rows, self.url)
+            return np.asarray(self._numbered_index["crc32c"].to_numpy()[places])
+        places, found = self._slice_numbers.find(rows)
+        if not found.all():
+            raise unknown_row(rows[~found][0], self.url, len(self))
+        return np.asarray(self._shared_checksums[places])
 
     @cached_property
-    def _crc32c(self) -> np.ndarray:
-        return self._numbered_index["crc32c"].to_numpy()
+    def _slice_numbers(self) -> SliceNumbers:
+        first, count = (self._recordings[name].to_numpy() for name in ("first_row", "num_slices"))
+        return SliceNumbers(first, count)
+
+    @cached_property
+    def _shared_checksums(self) -> np.ndarray | None:
+        """The checksums of all slices of a large store, mapped; None: they are in the index."""
+        if len(self) < SHARED_FROM or "_numbered_index" in self.__dict__:
+            return None
+        folder, num = self.remote.tables_folder, len(self)
+        names = [table_name(table, one) for table in (RECORDINGS, INDEX) for one in self._parts]
+        key, listed = self._tables.key_of(names), self._tables.catalog
+        if key is None or listed is None:
+            return None
+        try:
+            found = open_table(folder, key, num)
+            if found is None and write_table(folder, key, num, self._part_checksums(listed)):
+                found = open_table(folder, key, num)
+        except OSError as error:
+            _log.warning(
+                "%s cannot be used (%s): this process keeps the index of %s in its own memory",
+                folder,
+                error.strerror,
+                self.url,
+            )
+            return None
+        return found
+
+    def _part_checksums(self, listed: Catalog) -> Iterator[np.ndarray]:
+        """The checksums of each part's slices, up to one that is not as it should be, or listed."""
+        last_row = -1
+        for part in self._parts:
+            name = table_name(INDEX, part)
+            try:
+                (data,) = self._tables.get_many([name])
+                index = decode_table(INDEX, data, self.objects.describe(name))
+            except DamageError:  # reading all of it says so, where nothing else is wrong
+                return
+            found = part_checksums(index, self._recordings)
+            if not listed.matches(name, data):  # replaced meanwhile: it goes by another key
+                return
+            if found is None or (len(index) and index["row"][0] <= last_row):
+                return
+            last_row = index["row"][-1] if len(index) else last_row
+            yield found
 
 
 def open_store(url: str, remote: RemoteConfig = DEFAULT) -> Store:

@@ -87,9 +87,10 @@ class BatchReader:
         self._more_inputs = _inputs(background, chunks, teacher)
         self._mode: str | None = None  # of object stores; None: `remote.mode`
         self._epoch = 0
-        self._plan = planner(0)
+        plan = planner(0)
+        self._plan: EpochPlan | None = plan
         self._share = RankShare(
-            num_samples=len(self._plan),
+            num_samples=len(plan),
             batch_size=config.batch_size,
             rank=rank,
             world_size=world_size,
@@ -158,7 +159,7 @@ class BatchReader:
         config = self._source.remote
         use = ShardUse()
         if config.mode == AUTO:
-            use = self._source.shard_use(self._maker.rows_of(self._plan))
+            use = self._source.shard_use(self._maker.rows_of(self._current_plan()))
         if not use.shard_bytes:
             return ""
         size = config.cache_bytes
@@ -167,7 +168,7 @@ class BatchReader:
 
     def prepare(self) -> None:
         """Looks up one slice, so that the source builds its lazy tables now."""
-        self._source.extents(self._plan.rows[:1])
+        self._source.extents(self._current_plan().rows[:1])
 
     def __getstate__(self) -> dict[str, Any]:
         """State for another process: all but running iterations and their memory."""
@@ -242,15 +243,17 @@ class BatchReader:
         self._spare_pools.clear()
 
     def _current_plan(self) -> EpochPlan:
-        if self._train and self._plan.epoch != self._epoch:
-            plan = self._planner(self._epoch)
+        plan = self._plan
+        if plan is None or (self._train and plan.epoch != self._epoch):
+            plan = self._plan = None  # let go first: a plan of 100,000,000 samples takes 1.2 GB
+            plan = self._planner(self._epoch if self._train else 0)
             if len(plan) != self._share.num_samples:
                 raise ConfigError(
                     f"the plan of epoch {self._epoch} has {len(plan)} samples where that of "
                     f"epoch 0 has {self._share.num_samples}: all epochs must be equally long"
                 )
             self._plan = plan
-        return self._plan
+        return plan
 
     def _read(
         self, plan: EpochPlan, numbers: range, epoch: int, files: CarefulReader, device: int | None
@@ -258,7 +261,7 @@ class BatchReader:
         """Reads batches by number; runs in the background thread."""
         if device is not None:
             torch.cuda.set_device(device)  # a new thread is on device 0
-        with self._pool(pinned=device is not None) as pool, files:
+        with self._pool(plan, pinned=device is not None) as pool, files:
             reading = Reading(
                 plan=plan, epoch=epoch, files=files, buffers=pool, scratch=self._scratch()
             )
@@ -275,13 +278,13 @@ class BatchReader:
                 yield self._maker.make(ahead.popleft(), reading)
 
     @contextmanager
-    def _pool(self, *, pinned: bool) -> Iterator[BufferPool]:
+    def _pool(self, plan: EpochPlan, *, pinned: bool) -> Iterator[BufferPool]:
         """Yields the buffers of one iteration, reused from an earlier one where possible."""
         pool = None
         with suppress(IndexError):
             pool = self._spare_pools.pop()
         if pool is None or pool.pinned != pinned:
-            num_buffers = self._maker.buffers_per_batch(self._plan)
+            num_buffers = self._maker.buffers_per_batch(plan)
             pool = BufferPool(
                 (self._config.batch_size, *self._maker.chunks.shape(self._source.recipe)),
                 self._source.recipe.dtype,

@@ -37,8 +37,11 @@ class Candidates:
 
     def row_of(self, planned_no: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         """Returns the row of the chosen-th candidate of each recording, int64 [n]."""
-        place = self.begin[planned_no] + chosen
-        return np.asarray(place if self.rows is None else self.rows[place])
+        return self.row_at(self.begin[planned_no] + chosen)
+
+    def row_at(self, place: np.ndarray) -> np.ndarray:
+        """Returns the rows of places that count as `begin` does, int64 [n]."""
+        return place if self.rows is None else np.asarray(self.rows[place])
 
     def sorted_rows(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns rows int64 [m], increasing, and where each recording's begin in them, int64 [n].

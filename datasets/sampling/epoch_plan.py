@@ -32,7 +32,15 @@ from datasets.sampling.config import SamplingConfig
 from datasets.sampling.draw_weights import find_weights, keep_shares
 from datasets.sampling.facts import SliceFacts, digest_of
 from datasets.sampling.pools import find_pools
-from datasets.sampling.shuffle import PIECE, SampleBits, block_order, global_order, runs_of
+from datasets.sampling.shuffle import (
+    PIECE,
+    AllSlices,
+    SampleBits,
+    block_order,
+    global_order,
+    runs_of,
+    shuffle_all,
+)
 from datasets.sampling.slice_choice import Activity, Draws, KnownSlices, Levels, find_slice_choice
 from datasets.sampling.user_functions import is_user_function
 from datasets.slice_source import SOURCE, ranges, rows_in_source
@@ -176,6 +184,8 @@ class EpochPlanner:
     def __call__(self, epoch: int) -> EpochPlan:
         """Returns the plan of one epoch."""
         num_draws = self._num_draws(epoch)
+        if self._is_whole and np.array_equal(num_draws, self._candidates.count):
+            return self._plan_of_all(epoch)
         planned_no = np.repeat(np.arange(len(num_draws), dtype=np.int32), num_draws)
         draw_no = ranges(np.zeros_like(num_draws), num_draws).astype(np.int32)
         rows = self._rows(num_draws, planned_no, draw_no, epoch)
@@ -194,6 +204,39 @@ class EpochPlanner:
             partner_rows=None if drawn.partner_rows is None else drawn.partner_rows[order],
             partner_pool=None if drawn.partner_pool is None else drawn.partner_pool[order],
             num_substituted=drawn.num_substituted,
+        )
+
+    @property
+    def _is_whole(self) -> bool:
+        """True where epochs may be made in order of their blocks at once, which saves memory."""
+        config, pools = self.config, self._pools
+        in_blocks = config.slice_choice == "all" and config.order == "block"
+        return in_blocks and pools.injection is None and pools.substitution is None
+
+    def _plan_of_all(self, epoch: int) -> EpochPlan:
+        """Returns the plan of an epoch that has every candidate once, in blocks."""
+        found = self._candidates
+        slices = AllSlices(
+            begin=found.begin,
+            count=found.count,
+            keys=self._keys,
+            start_bits=self._bits(epoch, "slice"),
+            row_of=found.row_at,
+        )
+        rows, planned_no = shuffle_all(
+            slices,
+            seed=self.seed,
+            epoch=epoch,
+            block_rows=self.config.block_rows,
+            blocks_together=self.config.blocks_together,
+        )
+        return EpochPlan(
+            rows=rows,
+            planned_no=planned_no,
+            recordings=self.recordings,
+            seed=self.seed,
+            epoch=epoch,
+            inputs=self._inputs,
         )
 
     def _order(self, rows: np.ndarray, bits: SampleBits) -> np.ndarray:

@@ -153,11 +153,27 @@ class ListedTables:
                     f"{self.objects.describe(name)} is missing: run tools.verify --repair"
                 )
 
-    def _wrong(self, found: dict[str, bytes]) -> list[str]:
+    def key_of(self, names: Sequence[str]) -> str | None:
+        """Returns a name for the content of tables, in hex, as the catalogue has it.
+
+        None where it lacks one of them, one is about to be replaced, or has another size.
+        """
+        entries = {name: self._listed().entries.get(name, {}) for name in names}
+        if any("sha256" not in one or "next_sha256" in one for one in entries.values()):
+            return None
+        if self.objects.sizes(names) != {name: one["size"] for name, one in entries.items()}:
+            return None
+        return digest_json([[name, one["sha256"]] for name, one in entries.items()])
+
+    def _listed(self) -> Catalog:
         if self.catalog is None:
             self.catalog = Catalog()
             with suppress(DamageError):
                 self.catalog = Catalog.read(self.objects)
+        return self.catalog
+
+    def _wrong(self, found: dict[str, bytes]) -> list[str]:
+        self.catalog = self._listed()
         listed = {name: data for name, data in found.items() if self.catalog.knows(name)}
         if sum(map(len, listed.values())) < LARGE_BYTES:
             return [name for name, data in listed.items() if not self.catalog.matches(name, data)]

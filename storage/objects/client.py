@@ -103,6 +103,11 @@ class RemoteConfig:
         return (Path(base) if base else Path.home() / ".cache" / "melbank") / "shards"
 
     @property
+    def tables_folder(self) -> Path:
+        """Folder of what processes share of the tables of large stores, in that of the shards."""
+        return self.cache_folder / "tables"
+
+    @property
     def cache_bytes(self) -> int:
         """The size limit of the cache."""
         return int(self.cache_size_gb * 1e9)

@@ -87,8 +87,13 @@ def find_rows(known: np.ndarray, rows: np.ndarray, url: str) -> np.ndarray:
     found = places < len(known)
     found[found] = known[places[found]] == rows[found]
     if not found.all():
-        raise StoreError(f"row {rows[~found][0]} is not in {url}, which has {len(known):,} slices")
+        raise unknown_row(rows[~found][0], url, len(known))
     return places
+
+
+def unknown_row(row: int, url: str, num_slices: int) -> StoreError:
+    """Returns the error of a row that a store or shard set does not have."""
+    return StoreError(f"row {row} is not in {url}, which has {num_slices:,} slices")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

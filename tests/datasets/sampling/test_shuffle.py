@@ -1,6 +1,9 @@
 """datasets.sampling.shuffle: the order of an epoch, against the plain way of saying it."""
 
+import dataclasses
+
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,8 +12,11 @@ from datasets.randomness import random_bits, sort_bits
 from datasets.sampling import epoch_plan, shuffle
 from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig
 from datasets.sampling.shuffle import SampleBits, block_order, global_order, runs_of
+from datasets.slice_source import SOURCE_ROWS
+from storage.errors import ConfigError
 from tests.fakes import fake_recordings, fake_slice_index
 from tests.shard_sets import LENGTHS
+from tools.benchmarks.harness.process import run_measured
 
 
 def samples(counts, seed):
@@ -82,3 +88,51 @@ def test_plans_do_not_depend_on_how_much_is_made_at_a_time(choice, monkeypatch):
         plan = EpochPlanner(table, config, seed=1, slice_index=index)(2)
         assert np.array_equal(plan.rows, whole.rows)
         assert np.array_equal(plan.planned_no, whole.planned_no)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=40),
+    seed=st.integers(0, 2**16),
+    block_rows=st.integers(1, 60),
+    together=st.integers(1, 5),
+    piece=st.sampled_from([1, 5, 64, 1 << 22]),
+    where=st.sampled_from([None, "NOT silent", "primary_label != 'b' AND rating > 1"]),
+    mixed=st.booleans(),
+)
+def test_all_slices_made_in_order_of_their_blocks_are_the_same_plan(
+    lengths, seed, block_rows, together, piece, where, mixed
+):
+    table = fake_recordings(lengths)
+    if mixed:  # rows far apart, as those of several sources, and recordings in any order
+        far = pl.Series(np.arange(len(table)) % 2 * SOURCE_ROWS)
+        table = table.with_columns(pl.col("first_row") + far).sample(fraction=1, shuffle=True)
+    index = fake_slice_index(table).sort("row")
+    eligible = index["row"].to_numpy()[:: 1 + seed % 2]
+    config = SamplingConfig(
+        slice_choice="all", order="block", block_rows=block_rows, blocks_together=together
+    )
+    try:
+        config = dataclasses.replace(config, where=where)
+        planner = EpochPlanner(table, config, seed=seed, slice_index=index, eligible=eligible)
+    except ConfigError:
+        return  # nothing is left
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shuffle, "WHOLE_PIECE", piece)
+        patch.setattr(shuffle, "SHORT_PIECE", piece)
+        found = planner(3)
+        patch.setattr(EpochPlanner, "_is_whole", False)
+        plain = planner(3)
+    assert found.digest == plain.digest
+    assert np.array_equal(found.rows, plain.rows)
+    assert np.array_equal(found.planned_no, plain.planned_no)
+    assert found.rows.dtype == plain.rows.dtype
+    assert found.planned_no.dtype == plain.planned_no.dtype
+
+
+@pytest.mark.slow
+def test_a_plan_of_every_slice_takes_25_bytes_a_slice_and_bounded_time():
+    num = 20_000_000
+    found = run_measured("tools.benchmarks.harness.plan_run", ["blocks", f"{num}", "0"])
+    assert found["num_samples"] == num
+    assert found["above_imports_bytes"] < 25 * num
+    assert found["plan_cpu_s"] < 30

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from storage.build.plan import part_slices
+from storage.format.catalog import Catalog
 from storage.format.chunk_codecs import DEFAULT_CODEC, encode_chunk
 from storage.format.manifest import NAME as MANIFEST
 from storage.format.manifest import Manifest
@@ -42,6 +43,7 @@ def write_index(url: str, num_rows: int, seed: int) -> None:
     )
     objects.put_new(MANIFEST, manifest.encode())
     rng = np.random.default_rng(seed)
+    catalog = Catalog()
     shards_per_part = -(-target // SLICES_PER_ZARR_SHARD)  # each part begins with a zarr shard
     for part, written in enumerate(range(0, num_rows, target)):
         first_row = part * shards_per_part * SLICES_PER_ZARR_SHARD
@@ -57,6 +59,8 @@ def write_index(url: str, num_rows: int, seed: int) -> None:
         }
         for table, frame in tables.items():
             objects.put_new(table_name(table, part), encode_table(frame))
+        catalog.note_part(objects, part)
+    catalog.put(objects)
 
 
 def slice_counts(num_slices: int, rng: np.random.Generator) -> np.ndarray:
