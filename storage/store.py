@@ -46,7 +46,7 @@ from storage.objects.urls import is_remote
 from storage.read.cache_policy import ShardUse
 from storage.read.checksum_table import SliceNumbers, open_table, part_checksums, write_table
 from storage.read.extents import Extents, find_rows, unknown_row
-from storage.read.html import STRIP, store_html
+from storage.read.pictures.html import STRIP, store_html
 from storage.read.slice_reader import SliceReader
 from storage.read.slice_table import late_join
 from storage.read.sql import select

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from storage.errors import AudioError, ConfigError, ObjectMissingError, StoreError
-from storage.read.thumbnails import COLOUR_MAP, sheet_png, thumbnail_png
+from storage.read.pictures.thumbnails import COLOUR_MAP, sheet_png, thumbnail_png
 from tools.exploring.parameters import Parameters
 from tools.exploring.sound_routes import detection_path
 from training.inference.exploring.exploration import Exploration

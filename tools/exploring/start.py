@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.objects.urls import is_remote
-from storage.read.thumbnails import COLOUR_MAPS
+from storage.read.pictures.thumbnails import COLOUR_MAPS
 from tools.exploring.guard import MAX_UPLOAD
 from tools.exploring.parameters import MAX_PAGE
 from tools.exploring.row_routes import facet_names, range_names

@@ -11,7 +11,7 @@ import polars as pl
 from storage.errors import ConfigError, ObjectMissingError
 from storage.objects.client import RemoteConfig
 from storage.output_files import output_file
-from storage.read.thumbnails import thumbnail_png
+from storage.read.pictures.thumbnails import thumbnail_png
 from storage.source.files import RecordingFiles
 from storage.source.table import SourceConfig, read_source
 from storage.store import Store

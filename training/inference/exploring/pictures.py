@@ -9,7 +9,7 @@ import numpy as np
 
 from storage.audio.filterbank import hz_to_mel, mel_to_hz
 from storage.options import check_between, check_choice
-from storage.read.thumbnails import COLOUR_MAP, COLOUR_MAPS, sheet_png
+from storage.read.pictures.thumbnails import COLOUR_MAP, COLOUR_MAPS, sheet_png
 from storage.recipe import Recipe
 from storage.store import Store
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from storage.read.thumbnails import thumbnail_webp
+from storage.read.pictures.thumbnails import thumbnail_webp
 from storage.store import Store
 from training.inference.queries.tables import taxonomy
 from training.inference.report.page import (

@@ -7,7 +7,7 @@ from html import escape
 import numpy as np
 import polars as pl
 
-from storage.read.thumbnails import thumbnail_png
+from storage.read.pictures.thumbnails import thumbnail_png
 from storage.recipe import Recipe
 
 STRIP = 6  # spectrograms shown

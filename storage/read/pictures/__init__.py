@@ -1,0 +1,1 @@
+"""Slices of a store to look at: thumbnails, and a store in a notebook."""
