@@ -263,6 +263,7 @@ def most_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+@pytest.mark.slow
 def test_a_forged_file_ends_in_a_sentence_and_reaches_nothing_outside(
     sets: Path, folder: Path
 ) -> None:

@@ -104,9 +104,8 @@ def bucket_bytes(url: str) -> dict[str, bytes]:
     return {name: objects.get(name) for name in objects.walk()}
 
 
-@pytest.mark.parametrize(
-    "kinds", [("shards",), pytest.param(("store", "shards"), marks=pytest.mark.slow)], ids=len
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kinds", [("shards",), ("store", "shards")], ids=len)
 def test_all_commands_give_the_same_in_a_bucket(
     kinds: tuple[str, ...], source: Path, tmp_path: Path, s3: S3, call: Call
 ) -> None:

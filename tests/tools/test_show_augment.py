@@ -62,6 +62,7 @@ def test_each_augmentation_has_a_row_that_differs_from_the_slices_as_stored(
         assert np.abs(row - shown[0]).mean() > ALIGNMENT
 
 
+@pytest.mark.slow
 def test_each_fits_a_sheet_by_itself(store: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "each.png"
     assert draw(store, "--each", "--png", str(sheet)) == 0

@@ -211,6 +211,7 @@ def check_stops(
     assert contents(folder / "stopped") == contents(folder / "whole")
 
 
+@pytest.mark.slow
 def test_shards_that_were_stopped_by_sigterm_go_on(inputs: Path, tmp_path: Path) -> None:
     check_stops(inputs, tmp_path, "shards 2", {0.8: signal.SIGTERM})
 

@@ -89,6 +89,7 @@ def test_the_checkpoint_is_what_averaging_made_of_the_epochs(places, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_list_of_image_transforms_trains_and_is_written_down(places, trained, tmp_path):
     where = [f"store={places / 'store'}", f"experiment.root={tmp_path}", *SHORT, "train_folds=[0]"]
     assert call(*where, "seed=5", "augment.images=[{name: VerticalFlip, p: 0.5}]") == 0
@@ -121,6 +122,7 @@ def test_two_sources_train_and_the_written_config_does_the_same_again(places, tm
     assert predictions(tmp_path, "exp_002").equals(found)
 
 
+@pytest.mark.slow
 def test_predictions_serve_as_targets_and_a_store_as_background(places, trained, tmp_path):
     where = f"experiment.root={tmp_path}"
     short = [*SHORT, "trainer.epochs=1"]
@@ -162,6 +164,7 @@ def test_a_plan_is_shown_and_written_as_training_makes_it(places, tmp_path, caps
     ].all()
 
 
+@pytest.mark.slow
 def test_limit_trains_on_a_part(places, tmp_path):
     words = [f"store={places / 'store'}", f"experiment.root={tmp_path}", "limit=12"]
     assert call(*words, *SHORT, "train_folds=[]", "trainer.epochs=1") == 0
@@ -222,6 +225,7 @@ def test_a_source_that_is_not_there_is_named(tmp_path, capsys, kind):
     assert "nowhere" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_config_for_a_gpu_trains_on_a_cpu_too(places, tmp_path):
     words = [
         f"store={places / 'store'}",

@@ -322,6 +322,7 @@ def test_secondary_labels_are_learned_with_their_weight(source, tmp_path):
     assert split.targets.hard[1].tolist() == [0.25, 1, 0]
 
 
+@pytest.mark.slow
 def test_masked_secondary_labels_teach_nothing_and_are_scored_like_soft_ones(source, tmp_path):
     second = source.table.with_columns(secondary_labels=pl.lit(["a"], dtype=pl.List(pl.String)))
     masked = config_in(tmp_path, loss=LossConfig(secondary="mask"), train_folds=[1])

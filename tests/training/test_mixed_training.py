@@ -260,6 +260,7 @@ def test_what_cannot_be_drawn_is_said_before_a_number_is_taken(focal, tmp_path):
     assert not (tmp_path / "lab").exists()
 
 
+@pytest.mark.slow
 def test_backgrounds_are_mixed_in_with_their_probability(focal, noise, tmp_path):
     tables = []
     for p in (None, 0.0, 0.7):

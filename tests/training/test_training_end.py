@@ -29,6 +29,7 @@ def source(tmp_path_factory):
     return write_learnable_source(tmp_path_factory.mktemp("source") / "cells.raw", 72)
 
 
+@pytest.mark.slow
 def test_early_stopping_counts_epochs_without_a_better_kl(source, tmp_path):
     stuck = config_in(
         tmp_path,
@@ -83,6 +84,7 @@ def test_interrupting_keeps_what_is_there_and_stays_an_interrupt(source, tmp_pat
     assert (tmp_path / "weights" / "exp_001").is_dir()
 
 
+@pytest.mark.slow
 def test_models_of_finished_folds_are_not_kept(source, tmp_path):
     train_folds(source, config_in(tmp_path, trainer=short_trainer(epochs=1)))
     alive = [thing for thing in gc.get_objects() if type(thing) is Classifier]

@@ -210,6 +210,7 @@ except StoreError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_written_is_named_with_the_way_out(source, target, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", FULL, tmp_path],

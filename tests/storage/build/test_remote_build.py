@@ -164,9 +164,8 @@ def test_compact_frees_a_bucket_and_names_what_it_cannot_see(s3: S3, source: Pat
     assert not verify_store(url).findings
 
 
-@pytest.mark.parametrize(
-    "kills", [2, pytest.param(15, marks=pytest.mark.slow)], ids=["twice", "often"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [2, 15], ids=["twice", "often"])
 def test_a_build_into_a_bucket_that_is_killed_goes_on(
     s3: S3, source: Path, store: str, tmp_path: Path, kills: int
 ) -> None:

@@ -235,6 +235,7 @@ def fewer_bytes(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 def test_builders_of_shares_at_once_and_two_of_the_same(
     source: Path, whole: Path, tmp_path: Path
 ) -> None:

@@ -202,6 +202,7 @@ def test_killed_writers_leave_no_bad_shard_and_no_lock(tmp_path: Path, kills: in
         assert not [name for name in names(cache) if name.endswith(".part")]
 
 
+@pytest.mark.slow
 def test_processes_share_a_folder_within_its_limit(tmp_path: Path) -> None:
     limit = 5 * SIZE
     writers = [start_writer(tmp_path, limit, seed) for seed in (0, 400, 900)]

@@ -26,7 +26,10 @@ def remote(local: FakeSource, s3: S3) -> RemoteFake:
     return upload(local, s3.url("cells"))
 
 
-@pytest.mark.parametrize(("mode", "direct"), [(RANGED, True), (RANGED, False), (CACHED, True)])
+@pytest.mark.parametrize(
+    ("mode", "direct"),
+    [(RANGED, True), pytest.param(RANGED, False, marks=pytest.mark.slow), (CACHED, True)],
+)
 def test_every_kind_of_failure_changes_nothing(
     remote: RemoteFake,
     local: FakeSource,

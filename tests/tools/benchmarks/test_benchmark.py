@@ -103,6 +103,7 @@ def test_the_memory_of_a_long_recording_and_a_chart(
     assert (tmp_path / "docs" / "benchmark_build_short_ones.png").stat().st_size > 5000
 
 
+@pytest.mark.slow
 @ON_LINUX
 def test_a_way_that_fails_ends_it_with_its_reason(source: Path, tmp_path: Path) -> None:
     whole = source / "train_audio" / "spec0" / "XC0000.ogg"

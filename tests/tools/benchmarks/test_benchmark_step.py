@@ -45,6 +45,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [f"store={store}", *SMALL]
 
 
+@pytest.mark.slow
 def test_every_augmentation_and_whole_configs_are_set_off_against_none(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from training.inference.exploring.exploration import Exploration, ExplorationInp
 from training.inference.similarity.place import EmbeddingPlace
 
 
+@pytest.mark.slow
 def test_a_bucket_is_explored_as_a_folder(folder: Path, tmp_path: Path, s3: S3) -> None:
     source = folder / "source"
     bucket = open_objects(s3.url("source"))

@@ -1,11 +1,15 @@
 """The page of tools.explore in a browser: filter, scroll, open, play, and the back button."""
 
+import pytest
+
 from tests.exploring_page import (
     open_page,
     require_browser,
     total,
     wait_until,
 )
+
+pytestmark = pytest.mark.slow
 
 require_browser()
 

@@ -58,6 +58,7 @@ def test_probabilities_agree_and_metadata_travel_with_the_file(made: Path) -> No
     assert (made / "model.bin").stat().st_size < 0.6 * (made / "model.onnx").stat().st_size
 
 
+@pytest.mark.slow
 def test_the_same_checkpoint_gives_the_same_bytes(made: Path, tmp_path: Path) -> None:
     members = [read_checkpoint(made / "weights" / "exp_001" / "fold_0.ckpt")]
     for name in ("a", "b"):
@@ -69,6 +70,7 @@ def test_the_same_checkpoint_gives_the_same_bytes(made: Path, tmp_path: Path) ->
     assert len(list((tmp_path / "a").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_waveform_goes_in_where_the_mel_is_exported(made: Path, tmp_path: Path) -> None:
     members = [read_checkpoint(made / "weights" / "exp_001" / "fold_0.ckpt")]
     for ending in ("xml", "onnx"):
