@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from storage.build.build import BuildConfig, build_store
 from storage.objects.client import RemoteConfig
