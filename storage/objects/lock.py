@@ -9,6 +9,7 @@ committed is created, never overwritten, and the second one plans its work again
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ from storage.objects.local import LocalObjects
 from storage.objects.protocol import Objects
 
 NAME = ".lock"
+PATIENCE_S = 60.0  # of a share, while another one closes the store
+POLL_S = 0.1
 
 
 @contextmanager
@@ -33,12 +36,15 @@ def builder_lock(objects: Objects) -> Iterator[None]:
 
 @contextmanager
 def share_lock(objects: Objects) -> Iterator[None]:
-    """Holds the store together with builders of other shares; StoreError where one has it alone."""
+    """Holds the store together with builders of other shares; StoreError where one has it alone.
+
+    One that closes the store has it alone for a moment, so this waits for `PATIENCE_S`.
+    """
     if not isinstance(objects, LocalObjects):
         objects.check_writable()
         yield
         return
-    with hold_lock(objects.path(NAME), _busy(objects), shared=True):
+    with hold_lock(objects.path(NAME), _busy(objects), shared=True, patience_s=PATIENCE_S):
         yield
 
 
@@ -63,10 +69,12 @@ def _busy(objects: Objects) -> str:
 
 
 @contextmanager
-def hold_lock(path: Path, busy: str, *, shared: bool = False) -> Iterator[None]:
+def hold_lock(
+    path: Path, busy: str, *, shared: bool = False, patience_s: float = 0.0
+) -> Iterator[None]:
     """Holds a file of a local folder, which is made; StoreError, saying `busy`, if others do.
 
-    `shared`: together with others that say so.
+    `shared`: together with others that say so. `patience_s`: how long to wait for others.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,13 +83,23 @@ def hold_lock(path: Path, busy: str, *, shared: bool = False) -> Iterator[None]:
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from error
     with open(descriptor, "w") as file:
-        try:
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise StoreError(
-                    f"{path} cannot be locked: {error.strerror}: mount this file system with "
-                    "locks (Lustre: -o flock), or use another one"
-                ) from error
-            raise StoreError(busy) from error
+        give_up = time.monotonic() + patience_s
+        while not _locked(file.fileno(), path, shared):
+            if time.monotonic() >= give_up:
+                raise StoreError(busy)
+            time.sleep(POLL_S)
         yield
+
+
+def _locked(descriptor: int, path: Path, shared: bool) -> bool:
+    """Tries to lock the open file; False while others hold it."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        raise StoreError(
+            f"{path} cannot be locked: {error.strerror}: mount this file system with locks "
+            "(Lustre: -o flock), or use another one"
+        ) from error
+    return True

@@ -4,6 +4,7 @@ import io
 import random
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from storage.build.report import BuildReport
 from storage.build.rounds import open_build
 from storage.errors import ConfigError, StoreError
 from storage.maintenance.verify import verify_store
+from storage.objects import lock
 from storage.objects.local import LocalObjects
 from storage.objects.lock import builder_lock, last_lock, share_lock
 from storage.objects.open import open_objects
@@ -270,7 +272,10 @@ def test_shares_into_a_bucket_in_turn(s3: S3, source: Path, whole: Path) -> None
     assert_equal(str(whole), url)
 
 
-def test_the_lock_lets_shares_work_together_and_the_last_one_alone(tmp_path: Path) -> None:
+def test_the_lock_lets_shares_work_together_and_the_last_one_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "PATIENCE_S", 0.2)
     objects = LocalObjects(str(tmp_path))
     with share_lock(objects), share_lock(objects):
         with last_lock(objects) as is_last:
@@ -283,6 +288,22 @@ def test_the_lock_lets_shares_work_together_and_the_last_one_alone(tmp_path: Pat
             pytest.fail("it is held")
     with builder_lock(objects), last_lock(objects) as is_last:
         assert not is_last
+
+
+def hold_a_share(objects: LocalObjects) -> None:
+    with share_lock(objects):
+        pass
+
+
+def test_a_share_waits_for_the_one_that_closes_the_store(tmp_path: Path) -> None:
+    objects = LocalObjects(str(tmp_path))
+    with ThreadPoolExecutor() as pool:
+        with last_lock(objects) as is_last:
+            assert is_last
+            waiting = pool.submit(hold_a_share, objects)
+            time.sleep(0.3)
+            assert not waiting.done()
+        waiting.result(timeout=30)
 
 
 def test_a_dry_run_forecasts_for_so_many_machines(source: Path, tmp_path: Path) -> None:
