@@ -1,5 +1,6 @@
 """Predicting is measured: speeds by backbone and runtime, and a real run of the smallest."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -78,5 +79,6 @@ def test_a_small_run_is_measured(tmp_path: Path) -> None:
     report = tmp_path / "report.md"
     assert benchmark.main(["predict", *words, "--markdown", str(report)]) == 0
     stages, whole = tables_in(report.read_text())[-2:]
-    assert [line[0] for line in stages[1:]] == ["test_resnet, torch", "test_resnet, onnxruntime"]
-    assert len(whole) == 5
+    ways = ["torch", "onnxruntime", *(["openvino"] if find_spec("openvino") else [])]
+    assert [line[0] for line in stages[1:]] == [f"test_resnet, {way}" for way in ways]
+    assert len(whole) == 1 + 2 * len(ways)

@@ -37,8 +37,9 @@ def ours(url: str, *, direct: bool = True) -> Epoch:
     """Batches of our reader, of the store or the tars at `url`."""
     config = RemoteConfig(mode=RANGED, direct=direct)
     source = open_store(url, config) if url.endswith("store") else open_shards(url, config)
-    planner = EpochPlanner(source.recordings(), SAMPLING, seed=1)
-    loader = LoaderConfig(batch_size=BATCH)
+    recordings = source.recordings()
+    planner = EpochPlanner(recordings, SAMPLING, seed=1)
+    loader = LoaderConfig(batch_size=min(BATCH, len(recordings)))
     reader = BatchReader(source, planner, loader, targets=None, train=True)
 
     def read(epoch: int) -> int:

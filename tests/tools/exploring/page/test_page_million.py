@@ -14,13 +14,14 @@ import psutil
 import pytest
 
 from storage.build.build import BuildConfig, build_store
+from storage.format.catalog import Catalog
+from storage.format.chunk_codecs import DEFAULT_CODEC, encode_chunk
 from storage.format.manifest import read_manifest
 from storage.format.tables import INDEX, encode_table, table_name
 from storage.format.zarr_metadata import array_metadata
 from storage.format.zarr_shards import (
     ARRAY_METADATA,
     SLICES_PER_ZARR_SHARD,
-    encode_chunk,
     encode_shard,
     shard_name,
 )
@@ -64,14 +65,16 @@ def real_slices(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def write_checksums(store: Path, checksums: np.ndarray) -> int:
     """Gives each row the checksum of its cells; returns the number of zarr shards."""
-    last = 0
+    last, catalog, objects = 0, Catalog(), open_objects(str(store))
     for part, path in enumerate(sorted((store / "index").glob("*.parquet"))):
         frame = pl.read_parquet(path)
         rows = frame["row"].to_numpy()
         changed = frame.with_columns(pl.Series("crc32c", checksums[rows % DIFFERENT]))
         path.unlink()
         (store / table_name(INDEX, part)).write_bytes(encode_table(changed))
+        catalog.note_part(objects, part)
         last = max(last, int(rows.max()))
+    catalog.put(objects)
     return last // SLICES_PER_ZARR_SHARD + 1
 
 
@@ -80,11 +83,13 @@ def write_cells(store: Path, cells: np.ndarray, num_shards: int) -> None:
     recipe = Recipe()
     for shard_no in range(num_shards):
         path = store / shard_name(shard_no)
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         if shard_no < 2:
             start = shard_no * SLICES_PER_ZARR_SHARD
-            chunks = [encode_chunk(one) for one in cells[start : start + SLICES_PER_ZARR_SHARD]]
-            path.write_bytes(encode_shard(chunks, recipe))
+            chunks = [
+                encode_chunk(one, DEFAULT_CODEC) for one in cells[start:][:SLICES_PER_ZARR_SHARD]
+            ]
+            path.write_bytes(encode_shard(chunks, recipe, DEFAULT_CODEC))
         else:
             os.link(store / shard_name(shard_no % 2), path)
     manifest = read_manifest(open_objects(str(store)))
