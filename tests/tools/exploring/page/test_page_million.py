@@ -86,7 +86,8 @@ def write_cells(store: Path, cells: np.ndarray, num_shards: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if shard_no < 2:
             start = shard_no * SLICES_PER_ZARR_SHARD
-            chunks = [
+            some = cells[start : start + SLICES_PER_ZARR_SHARD]
+            chunks = [encode_chunk(one, DEFAULT_CODEC) for one in some]
                 encode_chunk(one, DEFAULT_CODEC) for one in cells[start:][:SLICES_PER_ZARR_SHARD]
             ]
             path.write_bytes(encode_shard(chunks, recipe, DEFAULT_CODEC))
