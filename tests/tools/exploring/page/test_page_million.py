@@ -88,8 +88,6 @@ def write_cells(store: Path, cells: np.ndarray, num_shards: int) -> None:
             start = shard_no * SLICES_PER_ZARR_SHARD
             some = cells[start : start + SLICES_PER_ZARR_SHARD]
             chunks = [encode_chunk(one, DEFAULT_CODEC) for one in some]
-                encode_chunk(one, DEFAULT_CODEC) for one in cells[start:][:SLICES_PER_ZARR_SHARD]
-            ]
             path.write_bytes(encode_shard(chunks, recipe, DEFAULT_CODEC))
         else:
             os.link(store / shard_name(shard_no % 2), path)
