@@ -167,6 +167,7 @@ def server_bytes() -> int:
     found = [
         process
         for process in psutil.Process().children(recursive=True)
-        if "tools.explore" in process.cmdline()
+        if process.status() != psutil.STATUS_ZOMBIE  # a helper of Chromium that has ended
+        and "tools.explore" in process.cmdline()
     ]
     return max(process.memory_info().rss for process in found)
