@@ -130,9 +130,24 @@ def _run_pool(
                     yield waiting.pop(future), future.result()
         except (KeyboardInterrupt, GeneratorExit):
             stopper.close()  # a job may take minutes, and all of them can be done again
+            _end_writing(pool)
+            raise
+        except BrokenProcessPool:
+            _end_writing(pool)
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_writing(pool: ProcessPoolExecutor) -> None:
+    """Closes this process's reading end of the pool's jobs, so that writing them ends with workers.
+
+    Otherwise a pool waits for ever where its workers end while the pipe is full (CPython gh-94777,
+    in early releases of 3.11).
+    """
+    calls = getattr(pool, "_call_queue", None)
+    if calls is not None:
+        calls._reader.close()
 
 
 def worker_context(module: str) -> BaseContext:
