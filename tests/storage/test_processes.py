@@ -1,10 +1,13 @@
 """The number of cores, by affinity and container quota; the environment of workers."""
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from storage.errors import StoreError
 from storage.processes import Work, map_jobs, num_cores
 
 
@@ -42,3 +45,15 @@ def test_workers_have_the_environment_that_their_parent_has_by_then(
     monkeypatch.delenv("AWS_SESSION_TOKEN")
     with pytest.raises(RuntimeError, match="SimpleQueue"):  # getenv's default: no token is there
         dict(map_jobs(work, jobs, 2, lambda _: None))
+
+
+def die(job: bytes, on_progress: Callable[[int], None]) -> None:
+    time.sleep(0.3)  # until the pipe is full
+    os._exit(1)
+
+
+def test_a_pool_ends_whose_workers_die_while_large_jobs_are_written_to_them() -> None:
+    work: Work[bytes, None] = Work(run=die, module=die.__module__, option="build.workers")
+    jobs = {number: lambda: bytes(2_000_000) for number in range(8)}  # a pipe holds 64 kB
+    with pytest.raises(StoreError, match="worker processes were killed"):
+        list(map_jobs(work, jobs, 2, lambda _: None))
