@@ -44,9 +44,14 @@ from storage.objects.protocol import Objects
 from storage.objects.retry import POLICY
 from storage.objects.urls import is_remote
 from storage.read.cache_policy import ShardUse
-from storage.read.checksum_table import SliceNumbers, open_table, part_checksums, write_table
 from storage.read.extents import Extents, find_rows, unknown_row
 from storage.read.pictures.html import STRIP, store_html
+from storage.read.shared.checksum_table import (
+    SliceNumbers,
+    open_table,
+    part_checksums,
+    write_table,
+)
 from storage.read.slice_reader import SliceReader
 from storage.read.slice_table import late_join
 from storage.read.sql import select

@@ -1,4 +1,4 @@
-"""storage.read.checksum_table: equal to the index, made again when damaged, never in the way."""
+"""storage.read.shared.checksum_table: equal to the index, made again when damaged, never in the way."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +17,9 @@ from storage.build.build import BuildConfig, build_store
 from storage.errors import DamageError, StoreError
 from storage.format.tables import INDEX
 from storage.objects.client import DEFAULT, RemoteConfig
-from storage.read import checksum_table
-from storage.read.checksum_table import SliceNumbers, part_checksums
 from storage.read.extents import find_rows
+from storage.read.shared import checksum_table, derived_files
+from storage.read.shared.checksum_table import SliceNumbers, part_checksums
 from storage.source.table import SourceConfig
 from storage.store import Store, open_store
 from tests.full_disk import largest_file
@@ -102,7 +102,7 @@ def test_many_at_once_make_one_file(built, remote):
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda store: store._shared_checksums, stores))
     assert all(np.array_equal(one, found[0]) for one in found)
-    assert table_file(remote).suffix == checksum_table.SUFFIX
+    assert table_file(remote).suffix == derived_files.CHECKSUMS
 
 
 def test_a_full_disk_and_a_file_in_the_way_cost_memory_alone(built, remote, caplog, monkeypatch):
@@ -141,7 +141,7 @@ def test_other_tables_are_another_file_and_a_damaged_table_is_named(built, remot
 
 
 def test_only_the_last_ones_used_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(checksum_table, "KEPT_FILES", 3)
+    monkeypatch.setitem(derived_files.KEPT_FILES, derived_files.CHECKSUMS, 3)
     piece = np.arange(5, dtype=np.uint32)
     for number in range(6):
         assert checksum_table.write_table(tmp_path, f"{number}", 5, [piece[:2], piece[2:]])

@@ -11,22 +11,17 @@ disk, folder without rights) the process reads the tables into its own memory.
 """
 
 import os
-import secrets
 import struct
-import time
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import polars as pl
 
 from storage.checksums import crc32c
-from storage.objects.local import sync_folder
+from storage.read.shared.derived_files import CHECKSUMS, note_use, write_derived
 
-SUFFIX, TEMPORARY = ".crc32c", ".tmp"
-KEPT_FILES = 32  # the last ones used, of all stores
-KEPT_S = 24 * 3600.0  # after that long, what a killed process has left is deleted
 _MAGIC = b"melbank crc32c 1"
 _HEADER = struct.Struct("<16sQI")
 _HEADER_BYTES = 64
@@ -67,7 +62,7 @@ def open_table(folder: Path, key: str, length: int) -> np.ndarray | None:
 
     May raise OSError.
     """
-    path = folder / f"{key}{SUFFIX}"
+    path = folder / f"{key}{CHECKSUMS}"
     try:
         file = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -82,44 +77,38 @@ def open_table(folder: Path, key: str, length: int) -> np.ndarray | None:
     found = np.memmap(path, _TYPE, mode="r", offset=_HEADER_BYTES, shape=(length,))
     if header != _HEADER.pack(_MAGIC, length, crc32c(found)):
         return None
-    with suppress(OSError):  # of another user: its time of use is no matter
-        os.utime(path)
+    note_use(path)
     return np.asarray(found)
 
 
 def write_table(folder: Path, key: str, length: int, pieces: Iterable[np.ndarray]) -> bool:
-    """Writes checksums, piece by piece, under a temporary name; False where there are fewer.
+    """Writes checksums, piece by piece; False where there are fewer. May raise OSError."""
 
-    Several processes may do so at once: each has its own file, and all files are equal. May raise
-    OSError.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    _clear(folder)
-    temporary = folder / f"{key}-{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}"
-    try:
-        with temporary.open("xb") as file:
-            file.seek(_HEADER_BYTES)
-            written = sum(file.write(np.ascontiguousarray(one, _TYPE).data) for one in pieces)
-            if written != length * _TYPE.itemsize:
-                return False
-            file.flush()
-            body = np.memmap(temporary, _TYPE, mode="r", offset=_HEADER_BYTES, shape=(length,))
-            file.seek(0)
-            file.write(_HEADER.pack(_MAGIC, length, crc32c(body)))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / f"{key}{SUFFIX}")
-        sync_folder(folder)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True
+    def write(file: IO[bytes]) -> bool:
+        file.seek(_HEADER_BYTES)
+        written = sum(file.write(np.ascontiguousarray(one, _TYPE).data) for one in pieces)
+        if written != length * _TYPE.itemsize:
+            return False
+        file.flush()
+        body = np.memmap(file, _TYPE, mode="r", offset=_HEADER_BYTES, shape=(length,))
+        file.seek(0)
+        file.write(_HEADER.pack(_MAGIC, length, crc32c(body)))
+        return True
+
+    return write_derived(folder / f"{key}{CHECKSUMS}", write)
 
 
 def part_checksums(index: pl.DataFrame, recordings: pl.DataFrame) -> np.ndarray | None:
-    """Returns the checksums of a part's slices that are of live recordings, uint32 [m].
+    """Returns the checksums of the lines of `live_lines`, uint32 [m]; None where that is None."""
+    held = live_lines(index, recordings)
+    return None if held is None else index["crc32c"].to_numpy()[held]
 
-    `index` has row, recording_id and crc32c of a part, `recordings` the live ones by `first_row`.
-    None where a recording has rows of another, or lacks some.
+
+def live_lines(index: pl.DataFrame, recordings: pl.DataFrame) -> np.ndarray | None:
+    """Finds the lines of a part's index that are of live recordings, bool [m].
+
+    `index` has row and recording_id of a part, `recordings` the live ones by `first_row`. None
+    where a recording has rows of another, or lacks some.
     """
     rows = index["row"].to_numpy()
     first, count = (recordings[name].to_numpy() for name in ("first_row", "num_slices"))
@@ -131,25 +120,10 @@ def part_checksums(index: pl.DataFrame, recordings: pl.DataFrame) -> np.ndarray 
     inside = np.zeros(len(rows) + 1, np.int8)
     np.add.at(inside, begins, 1)
     np.add.at(inside, ends, -1)
-    held = np.cumsum(inside[:-1], dtype=np.int8)
-    if len(held) and held.max() > 1:
+    covered = np.cumsum(inside[:-1], dtype=np.int8)
+    if len(covered) and covered.max() > 1:
         return None
+    held: np.ndarray = covered > 0
     ids = recordings["recording_id"][low:high].gather(np.repeat(np.arange(len(count)), count))
-    if (index["recording_id"].filter(pl.Series(held > 0)) != ids).any():
-        return None
-    return index["crc32c"].to_numpy()[held > 0]
+    return None if (index["recording_id"].filter(pl.Series(held)) != ids).any() else held
 
-
-def _clear(folder: Path) -> None:
-    """Deletes what killed processes have left, and the files that were used longest ago."""
-    used = []
-    for path in folder.iterdir():
-        with suppress(FileNotFoundError):  # another process clears, too
-            age = path.stat().st_mtime
-            if path.suffix == SUFFIX:
-                used.append((age, path))
-            elif path.suffix == TEMPORARY and time.time() - age > KEPT_S:
-                path.unlink()
-    surplus = max(0, len(used) + 1 - KEPT_FILES)  # with the one that is about to come
-    for _, path in sorted(used)[:surplus]:
-        path.unlink(missing_ok=True)
