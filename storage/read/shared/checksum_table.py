@@ -98,12 +98,6 @@ def write_table(folder: Path, key: str, length: int, pieces: Iterable[np.ndarray
     return write_derived(folder / f"{key}{CHECKSUMS}", write)
 
 
-def part_checksums(index: pl.DataFrame, recordings: pl.DataFrame) -> np.ndarray | None:
-    """Returns the checksums of the lines of `live_lines`, uint32 [m]; None where that is None."""
-    held = live_lines(index, recordings)
-    return None if held is None else index["crc32c"].to_numpy()[held]
-
-
 def live_lines(index: pl.DataFrame, recordings: pl.DataFrame) -> np.ndarray | None:
     """Finds the lines of a part's index that are of live recordings, bool [m].
 
@@ -126,4 +120,3 @@ def live_lines(index: pl.DataFrame, recordings: pl.DataFrame) -> np.ndarray | No
     held: np.ndarray = covered > 0
     ids = recordings["recording_id"][low:high].gather(np.repeat(np.arange(len(count)), count))
     return None if (index["recording_id"].filter(pl.Series(held)) != ids).any() else held
-

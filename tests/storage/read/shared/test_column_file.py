@@ -1,0 +1,123 @@
+"""storage.read.shared.column_file: a table mapped from its file is the table that was written."""
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storage.read.shared import column_file, derived_files
+from storage.read.shared.column_file import open_columns, write_columns
+
+SCHEMA = pl.Schema(
+    {
+        "row": pl.Int64,
+        "number": pl.Float64,
+        "small": pl.Int32,
+        "crc": pl.UInt32,
+        "flag": pl.Boolean,
+        "text": pl.String,
+        "labels": pl.List(pl.String),
+    }
+)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+LINE = st.fixed_dictionaries(
+    {
+        "row": st.none() | st.integers(-(2**63), 2**63 - 1),
+        "number": st.none() | st.floats(allow_nan=False),
+        "small": st.none() | st.integers(-(2**31), 2**31 - 1),
+        "crc": st.none() | st.integers(0, 2**32 - 1),
+        "flag": st.none() | st.booleans(),
+        "text": st.none() | TEXT,
+        "labels": st.none() | st.lists(st.none() | TEXT, max_size=4),
+    }
+)
+
+
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """Files that nothing is waited for until they are on the disk."""
+    monkeypatch.setattr(derived_files.os, "fsync", lambda _: None)
+
+
+def frames(pieces: list[list[dict]]) -> list[pl.DataFrame]:
+    return [pl.DataFrame(piece, schema=SCHEMA) for piece in pieces]
+
+
+@given(pieces=st.lists(st.lists(LINE, max_size=9), min_size=1, max_size=4))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+def test_columns_are_those_that_were_written(tmp_path, quick, pieces):
+    path = tmp_path / "a.recordings"
+    written = pl.concat(frames(pieces))
+    assert write_columns(path, SCHEMA, len(written), frames(pieces))
+    found = open_columns(path)
+    assert found is not None
+    assert found.equals(written)
+    assert found.schema == SCHEMA
+    assert found.sort("row", "text", maintain_order=True).equals(
+        written.sort("row", "text", maintain_order=True)
+    )
+    assert found.filter(pl.col("flag")).equals(written.filter(pl.col("flag")))
+    assert found[::-2].equals(written[::-2])
+    some = open_columns(path, ["text", "row"])
+    assert some is not None
+    assert some.equals(written.select("text", "row"))
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A file of a few rows."""
+    lines = [{"row": 5, "text": "a text of many bytes", "labels": ["ü", "another long label"]}] * 9
+    path = tmp_path / "a.recordings"
+    assert write_columns(path, SCHEMA, 9, [pl.DataFrame(lines, schema=SCHEMA)])
+    return path
+
+
+def test_a_flipped_byte_of_a_column_is_noticed(path):
+    good = path.read_bytes()
+    whole = open_columns(path)
+    assert whole is not None
+    noticed = 0
+    for place in range(0, len(good), 3):
+        path.unlink()  # what is mapped keeps its bytes
+        path.write_bytes(good[:place] + bytes([good[place] ^ 4]) + good[place + 1 :])
+        found = open_columns(path)
+        assert found is None or found.equals(whole)  # between the buffers nothing is read
+        noticed += found is None
+    assert noticed > 3 * (8 + 8 + 4 + 4 + 16 + 8)
+
+
+@pytest.mark.parametrize("length", [0, 10, 36, 64, 1000, -1])
+def test_a_file_that_was_cut_short_or_grew_is_noticed(path, length):
+    good = path.read_bytes()
+    path.unlink()
+    path.write_bytes(good[:length])
+    assert open_columns(path) is None
+    path.write_bytes(good + b"1")
+    assert open_columns(path) is None
+    path.unlink()
+    assert open_columns(path) is None
+
+
+def test_other_rows_and_other_types_are_not_written(tmp_path):
+    path = tmp_path / "a.recordings"
+    piece = pl.DataFrame({"row": [1, 2]})
+    schema = piece.schema
+    assert not write_columns(path, schema, 3, [piece])
+    assert not write_columns(path, schema, 3, [piece, piece])
+    assert not write_columns(path, schema, 2, [piece.cast(pl.Int32)])
+    dates = piece.cast(pl.Datetime)
+    assert not write_columns(path, dates.schema, 2, [dates])
+    assert not list(tmp_path.iterdir())
+    assert write_columns(path, schema, 0, [])
+    found = open_columns(path)
+    assert found is not None
+    assert found.schema == schema
+    assert not len(found)
+
+
+def test_more_text_than_a_buffer_may_have_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(column_file, "_MOST_TEXT_BYTES", 10)
+    piece = pl.DataFrame({"text": ["abc", "defghijk"]})
+    with pytest.raises(OSError, match="11 bytes"):
+        write_columns(tmp_path / "a.recordings", piece.schema, 2, [piece])
+    assert not list(tmp_path.iterdir())
