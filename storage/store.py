@@ -168,8 +168,15 @@ class Store(AbstractContextManager["Store"]):
         """The recordings whose slices are kept under another's id, `duplicate_of`."""
         return self._with_duplicates().filter(pl.col("status") == DUPLICATE)
 
-    def slice_index(self) -> pl.DataFrame:
-        """One row per slice, sorted by row: recording_id, slice_no, start_s, features, crc32c."""
+    def slice_index(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """One row per slice, sorted by row: recording_id, slice_no, start_s, features, crc32c.
+
+        `columns`: those that are needed, at least; a large store maps numbers without the rest.
+        """
+        if columns is not None and "_numbered_index" not in self.__dict__:
+            mapped = self._shared.slices(self._recordings, columns)
+            if mapped is not None:
+                return mapped
         return self._numbered_index.drop(RECORDING_NO)
 
     def slice_table(self, more: pl.DataFrame | None = None) -> pl.LazyFrame:

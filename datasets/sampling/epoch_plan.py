@@ -26,7 +26,7 @@ from datasets.sampling.balance import (
     share_out,
     text_numbers,
 )
-from datasets.sampling.candidates import find_candidates, names_slices
+from datasets.sampling.candidates import BY_LEVEL, find_candidates
 from datasets.sampling.class_limits import limited_draws, resample_classes
 from datasets.sampling.config import SamplingConfig
 from datasets.sampling.draw_weights import find_weights, keep_shares
@@ -47,7 +47,6 @@ from datasets.slice_source import SOURCE, ranges, rows_in_source
 from storage.checksums import canonical_json
 from storage.errors import ConfigError
 
-BY_LEVEL = ("energy", "best_of")  # slice choices that read the slice index
 MAX_DRAWS = 1000  # of a recording, where the longest has fewer slices
 MAX_SAMPLES = 2**27  # of an epoch, where there are fewer slices; each takes some 30 bytes
 
@@ -374,13 +373,6 @@ class EpochPlanner:
         if self._levels is not None:
             inputs["levels"] = digest_of(self._levels.of_slice)
         return inputs | {f"weight of {name}": f"{w:g}" for name, w in self._weights.items()}
-
-
-def needs_slice_index(config: SamplingConfig, recordings: pl.DataFrame) -> bool:
-    """True where an `EpochPlanner` of this config needs the slice index."""
-    if config.slice_choice in BY_LEVEL or is_user_function(config.slice_choice):
-        return True
-    return config.where is not None and names_slices(config.where, recordings)
 
 
 def plan_all(recordings: pl.DataFrame) -> EpochPlan:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.randomness import random_bits, sort_bits
-from datasets.slice_source import ranges
+from datasets.slice_source import pieces, ranges
 
 PIECE = 1 << 22  # samples in memory at once
 SHORT_PIECE = 1 << 16  # samples sorted at once: fits the cache
@@ -46,7 +46,7 @@ class SampleBits:
 def global_order(bits: SampleBits) -> np.ndarray:
     """Returns a permutation of all n samples, int64 [n]."""
     found = np.empty(len(bits.draw_no), np.uint64)
-    for piece in pieces(len(found)):
+    for piece in pieces(len(found), PIECE):
         found[piece] = bits.of(piece)
     return sort_bits(found)
 
@@ -61,7 +61,7 @@ def block_order(
     groups = _Groups.of(_blocks(rows, block_rows), bits, block_rows, blocks_together)
     group = np.empty(len(rows), groups.dtype)
     sizes = np.zeros(groups.number, np.int64)
-    for piece in pieces(len(rows)):
+    for piece in pieces(len(rows), PIECE):
         group[piece] = groups.of_rows(rows[piece])
         sizes += np.bincount(group[piece], minlength=groups.number)
     order = np.argsort(group, kind="stable")
@@ -145,12 +145,6 @@ def shuffle_all(
     return rows, planned_no
 
 
-def pieces(length: int) -> Iterator[slice]:
-    """Yields runs of at most PIECE that make up 0 to `length`."""
-    for begin in range(0, length, PIECE):
-        yield slice(begin, min(begin + PIECE, length))
-
-
 def runs_of(sizes: np.ndarray, at_least: int) -> Iterator[tuple[int, int]]:
     """Yields (first, stop) of neighbouring entries that sum to about `at_least`."""
     ends = np.cumsum(sizes)
@@ -231,7 +225,7 @@ def _blocks_of_all(slices: AllSlices, block_rows: int) -> tuple[np.ndarray, np.n
 
 def _blocks(rows: np.ndarray, block_rows: int) -> np.ndarray:
     """Returns the numbers of the blocks of rows, increasing."""
-    found = [np.unique(rows[piece] // block_rows) for piece in pieces(len(rows))]
+    found = [np.unique(rows[piece] // block_rows) for piece in pieces(len(rows), PIECE)]
     return np.unique(np.concatenate(found))
 
 

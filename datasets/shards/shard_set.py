@@ -4,7 +4,7 @@ shards = open_shards("data/shards")
 shards.extents(rows)  # of cells in the tars, after their .npy headers
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -85,7 +85,7 @@ class ShardSet:
         """Returns one line per recording, sorted by `first_row`, as in the store."""
         return self._recordings
 
-    def slice_index(self) -> pl.DataFrame:
+    def slice_index(self, _: Sequence[str] | None = None) -> pl.DataFrame:
         """Returns one line per slice, sorted by row, as in the store."""
         return self._index
 

@@ -1,6 +1,6 @@
 """Columns of Polars over memory that is there already, without a copy.
 
-Polars reads Arrow files into its own memory, also where they lie uncompressed. By Arrow's C data
+Polars reads Arrow files into its own memory, also uncompressed ones. By Arrow's C data
 interface (https://arrow.apache.org/docs/format/CDataInterface.html) it takes buffers as they are:
 those of a mapped file stay in the page cache, once for all processes of a machine.
 
@@ -32,8 +32,8 @@ FORMATS: dict[pl.DataType, str] = {
 _NULLABLE = 2  # flag of a schema
 _kept: list["ArrowColumn"] = []
 
-# Arrow's `release`, for what needs none: of Python's functions one that needs no lock, touches
-# nothing and may be called at any time.
+# Arrow's `release`, where nothing is to be released: of Python's functions one that needs no lock,
+# changes nothing and may be called at any time.
 _NOTHING = ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p).value
 
 _new_capsule = ctypes.pythonapi.PyCapsule_New

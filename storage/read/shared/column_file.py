@@ -1,6 +1,6 @@
 """Columns of a table in one file, which Polars maps: no process has them in its own memory.
 
-Numbers, texts, and lists of texts lie in it as Arrow has them in memory, so that opening copies
+Numbers, texts, and lists of texts are in it as Arrow has them in memory, so that opening copies
 nothing. Each buffer has a crc32c, which is checked when its column is opened.
 
     bytes 0-15 magic, 16-31 offset and length of the directory, 32-35 its crc32c; buffers, each
@@ -281,7 +281,7 @@ def _bits(flags: np.ndarray) -> np.ndarray:
 
 
 def _views(data: np.ndarray, lengths: np.ndarray, buffer_no: int) -> np.ndarray:
-    """Returns Arrow's views of texts that lie one after the other in `data`, uint8 [n, 16].
+    """Returns Arrow's views of texts that follow each other in `data`, uint8 [n, 16].
 
     A view has the length and, of up to 12 bytes, the text itself, of more its first 4, the number
     of its buffer and the offset there.

@@ -159,3 +159,12 @@ def test_a_dictionary_of_texts_that_cannot_be_mapped_stays_in_memory(built, remo
     last = read_table(open_objects(built), RECORDINGS, 1)
     rewrite(built, 1, last.with_columns(pl.lit("a").cast(pl.Categorical).alias("more")))
     assert open_store(built, remote)._mapped is None
+
+
+def test_columns_of_slices_are_mapped_without_the_index(built, remote):
+    plain, shared = open_plain(built), open_store(built, remote)
+    found = shared.slice_index(["row", "max_db"])
+    assert found.equals(plain.slice_index()["row", "max_db"])
+    assert "_numbered_index" not in shared.__dict__
+    assert shared.slice_index(["row", "no_such"]).equals(plain.slice_index())
+    assert shared.slice_index(["row", "recording_id"]).equals(plain.slice_index())
