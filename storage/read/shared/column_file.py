@@ -232,11 +232,15 @@ class _Texts(_Writer):
 
     def _put(self, column: pl.Series) -> None:
         texts = column.fill_null("")
+        # A text that follows itself, as the id of a recording's slices, is written once
+        begins = np.flatnonzero((texts != texts.shift()).fill_null(True).to_numpy())
+        repeats = np.diff(begins, append=len(texts))
+        texts = texts.gather(begins)
         data = np.frombuffer(texts.str.join("").item().encode(), np.uint8)
         if len(data) > _MOST_TEXT_BYTES:
             raise OSError(f"{len(data):,} bytes of texts in {len(column):,} cells")
         lengths = texts.str.len_bytes().to_numpy()
-        views = _views(data, lengths, len(self._texts))
+        views = np.repeat(_views(data, lengths, len(self._texts)), repeats, axis=0)
         self.space.fill(self._views, views, self.written * _VIEW_BYTES)
         if (lengths > _INLINE).any():
             self._texts.append(self.space.put(data))

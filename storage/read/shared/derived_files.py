@@ -3,13 +3,14 @@
 A name has the sha256 of the tables, so other tables are another file, and a file is never changed.
 """
 
+import logging
 import os
 import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from storage.objects.local import sync_folder
 
@@ -17,6 +18,9 @@ TEMPORARY = ".tmp"
 CHECKSUMS, RECORDINGS, SLICES = ".crc32c", ".recordings", ".slices"  # suffixes of the kinds
 KEPT_FILES = {CHECKSUMS: 32, RECORDINGS: 8, SLICES: 8}  # the last ones used, of all stores
 KEPT_S = 24 * 3600.0  # after that long, what a killed process has left is deleted
+
+Found = TypeVar("Found")
+_log = logging.getLogger(__name__)
 
 
 def write_derived(path: Path, write: Callable[[IO[bytes]], bool]) -> bool:
@@ -40,6 +44,28 @@ def write_derived(path: Path, write: Callable[[IO[bytes]], bool]) -> bool:
     finally:
         temporary.unlink(missing_ok=True)
     return True
+
+
+def open_or_make(
+    folder: Path, url: str, open_it: Callable[[], Found | None], make_it: Callable[[], bool]
+) -> Found | None:
+    """Opens what is derived from the tables of `url`, or makes it first; None where it cannot be.
+
+    A folder that cannot be written to costs a warning.
+    """
+    try:
+        found = open_it()
+        if found is None and make_it():
+            found = open_it()
+    except OSError as error:
+        _log.warning(
+            "%s cannot be used (%s): this process keeps tables of %s in its own memory",
+            folder,
+            error.strerror or error,
+            url,
+        )
+        return None
+    return found
 
 
 def note_use(path: Path) -> None:

@@ -6,12 +6,10 @@ process then reads the tables into its own memory, and says what is wrong with t
 """
 
 import io
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -30,12 +28,12 @@ from storage.format.tables import (
 from storage.read.shared import derived_files
 from storage.read.shared.checksum_table import live_lines, open_table, write_table
 from storage.read.shared.column_file import open_columns, write_columns
+from storage.read.shared.derived_files import Found, open_or_make
 
 SHARED_FROM = 2_000_000  # slices of a store whose tables all processes of a machine share
 OF_SLICES = pl.Schema({name: kind for name, kind in INDEX_SCHEMA.items() if name != "recording_id"})
 
-_Found = TypeVar("_Found", pl.DataFrame, np.ndarray)
-_log = logging.getLogger(__name__)
+_PARTS_AT_ONCE = 16  # read together, for object stores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,9 +73,14 @@ class SharedTables:
         return key if self._tables.catalog is self._listed else None
 
     def recordings(self) -> pl.DataFrame | None:
-        """Maps the recordings with slices, sorted by `first_row`, with all of their columns."""
+        """Maps the recordings with slices, sorted by `first_row`, with all of their columns.
+
+        Raises DamageError on a table that is not what was written.
+        """
         if self._key is None:
             return None
+        for names in self._groups(RECORDINGS):  # are held against the catalogue
+            self._tables.get_many(names)
         path = self._folder / f"{self._key}{derived_files.RECORDINGS}"
         return self._try(lambda: open_columns(path), lambda: self._write_recordings(path))
 
@@ -104,44 +107,34 @@ class SharedTables:
         )
 
     def _try(
-        self, open_it: Callable[[], _Found | None], write_it: Callable[[], bool]
-    ) -> _Found | None:
-        try:
-            found = open_it()
-            if found is None and write_it():
-                found = open_it()
-        except OSError as error:
-            _log.warning(
-                "%s cannot be used (%s): this process keeps tables of %s in its own memory",
-                self._folder,
-                error.strerror or error,
-                self._tables.objects.url,
-            )
-            return None
-        return found
+        self, open_it: Callable[[], Found | None], make_it: Callable[[], bool]
+    ) -> Found | None:
+        return open_or_make(self._folder, self._tables.objects.url, open_it, make_it)
 
-    def _read(self, table: str, part: int) -> bytes | None:
-        """Reads a part's table; None where it is damaged, or replaced: then by another key."""
-        try:
-            (data,) = self._tables.get_many([table_name(table, part)])
-        except DamageError:  # reading all of it says so, where nothing else is wrong
-            return None
-        return data if self._tables.catalog is self._listed else None
+    def _groups(self, table: str) -> Iterator[list[str]]:
+        """Yields the names of a table of all parts, some at a time."""
+        for begin in range(0, len(self._parts), _PARTS_AT_ONCE):
+            parts = self._parts[begin : begin + _PARTS_AT_ONCE]
+            yield [table_name(table, part) for part in parts]
 
-    def _decoded(
-        self, table: str, part: int, columns: list[str] | None = None
-    ) -> pl.DataFrame | None:
-        data = self._read(table, part)
-        return None if data is None else self._decode(table, part, data, columns)
+    def _read(
+        self, table: str, columns: list[str] | None = None
+    ) -> Iterator[tuple[bytes, pl.DataFrame]]:
+        """Yields the table of each part, as bytes and decoded.
 
-    def _decode(
-        self, table: str, part: int, data: bytes, columns: list[str] | None
-    ) -> pl.DataFrame | None:
-        where = self._tables.objects.describe(table_name(table, part))
-        try:
-            return decode_table(table, data, where, columns).drop(PART, strict=False)
-        except DamageError:
-            return None
+        Ends early where one is damaged, which reading all of them says better, or was replaced:
+        then the store's tables have another key.
+        """
+        for names in self._groups(table):
+            try:
+                found = self._tables.get_many(names)
+                if self._tables.catalog is not self._listed:
+                    return
+                for name, data in zip(names, found, strict=True):
+                    frame = decode_table(table, data, self._tables.objects.describe(name), columns)
+                    yield data, frame.drop(PART, strict=False)
+            except DamageError:
+                return
 
     def _write_recordings(self, path: Path) -> bool:
         live = self._find_live()
@@ -152,18 +145,14 @@ class SharedTables:
     def _find_live(self) -> _Live | None:
         """Finds the newest line of each recording, as `StoreState.live_recordings`, with slices."""
         ids, held, empty = [], [], {}
-        for part in self._parts:
-            data = self._read(RECORDINGS, part)
-            if data is None:
-                return None
-            frame = self._decode(RECORDINGS, part, data, ["recording_id", "num_slices"])
-            if frame is None:
-                return None
+        for data, frame in self._read(RECORDINGS, ["recording_id", "num_slices"]):
             ids.append(frame["recording_id"])
             held.append(frame["num_slices"].to_numpy() > 0)
             schema = {**pl.read_parquet_schema(io.BytesIO(data)), **SCHEMAS[RECORDINGS]}
             schema.pop(PART, None)
             empty[tuple(schema.items())] = pl.DataFrame(schema=schema)
+        if len(ids) < len(self._parts):
+            return None
         newest = _newest(pl.concat(ids))
         ends = np.cumsum([len(one) for one in held])[:-1]
         live = zip(held, np.split(newest, ends), strict=True)
@@ -175,11 +164,8 @@ class SharedTables:
     def _recordings(self, live: _Live) -> Iterator[pl.DataFrame]:
         """Yields the live recordings of each part, up to one that is not as it should be."""
         last_row, empty = -1, pl.DataFrame(schema=live.schema)
-        for part, lines in zip(self._parts, live.of_part, strict=True):
-            frame = self._decoded(RECORDINGS, part)
-            if frame is None or len(frame) != len(lines):
-                return
-            frame = pl.concat([empty, frame.filter(pl.Series(lines))], how="diagonal_relaxed")
+        for lines, (_, whole) in zip(live.of_part, self._read(RECORDINGS), strict=False):
+            frame = pl.concat([empty, whole.filter(pl.Series(lines))], how="diagonal_relaxed")
             first_row = frame["first_row"]
             if first_row.null_count() or not _rises(last_row, first_row.to_numpy()):
                 return
@@ -191,12 +177,9 @@ class SharedTables:
     ) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
         """Yields the index of each part with a mask of the lines of live recordings."""
         last_row = -1
-        for part in self._parts:
-            index = self._decoded(INDEX, part, columns)
-            if index is None or not _rises(last_row, index["row"].to_numpy()):
-                return
+        for _, index in self._read(INDEX, columns):
             lines = live_lines(index, recordings)
-            if lines is None:
+            if lines is None or not _rises(last_row, index["row"].to_numpy()):
                 return
             last_row = index["row"][-1] if len(index) else last_row
             yield index, lines

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from storage.build.build import BuildConfig, build_store
+from storage.errors import DamageError
 from storage.format.catalog import Catalog
 from storage.format.tables import RECORDINGS, STORED, encode_table, read_table, table_name
 from storage.objects.client import DEFAULT, RemoteConfig
@@ -136,6 +137,16 @@ def test_damaged_files_are_made_again(built, remote, way):
         spoil(remote.tables_folder, kind, way)
     check_equal(open_store(built, remote), plain)
     assert {path: path.read_bytes() for path in remote.tables_folder.iterdir()} == good
+
+
+def test_a_table_of_recordings_that_has_changed_is_named_all_the_same(built, remote):
+    open_store(built, remote)
+    path = Path(built) / table_name(RECORDINGS, 1)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DamageError, match=path.name):
+        open_store(built, remote)
 
 
 def test_many_at_once_make_the_same_files(built, remote):
