@@ -43,7 +43,7 @@ from datasets.sampling.shuffle import (
 )
 from datasets.sampling.slice_choice import Activity, Draws, KnownSlices, Levels, find_slice_choice
 from datasets.sampling.user_functions import is_user_function
-from datasets.slice_source import SOURCE, ranges, rows_in_source
+from datasets.slice_source import SOURCE, pieces, ranges, rows_in_source
 from storage.checksums import canonical_json
 from storage.errors import ConfigError
 
@@ -361,10 +361,10 @@ class EpochPlanner:
     def _describe_inputs(self) -> dict[str, str]:
         hasher = hashlib.blake2b(digest_size=8)
         found = self._candidates
-        for array in (self._keys, found.begin, found.count, self._classes):
-            hasher.update(np.ascontiguousarray(array, "<u8").data)
-        if found.rows is not None:
-            hasher.update(np.ascontiguousarray(found.rows, "<u8").data)
+        arrays = [self._keys, found.begin, found.count, self._classes]
+        for array in arrays if found.rows is None else [*arrays, found.rows]:
+            for piece in pieces(len(array), PIECE):  # of which a copy is made
+                hasher.update(np.ascontiguousarray(array[piece], "<u8").data)
         inputs = {"recordings": f"{len(self.recordings)} ({hasher.hexdigest()})"}
         inputs |= self.config.described() | self._facts.digests()
         by_weight = self._draw_weights.recordings

@@ -10,8 +10,11 @@ synthetic table; no slices are read. About three minutes; needs 8 GB. With `stor
 opening synthetic stores of so many slices; for 100,000,000 ten minutes more, and 30 GB of disk.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from storage.format.catalog import NAME as CATALOG
 from storage.options import check_at_least, option
 from tools.benchmarks.harness.open_run import WHERE
 from tools.benchmarks.harness.process import Result, check_measurable, run_measured
@@ -81,7 +84,7 @@ class PlanBenchmarkConfig:
         default_factory=list,
         metadata={"help": "slices of synthetic stores to open, plan and read from; []: none"},
     )
-    work_dir: str = option("", "folder for them; empty: that of temporary files")
+    work_dir: str = option("", "folder in which they are kept for the next time; empty: they go")
     seed: int = option(0, "decides the synthetic tables and the plans")
 
     def __post_init__(self) -> None:
@@ -129,13 +132,12 @@ def _measure_stores(chosen: PlanBenchmarkConfig) -> dict[str, Medians]:
     found: dict[str, Medians] = {}
     for num_rows in chosen.store_rows:
         with work_folder(chosen.work_dir) as folder:
-            store, pool, cache = (str(folder / name) for name in ("store", "pool", "cache"))
-            write_index(store, num_rows, chosen.seed)
-            write_index(pool, max(1, num_rows // POOL_SHARE), chosen.seed + 1)
+            kept = Path(chosen.work_dir) if chosen.work_dir else folder
+            store = _written(kept, num_rows, chosen.seed)
+            pool = _written(kept, max(1, num_rows // POOL_SHARE), chosen.seed + 1)
+            words = [store, pool, str(folder / "cache"), str(chosen.seed)]
 
-            def run(
-                case: str, words: tuple[str, ...] = (store, pool, cache, str(chosen.seed))
-            ) -> Result:
+            def run(case: str, words: Sequence[str] = words) -> Result:
                 return run_measured("tools.benchmarks.harness.open_run", [case, *words])
 
             found[f"{num_rows:,}: {FIRST}"] = medians([run("where")])
@@ -144,3 +146,11 @@ def _measure_stores(chosen: PlanBenchmarkConfig) -> dict[str, Medians]:
                 most = ("private_bytes", "shared_bytes")
                 found[f"{num_rows:,}: {STORE_TITLES[case]}"] = medians(results, most)
     return found
+
+
+def _written(folder: Path, num_rows: int, seed: int) -> str:
+    """Writes a synthetic store into its folder, if it is not there."""
+    target = folder / f"slices-{num_rows}-{seed}"
+    if not (target / CATALOG).exists():  # which is written last
+        write_index(str(target), num_rows, seed)
+    return str(target)
