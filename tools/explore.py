@@ -20,6 +20,7 @@ from storage.source.table import SourceConfig
 from storage.store import open_store
 from tools.cli.command import Arguments, Command, run
 from tools.cli.config import StoreSection
+from tools.cli.progress_bars import bar
 from tools.exploring.config import ExploreConfig
 from training.experiments.experiment import ExperimentConfig
 from training.inference.exploring.exploration import Exploration, ExplorationInputs
@@ -45,7 +46,7 @@ def main(config: Sections, _: Arguments) -> None:
 
     bound = server.listen(config.explore)
     with bound, open_store(config.store, config.remote) as store:
-        exploration = Exploration.open(store, _inputs(config))
+        exploration = Exploration.open(store, _inputs(config), progress=bar)
         port = bound.getsockname()[1]
         rules = server.rules_of(config.explore, port)
         address = server.link(config.explore, port, rules.token)
