@@ -140,9 +140,15 @@ def _print_agreement(config: SimilarConfig, collection: "Collection") -> None:
 
     labels = _numbers(collection.values("primary_label"))
     groups = collection.values(config.agreement).fill_null("").cast(pl.String)
-    found = label_agreement(collection.unit_NE, _numbers(groups), labels)
+    asked = (groups == config.agreement_of).to_numpy() if config.agreement_of else None
+    if asked is not None and not asked.any():
+        raise ConfigError(
+            f"similar.agreement_of={config.agreement_of}: no slice has that {config.agreement}"
+        )
+    found = label_agreement(collection.unit_NE, _numbers(groups), labels, asked)
+    of = f"of {config.agreement} {config.agreement_of}, " if config.agreement_of else ""
     print(
-        f"the nearest slice with another {config.agreement} has the same primary label in "
+        f"{of}the nearest slice with another {config.agreement} has the same primary label in "
         f"{found.same:,} of {found.compared:,} cases: {found.share:.3f}"
     )
 

@@ -64,6 +64,8 @@ def test_a_recording_a_map_and_agreement_in_one_call(similar, folder, capsys):
     ("words", "message"),
     [
         ((), "nothing is asked for"),
+        (("similar.agreement_of=1", "similar.row=0"), "similar.agreement"),
+        (("similar.agreement=recording_id", "similar.agreement_of=nobody"), "no slice has"),
         (("similar.row=999999",), "there is no row 999999"),
         (("similar.recording=nobody",), "there is no recording 'nobody'"),
         (("similar.file=nothing.wav",), "does not exist"),
