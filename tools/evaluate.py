@@ -36,6 +36,7 @@ from tools.cli.command import Arguments, Command, run
 from tools.cli.output_files import MAX_PANELS, make_folder
 from tools.cli.prediction import run_prediction
 from tools.cli.prediction_inputs import PredictSections
+from training.experiments.places import local_entries
 from training.inference.class_table import labels_by_name, read_class_table
 from training.inference.evaluation.annotations import Annotations, read_annotations
 from training.inference.evaluation.config import EvaluateConfig
@@ -59,7 +60,8 @@ def main(sections: Sections, _: Arguments) -> None:
         raise ConfigError(f"evaluate.errors={config.errors}: a sheet has at most {MAX_PANELS // 2}")
     if config.members and len(config.predictions) != 1:
         raise ConfigError("evaluate.members takes one folder of tools.predict")
-    predictions = read_predictions(config.predictions)
+    entries = local_entries(config.predictions, sections.experiment, sections.remote)
+    predictions = read_predictions(entries)
     if config.reviews:
         _evaluate_reviews(config, predictions)
         return
