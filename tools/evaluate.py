@@ -55,13 +55,12 @@ COMMAND = Command(doc=__doc__, sections=Sections)
 
 def main(sections: Sections, _: Arguments) -> None:
     """Prints the scores, writes tables and pictures."""
-    config = _predicted(sections) if sections.predict.from_ else sections.evaluate
+    config = _predicted(sections) if sections.predict.from_ else _given(sections)
     if config.audio and 2 * config.errors > MAX_PANELS:
         raise ConfigError(f"evaluate.errors={config.errors}: a sheet has at most {MAX_PANELS // 2}")
     if config.members and len(config.predictions) != 1:
         raise ConfigError("evaluate.members takes one folder of tools.predict")
-    entries = local_entries(config.predictions, sections.experiment, sections.remote)
-    predictions = read_predictions(entries)
+    predictions = read_predictions(config.predictions)
     if config.reviews:
         _evaluate_reviews(config, predictions)
         return
@@ -108,6 +107,13 @@ def _evaluate_reviews(config: EvaluateConfig, predictions: pl.DataFrame) -> None
         with output_file(target) as file:
             scores.classes().write_csv(file)
         print(f"classes: {target}")
+
+
+def _given(sections: Sections) -> EvaluateConfig:
+    """The config with predictions of this machine; those of experiments may be in a bucket."""
+    config = sections.evaluate
+    entries = local_entries(config.predictions, sections.experiment, sections.remote)
+    return replace(config, predictions=entries)
 
 
 def _predicted(sections: Sections) -> EvaluateConfig:

@@ -86,29 +86,29 @@ def train_folds(
     num_frames = narrowest_image(config.model, chunk_shape(config.chunk, source.recipe))
     machine = choose_machine(config.trainer, num_frames)
     split = split_recordings(source, config)
-    label_groups(split, config)  # or say now why not
     behind = _background_plan(background, config)
     teacher = read_split_teacher(source, split, config)
     data_of = partial(fold_data, source, split, config=config, background=behind, teacher=teacher)
-    data_of(fold=split.train_folds[0]).planner()  # or say now why not
+    _check_folds(config, split, data_of)
     if not resume:
         _check_beginnings(config, split, source.remote)
     if machine.accelerator.value == "cpu":
         keep_freed_memory()
     with joined(launch, machine.accelerator.value, config.trainer.timeout_s):
-        job = launch.job if launch else ""
-        settings, remote = asdict(given), source.remote
-        experiment, resume = begin_experiment(given.experiment, settings, job, resume, remote)
+        experiment, resume = begin_experiment(
+            given.experiment, asdict(given), launch.job if launch else "", resume, source.remote
+        )
         run = FoldRun(
-            experiment=experiment,
-            machine=machine,
-            config=config,
-            split=split,
-            launch=launch,
-            remote=remote,
+            experiment=experiment, machine=machine, config=config, split=split, launch=launch
         )
         _announce(run, source.url)
-        return _train_all(run, data_of, None if resume else settings)
+        return _train_all(run, data_of, None if resume else asdict(given))
+
+
+def _check_folds(config: TrainingConfig, split: Split, data_of: Callable[..., FoldData]) -> None:
+    """Raises ConfigError now on groups and plans that cannot be, not after an experiment began."""
+    label_groups(split, config)
+    data_of(fold=split.train_folds[0]).planner()
 
 
 def _check_beginnings(config: TrainingConfig, split: Split, remote: RemoteConfig) -> None:

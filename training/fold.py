@@ -21,7 +21,7 @@ from datasets.augment.inject import joined
 from datasets.labels import taxonomy_names
 from datasets.loading.quarantine import BadSlice, write_report
 from storage.errors import ConfigError
-from storage.objects.client import DEFAULT, RemoteConfig
+from storage.objects.client import RemoteConfig
 from training.config import BEST, TrainingConfig, accumulation
 from training.data_module import FoldDataModule
 from training.experiments.experiment import Experiment, advise
@@ -81,7 +81,6 @@ class FoldRun:
     config: TrainingConfig
     split: Split
     launch: Launch | None = None
-    remote: RemoteConfig = DEFAULT
     watch: RankWatch = field(init=False)
 
     def __post_init__(self) -> None:
@@ -173,7 +172,7 @@ def _new_model(run: FoldRun, data: FoldData, fold: int) -> Classifier:
     config, recipe = run.config, data.source.recipe
     with _drawing(run, fold, "weights"):
         model = build_classifier(
-            _begin_with(run, fold),
+            _begin_with(run, fold, data.source.remote),
             num_classes=len(run.split.labels),
             slice_shape=data.chunks.shape(recipe),
             meaning=Meaning(run.split.labels.names, recipe),
@@ -208,14 +207,13 @@ def _drawing(run: FoldRun, fold: int, purpose: str) -> Iterator[None]:
         yield
 
 
-def _begin_with(run: FoldRun, fold: int) -> ModelConfig:
+def _begin_with(run: FoldRun, fold: int, remote: RemoteConfig) -> ModelConfig:
     """The config of a model with the weights to begin with; none where it will be resumed."""
     model = run.config.model
     if any(_scratch(run, fold).glob(f"{RESUME}_*.ckpt")):
         return replace(model, pretrained=False, weights_file="")
     if run.config.trainer.warm_start:
-        file = warm_start_file(run.config, fold, run.remote)
-        return replace(model, weights_file=str(file))
+        return replace(model, weights_file=str(warm_start_file(run.config, fold, remote)))
     return model
 
 
@@ -249,12 +247,8 @@ def _fit(
     batches_per_step = _accumulation(run.config)
     readers = FoldDataModule(data, accumulation=batches_per_step, num_epochs=config.epochs)
     scratch, training, callbacks = _scratch(run, fold), Begun(), [*_callbacks(run, data, fold)]
-    loggers = build_loggers(
-        run.machine,
-        folder=_log_folder(run.experiment.preds / "log", fold),
-        experiment=run.experiment.name,
-        fold=fold,
-    )
+    log, name = _log_folder(run.experiment.preds / "log", fold), run.experiment.name
+    loggers = build_loggers(run.machine, folder=log, experiment=name, fold=fold)
     with quiet_lightning(), keyboard_interrupts():
         trainer = build_trainer(
             config,
@@ -267,7 +261,7 @@ def _fit(
         )
         choose = partial(choose_checkpoint, scratch, module, trainer, name=f"fold {fold}")
         chosen = of_first_rank(choose)
-        resume = scratch / chosen.name if chosen else None  # nodes may have other folders
+        resume = chosen and scratch / chosen.name  # nodes may have other folders
         run.watch.follow(trainer.strategy.launcher)
         with restoring(resume, training):
             trainer.fit(module, datamodule=readers, ckpt_path=resume, weights_only=True)
