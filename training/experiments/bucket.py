@@ -49,6 +49,7 @@ CONFIGS = "configs"
 IN_FLIGHT = 4  # files, each in memory
 LOCK_PATIENCE_S = 3600.0  # of processes of one machine that fetch the same experiment
 DIGITS = 12
+MAX_CREATED_BYTES = 4 * 10**9  # stores take 5 GB in one piece, and create objects in one alone
 UNSHARED = "wandb"  # folder that another process writes while this one reads
 
 Wanted = Callable[[str], bool]  # of a path below the root
@@ -160,9 +161,13 @@ class ExperimentBucket:
             return before
         plain = "/".join(part.lstrip(".") for part in path.split("/"))
         other = f"{plain}.{sha256[:DIGITS]}"
-        place = other if plain in taken else plain
+        is_large = len(data) > MAX_CREATED_BYTES
+        place = other if is_large or plain in taken else plain
         try:
-            self.objects.put_new(place, data)
+            if is_large:  # in pieces; whatever is replaced has the same bytes
+                self.objects.put(place, data)
+            else:
+                self.objects.put_new(place, data)
         except ObjectExistsError:  # of a process that was killed before its state was there
             place = other
             self.objects.put_new(place, data)

@@ -101,6 +101,18 @@ def test_files_that_have_not_changed_are_not_put_again(
     assert put == ["weights/exp_001/.fold_1/resume_step.ckpt"]
 
 
+def test_large_files_are_put_in_pieces(
+    bucket: ExperimentBucket, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_CREATED_BYTES", 3)
+    copy = node("a")
+    write(copy, fold_0=b"large")
+    copy.publish()
+    assert (node("b").folder / CHECKPOINT).read_bytes() == b"large"
+    (place,) = [name for name in objects_of(bucket) if name.startswith("weights/")]
+    assert place.startswith("weights/exp_001/fold_0/resume_step.ckpt.")
+
+
 class Killed(BaseException):
     """Stands for the end of a process."""
 
