@@ -23,6 +23,7 @@ from tools.cli.config import StoreSection
 from tools.cli.progress_bars import bar
 from tools.exploring.config import ExploreConfig
 from training.experiments.experiment import ExperimentConfig
+from training.experiments.places import local_entries, local_experiments
 from training.inference.exploring.exploration import Exploration, ExplorationInputs
 from training.inference.similarity.config import SimilarConfig
 from training.inference.similarity.place import EmbeddingPlace
@@ -59,13 +60,15 @@ def main(config: Sections, _: Arguments) -> None:
 
 def _inputs(config: Sections) -> ExplorationInputs:
     explore = config.explore
-    similar = SimilarConfig(by=explore.embeddings, folder=explore.embeddings_folder)
+    (model,) = local_entries([explore.embeddings], config.experiment, config.remote)
+    similar = SimilarConfig(by=model, folder=explore.embeddings_folder)
+    names = [name for name in (explore.experiment, explore.compare) if name]
     return ExplorationInputs(
         query=explore.query(),
         compare=explore.compare,
         embeddings=EmbeddingPlace(
             similar=similar,
-            root=Path(config.experiment.root),
+            root=local_experiments(config.experiment, config.remote, names),
             source=config.source,
             remote=config.remote,
         ),
