@@ -1,27 +1,31 @@
 """Brings whole shards from object stores into the cache, in the background of ranged reading.
 
-Nobody waits for a shard: until it is whole its slices are read by ranges. So the first batch comes
-at once, and the cache fills in the order in which shards are needed.
+Nobody waits for a shard: until it is whole its slices are read by ranges, and kept, so that each
+comes once. So the first batch comes at once, and the cache fills in the order in which shards are
+needed, on what ranged reading leaves of the line (`storage.read.pace.Line`).
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from storage.errors import StoreError
 from storage.objects.client import RemoteConfig
 from storage.objects.retry import POLICY
 from storage.read.cache import ShardCache, ShardClaim, shard_key
+from storage.read.kept import KeptSlices
+from storage.read.pace import PIECES_AT_ONCE, Line
 from storage.read.requests import Fetcher
 
 PIECE_BYTES = 8 * 2**20
-_SHARDS_AT_ONCE = 2
-_PIECES_AT_ONCE = 4  # of one shard
+_SHARDS_AT_ONCE = 2  # the pieces of both are `PIECES_AT_ONCE` at most
 
 _log = logging.getLogger(__name__)
 
@@ -35,30 +39,65 @@ class _Version:
 
 
 class ShardDownloads:
-    """The downloads of one process into one cache. Its coroutines run in the background loop."""
+    """The downloads of one process into one cache. Its coroutines run in the background loop.
+
+    `line` is for those who read ranges of the same shards. The other methods may be called from
+    any thread.
+    """
 
     def __init__(self, cache: ShardCache, config: RemoteConfig) -> None:
+        self.line = Line()
         self._cache = cache
+        self._kept = KeptSlices(cache)
         self._fetcher = Fetcher(config)  # of its own, so that readers never wait for it
         self._versions: dict[str, _Version] = {}
+        self._whole: set[str] = set()  # seen here; each may have been evicted since
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._not_before_s: dict[str, float] = {}
         self._slots = asyncio.Semaphore(_SHARDS_AT_ONCE)
         self._broken = False
 
-    async def hold(self, urls: Sequence[str], fetcher: Fetcher) -> list[bool]:
-        """Starts the download of missing shards; returns for each whether it is here.
+    async def hold(self, urls: Sequence[str]) -> None:
+        """Starts the download of missing shards.
 
-        `fetcher` asks for the versions, so that they come before what is read after them.
+        Waits for the versions on the server where the cache may have some already, so that these
+        are read from there from the first batch on.
         """
         unknown = [url for url in urls if url not in self._versions]
-        found = await asyncio.gather(*(_ask_version(url, fetcher) for url in unknown))
-        self._versions.update(zip(unknown, found, strict=True))
-        held = [self._cache.holds(self._versions[url].key) for url in urls]
-        for url, is_held in zip(urls, held, strict=True):
-            if not is_held and not self._broken and url not in self._under_way:
+        if unknown and not self._cache.is_empty():
+            await asyncio.gather(*(self._learn_version(url) for url in unknown))
+        for url in urls:
+            if not self.is_whole(url) and not self._broken and url not in self._under_way:
                 self._begin(url)
-        return held
+
+    def is_whole(self, url: str) -> bool:
+        """True where a shard is here and complete."""
+        if url in self._whole:
+            return True
+        version = self._versions.get(url)
+        if version is None or not self._cache.holds(version.key):
+            return False
+        self._whole.add(url)
+        return True
+
+    def has_kept(self, url: str, offsets: np.ndarray) -> np.ndarray:
+        """Returns a mask, bool [n], of the slices of a shard that were kept."""
+        version = self._versions.get(url)
+        if version is None:
+            return np.zeros(len(offsets), bool)
+        return self._kept.has(version.key, offsets)
+
+    def keep(self, url: str, slices: Iterable[tuple[int, memoryview]]) -> None:
+        """Keeps slices, (offset, stored bytes) with a right checksum, until their shard is whole.
+
+        Nothing happens where the server has not told the version of the shard yet.
+        """
+        version = self._versions.get(url)
+        if version is not None and not self._broken:
+            try:
+                self._kept.put(version.key, version.size_bytes, slices)
+            except OSError as error:
+                self._give_up(error)
 
     def open(self, url: str) -> int:
         """A descriptor of a shard; FileNotFoundError where it is not here (any more)."""
@@ -70,11 +109,22 @@ class ShardDownloads:
             raise FileNotFoundError(f"{url} is not in the cache")
         return file
 
+    def open_kept(self, url: str) -> int:
+        """A descriptor of the kept slices of a shard; FileNotFoundError where there are none."""
+        return self._kept.open(self._versions[url].key)
+
     def distrust(self, url: str) -> None:
         """Deletes a shard whose bytes differ from what they should be; it is fetched again."""
+        self._whole.discard(url)
         version = self._versions.pop(url, None)
         if version is not None:
             self._cache.discard(version.key)
+
+    def distrust_kept(self, url: str, offset: int) -> None:
+        """Forgets a kept slice whose bytes differ from what they should be."""
+        version = self._versions.get(url)
+        if version is not None:
+            self._kept.forget(version.key, offset)
 
     async def finish(self) -> None:
         """Waits until all that has begun is here, or was given up."""
@@ -87,22 +137,31 @@ class ShardDownloads:
             self._under_way[url] = task
             task.add_done_callback(lambda _: self._under_way.pop(url))
 
+    async def _learn_version(self, url: str) -> _Version:
+        """Returns the version of an object; asks the server at first, and later never."""
+        version = self._versions.get(url)
+        if version is None:
+            version = self._versions[url] = await _ask_version(url, self._fetcher)
+            self._kept.find(version.key, version.size_bytes)
+        return version
+
     async def _download(self, url: str) -> None:
         """Fetches one shard; a failure leaves it to the ranged requests, and to another time."""
-        async with self._slots:
-            version = self._versions.get(url)
-            if version is None or self._broken:
-                return
-            self._not_before_s[url] = time.monotonic() + POLICY.recache_after_s
-            try:
+        try:
+            version = await self._learn_version(url)
+            async with self._slots:
+                if self._broken or self.is_whole(url):
+                    return
+                self._not_before_s[url] = time.monotonic() + POLICY.recache_after_s
                 claim = await asyncio.to_thread(self._cache.claim, version.key, version.size_bytes)
                 if claim is not None:
                     with claim:
                         await self._fill(claim, url, version)
-            except StoreError as error:
-                _log.info("not cached: %s", error)
-            except OSError as error:
-                self._give_up(error)
+        except StoreError as error:
+            self._not_before_s[url] = time.monotonic() + POLICY.recache_after_s
+            _log.info("not cached: %s", error)
+        except OSError as error:
+            self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
         """The cache cannot be written: says so once."""
@@ -121,13 +180,14 @@ class ShardDownloads:
         async def bring() -> None:
             for begin in begins:
                 end = min(begin + PIECE_BYTES, version.size_bytes)
-                data = await self._fetcher.fetch(url, begin, end)
-                if len(data) != end - begin:
-                    raise StoreError(f"{url} has become shorter")
-                await asyncio.to_thread(claim.write, memoryview(data), begin)
+                async with self.line.piece():  # until it is written: so few are in memory
+                    data = await self._fetcher.fetch(url, begin, end)
+                    if len(data) != end - begin:
+                        raise StoreError(f"{url} has become shorter")
+                    await asyncio.to_thread(claim.write, memoryview(data), begin)
 
         done = await asyncio.gather(
-            *(bring() for _ in range(_PIECES_AT_ONCE)), return_exceptions=True
+            *(bring() for _ in range(PIECES_AT_ONCE)), return_exceptions=True
         )
         for error in done:
             if error is not None:
@@ -135,6 +195,7 @@ class ShardDownloads:
         if await _ask_version(url, self._fetcher) != version:
             raise StoreError(f"{url} was replaced meanwhile")
         claim.commit()
+        self._kept.drop(version.key)
         self._not_before_s.pop(url)
 
 
