@@ -25,6 +25,7 @@ from storage.read.pace import PIECES_AT_ONCE, Line
 from storage.read.requests import Fetcher
 
 PIECE_BYTES = 8 * 2**20
+_LOOK_EVERY_S = 1.0  # for a shard that another process may have brought
 _SHARDS_AT_ONCE = 2  # the pieces of both are `PIECES_AT_ONCE` at most
 
 _log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class ShardDownloads:
         self._fetcher = Fetcher(config)  # of its own, so that readers never wait for it
         self._versions: dict[str, _Version] = {}
         self._whole: set[str] = set()  # seen here; each may have been evicted since
+        self._look_after_s: dict[str, float] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._not_before_s: dict[str, float] = {}
         self._slots = asyncio.Semaphore(_SHARDS_AT_ONCE)
@@ -71,14 +73,22 @@ class ShardDownloads:
                 self._begin(url)
 
     def is_whole(self, url: str) -> bool:
-        """True where a shard is here and complete."""
+        """True where a shard is here and complete; one of another process, after a second."""
         if url in self._whole:
             return True
-        version = self._versions.get(url)
-        if version is None or not self._cache.holds(version.key):
+        version, now_s = self._versions.get(url), time.monotonic()
+        if version is None or now_s < self._look_after_s.get(url, 0.0):
             return False
-        self._whole.add(url)
-        return True
+        self._look_after_s[url] = now_s + _LOOK_EVERY_S
+        if self._cache.holds(version.key):
+            self._whole.add(url)
+            return True
+        return False
+
+    @property
+    def num_whole(self) -> int:
+        """Number of shards that were seen here."""
+        return len(self._whole)
 
     def has_kept(self, url: str, offsets: np.ndarray) -> np.ndarray:
         """Returns a mask, bool [n], of the slices of a shard that were kept."""
@@ -116,6 +126,7 @@ class ShardDownloads:
     def distrust(self, url: str) -> None:
         """Deletes a shard whose bytes differ from what they should be; it is fetched again."""
         self._whole.discard(url)
+        self._look_after_s.pop(url, None)
         version = self._versions.pop(url, None)
         if version is not None:
             self._cache.discard(version.key)
@@ -195,6 +206,7 @@ class ShardDownloads:
         if await _ask_version(url, self._fetcher) != version:
             raise StoreError(f"{url} was replaced meanwhile")
         claim.commit()
+        self._whole.add(url)
         self._kept.drop(version.key)
         self._not_before_s.pop(url)
 

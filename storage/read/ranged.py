@@ -63,7 +63,7 @@ class RemoteReader:
         self._files = ExtentReader(check=check, open_file=self._open)
         self._kept = None if downloads is None or not check else downloads
         self._kept_files = ExtentReader(check=check, open_file=self._open_kept)
-        self._not_whole: set[str] = set()  # those read from kept slices
+        self._num_dropped = 0
         self._announced: set[AnnouncedRead] = set()
         self._ahead_bytes = 0
         self._served_well: set[str] = set()
@@ -111,6 +111,7 @@ class RemoteReader:
         extents = wanted.extents if isinstance(wanted, AnnouncedRead) else wanted
         views = cells_as_bytes(out, len(extents))
         arrived = self._arrived(self._take(wanted), extents)
+        self._let_go()
         self._fetcher.pace.note_read(int(extents.length.sum()), time.monotonic())
         bad = self._decode(extents, arrived, out) if len(arrived.ranged) else {}
         if len(arrived.here):
@@ -190,13 +191,13 @@ class RemoteReader:
         """True where nothing has to come from a server."""
         if self._downloads is None:
             return False
-        present = np.unique(extents.object_no).tolist()
+        present = set(extents.object_no.tolist())
         return all(self._is_whole(extents.objects[number]) for number in present)
 
     def _is_here(self, extents: Extents) -> np.ndarray:
         """Returns a mask, bool [n], of the extents that can be read on this machine."""
         here = np.zeros(len(extents), bool)
-        for number in np.unique(extents.object_no).tolist():
+        for number in set(extents.object_no.tolist()):
             name, own = extents.objects[number], extents.object_no == number
             if self._is_whole(name):
                 here |= own
@@ -248,30 +249,37 @@ class RemoteReader:
 
     def _read_here(self, extents: Extents, places: np.ndarray, out: np.ndarray) -> dict[int, str]:
         """Reads what is on this machine; what is wrong there, by position."""
-        numbers = np.unique(extents.object_no[places]).tolist()
-        whole = [number for number in numbers if self._is_whole(extents.objects[number])]
-        is_whole = np.isin(extents.object_no[places], whole)
-        self._let_go({extents.objects[number] for number in whole})
-        bad = self._read_files(self._files, extents, places[is_whole], out)
+        numbers = set(extents.object_no[places].tolist())
+        whole = {number for number in numbers if self._is_whole(extents.objects[number])}
+        if whole == numbers:
+            return self._read_whole(extents, places, out)
+        is_whole = np.isin(extents.object_no[places], list(whole))
+        bad = self._read_whole(extents, places[is_whole], out)
+        return bad | self._read_kept(extents, places[~is_whole], out)
+
+    def _read_whole(self, extents: Extents, places: np.ndarray, out: np.ndarray) -> dict[int, str]:
+        """Reads from local files and whole shards."""
+        bad = self._read_files(self._files, extents, places, out)
         for position in bad:  # evicted meanwhile, or changed on this disk: the server knows
             if self._downloads is not None:
                 self._downloads.distrust(extents.object_of(position))
         if bad:
             self._files.close()
-        if is_whole.all() or self._kept is None:
-            return bad
-        names = (extents.objects[number] for number in numbers)
-        self._not_whole.update(name for name in names if not self._is_whole(name))
-        absent = self._read_files(self._kept_files, extents, places[~is_whole], out)
-        for position in absent:  # they are requested, as all bad ones
-            offset = int(extents.offset[position])
-            self._kept.distrust_kept(extents.object_of(position), offset)
-        return bad | absent
+        return bad
 
-    def _let_go(self, whole: set[str]) -> None:
-        """Closes the files of kept slices once one of their shards is whole: its file is gone."""
-        if not self._not_whole.isdisjoint(whole):
-            self._not_whole.clear()
+    def _read_kept(self, extents: Extents, places: np.ndarray, out: np.ndarray) -> dict[int, str]:
+        """Reads from kept slices."""
+        bad = self._read_files(self._kept_files, extents, places, out)
+        for position in bad:  # dropped meanwhile, or never written: they are requested
+            if self._kept is not None:
+                offset = int(extents.offset[position])
+                self._kept.distrust_kept(extents.object_of(position), offset)
+        return bad
+
+    def _let_go(self) -> None:
+        """Closes the files of kept slices that were dropped, so that they leave the disk."""
+        if self._kept is not None and self._num_dropped != self._kept.num_whole:
+            self._num_dropped = self._kept.num_whole
             self._kept_files.close()
 
     def _read_files(

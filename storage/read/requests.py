@@ -52,7 +52,7 @@ class Fetcher:
 
     async def fetch_all(self, ranges: Sequence[tuple[str, int, int]]) -> list[Any]:
         """The bytes of ranges (URL, begin, end), as `fetch` returns and raises; directly first."""
-        if self.config.direct:
+        if self.config.direct and ranges:
             await self._find_targets({url for url, _, _ in ranges})
         return await self._queue.fetch_all(
             [

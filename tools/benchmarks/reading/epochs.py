@@ -41,8 +41,8 @@ TURNS: tuple[Turn, ...] = (
 )
 EXPLANATION = (
     "Each run in a process of its own, held to one core, from nothing on, but for the two rows "
-    "that say otherwise: opening is in the first epoch, imports are not; nginx has the other core. The "
-    "blocks of all answers take turns on the line. `-`: no epoch began later than after "
+    "that say otherwise: opening is in the first epoch, imports are not; nginx has the other core. "
+    "The blocks of all answers take turns on the line. `-`: no epoch began later than after "
     f"{ENOUGH_S:g} s. CPU is that of the process, all threads, and of those that it started."
 )
 
