@@ -7,8 +7,10 @@ needed, on what ranged reading leaves of the line (`storage.read.pace.Line`).
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +27,7 @@ from storage.read.pace import PIECES_AT_ONCE, Line
 from storage.read.requests import Fetcher
 
 PIECE_BYTES = 8 * 2**20
+_UNWRITTEN_BYTES = 32 * 2**20  # of slices to be kept; with more, none are taken
 _LOOK_EVERY_S = 1.0  # for a shard that another process may have brought
 _SHARDS_AT_ONCE = 2  # the pieces of both are `PIECES_AT_ONCE` at most
 
@@ -57,6 +60,9 @@ class ShardDownloads:
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._not_before_s: dict[str, float] = {}
         self._slots = asyncio.Semaphore(_SHARDS_AT_ONCE)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="kept-slices")
+        self._unwritten_bytes = 0
+        self._lock = threading.Lock()
         self._broken = False
 
     async def hold(self, urls: Sequence[str]) -> None:
@@ -97,17 +103,31 @@ class ShardDownloads:
             return np.zeros(len(offsets), bool)
         return self._kept.has(version.key, offsets)
 
-    def keep(self, url: str, slices: Iterable[tuple[int, memoryview]]) -> None:
+    def keep(self, url: str, slices: list[tuple[int, memoryview]]) -> None:
         """Keeps slices, (offset, stored bytes) with a right checksum, until their shard is whole.
 
-        Nothing happens where the server has not told the version of the shard yet.
+        They are written by a thread. Nothing happens where the disk is slower than the line, or
+        where the server has not told the version of the shard yet.
         """
         version = self._versions.get(url)
-        if version is not None and not self._broken:
-            try:
+        num_bytes = sum(len(data) for _, data in slices)
+        with self._lock:
+            if version is None or self._broken or self._unwritten_bytes > _UNWRITTEN_BYTES:
+                return
+            self._unwritten_bytes += num_bytes
+        self._writer.submit(self._write, version, slices, num_bytes)
+
+    def _write(
+        self, version: _Version, slices: list[tuple[int, memoryview]], num_bytes: int
+    ) -> None:
+        try:
+            if not self._broken:
                 self._kept.put(version.key, version.size_bytes, slices)
-            except OSError as error:
-                self._give_up(error)
+        except OSError as error:
+            self._give_up(error)
+        finally:
+            with self._lock:
+                self._unwritten_bytes -= num_bytes
 
     def open(self, url: str) -> int:
         """A descriptor of a shard; FileNotFoundError where it is not here (any more)."""
@@ -141,6 +161,7 @@ class ShardDownloads:
         """Waits until all that has begun is here, or was given up."""
         while self._under_way:
             await asyncio.wait(list(self._under_way.values()))
+        await asyncio.wrap_future(self._writer.submit(lambda: None))
 
     def _begin(self, url: str) -> None:
         if time.monotonic() >= self._not_before_s.get(url, 0.0):

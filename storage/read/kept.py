@@ -12,7 +12,7 @@ neither a killed process nor a power cut leaves anything that is believed.
 import mmap
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class KeptSlices:
         """Returns a descriptor of the file, for the caller to close; FileNotFoundError."""
         return os.open(self._cache.kept_path(key), os.O_RDONLY)
 
-    def put(self, key: str, size_bytes: int, slices: Iterable[tuple[int, memoryview]]) -> None:
+    def put(self, key: str, size_bytes: int, slices: Sequence[tuple[int, memoryview]]) -> None:
         """Writes slices (offset, stored bytes); nothing where the cache has no room for them."""
         if not self._check_room() or self._cache.holds(key):
             return

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -276,6 +277,7 @@ def test_a_slice_comes_by_ranges_once_for_all_processes(far: Far, tmp_path: Path
         read(far, reader, rows[:1])
         finish(config)  # the versions are known
         read(far, reader, rows)
+        finish(config)  # all is written
         far.server.num_requests = 0
         for _ in range(3):
             assert np.array_equal(read(far, reader, rows[::-1]), far.local.cells[::-1])
@@ -290,6 +292,34 @@ def test_a_slice_comes_by_ranges_once_for_all_processes(far: Far, tmp_path: Path
 
 
 @pytest.mark.usefixtures("no_shards")
+def test_a_disk_slower_than_the_line_keeps_less_and_delays_nothing(
+    far: Far, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = threading.Event()
+    put = KeptSlices.put
+
+    def put_late(*given: Any) -> None:
+        written.wait(30)
+        put(*given)
+
+    monkeypatch.setattr(KeptSlices, "put", put_late)
+    monkeypatch.setattr(downloads, "_UNWRITTEN_BYTES", 10 * far.local.recipe.slice_bytes)
+    config = RemoteConfig(mode=CACHED, cache_dir=str(tmp_path))
+    rows = far.local.slice_index()["row"].to_numpy()
+    with SliceReader(config) as reader:
+        read(far, reader, rows[:1])
+        shared = downloads.shared_downloads(config.cache_folder, config)
+        time.sleep(0.1)  # the versions are known
+        for row in rows[:40]:
+            assert np.array_equal(read(far, reader, rows[rows == row]), far.local.read([row]))
+        assert shared._unwritten_bytes <= 11 * far.local.recipe.slice_bytes
+        written.set()
+        finish(config)
+        assert shared._unwritten_bytes == 0
+        assert np.array_equal(read(far, reader, rows), far.local.cells)
+
+
+@pytest.mark.usefixtures("no_shards")
 def test_without_checksums_nothing_is_kept(far: Far, tmp_path: Path) -> None:
     config = RemoteConfig(mode=CACHED, cache_dir=str(tmp_path))
     rows = far.local.slice_index()["row"].to_numpy()
@@ -297,6 +327,7 @@ def test_without_checksums_nothing_is_kept(far: Far, tmp_path: Path) -> None:
         read(far, reader, rows[:1])
         finish(config)
         assert np.array_equal(read(far, reader, rows), far.local.cells)
+        finish(config)
     assert not list(tmp_path.glob("*.kept"))
 
 
