@@ -91,11 +91,6 @@ class ShardDownloads:
             return True
         return False
 
-    @property
-    def num_whole(self) -> int:
-        """Number of shards that were seen here."""
-        return len(self._whole)
-
     def has_kept(self, url: str, offsets: np.ndarray) -> np.ndarray:
         """Returns a mask, bool [n], of the slices of a shard that were kept."""
         version = self._versions.get(url)
@@ -226,9 +221,9 @@ class ShardDownloads:
                 raise error
         if await _ask_version(url, self._fetcher) != version:
             raise StoreError(f"{url} was replaced meanwhile")
-        claim.commit()
+        await asyncio.to_thread(claim.commit)
         self._whole.add(url)
-        self._kept.drop(version.key)
+        self._writer.submit(self._kept.drop, version.key)  # a disk may take its time to free them
         self._not_before_s.pop(url)
 
 

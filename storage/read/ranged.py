@@ -63,7 +63,6 @@ class RemoteReader:
         self._files = ExtentReader(check=check, open_file=self._open)
         self._kept = None if downloads is None or not check else downloads
         self._kept_files = ExtentReader(check=check, open_file=self._open_kept)
-        self._num_dropped = 0
         self._announced: set[AnnouncedRead] = set()
         self._ahead_bytes = 0
         self._served_well: set[str] = set()
@@ -91,7 +90,6 @@ class RemoteReader:
     def release_files(self) -> None:
         """Closes what is open on this machine; it is opened again when needed."""
         self._files.close()
-        self._kept_files.close()
 
     def announce(self, extents: Extents) -> AnnouncedRead:
         """Requests extents ahead of reading; returns the handle that `try_read` takes."""
@@ -111,7 +109,6 @@ class RemoteReader:
         extents = wanted.extents if isinstance(wanted, AnnouncedRead) else wanted
         views = cells_as_bytes(out, len(extents))
         arrived = self._arrived(self._take(wanted), extents)
-        self._let_go()
         self._fetcher.pace.note_read(int(extents.length.sum()), time.monotonic())
         bad = self._decode(extents, arrived, out) if len(arrived.ranged) else {}
         if len(arrived.here):
@@ -268,19 +265,17 @@ class RemoteReader:
         return bad
 
     def _read_kept(self, extents: Extents, places: np.ndarray, out: np.ndarray) -> dict[int, str]:
-        """Reads from kept slices."""
+        """Reads from kept slices.
+
+        Their files are not left open: who closes a deleted one last waits for the disk to free it.
+        """
         bad = self._read_files(self._kept_files, extents, places, out)
+        self._kept_files.close()
         for position in bad:  # dropped meanwhile, or never written: they are requested
             if self._kept is not None:
                 offset = int(extents.offset[position])
                 self._kept.distrust_kept(extents.object_of(position), offset)
         return bad
-
-    def _let_go(self) -> None:
-        """Closes the files of kept slices that were dropped, so that they leave the disk."""
-        if self._kept is not None and self._num_dropped != self._kept.num_whole:
-            self._num_dropped = self._kept.num_whole
-            self._kept_files.close()
 
     def _read_files(
         self, files: ExtentReader, extents: Extents, places: np.ndarray, out: np.ndarray
