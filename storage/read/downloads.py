@@ -136,7 +136,10 @@ class ShardDownloads:
 
     def open_kept(self, url: str) -> int:
         """A descriptor of the kept slices of a shard; FileNotFoundError where there are none."""
-        return self._kept.open(self._versions[url].key)
+        version = self._versions.get(url)
+        if version is None:
+            raise FileNotFoundError(f"nothing is kept of {url}")
+        return self._kept.open(version.key)
 
     def distrust(self, url: str) -> None:
         """Deletes a shard whose bytes differ from what they should be; it is fetched again."""
@@ -169,7 +172,10 @@ class ShardDownloads:
         version = self._versions.get(url)
         if version is None:
             version = self._versions[url] = await _ask_version(url, self._fetcher)
-            self._kept.find(version.key, version.size_bytes)
+            try:
+                self._kept.find(version.key, version.size_bytes)
+            except OSError as error:
+                self._give_up(error)
         return version
 
     async def _download(self, url: str) -> None:

@@ -45,7 +45,9 @@ class KeptSlices:
         marks = self._marks.get(key)
         if marks is None:
             return np.zeros(len(offsets), bool)
-        mask: np.ndarray = marks[offsets // MARK_EVERY_BYTES] != 0
+        places = offsets // MARK_EVERY_BYTES
+        in_shard = places < len(marks)  # else the shard was replaced by a smaller one
+        mask: np.ndarray = in_shard & (marks[np.where(in_shard, places, 0)] != 0)
         return mask
 
     def open(self, key: str) -> int:
@@ -60,6 +62,8 @@ class KeptSlices:
         file = os.open(self._cache.kept_path(key), os.O_WRONLY | os.O_CREAT, 0o644)
         try:
             for offset, data in slices:
+                if offset + len(data) > size_bytes:  # of another version
+                    continue
                 view, at = memoryview(data), offset
                 while view:
                     written = os.pwrite(file, view, at)
@@ -72,7 +76,7 @@ class KeptSlices:
     def forget(self, key: str, offset: int) -> None:
         """Removes the mark of a slice whose bytes are not those of the slice."""
         marks = self._marks.get(key)
-        if marks is not None:
+        if marks is not None and offset // MARK_EVERY_BYTES < len(marks):
             marks[offset // MARK_EVERY_BYTES] = 0
             if not self._cache.kept_path(key).exists():
                 self._marks.pop(key, None)

@@ -134,6 +134,15 @@ def test_they_give_way_to_shards_and_stay_within_the_limit(tmp_path: Path) -> No
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".shard"] * 4
 
 
+def test_what_is_not_in_the_shard_is_not_kept(tmp_path: Path) -> None:
+    """Such as slices of a larger version of it."""
+    kept = KeptSlices(ShardCache(tmp_path, limit_bytes=10 * SIZE))
+    kept.put("a", SIZE, [(0, memoryview(content(0))), (SIZE - 1, memoryview(content(1)))])
+    assert kept.has("a", np.array([0, SIZE - 1, 10 * SIZE])).tolist() == [True, False, False]
+    kept.forget("a", 10 * SIZE)
+    assert (tmp_path / "a.kept").stat().st_blocks * 512 < SIZE
+
+
 def test_one_piece_at_a_time_while_ranges_are_on_their_way() -> None:
     async def most_at_once(ranged_bytes: int) -> int:
         line, most = Line(), 0
