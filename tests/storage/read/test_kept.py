@@ -283,10 +283,9 @@ def test_a_slice_comes_by_ranges_once_for_all_processes(far: Far, tmp_path: Path
     config = RemoteConfig(mode=CACHED, cache_dir=str(tmp_path))
     rows = far.local.slice_index()["row"].to_numpy()
     with SliceReader(config) as reader:
-        read(far, reader, rows[:1])
-        finish(config)  # the versions are known
-        read(far, reader, rows)
-        finish(config)  # all is written
+        for _ in range(2):  # the versions are known after the first, all is kept after the second
+            read(far, reader, rows)
+            finish(config)
         far.server.num_requests = 0
         for _ in range(3):
             assert np.array_equal(read(far, reader, rows[::-1]), far.local.cells[::-1])
@@ -333,10 +332,9 @@ def test_without_checksums_nothing_is_kept(far: Far, tmp_path: Path) -> None:
     config = RemoteConfig(mode=CACHED, cache_dir=str(tmp_path))
     rows = far.local.slice_index()["row"].to_numpy()
     with SliceReader(config, check=False) as reader:
-        read(far, reader, rows[:1])
-        finish(config)
-        assert np.array_equal(read(far, reader, rows), far.local.cells)
-        finish(config)
+        for _ in range(2):
+            assert np.array_equal(read(far, reader, rows), far.local.cells)
+            finish(config)
     assert not list(tmp_path.glob("*.kept"))
 
 
