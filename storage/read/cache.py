@@ -123,7 +123,7 @@ class ShardCache:
         return sum(int(path.name.split(".")[1]) for path in {*mine, *self._parts()})
 
     def _old(self) -> list[tuple[bool, int, int, Path]]:
-        """What may be deleted, in this order: kept slices, then shards, the oldest use first.
+        """Files to be deleted for room, in order: kept slices, then shards, the oldest use first.
 
         Each is (is a shard, time of use in ns, bytes on the disk, path).
         """

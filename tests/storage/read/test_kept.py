@@ -43,7 +43,7 @@ def content(number: int) -> bytes:
 
 
 def read_marked(kept: KeptSlices, key: str) -> dict[int, bytes]:
-    """What a reader would take from the file, by the number of the slice."""
+    """Reads the marked slices, by number, as a reader would."""
     marked = np.flatnonzero(kept.has(key, np.arange(SIZE // SLICE) * SLICE))
     if not len(marked):
         return {}
