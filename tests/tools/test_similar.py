@@ -71,6 +71,7 @@ def test_a_recording_a_map_and_agreement_in_one_call(similar, folder, capsys):
         (("similar.file=nothing.wav",), "does not exist"),
         (("similar.row=0", "similar.leave_out=colour"), "no column 'colour'"),
         (("similar.row=0", "similar.by=nothing.parquet"), "nothing.parquet cannot be read"),
+        (("similar.row=0", "similar.by=exp_077/fold_1"), "similar.by=exp_077/fold_1"),
         (("similar.row=0", "embed.model=x"), "given as similar.by"),
     ],
     ids=lambda value: str(value)[:30],
