@@ -12,8 +12,7 @@ in the file's metadata. BirdNET V2.4 is licensed CC BY-NC-SA 4.0 and needs the e
 """
 
 import sys
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 from datasets.slice_source import select_recordings
 from storage.source.table import SourceConfig, read_source
@@ -23,6 +22,7 @@ from tools.cli.config import LimitSection, StoreSection
 from tools.cli.output_files import check_output
 from tools.cli.progress_bars import bar
 from training.experiments.experiment import ExperimentConfig
+from training.experiments.places import local_entries
 from training.inference.embeddings.config import BIRDNET, EmbedConfig
 
 
@@ -50,7 +50,9 @@ def main(config: Sections, _: Arguments) -> None:
         from training.inference.embeddings.embedders import open_embedder
     with open_store(config.store, config.remote) as store:
         recordings = select_recordings(store.recordings(), limit=config.limit)
-        embedder = open_embedder(config.embed, Path(config.experiment.root), store.recipe)
+        (model,) = local_entries([config.embed.model], config.experiment, config.remote)
+        embed = replace(config.embed, model=model)
+        embedder = open_embedder(embed, config.experiment.read_folder, store.recipe)
         audio = None
         if embedder.takes is not None:
             source = read_source(config.source, config.remote)

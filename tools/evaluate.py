@@ -36,6 +36,7 @@ from tools.cli.command import Arguments, Command, run
 from tools.cli.output_files import MAX_PANELS, make_folder
 from tools.cli.prediction import run_prediction
 from tools.cli.prediction_inputs import PredictSections
+from training.experiments.places import local_entries
 from training.inference.class_table import labels_by_name, read_class_table
 from training.inference.evaluation.annotations import Annotations, read_annotations
 from training.inference.evaluation.config import EvaluateConfig
@@ -54,7 +55,7 @@ COMMAND = Command(doc=__doc__, sections=Sections)
 
 def main(sections: Sections, _: Arguments) -> None:
     """Prints the scores, writes tables and pictures."""
-    config = _predicted(sections) if sections.predict.from_ else sections.evaluate
+    config = _predicted(sections) if sections.predict.from_ else _given(sections)
     if config.audio and 2 * config.errors > MAX_PANELS:
         raise ConfigError(f"evaluate.errors={config.errors}: a sheet has at most {MAX_PANELS // 2}")
     if config.members and len(config.predictions) != 1:
@@ -106,6 +107,13 @@ def _evaluate_reviews(config: EvaluateConfig, predictions: pl.DataFrame) -> None
         with output_file(target) as file:
             scores.classes().write_csv(file)
         print(f"classes: {target}")
+
+
+def _given(sections: Sections) -> EvaluateConfig:
+    """The config with predictions of this machine; those of experiments may be in a bucket."""
+    config = sections.evaluate
+    entries = local_entries(config.predictions, sections.experiment, sections.remote)
+    return replace(config, predictions=entries)
 
 
 def _predicted(sections: Sections) -> EvaluateConfig:

@@ -6,7 +6,7 @@
     python -m tools.experiments --blend exp_003 exp_007      # the mean of what they predict
     python -m tools.experiments --blend exp_003 exp_007 --weights 2 1 --out preds/blend
     python -m tools.experiments --seeds exp_003 exp_008 exp_009   # median and spread of scores
-    python -m tools.experiments experiment.root=runs
+    python -m tools.experiments experiment.root=runs         # or s3://bucket/experiments
 
 Looks into configs/ and preds/ of `experiment.root`. A failed experiment says why, and whether
 `tools.train --resume` goes on with it; one without scores is still training, or was stopped.
@@ -25,6 +25,7 @@ import polars as pl
 
 from storage.errors import ConfigError
 from tools.cli.command import Arguments, Command, run
+from tools.cli.config import RemoteSection
 from tools.cli.output_files import make_folder
 from tools.cli.terminal import fit_columns, shorten, terminal_width
 from training.experiments.blend import blend_experiments
@@ -35,6 +36,7 @@ from training.experiments.listing import (
     experiment_table,
     list_experiments,
 )
+from training.experiments.places import local_experiments, local_listing
 from training.experiments.seeds import spread_over_seeds
 from training.model.metrics import METRICS, TITLES
 
@@ -42,7 +44,7 @@ FIRST = ("experiment", "status", *TITLES, "backbone", "folds", "minutes", "begun
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sections:
+class Sections(RemoteSection):
     """Config sections of this command."""
 
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
@@ -69,10 +71,12 @@ def main(config: Sections, arguments: Arguments) -> None:
     """Prints the table that was asked for."""
     if (arguments.weights or arguments.out) and not arguments.blend:
         raise ConfigError("--weights and --out are for --blend EXP EXP")
-    root = config.experiment.root
-    if not Path(root).is_dir():
-        raise ConfigError(f"experiment.root={root}: there is no such folder")
+    place = config.experiment
+    if not place.is_remote and not place.read_folder.is_dir():
+        raise ConfigError(f"experiment.root={place.root}: there is no such folder")
+    root = local_listing(place, config.remote)
     if arguments.blend:
+        root = local_experiments(place, config.remote, arguments.blend)
         _blend(root, arguments)
         return
     if arguments.seeds:
@@ -81,9 +85,11 @@ def main(config: Sections, arguments: Arguments) -> None:
     check_sort(arguments.sort)
     records = list_experiments(root)
     if not records and arguments.compare:
-        raise ConfigError(f"there is no experiment {arguments.compare[0]} in {root}, nor any other")
+        raise ConfigError(
+            f"there is no experiment {arguments.compare[0]} in {place.root}, nor any other"
+        )
     if not records:
-        print(f"no experiment in {root}; python -m tools.train makes one")
+        print(f"no experiment in {place.root}; python -m tools.train makes one")
         return
     width = terminal_width()
     if arguments.compare:
@@ -106,7 +112,7 @@ def _cells(table: pl.DataFrame, room: int) -> list[list[str]]:
     return [[shorten(cell, room) for cell in line] for line in texts.iter_rows()]
 
 
-def _blend(root: str, arguments: Arguments) -> None:
+def _blend(root: Path, arguments: Arguments) -> None:
     """Prints the table of a blend, and keeps its predictions where that is asked for."""
     if arguments.out and Path(arguments.out).is_dir() and any(Path(arguments.out).iterdir()):
         raise ConfigError(f"--out {arguments.out} is not empty: give a new folder")

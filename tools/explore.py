@@ -20,8 +20,10 @@ from storage.source.table import SourceConfig
 from storage.store import open_store
 from tools.cli.command import Arguments, Command, run
 from tools.cli.config import StoreSection
+from tools.cli.progress_bars import bar
 from tools.exploring.config import ExploreConfig
 from training.experiments.experiment import ExperimentConfig
+from training.experiments.places import local_entries, local_experiments
 from training.inference.exploring.exploration import Exploration, ExplorationInputs
 from training.inference.similarity.config import SimilarConfig
 from training.inference.similarity.place import EmbeddingPlace
@@ -45,7 +47,7 @@ def main(config: Sections, _: Arguments) -> None:
 
     bound = server.listen(config.explore)
     with bound, open_store(config.store, config.remote) as store:
-        exploration = Exploration.open(store, _inputs(config))
+        exploration = Exploration.open(store, _inputs(config), progress=bar)
         port = bound.getsockname()[1]
         rules = server.rules_of(config.explore, port)
         address = server.link(config.explore, port, rules.token)
@@ -58,13 +60,15 @@ def main(config: Sections, _: Arguments) -> None:
 
 def _inputs(config: Sections) -> ExplorationInputs:
     explore = config.explore
-    similar = SimilarConfig(by=explore.embeddings, folder=explore.embeddings_folder)
+    (model,) = local_entries([explore.embeddings], config.experiment, config.remote)
+    similar = SimilarConfig(by=model, folder=explore.embeddings_folder)
+    names = [name for name in (explore.experiment, explore.compare) if name]
     return ExplorationInputs(
         query=explore.query(),
         compare=explore.compare,
         embeddings=EmbeddingPlace(
             similar=similar,
-            root=Path(config.experiment.root),
+            root=local_experiments(config.experiment, config.remote, names),
             source=config.source,
             remote=config.remote,
         ),

@@ -21,14 +21,16 @@ from typing import Any
 
 from storage.errors import ConfigError
 from tools.cli.command import Arguments, Command, importing, run
+from tools.cli.config import RemoteSection
 from tools.cli.output_files import check_output
 from training.experiments.experiment import ExperimentConfig
+from training.experiments.places import local_entries
 from training.inference.export.config import ExportConfig
 from training.inference.post.chain import parse_steps
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sections:
+class Sections(RemoteSection):
     """Config sections of this command."""
 
     export: ExportConfig = field(default_factory=ExportConfig)
@@ -58,8 +60,8 @@ def main(config: Sections, _: Arguments) -> None:
         from training.inference.export.write import write_export
         from training.inference.model_files import CHECKPOINT, find_models
         from training.model.checkpoints import read_checkpoint
-    root = Path(config.experiment.root)
-    models = find_models(config.export.from_, root, key="export.from")
+    entries = local_entries(config.export.from_, config.experiment, config.remote)
+    models = find_models(entries, config.experiment.read_folder, key="export.from")
     files = [file for model in models for file in model.files]
     for file in files:
         if file.suffix != CHECKPOINT:

@@ -34,6 +34,7 @@ from training.config import TrainingConfig
 from training.experiments.classes import describe_classes
 from training.experiments.experiment import ExperimentConfig
 from training.experiments.parts import describe_parts
+from training.experiments.places import local_entries
 from training.inference.embeddings.birdnet import NAME, NOTICE
 from training.inference.embeddings.config import ProbeConfig
 
@@ -99,6 +100,7 @@ def _fit(config: Sections, table: "EmbeddingTable") -> None:
         secondary_weight=training.loss.secondary_weight,
         settings=asdict(config),
         rare_below=config.folds.rare_below,
+        remote=config.remote,
     )
     report = probe_folds(table, split_recordings(source, training), run_of_probe)
     training_report = report.training
@@ -108,7 +110,8 @@ def _fit(config: Sections, table: "EmbeddingTable") -> None:
     )
     print("\n\n".join(filter(None, (report.table(), classes, parts))), end="\n\n")
     experiment = report.training.experiment
-    print(f"probes: {experiment.weights}\npredictions: {experiment.preds}")
+    print(f"probes: {experiment.describe(experiment.weights)}")
+    print(f"predictions: {experiment.describe(experiment.preds)}")
 
 
 def _predict(config: Sections, table: "EmbeddingTable") -> None:
@@ -116,7 +119,8 @@ def _predict(config: Sections, table: "EmbeddingTable") -> None:
     from training.inference.embeddings.probe_predictions import find_probes, predict_embeddings
 
     check_output("probe.out=", config.probe.out)
-    files = find_probes(config.probe.from_, Path(config.experiment.root))
+    entries = local_entries(config.probe.from_, config.experiment, config.remote)
+    files = find_probes(entries, config.experiment.read_folder)
     with open_store(config.store, config.remote) as store:
         _check_store(config, table, store)
         frame = predict_embeddings(files, table, store)

@@ -15,13 +15,13 @@ another round would change little. Run again, with other steps, it takes seconds
 
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tools.cli.command import Arguments, Command, importing, run
 from tools.cli.config import RemoteSection
 from tools.cli.progress_bars import bar
 from tools.cli.tables import Table
 from training.experiments.experiment import ExperimentConfig
+from training.experiments.places import local_entries
 from training.inference.model_files import find_models
 from training.inference.pseudo.config import RoundConfig
 from training.inference.reading.inputs import list_inputs
@@ -40,7 +40,8 @@ COMMAND = Command(doc=__doc__, sections=Sections)
 def main(config: Sections, _: Arguments) -> None:
     """Makes the targets, prints the report."""
     config.predict.check_given()
-    models = find_models(config.predict.from_, Path(config.experiment.root))
+    entries = local_entries(config.predict.from_, config.experiment, config.remote)
+    models = find_models(entries, config.experiment.read_folder)
     inputs = list_inputs(config.predict.input, config.remote, limit=config.predict.limit)
     with importing("pseudo-labels"):
         from training.inference.pseudo.make import make_round

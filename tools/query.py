@@ -29,6 +29,7 @@ from tools.cli.config import StoreSection
 from tools.cli.output_files import check_output, make_folder
 from tools.cli.slice_files.outputs import FLAGS, check_outputs, print_table, write_outputs
 from training.experiments.experiment import ExperimentConfig
+from training.experiments.places import local_experiments
 from training.inference.queries.config import QueryConfig
 from training.inference.queries.named import NAMED, find_named
 from training.inference.queries.tables import open_tables
@@ -83,7 +84,9 @@ def main(config: Sections, arguments: Arguments) -> None:
         if folder := getattr(arguments, flag):
             make_folder(f"--{flag}", Path(folder))
     with open_store(config.store, config.remote) as store:
-        tables = open_tables(store, config.query, root=Path(config.experiment.root))
+        names = [config.query.experiment] if config.query.experiment else []
+        root = local_experiments(config.experiment, config.remote, names)
+        tables = open_tables(store, config.query, root=root)
         found = select(_sql(config, arguments, store), tables)
         table = collect(found.head(arguments.limit) if arguments.limit else found)
         print_table(table)

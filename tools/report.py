@@ -21,6 +21,7 @@ from tools.cli.command import Arguments, Command, run
 from tools.cli.config import StoreSection
 from tools.cli.output_files import check_output
 from training.experiments.experiment import ExperimentConfig
+from training.experiments.places import local_experiments
 from training.inference.queries.config import QueryConfig
 from training.inference.report.experiment_part import Results, experiment_parts
 from training.inference.report.page import Part, page
@@ -60,8 +61,9 @@ def main(config: Sections, _: Arguments) -> None:
     with open_store(config.store, config.remote) as store:
         parts: list[Part] = []
         if config.report.experiment:
-            root = Path(config.experiment.root)
-            results = Results.open(store, config.report.experiment, root)
+            name = config.report.experiment
+            root = local_experiments(config.experiment, config.remote, [name])
+            results = Results.open(store, name, root)
             parts += experiment_parts(store, results)
         parts += store_parts(store, byte_budget=SAMPLE_BYTES)
         today = datetime.date.today().isoformat()

@@ -13,7 +13,7 @@ or by a file of tools.embed. Embeddings are computed once and kept in similar.fo
 """
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ from tools.cli.output_files import check_output
 from tools.cli.progress_bars import bar
 from tools.cli.slice_files.outputs import FLAGS, check_outputs, print_table, write_outputs
 from training.experiments.experiment import ExperimentConfig
+from training.experiments.places import local_entries
 from training.inference.embeddings.config import BIRDNET, EmbedConfig
 from training.inference.similarity.config import SimilarConfig
 from training.inference.similarity.place import EmbeddingPlace
@@ -76,10 +77,11 @@ def main(config: Sections, arguments: Arguments) -> None:
         print(NOTICE, flush=True)
     with importing("similar"):
         from training.inference.similarity.opening import make_embeddings, open_collection
+    (model,) = local_entries([config.similar.by], config.experiment, config.remote)
     place = EmbeddingPlace(
-        similar=config.similar,
+        similar=replace(config.similar, by=model),
         embed=config.embed,
-        root=Path(config.experiment.root),
+        root=config.experiment.read_folder,
         source=config.source,
         remote=config.remote,
     )
@@ -140,9 +142,15 @@ def _print_agreement(config: SimilarConfig, collection: "Collection") -> None:
 
     labels = _numbers(collection.values("primary_label"))
     groups = collection.values(config.agreement).fill_null("").cast(pl.String)
-    found = label_agreement(collection.unit_NE, _numbers(groups), labels)
+    asked = (groups == config.agreement_of).to_numpy() if config.agreement_of else None
+    if asked is not None and not asked.any():
+        raise ConfigError(
+            f"similar.agreement_of={config.agreement_of}: no slice has that {config.agreement}"
+        )
+    found = label_agreement(collection.unit_NE, _numbers(groups), labels, asked)
+    of = f"of {config.agreement} {config.agreement_of}, " if config.agreement_of else ""
     print(
-        f"the nearest slice with another {config.agreement} has the same primary label in "
+        f"{of}the nearest slice with another {config.agreement} has the same primary label in "
         f"{found.same:,} of {found.compared:,} cases: {found.share:.3f}"
     )
 

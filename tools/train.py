@@ -34,13 +34,13 @@ from tools.cli.command import Arguments, Command, importing, run
 from tools.cli.config import load_config
 from tools.cli.training_inputs import TrainSections, open_background, open_training
 from training.experiments.classes import describe_classes
-from training.experiments.experiment import find_experiment
+from training.experiments.experiment import find_settings
 from training.experiments.parts import describe_parts
 from training.experiments.settings import read_settings
 from training.runtime.ranks import is_first_rank
 
 PLACES = re.compile(  # of what a resumed training reads, which may have moved
-    r"experiment\.root|((sources\.\w+|background)\.)?(store|shards)|model\.weights_file|remote\..+"
+    r"experiment\.(root|cache)|((sources\.\w+|background)\.)?(store|shards)|model\.weights_file|remote\..+"
     r"|teacher\.(embeddings|sources\.\w+)"
 )
 FUNCTIONS = ("sampling.slice_choice", "sampling.balance")  # may be module:function
@@ -69,8 +69,9 @@ def main(config: TrainSections, arguments: Arguments) -> None:
     tables = (report.table(), describe_classes(report.classes), describe_parts(report.parts))
     print("\n\n".join(filter(None, tables)), end="\n\n")
     experiment = report.experiment
-    print(f"weights: {experiment.weights}\npredictions: {experiment.preds}")
-    print(f"config: {experiment.config_file}")
+    print(f"weights: {experiment.describe(experiment.weights)}")
+    print(f"predictions: {experiment.describe(experiment.preds)}")
+    print(f"config: {experiment.describe(experiment.config_file)}")
 
 
 def _config_of(name: str, config: TrainSections, arguments: Arguments) -> TrainSections:
@@ -80,10 +81,12 @@ def _config_of(name: str, config: TrainSections, arguments: Arguments) -> TrainS
         key = word.partition("=")[0]
         if key not in FUNCTIONS and not PLACES.fullmatch(key):
             raise ConfigError(f"--resume {name} goes on with its own config: leave out {word}")
-    file = find_experiment(config.experiment, name).config_file
+    file = find_settings(config.experiment, name, config.remote)
     _check_functions(name, read_settings(file)[1].get("sampling"), words)
-    root = f"experiment.root={config.experiment.root}"
-    return load_config(TrainSections, str(file), [root, *words])
+    places = [f"experiment.root={config.experiment.root}"]
+    if config.experiment.cache is not None:
+        places.append(f"experiment.cache={config.experiment.cache}")
+    return load_config(TrainSections, str(file), [*places, *words])
 
 
 def _check_functions(name: str, sampling: Any, words: Sequence[str]) -> None:

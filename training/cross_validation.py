@@ -21,12 +21,12 @@ from datasets.chunks import chunk_shape
 from datasets.slice_source import SliceSource
 from datasets.sources.background import BackgroundPlan
 from storage.errors import ConfigError
+from storage.objects.client import RemoteConfig
 from storage.output_files import output_file
 from training.config import TrainingConfig
 from training.experiments.classes import class_names
 from training.experiments.experiment import (
     guard_experiment,
-    write_settings,
 )
 from training.experiments.jobs import begin_experiment
 from training.experiments.outcome import read_report, write_report
@@ -42,6 +42,7 @@ from training.experiments.report import (
     read_result,
     write_result,
 )
+from training.experiments.settings import write_settings
 from training.fold import FoldRun, label_groups, train_fold, warm_start_file
 from training.fold_data import FoldData
 from training.fold_table import class_problems, part_facts, problem_notes
@@ -85,18 +86,18 @@ def train_folds(
     num_frames = narrowest_image(config.model, chunk_shape(config.chunk, source.recipe))
     machine = choose_machine(config.trainer, num_frames)
     split = split_recordings(source, config)
-    label_groups(split, config)  # or say now why not
     behind = _background_plan(background, config)
     teacher = read_split_teacher(source, split, config)
     data_of = partial(fold_data, source, split, config=config, background=behind, teacher=teacher)
-    data_of(fold=split.train_folds[0]).planner()  # or say now why not
+    _check_folds(config, split, data_of)
     if not resume:
-        _check_beginnings(config, split)
+        _check_beginnings(config, split, source.remote)
     if machine.accelerator.value == "cpu":
         keep_freed_memory()
     with joined(launch, machine.accelerator.value, config.trainer.timeout_s):
-        job = launch.job if launch else ""
-        experiment, resume = begin_experiment(given.experiment, asdict(given), job, resume)
+        experiment, resume = begin_experiment(
+            given.experiment, asdict(given), launch.job if launch else "", resume, source.remote
+        )
         run = FoldRun(
             experiment=experiment, machine=machine, config=config, split=split, launch=launch
         )
@@ -104,11 +105,17 @@ def train_folds(
         return _train_all(run, data_of, None if resume else asdict(given))
 
 
-def _check_beginnings(config: TrainingConfig, split: Split) -> None:
+def _check_folds(config: TrainingConfig, split: Split, data_of: Callable[..., FoldData]) -> None:
+    """Raises ConfigError now on groups and plans that cannot be, not after an experiment began."""
+    label_groups(split, config)
+    data_of(fold=split.train_folds[0]).planner()
+
+
+def _check_beginnings(config: TrainingConfig, split: Split, remote: RemoteConfig) -> None:
     """Raises ConfigError where a fold lacks the weights to begin with."""
     if config.trainer.warm_start:
         for fold in split.train_folds:
-            warm_start_file(config, fold)
+            warm_start_file(config, fold, remote)
 
 
 def _announce(run: FoldRun, url: str) -> None:
@@ -125,6 +132,8 @@ def _train_all(
     with guard, run.watch.watching(), torch_threads(int(run.machine.threads.value)):
         if is_first_rank() and settings is not None:
             write_settings(run.experiment, settings)
+        if run.experiment.copy:  # on a shared disk there is nothing to wait for
+            run.experiment.share()
         results = [_fold_result(run, data_of(fold=fold), fold) for fold in run.split.train_folds]
         return _report(run, results)
 
@@ -158,6 +167,7 @@ def _fold_result(run: FoldRun, data: FoldData, fold: int) -> FoldResult:
     if is_first_rank():
         _write_part(run.experiment.preds, predictions, run.split, fold)
         write_result(result, done)
+        run.experiment.publish()
     wait_for_ranks()
     return result
 
@@ -170,7 +180,7 @@ def _report(run: FoldRun, results: list[FoldResult]) -> TrainingReport:
             parts = [_part(folder, name, fold) for fold in run.split.train_folds]
             with output_file(folder / name) as unfinished:
                 pl.concat(map(pl.scan_parquet, parts)).sink_parquet(unfinished)
-    wait_for_ranks()
+    run.experiment.share(folder / OOF, folder / POOLED_OOF)
     names = class_names(run.split.recordings)
     about = part_facts(run.split, run.config.folds.rare_below)
     weight = run.config.loss.secondary_weight
@@ -181,6 +191,7 @@ def _report(run: FoldRun, results: list[FoldResult]) -> TrainingReport:
         write_report(report, names)
         for path in [*folder.glob(".fold_*"), *folder.glob("..fold_*")]:  # those of kills, too
             path.unlink()
+        run.experiment.publish()
     return report
 
 

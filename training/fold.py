@@ -21,9 +21,11 @@ from datasets.augment.inject import joined
 from datasets.labels import taxonomy_names
 from datasets.loading.quarantine import BadSlice, write_report
 from storage.errors import ConfigError
+from storage.objects.client import RemoteConfig
 from training.config import BEST, TrainingConfig, accumulation
 from training.data_module import FoldDataModule
 from training.experiments.experiment import Experiment, advise
+from training.experiments.places import local_experiments
 from training.experiments.report import FoldResult
 from training.fold_data import FoldData
 from training.model.checkpoints import TrainedClassifier, checkpoint_contents, read_checkpoint
@@ -49,7 +51,6 @@ from training.runtime.ranks import (
     num_ranks,
     of_first_rank,
     rank,
-    wait_for_ranks,
 )
 from training.runtime.watch import RankWatch
 from training.split import Split
@@ -57,6 +58,7 @@ from training.trainer import (
     MONITOR,
     RESUME,
     Machine,
+    Publishing,
     build_loggers,
     build_trainer,
     quiet_lightning,
@@ -170,7 +172,7 @@ def _new_model(run: FoldRun, data: FoldData, fold: int) -> Classifier:
     config, recipe = run.config, data.source.recipe
     with _drawing(run, fold, "weights"):
         model = build_classifier(
-            _begin_with(run, fold),
+            _begin_with(run, fold, data.source.remote),
             num_classes=len(run.split.labels),
             slice_shape=data.chunks.shape(recipe),
             meaning=Meaning(run.split.labels.names, recipe),
@@ -205,24 +207,26 @@ def _drawing(run: FoldRun, fold: int, purpose: str) -> Iterator[None]:
         yield
 
 
-def _begin_with(run: FoldRun, fold: int) -> ModelConfig:
+def _begin_with(run: FoldRun, fold: int, remote: RemoteConfig) -> ModelConfig:
     """The config of a model with the weights to begin with; none where it will be resumed."""
     model = run.config.model
     if any(_scratch(run, fold).glob(f"{RESUME}_*.ckpt")):
         return replace(model, pretrained=False, weights_file="")
     if run.config.trainer.warm_start:
-        return replace(model, weights_file=str(warm_start_file(run.config, fold)))
+        return replace(model, weights_file=str(warm_start_file(run.config, fold, remote)))
     return model
 
 
-def warm_start_file(config: TrainingConfig, fold: int) -> Path:
+def warm_start_file(config: TrainingConfig, fold: int, remote: RemoteConfig) -> Path:
     """The weights of `trainer.warm_start` for a fold; raises ConfigError where it has none."""
-    name = config.trainer.warm_start
-    path = Path(config.experiment.root) / "weights" / name / f"fold_{fold}.ckpt"
+    name, file = config.trainer.warm_start, f"fold_{fold}.ckpt"
+    wanted = f"weights/{name}/{file}"
+    folder = local_experiments(config.experiment, remote, [name], lambda path: path == wanted)
+    path = folder / wanted
     if not path.is_file():
         raise ConfigError(
-            f"trainer.warm_start={name}: {path} does not exist; choose among its folds by "
-            "train_folds=, or give one file for all folds as model.weights_file="
+            f"trainer.warm_start={name}: {config.experiment.root}/{wanted} does not exist; choose "
+            "among its folds by train_folds=, or give one file for all folds as model.weights_file="
         )
     return path
 
@@ -243,12 +247,8 @@ def _fit(
     batches_per_step = _accumulation(run.config)
     readers = FoldDataModule(data, accumulation=batches_per_step, num_epochs=config.epochs)
     scratch, training, callbacks = _scratch(run, fold), Begun(), [*_callbacks(run, data, fold)]
-    loggers = build_loggers(
-        run.machine,
-        folder=_log_folder(run.experiment.preds / "log", fold),
-        experiment=run.experiment.name,
-        fold=fold,
-    )
+    log, name = _log_folder(run.experiment.preds / "log", fold), run.experiment.name
+    loggers = build_loggers(run.machine, folder=log, experiment=name, fold=fold)
     with quiet_lightning(), keyboard_interrupts():
         trainer = build_trainer(
             config,
@@ -259,9 +259,9 @@ def _fit(
             callbacks=[*callbacks, training, OwnSigterm()],
             cluster=run.launch.environment if run.launch else None,
         )
-        resume = of_first_rank(
-            partial(choose_checkpoint, scratch, module, trainer, name=f"fold {fold}")
-        )
+        choose = partial(choose_checkpoint, scratch, module, trainer, name=f"fold {fold}")
+        chosen = of_first_rank(choose)
+        resume = chosen and scratch / chosen.name  # nodes may have other folders
         run.watch.follow(trainer.strategy.launcher)
         with restoring(resume, training):
             trainer.fit(module, datamodule=readers, ckpt_path=resume, weights_only=True)
@@ -271,7 +271,7 @@ def _fit(
     if is_first_rank():
         (scratch / f"{BEST}.ckpt").replace(checkpoint)
         shutil.rmtree(scratch)
-    wait_for_ranks()
+    run.experiment.share(checkpoint)
     return trainer.current_epoch, checkpoint, readers.bad
 
 
@@ -313,6 +313,8 @@ def _callbacks(run: FoldRun, data: FoldData, fold: int) -> Iterator[Callback]:
         slices=(len(data.held_out_plan(most)), len(data.held_out_plan())),
         lighter=lighter_config(config.model, run.machine.accelerator.value),
     )
+    if run.experiment.copy:
+        yield Publishing(run.experiment.publish)
     if config.trainer.progress and is_first_rank():
         yield FoldBar(fold, BAR_SCORES)
     batches = partial(_untransformed, data)

@@ -20,16 +20,17 @@ import polars as pl
 from datasets.folds import RARE_BELOW
 from datasets.labels import taxonomy_names
 from storage.errors import ConfigError
+from storage.objects.client import DEFAULT, RemoteConfig
 from storage.output_files import output_file
 from training.experiments.classes import class_names
 from training.experiments.experiment import (
     ExperimentConfig,
     guard_experiment,
     share_experiment,
-    write_settings,
 )
 from training.experiments.outcome import read_report, write_report
 from training.experiments.report import OOF, POOLED_OOF, FoldResult, TrainingReport
+from training.experiments.settings import write_settings
 from training.fold_table import part_facts
 from training.inference.embeddings.config import RECORDING, ProbeConfig
 from training.inference.embeddings.linear_probe import (
@@ -57,6 +58,7 @@ class ProbeRun:
     secondary_weight: float
     settings: Mapping[str, Any]
     rare_below: int = RARE_BELOW
+    remote: RemoteConfig = DEFAULT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,7 +89,7 @@ def probe_folds(table: EmbeddingTable, split: Split, run: ProbeRun) -> ProbeRepo
     """Fits one probe per fold and writes the experiment; ConfigError on what cannot work."""
     slices = choose_slices(table, split)
     accuracy = neighbour_accuracy(slices, split)
-    experiment = share_experiment(run.experiment)
+    experiment = share_experiment(run.experiment, remote=run.remote)
     with guard_experiment(experiment):
         write_settings(experiment, run.settings)
         taxa = taxonomy_names(split.recordings)
@@ -119,6 +121,7 @@ def probe_folds(table: EmbeddingTable, split: Split, run: ProbeRun) -> ProbeRepo
         about = part_facts(split, run.rare_below)
         report = read_report(experiment, results, names, about, run.secondary_weight)
         write_report(report, names)
+        experiment.publish()
     return ProbeReport(training=report, neighbour_accuracy=accuracy)
 
 

@@ -3,7 +3,7 @@
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
@@ -41,8 +41,11 @@ NOISE = (
 class PlainCheckpoints(TorchCheckpointIO):
     """Lets Lightning write checkpoints whole, and read them as we do: plain values, sizes checked.
 
-    Its own way passes through TMPDIR, and leaves half a file where the disk is full.
+    Its own way passes through TMPDIR, and leaves half a file where the disk is full. `num_saved`
+    counts those that this rank has written.
     """
+
+    num_saved = 0
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any) -> None:
         """Writes a checkpoint; raises StoreError where the disk refuses, and keeps the older."""
@@ -50,6 +53,7 @@ class PlainCheckpoints(TorchCheckpointIO):
         torch.save(checkpoint, data)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_whole(Path(path), data.getvalue())
+        self.num_saved += 1
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
         """The contents of a checkpoint; raises StoreError on what is none."""
@@ -57,6 +61,23 @@ class PlainCheckpoints(TorchCheckpointIO):
         if not isinstance(contents, dict):
             raise StoreError(f"{path} is no checkpoint of a training")
         return contents
+
+
+class Publishing(Callback):
+    """Publishes new checkpoints before the next batch; their writers are done by then."""
+
+    def __init__(self, publish: Callable[[], None]) -> None:
+        self._publish = publish
+        self._num_published = 0
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Publishes what the callbacks of the batch or epoch before have written."""
+        files = trainer.strategy.checkpoint_io
+        if isinstance(files, PlainCheckpoints) and files.num_saved > self._num_published:
+            self._num_published = files.num_saved
+            self._publish()
 
 
 class KeptFile(ModelCheckpoint):

@@ -99,8 +99,7 @@ class RemoteConfig:
         """Folder of cached shards."""
         if self.cache_dir is not None:
             return Path(self.cache_dir).expanduser()
-        base = os.environ.get("MELBANK_CACHE")
-        return (Path(base) if base else Path.home() / ".cache" / "melbank") / "shards"
+        return cache_root() / "shards"
 
     @property
     def tables_folder(self) -> Path:
@@ -111,6 +110,12 @@ class RemoteConfig:
     def cache_bytes(self) -> int:
         """The size limit of the cache."""
         return int(self.cache_size_gb * 1e9)
+
+
+def cache_root() -> Path:
+    """Folder of all that is kept on this machine and can be fetched or computed again."""
+    base = os.environ.get("MELBANK_CACHE")
+    return Path(base) if base else Path.home() / ".cache" / "melbank"
 
 
 DEFAULT = RemoteConfig()

@@ -2,6 +2,7 @@
 
     KEY.shard        whole; the oldest use goes first when room is needed
     KEY.SIZE.part    under way, locked (flock) by who writes it; counts as SIZE bytes
+    KEY.kept         slices of a shard that is not whole yet (`storage.read.kept`); goes first
 
 A key names one version of an object, so a replaced object is another key. A shard gets its name by
 a rename once all bytes are there: what is half written is never read. A lock ends with its process:
@@ -17,7 +18,8 @@ import re
 import threading
 from pathlib import Path
 
-WHOLE, PART = ".shard", ".part"
+WHOLE, PART, KEPT = ".shard", ".part", ".kept"
+_BLOCK_BYTES = 512  # of st_blocks, whatever the file system has
 _PART_NAME = re.compile(r"[0-9a-f]+\.(\d+)\.part")
 
 
@@ -53,6 +55,18 @@ class ShardCache:
         """True where a shard is here and complete."""
         return self._whole(key).exists()
 
+    def kept_path(self, key: str) -> Path:
+        """Path of the slices of a shard that is not whole yet."""
+        return self.folder / f"{key}{KEPT}"
+
+    def has_room(self) -> bool:
+        """True while all that is here and under way is within the limit."""
+        return self._under_way_bytes() + sum(one[2] for one in self._old()) <= self.limit_bytes
+
+    def is_empty(self) -> bool:
+        """True where no shard is here, and no slice of one."""
+        return not any(path.suffix in (WHOLE, KEPT) for path in self.folder.glob("*"))
+
     def discard(self, key: str) -> None:
         """Deletes a shard, such as one with bytes that have changed on this disk."""
         self._whole(key).unlink(missing_ok=True)
@@ -78,7 +92,10 @@ class ShardCache:
         return claim
 
     def clear_leftovers(self) -> None:
-        """Deletes what killed processes have left half written."""
+        """Deletes what killed processes have left half written, or kept of whole shards."""
+        for path in self.folder.glob(f"*{KEPT}"):
+            if path.with_suffix(WHOLE).exists():
+                path.unlink(missing_ok=True)
         for path in self._parts():
             file = _lock(path, create=False)
             if file is not None:
@@ -92,20 +109,31 @@ class ShardCache:
         for both.
         """
         self.clear_leftovers()
-        under_way = {mine, *self._parts()}
-        total = sum(int(path.name.split(".")[1]) for path in under_way)
-        whole = []
-        for path in self.folder.glob(f"*{WHOLE}"):
-            with contextlib.suppress(FileNotFoundError):  # another process evicts too
-                found = path.stat()
-                whole.append((found.st_mtime_ns, found.st_size, path))
-                total += found.st_size
-        for _, size_bytes, path in sorted(whole):  # the oldest use first
+        total = self._under_way_bytes(mine)
+        old = self._old()
+        total += sum(num_bytes for _, _, num_bytes, _ in old)
+        for _, _, num_bytes, path in old:
             if total <= self.limit_bytes:
                 break
             path.unlink(missing_ok=True)
-            total -= size_bytes
+            total -= num_bytes
         return total <= self.limit_bytes
+
+    def _under_way_bytes(self, *mine: Path) -> int:
+        return sum(int(path.name.split(".")[1]) for path in {*mine, *self._parts()})
+
+    def _old(self) -> list[tuple[bool, int, int, Path]]:
+        """Files to be deleted for room, in order: kept slices, then shards, the oldest use first.
+
+        Each is (is a shard, time of use in ns, bytes on the disk, path).
+        """
+        found = []
+        for path in [*self.folder.glob(f"*{WHOLE}"), *self.folder.glob(f"*{KEPT}")]:
+            with contextlib.suppress(FileNotFoundError):  # another process evicts too
+                stat, is_shard = path.stat(), path.suffix == WHOLE
+                num_bytes = stat.st_size if is_shard else stat.st_blocks * _BLOCK_BYTES
+                found.append((is_shard, stat.st_mtime_ns, num_bytes, path))
+        return sorted(found)
 
     def _whole(self, key: str) -> Path:
         return self.folder / f"{key}{WHOLE}"

@@ -1,27 +1,35 @@
 """Brings whole shards from object stores into the cache, in the background of ranged reading.
 
-Nobody waits for a shard: until it is whole its slices are read by ranges. So the first batch comes
-at once, and the cache fills in the order in which shards are needed.
+Nobody waits for a shard: until it is whole its slices are read by ranges, and kept, so that each
+comes once. So the first batch comes at once, and the cache fills in the order in which shards are
+needed, on what ranged reading leaves of the line (`storage.read.pace.Line`).
 """
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from storage.errors import StoreError
 from storage.objects.client import RemoteConfig
 from storage.objects.retry import POLICY
 from storage.read.cache import ShardCache, ShardClaim, shard_key
+from storage.read.kept import KeptSlices
+from storage.read.pace import PIECES_AT_ONCE, Line
 from storage.read.requests import Fetcher
 
 PIECE_BYTES = 8 * 2**20
-_SHARDS_AT_ONCE = 2
-_PIECES_AT_ONCE = 4  # of one shard
+_UNWRITTEN_BYTES = 32 * 2**20  # of slices to be kept; with more, none are taken
+_LOOK_EVERY_S = 1.0  # for a shard that another process may have brought
+_SHARDS_AT_ONCE = 2  # the pieces of both are `PIECES_AT_ONCE` at most
 
 _log = logging.getLogger(__name__)
 
@@ -35,30 +43,86 @@ class _Version:
 
 
 class ShardDownloads:
-    """The downloads of one process into one cache. Its coroutines run in the background loop."""
+    """The downloads of one process into one cache. Its coroutines run in the background loop.
+
+    `line` is for those who read ranges of the same shards. The other methods may be called from
+    any thread.
+    """
 
     def __init__(self, cache: ShardCache, config: RemoteConfig) -> None:
+        self.line = Line()
         self._cache = cache
+        self._kept = KeptSlices(cache)
         self._fetcher = Fetcher(config)  # of its own, so that readers never wait for it
         self._versions: dict[str, _Version] = {}
+        self._whole: set[str] = set()  # seen here; each may have been evicted since
+        self._look_after_s: dict[str, float] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._not_before_s: dict[str, float] = {}
         self._slots = asyncio.Semaphore(_SHARDS_AT_ONCE)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="kept-slices")
+        self._unwritten_bytes = 0
+        self._lock = threading.Lock()
         self._broken = False
 
-    async def hold(self, urls: Sequence[str], fetcher: Fetcher) -> list[bool]:
-        """Starts the download of missing shards; returns for each whether it is here.
+    async def hold(self, urls: Sequence[str]) -> None:
+        """Starts the download of missing shards.
 
-        `fetcher` asks for the versions, so that they come before what is read after them.
+        Waits for the versions on the server where the cache may have some already, so that these
+        are read from there from the first batch on.
         """
         unknown = [url for url in urls if url not in self._versions]
-        found = await asyncio.gather(*(_ask_version(url, fetcher) for url in unknown))
-        self._versions.update(zip(unknown, found, strict=True))
-        held = [self._cache.holds(self._versions[url].key) for url in urls]
-        for url, is_held in zip(urls, held, strict=True):
-            if not is_held and not self._broken and url not in self._under_way:
+        if unknown and not self._cache.is_empty():
+            await asyncio.gather(*(self._learn_version(url) for url in unknown))
+        for url in urls:
+            if not self.is_whole(url) and not self._broken and url not in self._under_way:
                 self._begin(url)
-        return held
+
+    def is_whole(self, url: str) -> bool:
+        """True where a shard is here and complete; one of another process, after a second."""
+        if url in self._whole:
+            return True
+        version, now_s = self._versions.get(url), time.monotonic()
+        if version is None or now_s < self._look_after_s.get(url, 0.0):
+            return False
+        self._look_after_s[url] = now_s + _LOOK_EVERY_S
+        if self._cache.holds(version.key):
+            self._whole.add(url)
+            return True
+        return False
+
+    def has_kept(self, url: str, offsets: np.ndarray) -> np.ndarray:
+        """Returns a mask, bool [n], of the slices of a shard that were kept."""
+        version = self._versions.get(url)
+        if version is None:
+            return np.zeros(len(offsets), bool)
+        return self._kept.has(version.key, offsets)
+
+    def keep(self, url: str, slices: list[tuple[int, memoryview]]) -> None:
+        """Keeps slices, (offset, stored bytes) with a right checksum, until their shard is whole.
+
+        They are written by a thread. Nothing happens where the disk is slower than the line, or
+        where the server has not told the version of the shard yet.
+        """
+        version = self._versions.get(url)
+        num_bytes = sum(len(data) for _, data in slices)
+        with self._lock:
+            if version is None or self._broken or self._unwritten_bytes > _UNWRITTEN_BYTES:
+                return
+            self._unwritten_bytes += num_bytes
+        self._writer.submit(self._write, version, slices, num_bytes)
+
+    def _write(
+        self, version: _Version, slices: list[tuple[int, memoryview]], num_bytes: int
+    ) -> None:
+        try:
+            if not self._broken:
+                self._kept.put(version.key, version.size_bytes, slices)
+        except OSError as error:
+            self._give_up(error)
+        finally:
+            with self._lock:
+                self._unwritten_bytes -= num_bytes
 
     def open(self, url: str) -> int:
         """A descriptor of a shard; FileNotFoundError where it is not here (any more)."""
@@ -70,16 +134,32 @@ class ShardDownloads:
             raise FileNotFoundError(f"{url} is not in the cache")
         return file
 
+    def open_kept(self, url: str) -> int:
+        """A descriptor of the kept slices of a shard; FileNotFoundError where there are none."""
+        version = self._versions.get(url)
+        if version is None:
+            raise FileNotFoundError(f"nothing is kept of {url}")
+        return self._kept.open(version.key)
+
     def distrust(self, url: str) -> None:
         """Deletes a shard whose bytes differ from what they should be; it is fetched again."""
+        self._whole.discard(url)
+        self._look_after_s.pop(url, None)
         version = self._versions.pop(url, None)
         if version is not None:
             self._cache.discard(version.key)
+
+    def distrust_kept(self, url: str, offset: int) -> None:
+        """Forgets a kept slice whose bytes differ from what they should be."""
+        version = self._versions.get(url)
+        if version is not None:
+            self._kept.forget(version.key, offset)
 
     async def finish(self) -> None:
         """Waits until all that has begun is here, or was given up."""
         while self._under_way:
             await asyncio.wait(list(self._under_way.values()))
+        await asyncio.wrap_future(self._writer.submit(lambda: None))
 
     def _begin(self, url: str) -> None:
         if time.monotonic() >= self._not_before_s.get(url, 0.0):
@@ -87,22 +167,34 @@ class ShardDownloads:
             self._under_way[url] = task
             task.add_done_callback(lambda _: self._under_way.pop(url))
 
+    async def _learn_version(self, url: str) -> _Version:
+        """Returns the version of an object; asks the server at first, and later never."""
+        version = self._versions.get(url)
+        if version is None:
+            version = self._versions[url] = await _ask_version(url, self._fetcher)
+            try:
+                self._kept.find(version.key, version.size_bytes)
+            except OSError as error:
+                self._give_up(error)
+        return version
+
     async def _download(self, url: str) -> None:
         """Fetches one shard; a failure leaves it to the ranged requests, and to another time."""
-        async with self._slots:
-            version = self._versions.get(url)
-            if version is None or self._broken:
-                return
-            self._not_before_s[url] = time.monotonic() + POLICY.recache_after_s
-            try:
+        try:
+            version = await self._learn_version(url)
+            async with self._slots:
+                if self._broken or self.is_whole(url):
+                    return
+                self._not_before_s[url] = time.monotonic() + POLICY.recache_after_s
                 claim = await asyncio.to_thread(self._cache.claim, version.key, version.size_bytes)
                 if claim is not None:
                     with claim:
                         await self._fill(claim, url, version)
-            except StoreError as error:
-                _log.info("not cached: %s", error)
-            except OSError as error:
-                self._give_up(error)
+        except StoreError as error:
+            self._not_before_s[url] = time.monotonic() + POLICY.recache_after_s
+            _log.info("not cached: %s", error)
+        except OSError as error:
+            self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
         """The cache cannot be written: says so once."""
@@ -121,20 +213,23 @@ class ShardDownloads:
         async def bring() -> None:
             for begin in begins:
                 end = min(begin + PIECE_BYTES, version.size_bytes)
-                data = await self._fetcher.fetch(url, begin, end)
-                if len(data) != end - begin:
-                    raise StoreError(f"{url} has become shorter")
-                await asyncio.to_thread(claim.write, memoryview(data), begin)
+                async with self.line.piece():  # until it is written: so few are in memory
+                    data = await self._fetcher.fetch(url, begin, end)
+                    if len(data) != end - begin:
+                        raise StoreError(f"{url} has become shorter")
+                    await asyncio.to_thread(claim.write, memoryview(data), begin)
 
         done = await asyncio.gather(
-            *(bring() for _ in range(_PIECES_AT_ONCE)), return_exceptions=True
+            *(bring() for _ in range(PIECES_AT_ONCE)), return_exceptions=True
         )
         for error in done:
             if error is not None:
                 raise error
         if await _ask_version(url, self._fetcher) != version:
             raise StoreError(f"{url} was replaced meanwhile")
-        claim.commit()
+        await asyncio.to_thread(claim.commit)
+        self._whole.add(url)
+        self._writer.submit(self._kept.drop, version.key)  # a disk may take its time to free them
         self._not_before_s.pop(url)
 
 

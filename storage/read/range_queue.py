@@ -16,7 +16,7 @@ from storage.errors import StoreError
 from storage.objects.direct import DirectTarget
 from storage.objects.keep_alive import RangeRequest
 from storage.objects.retry import POLICY
-from storage.read.pace import Pace
+from storage.read.pace import Line, Pace
 
 _WATCH_EVERY_S = 0.5
 
@@ -74,6 +74,7 @@ class RangeQueue:
     pace: Pace
     ask_again: Callable[[str, int, int, float], Awaitable[Any]]
     forget: Callable[[str], object]
+    line: Line = field(default_factory=Line)
     num_requests: int = 0  # directly
     _waiting: deque[_Flight] = field(default_factory=deque)
     _under_way: dict[_Flight, None] = field(default_factory=dict)
@@ -92,6 +93,7 @@ class RangeQueue:
         batch = _Batch(answers=[None] * len(ranges), num_left=len(ranges), done=done)
         flights = [_Flight(wanted=one, batch=batch, number=i) for i, one in enumerate(ranges)]
         self._waiting.extend(flights)
+        self.line.note_ranged(sum(one.end - one.begin for one in ranges))
         self._start()
         try:
             await done
@@ -168,6 +170,8 @@ class RangeQueue:
 
     def _end(self, flight: _Flight) -> None:
         self._under_way.pop(flight, None)
+        if not flight.is_settled:
+            self.line.note_ranged(flight.wanted.begin - flight.wanted.end)
         flight.settle()
 
     def _look(self) -> None:

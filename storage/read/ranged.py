@@ -41,7 +41,7 @@ class _Arrived:
     had to come, and of the others, with the answers for them.
     """
 
-    cached: np.ndarray
+    here: np.ndarray
     ranged: np.ndarray
     merged: MergedRanges
     answers: list[Any]
@@ -51,16 +51,18 @@ class RemoteReader:
     """Reads extents into arrays where some objects are URLs; safe to use from several threads.
 
     With `downloads` whole shards are brought into the cache meanwhile, and read from there once
-    they are whole.
+    they are whole; where checksums are checked, slices that have come are kept until then.
     """
 
     def __init__(
         self, config: RemoteConfig, *, check: bool, downloads: ShardDownloads | None
     ) -> None:
         self._check = check
-        self._fetcher = Fetcher(config)
+        self._fetcher = Fetcher(config, None if downloads is None else downloads.line)
         self._downloads = downloads
         self._files = ExtentReader(check=check, open_file=self._open)
+        self._kept = None if downloads is None or not check else downloads
+        self._kept_files = ExtentReader(check=check, open_file=self._open_kept)
         self._announced: set[AnnouncedRead] = set()
         self._ahead_bytes = 0
         self._served_well: set[str] = set()
@@ -91,7 +93,9 @@ class RemoteReader:
 
     def announce(self, extents: Extents) -> AnnouncedRead:
         """Requests extents ahead of reading; returns the handle that `try_read` takes."""
-        request = background_loop().submit(self._gather(extents))
+        request = None
+        if not self._is_all_whole(extents):
+            request = background_loop().submit(self._gather(extents))
         announced = AnnouncedRead(extents=extents, request=request)
         self._announced.add(announced)
         self._ahead_bytes += announced.num_bytes
@@ -104,11 +108,11 @@ class RemoteReader:
         """
         extents = wanted.extents if isinstance(wanted, AnnouncedRead) else wanted
         views = cells_as_bytes(out, len(extents))
-        arrived = self._wait(self._take(wanted) or background_loop().submit(self._gather(extents)))
+        arrived = self._arrived(self._take(wanted), extents)
         self._fetcher.pace.note_read(int(extents.length.sum()), time.monotonic())
         bad = self._decode(extents, arrived, out) if len(arrived.ranged) else {}
-        if len(arrived.cached):
-            bad |= self._read_cached(extents, arrived.cached, out)
+        if len(arrived.here):
+            bad |= self._read_here(extents, arrived.here, out)
         for _ in range(POLICY.reads - 1):
             again = [key for key in sorted(bad) if is_remote(extents.object_of(key))]
             if not again:
@@ -144,6 +148,17 @@ class RemoteReader:
         self._ahead_bytes -= wanted.num_bytes
         return wanted.request
 
+    def _arrived(self, request: "Future[_Arrived] | None", extents: Extents) -> _Arrived:
+        """Waits for a request; makes one where there is none and not all is on this machine."""
+        if request is None:
+            if self._is_all_whole(extents):
+                nothing = np.empty(0, np.int64)
+                merged = MergedRanges(begin=nothing, end=nothing, request_no=nothing)
+                here = np.arange(len(extents))
+                return _Arrived(here=here, ranged=nothing, merged=merged, answers=[])
+            request = background_loop().submit(self._gather(extents))
+        return self._wait(request)
+
     def _wait(self, arrived: "Future[_Arrived]") -> _Arrived:
         self._waited_for.add(arrived)
         try:
@@ -157,6 +172,36 @@ class RemoteReader:
             return open_path(name)
         return self._downloads.open(name)
 
+    def _open_kept(self, name: str) -> int:
+        """A descriptor of the kept slices of a shard."""
+        if self._kept is None:
+            raise FileNotFoundError(name)
+        return self._kept.open_kept(name)
+
+    def _is_whole(self, name: str) -> bool:
+        """True where a local file, or a shard in the cache, has all its slices."""
+        return not is_remote(name) or (
+            self._downloads is not None and self._downloads.is_whole(name)
+        )
+
+    def _is_all_whole(self, extents: Extents) -> bool:
+        """True where nothing has to come from a server."""
+        if self._downloads is None:
+            return False
+        present = set(extents.object_no.tolist())
+        return all(self._is_whole(extents.objects[number]) for number in present)
+
+    def _is_here(self, extents: Extents) -> np.ndarray:
+        """Returns a mask, bool [n], of the extents that can be read on this machine."""
+        here = np.zeros(len(extents), bool)
+        for number in set(extents.object_no.tolist()):
+            name, own = extents.objects[number], extents.object_no == number
+            if self._is_whole(name):
+                here |= own
+            elif self._kept is not None:
+                here[own] = self._kept.has_kept(name, extents.offset[own])
+        return here
+
     async def _gather(self, extents: Extents, *, again: np.ndarray | None = None) -> _Arrived:
         """Runs in the background loop.
 
@@ -164,14 +209,10 @@ class RemoteReader:
         """
         present, object_no = np.unique(extents.object_no, return_inverse=True)
         urls = [extents.objects[number] for number in present.tolist()]
-        is_held = np.array([not is_remote(url) for url in urls], bool)
         if self._downloads is not None and again is None:
-            asked = np.flatnonzero(~is_held)
-            is_held[asked] = await self._downloads.hold(
-                [urls[number] for number in asked.tolist()], self._fetcher
-            )
-        is_cached = is_held[object_no]
-        ranged = np.flatnonzero(~is_cached) if again is None else again
+            await self._downloads.hold(list(filter(is_remote, urls)))
+        is_here = np.zeros(len(extents), bool) if again is not None else self._is_here(extents)
+        ranged = np.flatnonzero(~is_here) if again is None else again
         apart = object_no[ranged] * _APART
         gap_bytes = GAP_BYTES if again is None else -1
         merged = merge_ranges(apart + extents.offset[ranged], extents.length[ranged], gap_bytes)
@@ -182,35 +223,72 @@ class RemoteReader:
             [(urls[number], at, at + size) for number, at, size in requests]
         )
         begins = MergedRanges(begin=begin, end=begin + length, request_no=merged.request_no)
-        return _Arrived(
-            cached=np.flatnonzero(is_cached), ranged=ranged, merged=begins, answers=answers
-        )
+        return _Arrived(here=np.flatnonzero(is_here), ranged=ranged, merged=begins, answers=answers)
 
     def _decode(self, extents: Extents, arrived: _Arrived, out: np.ndarray) -> dict[int, str]:
         """Decodes what was fetched into its rows of `out`; what is wrong, by position."""
         views = cells_as_bytes(out, len(out))
         bad = {}
+        good: dict[str, list[tuple[int, memoryview]]] = {}
         answers = [memoryview(answer) for answer in arrived.answers]
         for position, request_no, begin, length, codec, crc in _places(extents, arrived):
             packed = answers[request_no][begin : begin + length]
             expected = crc if self._check else None
             if reason := unpack(packed, length, codec, views[position], expected):
                 bad[position] = reason
+            elif self._kept is not None:
+                slices = good.setdefault(extents.object_of(position), [])
+                slices.append((int(extents.offset[position]), packed))
+        if self._kept is not None:
+            for url, slices in good.items():
+                self._kept.keep(url, slices)
         return bad
 
-    def _read_cached(self, extents: Extents, places: np.ndarray, out: np.ndarray) -> dict[int, str]:
+    def _read_here(self, extents: Extents, places: np.ndarray, out: np.ndarray) -> dict[int, str]:
         """Reads what is on this machine; what is wrong there, by position."""
-        if len(places) == len(out):
-            bad = self._files.try_read(extents, out)
-        else:
-            cells = np.empty_like(out, shape=(len(places), *out.shape[1:]))
-            bad = self._files.try_read(extents[places], cells)
-            out[places] = cells
-        for one in bad:  # evicted meanwhile, or changed on this disk: the server knows
+        numbers = set(extents.object_no[places].tolist())
+        whole = {number for number in numbers if self._is_whole(extents.objects[number])}
+        if whole == numbers:
+            return self._read_whole(extents, places, out)
+        is_whole = np.isin(extents.object_no[places], list(whole))
+        bad = self._read_whole(extents, places[is_whole], out)
+        return bad | self._read_kept(extents, places[~is_whole], out)
+
+    def _read_whole(self, extents: Extents, places: np.ndarray, out: np.ndarray) -> dict[int, str]:
+        """Reads from local files and whole shards."""
+        bad = self._read_files(self._files, extents, places, out)
+        for position in bad:  # evicted meanwhile, or changed on this disk: the server knows
             if self._downloads is not None:
-                self._downloads.distrust(one.object)
+                self._downloads.distrust(extents.object_of(position))
         if bad:
             self._files.close()
+        return bad
+
+    def _read_kept(self, extents: Extents, places: np.ndarray, out: np.ndarray) -> dict[int, str]:
+        """Reads from kept slices.
+
+        Their files are not left open: who closes a deleted one last waits for the disk to free it.
+        """
+        bad = self._read_files(self._kept_files, extents, places, out)
+        self._kept_files.close()
+        for position in bad:  # dropped meanwhile, or never written: they are requested
+            if self._kept is not None:
+                offset = int(extents.offset[position])
+                self._kept.distrust_kept(extents.object_of(position), offset)
+        return bad
+
+    def _read_files(
+        self, files: ExtentReader, extents: Extents, places: np.ndarray, out: np.ndarray
+    ) -> dict[int, str]:
+        """Reads extents of files into their rows of `out`; what is wrong, by position."""
+        if not len(places):
+            return {}
+        if len(places) == len(out):
+            bad = files.try_read(extents, out)
+        else:
+            cells = np.empty_like(out, shape=(len(places), *out.shape[1:]))
+            bad = files.try_read(extents[places], cells)
+            out[places] = cells
         return {int(places[one.position]): one.reason for one in bad}
 
 

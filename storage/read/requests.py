@@ -19,7 +19,7 @@ from storage.errors import StoreError, UnreachableError
 from storage.objects.client import Remote, RemoteConfig, open_remote, remote_environment
 from storage.objects.direct import DirectTarget, direct_target
 from storage.objects.retry import POLICY, Attempts
-from storage.read.pace import Pace
+from storage.read.pace import Line, Pace
 from storage.read.range_queue import RangeQueue, WantedRange
 
 Answer = TypeVar("Answer")
@@ -28,10 +28,10 @@ Answer = TypeVar("Answer")
 class Fetcher:
     """Requests of one reader: at most `remote.in_flight` at a time, in the order of asking.
 
-    Its coroutines run in the background loop.
+    Ranges on their way are counted on `line`. Its coroutines run in the background loop.
     """
 
-    def __init__(self, config: RemoteConfig) -> None:
+    def __init__(self, config: RemoteConfig, line: Line | None = None) -> None:
         self.config = config
         self.pace = Pace(highest_bytes=config.prefetch_bytes)
         self._num_asked = 0
@@ -42,6 +42,7 @@ class Fetcher:
             pace=self.pace,
             ask_again=self._fetch,
             forget=lambda url: self._targets.pop(url, None),
+            line=line or Line(),
         )
 
     @property
@@ -51,7 +52,7 @@ class Fetcher:
 
     async def fetch_all(self, ranges: Sequence[tuple[str, int, int]]) -> list[Any]:
         """The bytes of ranges (URL, begin, end), as `fetch` returns and raises; directly first."""
-        if self.config.direct:
+        if self.config.direct and ranges:
             await self._find_targets({url for url, _, _ in ranges})
         return await self._queue.fetch_all(
             [

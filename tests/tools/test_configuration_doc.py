@@ -14,3 +14,8 @@ def test_every_config_key_has_a_meaning_in_one_line():
     for key in commands_of_keys():
         assert key.meaning, key.name
         assert "\n" not in key.meaning, key.name
+
+
+def test_every_key_of_every_command_is_in_the_document():
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert [key.name for key in commands_of_keys() if f"| `{key.name}` |" not in text] == []

@@ -18,6 +18,9 @@ from tests.paths import ROOT
 from tests.small_store import SHORT, build_small_store
 from tools.cli.command import run
 from tools.train import COMMAND, main
+from training.experiments.experiment import ExperimentConfig
+from training.experiments.listing import list_experiments
+from training.experiments.places import local_listing
 
 pytestmark = pytest.mark.slow  # each start takes ten seconds
 WORDS = [
@@ -35,10 +38,10 @@ BATCH, STEP = 2, 4  # samples of a batch, of an optimizer step
 class Nodes:
     """Processes on this machine that pass for nodes, and what they have trained."""
 
-    def __init__(self, folder, store) -> None:
+    def __init__(self, folder, store, bucket="") -> None:
         self.root, self.diary = folder / "root", folder / "diary"
         self.diary.mkdir()
-        self.words = [f"store={store}", f"experiment.root={self.root}", *WORDS]
+        self.words = [f"store={store}", f"experiment.root={bucket or self.root}", *WORDS]
         self.folder = folder
         self.started = []
 
@@ -238,3 +241,36 @@ def test_a_slurm_job_that_loses_a_node_ends_and_goes_on_when_requeued(nodes, exp
     assert "exp_001" not in nodes.log(tasks[1])
     check_rows(nodes, expected)
     check_experiment(nodes)
+
+
+def test_nodes_without_a_shared_disk_train_into_a_bucket(tmp_path, store, s3, expected):
+    """Rank 0 is lost, then the job goes on with two other nodes that have nothing."""
+    url = s3.url("experiments")
+    nodes = Nodes(tmp_path, store, bucket=url)
+    allow(nodes.diary, 6)
+
+    def start(names):
+        port = free_port()
+        return [
+            nodes.start(**slurm(rank, port), MELBANK_CACHE=str(tmp_path / name))
+            for rank, name in enumerate(names)
+        ]
+
+    try:
+        tasks = start(["node-1", "node-2"])
+        nodes.wait_for(at_the_brake(2))
+        kill(tasks[0])
+        allow(nodes.diary, ALL)
+        assert tasks[1].wait(timeout=120) == 1
+        assert "--resume exp_001" in nodes.log(tasks[1])
+        tasks = start(["node-3", "node-4"])
+        for task in tasks:
+            assert task.wait(timeout=300) == 0, nodes.log(task)
+    finally:
+        nodes.end()
+    assert "this job has begun it before" in nodes.log(tasks[0])
+    assert "continues after" in nodes.log(tasks[0])
+    check_rows(nodes, expected)
+    place = ExperimentConfig(root=url, cache=str(tmp_path / "reader"))
+    (record,) = list_experiments(local_listing(place))
+    assert (record.name, record.status, record.num_folds) == ("exp_001", "finished", 1)

@@ -6,12 +6,13 @@
 
 On the same recordings, each in a process of its own and in turn: the notebook way (librosa per
 slice, power_to_db, one float32 .npy per slice), the same held to one thread, the same in a joblib
-pool, ours with one worker and with several, and decoding alone, below which nobody gets. About a
-minute a run per 2 h of audio.
+pool, ours with one worker and with several, and decoding alone, below which nobody gets; by PyAV
+too where it is installed (`uv run --with av`). About a minute a run per 2 h of audio.
 """
 
 import shutil
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -137,6 +138,7 @@ def _ways(workers: int) -> list[Way]:
         Way("melbank, 1 worker", "ours"),
         Way(f"melbank, {workers} workers", "ours", workers),
         Way("decoding alone", "floor"),
+        *([Way("decoding alone, PyAV", "pyav")] if find_spec("av") else []),
     ]
 
 
@@ -189,7 +191,7 @@ def ways_table(results: dict[str, Medians], audio_s: float) -> Table:
 
 def ratios_table(results: list[Medians], mel: Result, workers: int) -> Table:
     """Returns ratios for the work and for the whole process."""
-    notebook, held, pool, one, several, floor = results
+    notebook, held, pool, one, several, floor, *pyav = results
     pairs = (
         ("melbank against the notebook held to one thread, per core", held, one),
         ("melbank against the notebook, per core", notebook, one),
@@ -197,6 +199,7 @@ def ratios_table(results: list[Medians], mel: Result, workers: int) -> Table:
         (f"melbank against the pool, {workers} processes each, by time", pool, several),
         (f"melbank with {workers} workers against 1, by time", one, several),
         ("melbank against decoding alone, which is 1, per core", floor, one),
+        *(("decoding by PyAV against libsndfile, per core", floor, other) for other in pyav),
     )
     rows = []
     for title, slow, fast in pairs:

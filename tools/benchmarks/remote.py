@@ -3,16 +3,17 @@
     python -m tools.benchmark remote --markdown docs/object-storage.md
     python -m tools.benchmark remote benchmark.source_root=data benchmark.runs=3
     python -m tools.benchmark remote benchmark.peers=[] benchmark.latencies_s=[0.1]
-    python -m tools.benchmark remote benchmark.latencies_s=[]    # ranged reading from nginx alone
+    python -m tools.benchmark remote benchmark.latencies_s=[]    # what is read from nginx alone
 
 One random slice of each recording, in batches of 64, up to six epochs, from nothing on: opening and
 the first batch count, caches begin empty. Slices are made, from real ones where
 benchmark.source_root is given, and put into a bucket of a real S3 server on this machine. Clients
 reach it through a proxy that adds latency to each request, carries benchmark.link_mb_s, and counts.
 It gives the objects' bytes itself: the server, made for tests, would be the slowest part of all.
-Each way in a process of its own, on one core. Then ranged reading by its CPU time, against the bare
-clients, from nginx with a delay of 30 ms (`apt-get install nginx-light libnginx-mod-http-lua`;
-left out where it is missing). Ten minutes and 2 GB of disk; peers are installed on first use.
+Each way in a process of its own, on one core. Then, from nginx with a delay of 30 ms (`apt-get
+install nginx-light libnginx-mod-http-lua`; left out where it is missing): ranged reading by its
+CPU time, against the bare clients, and the first 1, 2, 5 and 20 epochs together. Half an hour and
+2 GB of disk; peers are installed on first use.
 """
 
 import mmap
@@ -28,6 +29,7 @@ from tools.benchmarks.harness.process import Result, check_measurable
 from tools.benchmarks.harness.runs import MB, Columns, Medians, medians, table_of, work_folder
 from tools.benchmarks.reading.contenders import RANGED, REMOTE_WAYS, Way
 from tools.benchmarks.reading.contest import Contest, Turn
+from tools.benchmarks.reading.epochs import epochs_parts
 from tools.benchmarks.reading.plans import ONE
 from tools.benchmarks.reading.ranged import ranged_parts
 from tools.benchmarks.reading.slices import SlicesConfig, made_material
@@ -60,7 +62,7 @@ class RemoteBenchmarkConfig(SlicesConfig):
 
     latencies_s: list[float] = field(
         default_factory=lambda: [0.0, 0.03],
-        metadata={"help": "added to each request, s; one table each; []: ranged reading alone"},
+        metadata={"help": "added to each request, s; one table each; []: from nginx alone"},
     )
     link_mb_s: float = option(125.0, "what the line carries, MB/s; 0: whatever it can")
     peers: list[str] = field(
@@ -94,7 +96,8 @@ def run_benchmark(config: Sections, _: Arguments) -> Section:
         if chosen.latencies_s:
             _measure(contest, chosen, work)
         ranged = tuple(ranged_parts(material, work, chosen.runs))
-    parts = (*_parts(contest, chosen), *ranged)
+        together = tuple(epochs_parts(chosen, chosen.peers, material, work))
+    parts = (*_parts(contest, chosen), *ranged, *together)
     return Section(name="remote", title="Measured: over a line", parts=parts)
 
 
@@ -173,7 +176,8 @@ class Bucket:
             self.local,
             {**environment, "S3_ENDPOINT_URL": self.proxy.endpoint},  # MosaicML's variable
             about=about,
-            plans=list(map(str, material.plans[ONE])),
+            plans=list(map(str, material.plans[ONE][: SHOWN_EPOCHS[-1]])),
+            least_epochs=2,
             enough_s=ENOUGH_S,
             counts_url=self.proxy.counts_url,
         )

@@ -1,12 +1,12 @@
 """Runs a prediction with its outputs, for commands."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from storage.source.files import RecordingFiles
 from tools.cli.command import importing
 from tools.cli.prediction_inputs import PredictSections
 from tools.cli.progress_bars import bar
+from training.experiments.places import local_entries
 from training.inference.embeddings.birdnet import NAME, NOTICE, species_presence
 from training.inference.embeddings.linear_probe import read_probe
 from training.inference.model_files import PROBE, ModelFiles, find_models
@@ -18,7 +18,8 @@ from training.inference.reading.worker_count import prepare_reading
 def run_prediction(config: PredictSections) -> bool:
     """Predicts, writes the outputs, prints a summary; False where nothing could be predicted."""
     config.predict.check_given()
-    models = find_models(config.predict.from_, Path(config.experiment.root))
+    entries = local_entries(config.predict.from_, config.experiment, config.remote)
+    models = find_models(entries, config.experiment.read_folder)
     print_notice(models)
     inputs = list_inputs(config.predict.input, config.remote, limit=config.predict.limit)
     prepare_reading(config.predict, inputs)

@@ -1,4 +1,4 @@
-"""Routes of neighbours and of the map: files that are given, points, columns to colour by."""
+"""Routes of neighbours and of the map: files that are given, points, their colours and filters."""
 
 import tempfile
 from pathlib import Path
@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from storage.errors import MelbankError
 from tools.exploring.answers import json_answer, packed_answer
+from tools.exploring.parameters import Parameters
 from training.inference.exploring.exploration import Exploration
 
 MAX_NAMED = 1_000  # values of a column of text that have a number of their own
@@ -38,6 +39,7 @@ class NearnessRoutes:
             Route("/api/uploads", self.add, methods=["POST"]),
             Route("/api/map", self.map),
             Route("/api/map/column", self.column),
+            Route("/api/map/passing", self.passing),
         ]
 
     async def add(self, request: Request) -> Response:
@@ -90,6 +92,13 @@ class NearnessRoutes:
         if frame.kind(name) in ("number", "flag"):
             return _numbers(name, values)
         return _codes(name, values)
+
+    def passing(self, request: Request) -> Response:
+        """1 for each of the same slices that passes the filters of a view, else 0."""
+        view = Parameters(request.query_params).view()
+        found = self._exploration.views.found(view)
+        passing = np.isin(self._exploration.plane.points().places, found).astype(np.uint8)
+        return packed_answer({"number": int(passing.sum())}, {"passing": passing})
 
 
 def _numbers(name: str, values: pl.Series) -> Response:

@@ -25,6 +25,7 @@ from training.model.metrics import METRICS
 
 SEED = "seed"
 FREE = (  # what decides no score: places, and the way in which a machine works
+    "experiment.cache",
     "experiment.root",
     "store",
     "trainer.checkpoint_steps",

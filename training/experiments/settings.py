@@ -1,8 +1,16 @@
-"""Reads the config of an experiment, which may be another's: plain values, and not too many.
+"""Writes the config of an experiment; reads one, which may be another's.
 
+What is read are plain values, and not too many.
+
+write_settings(experiment, asdict(config))
 begun, config = read_settings(Path("configs/exp_001.yaml"))
 """
 
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +19,38 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from storage.errors import ConfigError
+from training.experiments.experiment import Experiment
 
+PACKAGES = ("torch", "pytorch-lightning", "timm", "numpy", "polars", "zarr")
 MAX_BYTES = 1 << 20  # ours have some kB
 MAX_DEPTH = 20
+
+
+def write_settings(experiment: Experiment, settings: Mapping[str, Any]) -> None:
+    """Writes the resolved config, plain values; versions and commit stand above as comments.
+
+    The file is a config: `--config configs/exp_001.yaml` does the same again.
+    """
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    lines = [
+        f"# {experiment.name}, begun {made}",
+        f"# Python {platform.python_version()}, {versions}",
+        f"# source: {describe_commit()}",
+        OmegaConf.to_yaml(OmegaConf.create(dict(settings))),
+    ]
+    experiment.config_file.write_text("\n".join(lines), encoding="utf-8")
+
+
+def describe_commit() -> str:
+    """The git commit of this checkout, and whether files differ from it."""
+    words = ["--always", "--exclude=*", "--abbrev=40", "--dirty=, with changes"]
+    command = ["git", "-C", str(Path(__file__).parents[2]), "describe", *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "not a git checkout"
+    return f"commit {done.stdout.strip()}"
 
 
 def read_settings(path: Path) -> tuple[str, dict[str, Any]]:

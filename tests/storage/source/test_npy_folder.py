@@ -379,9 +379,8 @@ def test_the_commands_say_what_they_did(tmp_path: Path, capsys: pytest.CaptureFi
     build_store(SourceConfig(root=str(source)), Recipe(), str(tmp_path / "store"), ONE)
 
     def call(module: object, *words: str) -> tuple[int, str, str]:
-        config = ["--config", str(ROOT / "configs" / "base.yaml")]
-        code = run(module.COMMAND, module.main, [*config, *words])
-        return code, *capsys.readouterr()
+        config = ("--config", str(ROOT / "configs" / "base.yaml"))
+        return run(module.COMMAND, module.main, [*config, *words]), *capsys.readouterr()
 
     npy = tmp_path / "npy"
     words = (f"store={tmp_path / 'store'}", f"export_npy.root={npy}")

@@ -7,6 +7,7 @@ import pytest
 from tests.tools.benchmarks.test_benchmark import BASE, ON_LINUX, tables_in
 from tools import benchmark
 from tools.benchmarks.reading.contenders import RANGED, Way
+from tools.benchmarks.reading.epochs import HTTPS, TURNS
 from tools.benchmarks.reading.ranged import LOCAL, WAYS
 from tools.benchmarks.remote import targets
 from tools.testbed.nginx_server import nginx_problem
@@ -56,10 +57,19 @@ def test_every_peer_delivers_the_same_from_a_bucket(s3_server: S3Server, tmp_pat
 @pytest.mark.slow
 @pytest.mark.skipif(bool(nginx_problem()), reason=nginx_problem())
 def test_ranged_reading_is_measured_against_bare_clients(tmp_path: Path) -> None:
-    words = ("benchmark.latencies_s=[]", "benchmark.num_recordings=70")
-    (table,) = measure(tmp_path / "remote.md", *words)
-    assert [row[0] for row in table[1::2]] == [f"{title}, no delay" for title in WAYS] + [LOCAL]
+    words = ("benchmark.latencies_s=[]", "benchmark.num_recordings=70", "benchmark.peers=[]")
+    table, together = measure(tmp_path / "remote.md", *words)
+    assert [row[0] for row in table[1::3]] == [f"{title}, no delay" for title in WAYS] + [LOCAL]
     assert all(float(cpu_us) > 0 for _, cpu_us, _ in table[1:])
+    titles = [way.title + (", https" if scheme == HTTPS else "") for way, scheme in TURNS
+              if not way.peer]  # fmt: skip
+    assert sorted(row[0] for row in together[1:]) == sorted(titles)
+    for _, _, sums, slices_per_s, _ in together[1:]:
+        ends_s = [float(end_s) for end_s in sums.split(" / ")]
+        assert len(ends_s) == 4
+        assert ends_s == sorted(ends_s)
+        assert slices_per_s != "0"
+    assert "Once all shards are in the cache" in (tmp_path / "remote.md").read_text()
 
 
 def test_a_missing_nginx_is_named_with_the_command_that_installs_it(

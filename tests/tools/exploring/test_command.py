@@ -80,7 +80,7 @@ def test_it_prints_a_link_survives_a_browser_that_dies_and_ends_with_ctrl_c(star
     ("words", "message"),
     [
         (("store=nowhere",), "nowhere"),
-        (("explore.experiment=exp_9",), "there is no preds/exp_9/oof.parquet"),
+        (("explore.experiment=exp_9",), "explore.experiment=exp_9: there is no preds/exp_9/oof"),
         (("explore.experiment=../x",), "no name such as exp_003"),
         (("explore.experiment=exp_003", "explore.compare=exp_9"), "exp_9"),
         (("explore.compare=exp_003",), "needs explore.experiment"),

@@ -232,6 +232,23 @@ def test_the_map_and_its_columns(client, exploration, folder, tmp_path):
     assert [one["row"] for one in found] == arrays["row"][arrays["x"] > x].tolist()
 
 
+def test_the_map_knows_the_points_that_pass_the_filters(client, exploration):
+    _, points = unpacked(waited(client, "/api/map"))
+    label = exploration.frame.values("primary_label", np.arange(1))[0]
+    for given in (
+        {},
+        {"is": f"primary_label:{label}"},
+        {"where": "max_db > -30"},
+        {"where": "0=1"},
+    ):
+        about, arrays = unpacked(client.get("/api/map/passing", **given))
+        found = client.get("/api/rows", count=500, **given).json
+        wanted = np.isin(points["row"], [one["row"] for one in found["rows"]])
+        np.testing.assert_array_equal(arrays["passing"][: len(wanted)], wanted)
+        assert about["number"] == found["total"] == wanted.sum()
+    assert client.get("/api/map/passing", where="nothing").status == 400
+
+
 def test_a_map_can_come_from_a_file(exploration, folder, tmp_path):
     rows = exploration.frame.rows[:4]
     table = pl.DataFrame({"row": rows, "x": [0.0, 1, 2, 3], "y": [0.0, 0, 1, 1]})

@@ -17,8 +17,8 @@ from training.experiments.experiment import (
     guard_experiment,
     remove_experiment,
     take_experiment,
-    write_settings,
 )
+from training.experiments.settings import write_settings
 
 
 @pytest.fixture
@@ -165,9 +165,9 @@ def test_settings_can_be_read_as_a_config_and_name_versions(experiment):
     assert "torch" in comments[1]
 
 
-def test_a_bucket_is_not_taken_for_a_folder():
-    with pytest.raises(ConfigError, match=r"experiment\.root=s3://b/lab must be a folder of this"):
-        ExperimentConfig(root="s3://b/lab")
+def test_a_web_server_is_refused_with_the_way_out():
+    with pytest.raises(ConfigError, match=r"root=http://b/lab: a web server can neither"):
+        ExperimentConfig(root="http://b/lab")
 
 
 def test_a_folder_that_cannot_be_written_is_refused_with_the_way_out(tmp_path):

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from tests.training.short_training import config_in
 from training.config import TrainingConfig
-from training.experiments.experiment import SCORES, Experiment, write_settings
+from training.experiments.experiment import SCORES, Experiment
 from training.experiments.jobs import begin_experiment
 from training.experiments.listing import list_experiments
+from training.experiments.settings import write_settings
 
 JOB = "torchrun-birds"
 

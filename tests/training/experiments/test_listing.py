@@ -12,9 +12,9 @@ from training.experiments.experiment import (
     ExperimentConfig,
     guard_experiment,
     take_experiment,
-    write_settings,
 )
 from training.experiments.listing import compare_experiments, experiment_table, list_experiments
+from training.experiments.settings import write_settings
 
 
 def finished(root: Path, kl: float, accuracy: float | None, **settings: object) -> str:

@@ -73,7 +73,28 @@ def floor(workers: int) -> Work:
     return work
 
 
-WAYS: dict[str, Callable[[int], Work]] = {"notebook": notebook, "ours": ours, "floor": floor}
+def pyav(workers: int) -> Work:
+    """Decoding alone, by PyAV (FFmpeg) in one thread, packet by packet: nothing is kept."""
+    import av
+
+    def work(source: Path, _: Path) -> int:
+        for path in _files(source):
+            with av.open(str(path)) as container:
+                stream = container.streams.audio[0]
+                stream.codec_context.thread_count = 1
+                for frame in container.decode(stream):
+                    frame.to_ndarray()
+        return 0
+
+    return work
+
+
+WAYS: dict[str, Callable[[int], Work]] = {
+    "notebook": notebook,
+    "ours": ours,
+    "floor": floor,
+    "pyav": pyav,
+}
 
 
 def _files(source: Path) -> list[Path]:

@@ -28,6 +28,7 @@ Result = dict[str, Any]  # of one run: its numbers by name, and what else it say
 PROC = Path("/proc")
 WATCH_EVERY_S = 0.1
 SETTLE_S = 0.2  # until workers that have ended are accounted for
+NOTHING: Mapping[str, str] = {}
 # Held to these, no library takes more than one core for itself.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -77,10 +78,17 @@ def run_session(
         raise StoreError(lines[-1].strip())
 
 
-def run_measured(module: str, arguments: Sequence[str], *, one_thread: bool = True) -> Result:
+def run_measured(
+    module: str,
+    arguments: Sequence[str],
+    *,
+    one_thread: bool = True,
+    environment: Mapping[str, str] = NOTHING,
+) -> Result:
     """Runs `python -m module RESULT STARTED arguments...`, which ends with `measure`.
 
-    `one_thread` holds the numeric libraries to one thread in each process. The result has what its
+    `one_thread` holds the numeric libraries to one thread in each process; `environment` comes on
+    top of this process's own. The result has what its
     work returned and its cost: `startup_s` until the end of its imports, `work_s` from there on,
     `whole_s`; the same of CPU time, `work_cpu_s` and `whole_cpu_s`, of all processes together;
     `peak_bytes`, the largest resident size that any of them reached, and `above_imports_bytes`,
@@ -93,7 +101,7 @@ def run_measured(module: str, arguments: Sequence[str], *, one_thread: bool = Tr
         run_session(
             [sys.executable, "-m", module, str(file), str(started), *arguments],
             ROOT,
-            ONE_THREAD if one_thread else {},
+            {**environment, **(ONE_THREAD if one_thread else {})},
             watch=lambda session: peaks.append(session_bytes(session, "VmHWM")),
         )
         whole_s = time.monotonic() - started

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import StoreError
-from tools.benchmarks.harness.process import ONE_THREAD, Result, run_session
+from tools.benchmarks.harness.process import NOTHING, ONE_THREAD, Result, run_session
 from tools.benchmarks.harness.runs import measure_in_turn
 from tools.benchmarks.reading.contenders import CELLS, PEERS, SHARDS, STORE, Way, python_of
 from tools.benchmarks.reading.slices import Material, SlicesConfig
@@ -17,7 +17,6 @@ from tools.cli.checkout import ROOT
 from tools.cli.progress_bars import bar
 
 FOLDER = Path(__file__).parents[1] / "ways"
-NOTHING: Mapping[str, str] = {}
 Turn = tuple[Way, Any]  # a contender and the condition that it is measured under
 
 

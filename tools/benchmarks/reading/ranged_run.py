@@ -30,6 +30,7 @@ from tools.benchmarks.harness.process import measure
 
 Epoch = Callable[[int], int]  # reads the epoch of a number; returns its number of slices
 BATCH, THREADS, CONNECTIONS = 64, 32, 256
+CONNECT_S = 5.0
 SAMPLING = SamplingConfig(slice_choice="random")
 
 
@@ -83,7 +84,7 @@ def connections_alone(url: str) -> Epoch:
     loop = asyncio.new_event_loop()
 
     async def connect() -> RangeServer:
-        return RangeServer(parts.scheme, parts.hostname or "", parts.port or 80, 5.0)
+        return RangeServer(parts.scheme, parts.hostname or "", parts.port or 80, CONNECT_S)
 
     server = loop.run_until_complete(connect())
     return lambda epoch: loop.run_until_complete(_ask_all(server, extents(epoch)))

@@ -31,7 +31,7 @@ from tools.cli.progress_bars import bar
 
 NUM_LABELS = 20
 POOL_SLICES = 512
-NUM_EPOCHS = 6
+NUM_EPOCHS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

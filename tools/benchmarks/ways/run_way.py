@@ -11,6 +11,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import resource
 import sys
 import time
 import urllib.request
@@ -82,28 +83,43 @@ def read(spec: dict[str, Any], bare_bytes: int) -> dict[str, Any]:
 def epochs(spec: dict[str, Any], _: int) -> dict[str, Any]:
     """Measures the epochs of the plans from nothing on: opening is in the first one.
 
-    Two at least, no more than begin within `enough_s`. What the proxy at `counts_url` has counted
-    is taken after each; what came is checked there.
+    `least_epochs` at least, no more than begin within `enough_s`. CPU time is that of this process
+    and of those that it has waited for. What the proxy at `counts_url` has counted is taken after
+    each, where one is given; what came is checked there.
     """
     way = getattr(load(spec), spec["function"])
     results, epoch, first_batch_s = [], None, 0.0
     ends = time.perf_counter() + spec["enough_s"]
     for epoch_no, plan in enumerate(load_plans(spec)):
-        if epoch_no >= 2 and time.perf_counter() > ends:
+        if epoch_no >= spec["least_epochs"] and time.perf_counter() > ends:
             break
         came = []
-        wall_s = time.perf_counter()
+        wall_s, cpu_s = time.perf_counter(), used_cpu_s()
         epoch = epoch or way(Path(spec["target"]), spec["about"])
         for slices, numbers in epoch(plan, epoch_no):
             first_batch_s = first_batch_s or time.perf_counter() - wall_s
             came.append((slices.clone(), numbers))
-        wall_s = time.perf_counter() - wall_s
-        with urllib.request.urlopen(spec["counts_url"]) as answer:
-            counts = json.loads(answer.read())
+        wall_s, cpu_s = time.perf_counter() - wall_s, used_cpu_s() - cpu_s
+        counts = fetch_counts(spec["counts_url"])
         wanted = np.concatenate(plan)
         check(came, wanted, spec)
-        results.append({"wall_s": wall_s, "counts": counts, "num_slices": len(wanted)})
+        one = {"wall_s": wall_s, "cpu_s": cpu_s, "counts": counts, "num_slices": len(wanted)}
+        results.append(one)
     return {"first_batch_s": first_batch_s, "epochs": results}
+
+
+def used_cpu_s() -> float:
+    """CPU time of this process, all threads, and of those that it has waited for, s."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def fetch_counts(url: str) -> Any:
+    """Returns what a proxy has counted; None where there is no proxy."""
+    if not url:
+        return None
+    with urllib.request.urlopen(url) as answer:
+        return json.loads(answer.read())
 
 
 def load_plans(spec: dict[str, Any]) -> list[list[np.ndarray]]:

@@ -50,8 +50,13 @@ class Embedder(Protocol):
         """Embeddings, float32 [B, E]."""
 
 
-def open_embedder(config: EmbedConfig, root: Path, recipe: Recipe) -> Embedder:
-    """The model of a config, for slices of a recipe; ConfigError where it cannot take them."""
+def open_embedder(
+    config: EmbedConfig, root: Path, recipe: Recipe, key: str = "embed.model"
+) -> Embedder:
+    """The model of a config, for slices of a recipe; ConfigError where it cannot take them.
+
+    `key`: by which the user has named the model, for messages.
+    """
     if not config.model:
         raise ConfigError(
             "embed.model names no model: give exp_003/fold_0, a .ckpt, an .onnx, birdnet or "
@@ -62,10 +67,10 @@ def open_embedder(config: EmbedConfig, root: Path, recipe: Recipe) -> Embedder:
         return BirdNetEmbedder(threads)
     if config.model == SPECTRAL:
         return SpectralEmbedder()
-    models = find_models([config.model], root, key="embed.model")
+    models = find_models([config.model], root, key=key)
     if len(models[0].files) > 1:
         raise ConfigError(
-            f"embed.model={config.model} has {len(models[0].files)} models, and their embeddings "
+            f"{key}={config.model} has {len(models[0].files)} models, and their embeddings "
             "differ in meaning: name one, such as exp_003/fold_0"
         )
     file = models[0].files[0]

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from storage.errors import ConfigError
+from storage.progress import Progress, silent
 from storage.source.table import read_source
 from storage.store import Store
 from training.inference.exploring.comparison import second_columns
@@ -61,15 +62,17 @@ class Exploration:
     detections: Detections | None = None
 
     @classmethod
-    def open(cls, store: Store, inputs: ExplorationInputs) -> "Exploration":
+    def open(
+        cls, store: Store, inputs: ExplorationInputs, progress: Progress = silent
+    ) -> "Exploration":
         """Opens the results; ConfigError where one is missing or of another store."""
         root, query = inputs.embeddings.root, inputs.query
-        tables = open_tables(store, query, root=root)
+        tables = open_tables(store, query, root=root, section="explore")
         rows = store.slice_index()["row"].to_numpy()
         if inputs.compare and not query.experiment:
             raise ConfigError("explore.compare needs explore.experiment, to compare with")
-        scores = _scores(root, query.experiment, rows, "experiment")
-        second = _scores(root, inputs.compare, rows, "compare")
+        scores = _scores(root, rows, "experiment", query.experiment, progress)
+        second = _scores(root, rows, "compare", inputs.compare, progress)
         frame = SliceFrame(store, _columns(scores, second))
         detections = _detections(tables, frame)
         neighbours = Neighbours(store, frame, inputs.embeddings)
@@ -134,7 +137,9 @@ class ReviewedPlaces:
         return self._found
 
 
-def _scores(root: Path, name: str, rows: np.ndarray, key: str) -> OofScores | None:
+def _scores(
+    root: Path, rows: np.ndarray, key: str, name: str, progress: Progress
+) -> OofScores | None:
     if not name:
         return None
     path = root / "preds" / name / OOF
@@ -143,7 +148,7 @@ def _scores(root: Path, name: str, rows: np.ndarray, key: str) -> OofScores | No
             f"explore.{key}={name}: there is no {path}: give a finished experiment; experiments "
             "are looked for below experiment.root="
         )
-    return OofScores(path, rows, f"explore.{key}={name}")
+    return OofScores(path, rows, f"explore.{key}={name}", progress)
 
 
 def _columns(first: OofScores | None, second: OofScores | None) -> pl.DataFrame:

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from storage.errors import ConfigError
+from storage.progress import Progress, silent
 from training.inference.queries.oof import ADDED, LEAST, PREFIX, TARGET, described
 
 TOP = 5
@@ -42,8 +43,8 @@ class OofScores:
     of these slices.
     """
 
-    def __init__(self, path: Path, rows: np.ndarray, key: str) -> None:
-        summary = _summarise(path, key)
+    def __init__(self, path: Path, rows: np.ndarray, key: str, progress: Progress = silent) -> None:
+        summary = _summarise(path, key, progress)
         places = _places(summary.frame["row"].to_numpy(), rows)
         if len(rows) and not (places >= 0).any():
             raise ConfigError(f"{key} has predictions of other slices: it is of another store")
@@ -80,14 +81,14 @@ class OofScores:
         return np.where(places >= 0, scores[np.maximum(places, 0)], np.float32(np.nan))
 
 
-def _summarise(path: Path, key: str) -> _Summary:
+def _summarise(path: Path, key: str, progress: Progress) -> _Summary:
     scanned = pl.scan_parquet(path, glob=False)
     described(scanned, key)  # or an error: no predictions
     columns = scanned.collect_schema().names()
     names = [name for name in columns if name.startswith(PREFIX)]
     labels = pl.Series([name.removeprefix(PREFIX) for name in names], dtype=pl.String)
     found, tops, top_scores = [], [], []
-    for block in _blocks(scanned, len(names)):
+    for block in _blocks(scanned, len(names), progress):
         scores_NC = np.nan_to_num(block.select(names).to_numpy().astype(np.float64), nan=0.0)
         number_NK, score_NK = _best(scores_NC)
         own = block.select([name for name in ("row", "fold") if name in columns])
@@ -138,12 +139,15 @@ def _columns(
     return pl.DataFrame(values).fill_nan(None).select(ADDED).get_columns()
 
 
-def _blocks(scanned: pl.LazyFrame, num_classes: int) -> Iterator[pl.DataFrame]:
+def _blocks(scanned: pl.LazyFrame, num_classes: int, progress: Progress) -> Iterator[pl.DataFrame]:
     """Yields the file in blocks of so many rows that memory stays small."""
     size = max(1024, BLOCK_VALUES // max(1, num_classes))
     total = int(scanned.select(pl.len()).collect().item())
-    for start in range(0, max(1, total), size):
-        yield scanned.slice(start, size).collect()
+    with progress("reading predictions", total, "slices") as step:
+        for start in range(0, max(1, total), size):
+            block = scanned.slice(start, size).collect()
+            yield block
+            step(len(block))
 
 
 def _best(scores_NC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -24,7 +24,7 @@ from torch.jit._trace import TracerWarning
 from storage.audio.filterbank import mel_filterbank
 from storage.errors import ConfigError
 from storage.recipe import Recipe
-from training.experiments.experiment import describe_commit
+from training.experiments.settings import describe_commit
 from training.inference.export.front_end import FrontEnd
 from training.inference.export.metadata import (
     EMBEDDING,

@@ -29,8 +29,13 @@ OOF, OOF_RECORDINGS = "oof.parquet", "oof_recordings.parquet"
 DETECTIONS = "detections.parquet"
 
 
-def open_tables(store: Store, config: QueryConfig, *, root: Path) -> dict[str, pl.LazyFrame]:
-    """The tables by name, read lazily; ConfigError where a file of the config is not there."""
+def open_tables(
+    store: Store, config: QueryConfig, *, root: Path, section: str = "query"
+) -> dict[str, pl.LazyFrame]:
+    """The tables by name, read lazily; ConfigError where a file of the config is not there.
+
+    `section` is named in errors: that of the command line that the config comes from.
+    """
     tables = {
         "slices": store.slice_table(),
         "recordings": store.recordings().lazy(),
@@ -40,18 +45,18 @@ def open_tables(store: Store, config: QueryConfig, *, root: Path) -> dict[str, p
     }
     if config.experiment:
         folder = root / "preds" / config.experiment
-        key = f"query.experiment={config.experiment}"
+        key = f"{section}.experiment={config.experiment}"
         tables["oof"] = described(_scan(folder / OOF, key), key)
         tables["oof_recordings"] = described(_scan(folder / OOF_RECORDINGS, key), key)
     if config.predictions:
-        key = f"query.predictions={config.predictions}"
+        key = f"{section}.predictions={config.predictions}"
         tables["detections"] = _scan(Path(config.predictions) / DETECTIONS, key)
     if config.embeddings:
         tables["embeddings"] = _scan(
-            Path(config.embeddings), f"query.embeddings={config.embeddings}"
+            Path(config.embeddings), f"{section}.embeddings={config.embeddings}"
         )
     if config.map:
-        tables["map"] = _scan(Path(config.map), f"query.map={config.map}")
+        tables["map"] = _scan(Path(config.map), f"{section}.map={config.map}")
     if config.reviews:
         tables["reviews"] = current_reviews(read_reviews(Path(config.reviews))).lazy()
     return tables

@@ -33,11 +33,17 @@ def nearest_neighbours(unit_NE: np.ndarray, group_N: np.ndarray) -> np.ndarray:
     return nearest_N
 
 
-def label_agreement(unit_NE: np.ndarray, group_N: np.ndarray, label_N: np.ndarray) -> Agreement:
-    """Compares the label of each line, int64 [N], -1: none, with that of its nearest neighbour."""
-    labelled_N = label_N >= 0
-    unit_NE, group_N, label_N = unit_NE[labelled_N], group_N[labelled_N], label_N[labelled_N]
+def label_agreement(
+    unit_NE: np.ndarray, group_N: np.ndarray, label_N: np.ndarray, asked_N: np.ndarray | None = None
+) -> Agreement:
+    """Compares the label of each line, int64 [N], -1: none, with that of its nearest neighbour.
+
+    `asked_N`: bool, the lines that are compared; all by default. Neighbours are any.
+    """
+    counts_N = label_N >= 0
+    asked_N = counts_N if asked_N is None else counts_N & asked_N
+    unit_NE, group_N, label_N = unit_NE[counts_N], group_N[counts_N], label_N[counts_N]
     nearest_N = nearest_neighbours(unit_NE, group_N)
-    there_N = nearest_N >= 0
+    there_N = (nearest_N >= 0) & asked_N[counts_N]
     same_N = label_N[nearest_N] == label_N
     return Agreement(same=int((same_N & there_N).sum()), compared=int(there_N.sum()))

@@ -33,6 +33,10 @@ class SimilarConfig:
         "column, such as fold: how often the nearest slice with another value has the same "
         "primary label",
     )
+    agreement_of: str = option(
+        "",
+        "value of that column: only its slices are asked, as the fold that a model held out",
+    )
     map: str = option(PCA, "of --map: pca, or umap (an extra)")
     seed: int = option(0, "decides a map by umap")
     folder: str = option("embeddings", "for the embeddings that are computed here")
@@ -50,6 +54,11 @@ class SimilarConfig:
         if len(given) > 1:
             raise ConfigError(
                 f"similar.{given[0]} and similar.{given[1]} ask for different neighbours: give one"
+            )
+        if self.agreement_of and not self.agreement:
+            raise ConfigError(
+                f"similar.agreement_of={self.agreement_of} needs similar.agreement, the column of "
+                "that value, such as fold"
             )
         if not self.by:
             raise ConfigError("similar.by names no embedding: give spectral, a model or a file")

@@ -35,7 +35,7 @@ def make_embeddings(
     name = f"{re.sub('[^A-Za-z0-9]+', '_', similar.by).strip('_')}_{store.store_id[:8]}.parquet"
     file = Path(similar.folder) / name
     embed = replace(place.embed, model=similar.by, out=str(file))
-    embedder = open_embedder(embed, place.root, store.recipe)
+    embedder = open_embedder(embed, place.root, store.recipe, key="similar.by")
     audio = None
     if embedder.takes is not None and not file.is_file():
         source = read_source(place.source, place.remote)

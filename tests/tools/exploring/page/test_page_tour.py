@@ -87,6 +87,25 @@ def test_a_lasso_on_the_map_shows_its_slices_in_the_grid(browser, url):
         assert total(page) == everything
 
 
+def test_the_map_follows_the_filters(browser, url):
+    with open_page(browser, f"{url}&is=primary_label:spec1") as page:
+        some = total(page)
+        page.keyboard.press("m")
+        said = page.locator(".map p.muted")
+        wait_until(
+            page, f"document.querySelector('.map p.muted')?.textContent.startsWith('{some} of')"
+        )
+        page.focus(".map-place canvas")
+        page.keyboard.press("Enter")  # all that is in sight, of those that pass
+        page.wait_for_selector(".chip:has-text('lasso')")
+        assert total(page) == some
+        page.keyboard.press("m")
+        page.locator(".map .chip:has-text('lasso')").click()
+        page.locator(".map .chip").click()
+        wait_until(page, "!document.querySelector('.map p.muted').textContent.includes(' of ')")
+        assert said.inner_text().endswith("slices")
+
+
 def test_the_scores_of_a_class_and_slices_at_a_score(browser, url):
     with open_page(browser, f"{url}&view=scores&class=spec1&target=0.2") as page:
         page.wait_for_selector(".histogram-bars i")

@@ -95,3 +95,13 @@ def test_a_map_by_pca_has_the_largest_variances():
 def test_two_questions_at_once_are_refused():
     with pytest.raises(ConfigError, match=r"similar\.row and similar\.file"):
         SimilarConfig(row=0, file="a.wav")
+
+
+def test_the_agreements_of_all_values_add_up():
+    rng = np.random.default_rng(4)
+    unit_NE = vectors(60, size=5, seed=4)
+    group_N, label_N = rng.integers(0, 4, 60), rng.integers(-1, 3, 60)
+    whole = label_agreement(unit_NE, group_N, label_N)
+    parts = [label_agreement(unit_NE, group_N, label_N, group_N == value) for value in range(4)]
+    assert sum(part.same for part in parts) == whole.same
+    assert sum(part.compared for part in parts) == whole.compared == (label_N >= 0).sum()

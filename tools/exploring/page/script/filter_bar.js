@@ -1,15 +1,15 @@
 // Above the grid: the SQL box, the order, the size of the tiles, and what is filtered.
 
-import { address, go, value } from "./address.js";
-import { classOptions, config, nameOf, outcomeName, title } from "./config.js";
+import { go, value } from "./address.js";
+import { chips } from "./chips.js";
+import { classOptions, config, nameOf, title } from "./config.js";
 import { combobox } from "./combobox.js";
 import { element, fill } from "./dom.js";
 import { exportMenu } from "./exports.js";
 import { showFacets } from "./facets.js";
 import { icon } from "./icons.js";
 import { clearErrors } from "./notices.js";
-import { setLimits, toggle } from "./view.js";
-import { cell, many } from "./words.js";
+import { many } from "./words.js";
 
 const NEEDS_CLASS = ["class", "target"];
 const ONE_WAY = ["similarity", "class", "target", "wrong", "mislabelled", "random", "query", "row"];
@@ -179,55 +179,5 @@ function sizeField(resize) {
     {},
     element("span", {}, "Size"),
     element("select", { onchange }, options),
-  );
-}
-
-/** A button for each filter, which removes it. */
-function chips() {
-  const made = [];
-  if (value("where")) made.push(chip("SQL", value("where"), () => go({ where: null })));
-  for (const term of address().getAll("is")) {
-    const column = term.slice(0, term.indexOf(":"));
-    const text = term.slice(column.length + 1);
-    made.push(chip(title(column), shown(column, text), () => toggle(column, text)));
-  }
-  for (const term of address().getAll("range")) {
-    const [column, low, high] = term.split(":");
-    made.push(chip(title(column), limitsText(low, high), () => setLimits(column, "", "")));
-  }
-  if (value("polygon")) made.push(chip("Map", "lasso", () => go({ polygon: null })));
-  if (value("like")) made.push(likeChip());
-  return made;
-}
-
-function shown(column, text) {
-  if (text === "") return "none";
-  if (column === "outcome") return outcomeName(text);
-  return ["primary_label", "predicted"].includes(column) ? nameOf(text) : text;
-}
-
-function limitsText(low, high) {
-  if (low === "") return `at most ${cell(Number(high))}`;
-  if (high === "") return `at least ${cell(Number(low))}`;
-  return `${cell(Number(low))} to ${cell(Number(high))}`;
-}
-
-function likeChip() {
-  const [kind, ...rest] = value("like").split(":");
-  const text = {
-    row: `slice ${rest.join(":")}`,
-    recording: rest.join(":"),
-    upload: "the dropped file",
-  }[kind];
-  return chip("Sounds like", text, () => go({ like: null, leave_out: null, sort: null }));
-}
-
-function chip(name, text, onclick) {
-  const label = `Remove the filter ${name}: ${text}`;
-  const words = [element("span.muted", {}, name), element("span.chip-text", {}, text)];
-  return element(
-    "li",
-    {},
-    element("button.chip", { type: "button", "aria-label": label, onclick }, words, icon("close")),
   );
 }

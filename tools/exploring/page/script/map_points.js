@@ -12,6 +12,7 @@ export class MapPoints {
     this.colours = ["#888888"];
     this.codes = new Uint16Array(x.length);
     this.shownCode = null; // the only one that is not faint
+    this.passing = null; // 1 for the points that pass the filters; the others are faint
     this.box = bounds(x, y);
     this.fit();
   }
@@ -57,19 +58,18 @@ export class MapPoints {
     const { width, height } = context.canvas;
     const { toPixels } = this.frame(width, height);
     const radius = ratio * Math.max(2.2, Math.min(5, 260 / Math.sqrt(this.x.length)));
-    const order = this.colours.map((_, code) => code);
-    if (this.shownCode !== null) order.push(order.splice(this.shownCode, 1)[0]);
-    const members = byCode(this.codes, this.colours.length);
-    for (const code of order) {
-      context.fillStyle = this.colours[code];
-      context.globalAlpha = this.shownCode === null || this.shownCode === code ? 0.78 : FAINT;
-      for (const place of members[code]) {
-        const [px, py] = toPixels(this.x[place], this.y[place]);
-        if (px < -9 || py < -9 || px > width + 9 || py > height + 9) continue;
-        context.beginPath();
-        context.arc(px, py, radius, 0, 7);
-        context.fill();
-      }
+    for (const faint of [true, false]) {
+      context.globalAlpha = faint ? FAINT : 0.78;
+      this.#members(faint).forEach((places, code) => {
+        context.fillStyle = this.colours[code];
+        for (const place of places) {
+          const [px, py] = toPixels(this.x[place], this.y[place]);
+          if (px < -9 || py < -9 || px > width + 9 || py > height + 9) continue;
+          context.beginPath();
+          context.arc(px, py, radius, 0, 7);
+          context.fill();
+        }
+      });
     }
     context.globalAlpha = 1;
   }
@@ -79,20 +79,39 @@ export class MapPoints {
     const { toPixels } = this.frame(width, height);
     const image = context.getImageData(0, 0, width, height);
     const cells = new Uint32Array(image.data.buffer);
-    const alpha = (code) => (this.shownCode === null || this.shownCode === code ? 255 : 40);
-    const colours = this.colours.map((one, code) => packed(parts(one), alpha(code)));
+    const full = this.colours.map((one) => packed(parts(one), 255));
+    const faint = this.colours.map((one) => packed(parts(one), 40));
     const side = Math.max(1, Math.round(1.5 * ratio));
     for (let place = 0; place < this.x.length; place += 1) {
       const [px, py] = toPixels(this.x[place], this.y[place]);
       const left = Math.round(px);
       const top = Math.round(py);
       if (left < 0 || top < 0 || left >= width - side || top >= height - side) continue;
-      const colour = colours[this.codes[place]];
+      const code = this.codes[place];
+      const colour = this.#isFaint(place) ? faint[code] : full[code];
       for (let down = 0; down < side; down += 1) {
         cells.fill(colour, (top + down) * width + left, (top + down) * width + left + side);
       }
     }
     context.putImageData(image, 0, 0);
+  }
+
+  #isFaint(place) {
+    const isOther = this.shownCode !== null && this.codes[place] !== this.shownCode;
+    return isOther || !this.#passes(place);
+  }
+
+  #passes(place) {
+    return this.passing === null || this.passing[place] === 1;
+  }
+
+  /** Places of the points that are faint, or of those that are not, by their colour. */
+  #members(faint) {
+    const members = this.colours.map(() => []);
+    this.codes.forEach((code, place) => {
+      if (this.#isFaint(place) === faint) members[code].push(place);
+    });
+    return members;
   }
 
   /** The point that is nearest to a place, at most `most` away on the map; -1 for none. */
@@ -101,25 +120,19 @@ export class MapPoints {
     let found = -1;
     for (let place = 0; place < this.x.length; place += 1) {
       const distance = (this.x[place] - x) ** 2 + (this.y[place] - y) ** 2;
-      if (distance < best) [best, found] = [distance, place];
+      if (distance < best && this.#passes(place)) [best, found] = [distance, place];
     }
     return found;
   }
 
-  /** The number of points inside a polygon of [x, y]. */
+  /** The number of points that pass the filters and are inside a polygon of [x, y]. */
   countInside(polygon) {
     let number = 0;
     for (let place = 0; place < this.x.length; place += 1) {
-      if (isInside(this.x[place], this.y[place], polygon)) number += 1;
+      if (this.#passes(place) && isInside(this.x[place], this.y[place], polygon)) number += 1;
     }
     return number;
   }
-}
-
-function byCode(codes, number) {
-  const members = Array.from({ length: number }, () => []);
-  codes.forEach((code, place) => members[code].push(place));
-  return members;
 }
 
 function bounds(x, y) {

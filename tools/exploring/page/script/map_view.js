@@ -1,6 +1,7 @@
 // The map: slices by likeness. A lasso around some of them shows these in the grid.
 
 import { go, value } from "./address.js";
+import { chips } from "./chips.js";
 import { config, title } from "./config.js";
 import { element, fill } from "./dom.js";
 import { mapColours } from "./map_colours.js";
@@ -9,6 +10,7 @@ import { MapPoints } from "./map_points.js";
 import { askPacked, attempt } from "./server.js";
 import { sheetAddress } from "./sheets.js";
 import { colour } from "./theme.js";
+import { isFiltered, viewQuery } from "./view.js";
 import { count, many } from "./words.js";
 
 export class MapView {
@@ -17,9 +19,12 @@ export class MapView {
   #wait = element("p.empty", { role: "status" }, "Loading the map");
   #legend = element("div.legend-place", {});
   #said = element("p.muted.small", { role: "status" });
+  #chips = element("ul.chips", { "aria-label": "Active filters" });
   #place = element("div.map-place", {}, this.#canvas, this.#tip, this.#wait);
   #points = null;
   #column = null;
+  #filters = ""; // that the points were asked for
+  #total = "";
   #drawing = 0;
   #hand;
 
@@ -41,9 +46,12 @@ export class MapView {
       fill(this.root, element("p.empty", {}, "There is no map: these slices have no embeddings."));
       return;
     }
-    fill(this.root, element("div.bar", {}, columnField(), this.#legend, this.#said), this.#place);
+    const bar = element("div.bar", {}, columnField(), this.#legend, this.#said, this.#chips);
+    fill(this.root, bar, this.#place);
+    fill(this.#chips, chips());
     if (!this.#points) await this.#load();
-    if (this.#points) await this.#colour(value("colour", defaultColumn()));
+    if (!this.#points) return;
+    await Promise.all([this.#colour(value("colour", defaultColumn())), this.#filter()]);
   }
 
   async #load() {
@@ -57,8 +65,24 @@ export class MapView {
     this.#points = new MapPoints(told.arrays);
     const { count: number, sampled } = told.header;
     const of = sampled ? `, of ${count(config.num_slices)}` : "";
-    this.#said.textContent = `${many(number, "slice")}${of}`;
+    this.#total = `${many(number, "slice")}${of}`;
+    this.#said.textContent = this.#total;
     this.#canvas.setAttribute("aria-label", `Map of ${many(number, "slice")}. ${KEYS}`);
+  }
+
+  /** Makes the slices faint that the filters of the address leave out. */
+  async #filter() {
+    const query = viewQuery({ order: false });
+    const text = isFiltered() ? query.toString() : "";
+    if (text === this.#filters) return;
+    this.#filters = text;
+    const given = { count: this.#points.row.length };
+    const told = text && (await attempt(() => askPacked("/api/map/passing", query, given)));
+    if (this.#filters !== text) return;
+    this.#points.passing = told ? told.arrays.passing : null;
+    const number = told ? `${count(told.header.number)} of ` : "";
+    this.#said.textContent = `${number}${this.#total}`;
+    this.draw();
   }
 
   async #colour(column) {

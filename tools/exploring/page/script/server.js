@@ -101,7 +101,12 @@ function pause(wait_ms, signal) {
   });
 }
 
-const TYPES = { float32: Float32Array, float64: Float64Array, uint16: Uint16Array };
+const TYPES = {
+  float32: Float32Array,
+  float64: Float64Array,
+  uint16: Uint16Array,
+  uint8: Uint8Array,
+};
 
 function unpack(buffer, count) {
   const length = new DataView(buffer).getUint32(0, true);
