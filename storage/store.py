@@ -44,7 +44,7 @@ from storage.objects.urls import is_remote
 from storage.read.cache_policy import ShardUse
 from storage.read.extents import Extents, find_rows, unknown_row
 from storage.read.pictures.html import STRIP, store_html
-from storage.read.shared.checksum_table import SliceNumbers
+from storage.read.shared.slice_numbers import SliceNumbers
 from storage.read.shared.store_tables import SharedTables
 from storage.read.slice_reader import SliceReader
 from storage.read.slice_table import late_join

@@ -26,11 +26,12 @@ from storage.format.tables import (
     table_name,
 )
 from storage.read.shared import derived_files
-from storage.read.shared.checksum_table import live_lines, open_table, write_table
 from storage.read.shared.column_file import open_columns, write_columns
 from storage.read.shared.derived_files import Found, open_or_make
+from storage.read.shared.slice_numbers import live_lines
 
 SHARED_FROM = 2_000_000  # slices of a store whose tables all processes of a machine share
+CHECKSUMS = pl.Schema({"crc32c": INDEX_SCHEMA["crc32c"]})
 OF_SLICES = pl.Schema({name: kind for name, kind in INDEX_SCHEMA.items() if name != "recording_id"})
 
 _PARTS_AT_ONCE = 16  # read together, for object stores
@@ -97,14 +98,15 @@ class SharedTables:
 
     def checksums(self, recordings: pl.DataFrame) -> np.ndarray | None:
         """Maps the checksums of the slices of all recordings, by row, uint32."""
-        key = self._key
-        if key is None:
+        if self._key is None:
             return None
+        path = self._folder / f"{self._key}{derived_files.CHECKSUMS}"
         num = int(recordings["num_slices"].sum())
-        return self._try(
-            lambda: open_table(self._folder, key, num),
-            lambda: write_table(self._folder, key, num, self._checksums(recordings)),
+        found = self._try(
+            lambda: open_columns(path),
+            lambda: write_columns(path, CHECKSUMS, num, self._checksums(recordings)),
         )
+        return None if found is None else found["crc32c"].to_numpy()
 
     def _try(
         self, open_it: Callable[[], Found | None], make_it: Callable[[], bool]
@@ -190,10 +192,9 @@ class SharedTables:
             frame = pl.concat([empty, index.filter(pl.Series(lines))], how="diagonal_relaxed")
             yield frame.drop("recording_id")
 
-    def _checksums(self, recordings: pl.DataFrame) -> Iterator[np.ndarray]:
-        wanted = ["row", "recording_id", "crc32c"]
-        for index, lines in self._live_index(recordings, wanted):
-            yield index["crc32c"].to_numpy()[lines]
+    def _checksums(self, recordings: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        for index, lines in self._live_index(recordings, ["row", "recording_id", *CHECKSUMS]):
+            yield index.select(*CHECKSUMS).filter(pl.Series(lines))
 
 
 def _newest(ids: pl.Series) -> np.ndarray:

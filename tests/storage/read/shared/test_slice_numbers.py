@@ -1,4 +1,4 @@
-"""storage.read.shared.checksum_table: equal to the index, made again, never in the way."""
+"""Reading by mapped checksums: equal to the index, made again, never in the way."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +17,9 @@ from storage.errors import DamageError, StoreError
 from storage.format.tables import INDEX
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.read.extents import find_rows
-from storage.read.shared import checksum_table, derived_files, store_tables
-from storage.read.shared.checksum_table import SliceNumbers, live_lines
+from storage.read.shared import derived_files, store_tables
+from storage.read.shared.column_file import open_columns, write_columns
+from storage.read.shared.slice_numbers import SliceNumbers, live_lines
 from storage.source.table import SourceConfig
 from storage.store import Store, open_store
 from tests.full_disk import largest_file
@@ -143,16 +144,14 @@ def test_other_tables_are_another_file_and_a_damaged_table_is_named(built, remot
 
 def test_only_the_last_ones_used_are_kept(tmp_path, monkeypatch):
     monkeypatch.setitem(derived_files.KEPT_FILES, derived_files.CHECKSUMS, 3)
-    piece = np.arange(5, dtype=np.uint32)
+    piece = pl.DataFrame({"crc32c": range(5)}, schema=store_tables.CHECKSUMS)
     for number in range(6):
-        assert checksum_table.write_table(tmp_path, f"{number}", 5, [piece[:2], piece[2:]])
+        path = tmp_path / f"{number}{derived_files.CHECKSUMS}"
+        assert write_columns(path, piece.schema, 5, [piece[:2], piece[2:]])
     assert len(list(tmp_path.iterdir())) == 3
-    found = checksum_table.open_table(tmp_path, "5", 5)
+    found = open_columns(path)
     assert found is not None
-    assert found.tolist() == piece.tolist()
-    assert checksum_table.open_table(tmp_path, "5", 4) is None
-    assert not checksum_table.write_table(tmp_path, "6", 5, [piece[:2]])
-    assert checksum_table.open_table(tmp_path, "6", 5) is None
+    assert found.equals(piece)
 
 
 @given(
