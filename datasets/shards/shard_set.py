@@ -6,7 +6,6 @@ shards.extents(rows)  # of cells in the tars, after their .npy headers
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -198,14 +197,13 @@ def _read_file(objects: Objects, name: str, entry: FileEntry) -> bytes:
 
 
 def _check_unchanged(objects: Objects, manifest: ShardManifest) -> None:
-    """Raises DamageError where the tables of a set are not as written; in a bucket: by size."""
+    """Raises DamageError where the tables of a set are not as written."""
     for name in (RECORDINGS, INDEX):
         entry = manifest.files[name]
         check_file(objects, name, entry)
-        if is_remote(objects.url):
-            continue
-        if digest_file(Path(objects.describe(name))) != entry.sha256:
-            raise _changed(objects, name)
+        with objects.as_file(name) as path:
+            if digest_file(path) != entry.sha256:
+                raise _changed(objects, name)
 
 
 def _changed(objects: Objects, name: str) -> DamageError:
