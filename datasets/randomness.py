@@ -12,7 +12,7 @@ import polars as pl
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
 _FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
-_IDS_AT_ONCE = 2**17  # whose digests are Python objects meanwhile
+IDS_AT_ONCE = 2**17  # whose digests are Python objects meanwhile
 
 
 def recording_keys(recordings: pl.DataFrame) -> np.ndarray:
@@ -20,7 +20,7 @@ def recording_keys(recordings: pl.DataFrame) -> np.ndarray:
     blake2b = hashlib.blake2b
     keys = np.empty(len(recordings), np.uint64)
     begin = 0
-    for ids in recordings.select("recording_id").iter_slices(_IDS_AT_ONCE):
+    for ids in recordings.select("recording_id").iter_slices(IDS_AT_ONCE):
         texts = ids["recording_id"]
         packed = b"".join(blake2b(name.encode(), digest_size=8).digest() for name in texts)
         keys[begin : begin + len(texts)] = np.frombuffer(packed, "<u8")

@@ -20,11 +20,12 @@ from datasets.slice_source import (
     row_bounds,
     select_recordings,
 )
+from datasets.threads import map_in_threads
 from storage.errors import ConfigError
 from storage.read.sql import columns_of, filtered, is_rowwise
 
 BY_LEVEL = ("energy", "best_of")  # slice choices that read the slice index
-PIECE = 2**22  # slices on which a condition is tried at once
+PIECE = 2**20  # slices on which a condition is tried at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -161,15 +162,18 @@ def _rows_found(
     """Tries a condition on slices, piece by piece where that is the same; their rows, int64."""
     table = recordings.select("first_row", "num_slices").with_row_index("line").sort("first_row")
     bounds, lines = row_bounds(table), table["line"].to_numpy()
-    found, number = np.empty(len(index), np.int64), 0  # as much memory as is written to
     most = PIECE if is_rowwise(where) else max(1, len(index))
-    for piece in [*pieces(len(index), most)] or [slice(0, 0)]:
+
+    def rows_in(piece: slice) -> np.ndarray:
         part = index[piece]
         no, inside = find_recordings(part["row"].to_numpy(), *bounds)
         part = part.filter(inside)
         if of_recordings:
             part = part.hstack(recordings[of_recordings][lines[no[inside]]])
-        rows = filtered(part, where)["row"].to_numpy()
+        return filtered(part, where)["row"].to_numpy()
+
+    found, number = np.empty(len(index), np.int64), 0  # as much memory as is written to
+    for rows in map_in_threads(rows_in, [*pieces(len(index), most)] or [slice(0, 0)]):
         found[number : number + len(rows)] = rows
         number += len(rows)
     return found[:number]

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from datasets.randomness import random_bits, recording_keys
+from datasets.randomness import random_bits
 from datasets.sampling.balance import (
     find_balance,
     rating_weights,
@@ -31,6 +31,7 @@ from datasets.sampling.class_limits import limited_draws, resample_classes
 from datasets.sampling.config import SamplingConfig
 from datasets.sampling.draw_weights import find_weights, keep_shares
 from datasets.sampling.facts import SliceFacts, digest_of
+from datasets.sampling.kept_keys import find_keys
 from datasets.sampling.pools import find_pools
 from datasets.sampling.shuffle import (
     PIECE,
@@ -154,7 +155,7 @@ class EpochPlanner:
         eligible = self._facts.without_voice(config, recordings, eligible)
         self._candidates = find_candidates(recordings, config.where, slice_index, eligible)
         self.recordings = self._candidates.recordings
-        self._keys = recording_keys(self.recordings)
+        self._keys = find_keys(self.recordings)
         self._usual = self._usual_draws()
         self._classes = text_numbers(self.recordings["primary_label"])
         self._draw_weights = find_weights(config, self._facts, self._candidates)

@@ -59,7 +59,7 @@ def open_tables(
         known.append(read())
         return _write(recordings, known[0].recordings) and _write(slices, known[0].slices)
 
-    found = open_or_make(folder, url, open_it, make_it)
+    found = open_or_make(folder, f"tables of {url}", open_it, make_it)
     if found is not None:
         return found
     return known[0] if known else read()

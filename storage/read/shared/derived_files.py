@@ -15,8 +15,9 @@ from typing import IO, TypeVar
 from storage.objects.local import sync_folder
 
 TEMPORARY = ".tmp"
-CHECKSUMS, RECORDINGS, SLICES = ".crc32c", ".recordings", ".slices"  # suffixes of the kinds
-KEPT_FILES = {CHECKSUMS: 32, RECORDINGS: 8, SLICES: 8}  # the last ones used, of all stores
+# Suffixes of the kinds, and how many of each are kept: the last ones used
+CHECKSUMS, RECORDINGS, SLICES, KEYS = ".crc32c", ".recordings", ".slices", ".keys"
+KEPT_FILES = {CHECKSUMS: 32, RECORDINGS: 8, SLICES: 8, KEYS: 16}
 KEPT_S = 24 * 3600.0  # after that long, what a killed process has left is deleted
 
 Found = TypeVar("Found")
@@ -47,11 +48,11 @@ def write_derived(path: Path, write: Callable[[IO[bytes]], bool]) -> bool:
 
 
 def open_or_make(
-    folder: Path, url: str, open_it: Callable[[], Found | None], make_it: Callable[[], bool]
+    folder: Path, what: str, open_it: Callable[[], Found | None], make_it: Callable[[], bool]
 ) -> Found | None:
-    """Opens what is derived from the tables of `url`, or makes it first; None where it cannot be.
+    """Opens a derived file, or makes it first; None where it cannot be had.
 
-    A folder that cannot be written to costs a warning.
+    A folder that cannot be written to costs a warning, which says `what` is not shared.
     """
     try:
         found = open_it()
@@ -59,10 +60,10 @@ def open_or_make(
             found = open_it()
     except OSError as error:
         _log.warning(
-            "%s cannot be used (%s): this process keeps tables of %s in its own memory",
+            "%s cannot be used (%s): this process keeps %s in its own memory",
             folder,
             error.strerror or error,
-            url,
+            what,
         )
         return None
     return found

@@ -111,7 +111,7 @@ class SharedTables:
     def _try(
         self, open_it: Callable[[], Found | None], make_it: Callable[[], bool]
     ) -> Found | None:
-        return open_or_make(self._folder, self._tables.objects.url, open_it, make_it)
+        return open_or_make(self._folder, f"tables of {self._tables.objects.url}", open_it, make_it)
 
     def _groups(self, table: str) -> Iterator[list[str]]:
         """Yields the names of a table of all parts, some at a time."""
