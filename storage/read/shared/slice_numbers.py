@@ -1,4 +1,4 @@
-"""Which slices a store shows, and the place of each among them, without a table of all slices."""
+"""The slices that a store shows, and the place of each, without a table of all of them."""
 
 import numpy as np
 import polars as pl

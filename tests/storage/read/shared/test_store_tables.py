@@ -23,6 +23,8 @@ from tests.shared_tables import open_plain
 from tests.small_store import RECIPE
 from tests.sounds import write_source
 
+KINDS = (derived_files.RECORDINGS, derived_files.SLICES, derived_files.CHECKSUMS)
+
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory) -> Path:
@@ -102,7 +104,7 @@ def test_mapped_tables_are_those_of_the_store(built, remote):
         assert shared._mapped is not None
         check_equal(shared, plain)
     kinds = {path.suffix for path in remote.tables_folder.iterdir()}
-    assert kinds == set(derived_files.KEPT_FILES)
+    assert kinds == set(KINDS)
 
 
 def test_recordings_of_a_newer_part_take_the_place_of_older_ones(built, remote):
@@ -133,7 +135,7 @@ def test_damaged_files_are_made_again(built, remote, way):
     plain = open_plain(built)
     check_equal(open_store(built, remote), plain)
     good = {path: path.read_bytes() for path in remote.tables_folder.iterdir()}
-    for kind in derived_files.KEPT_FILES:
+    for kind in KINDS:
         spoil(remote.tables_folder, kind, way)
     check_equal(open_store(built, remote), plain)
     assert {path: path.read_bytes() for path in remote.tables_folder.iterdir()} == good
@@ -155,7 +157,7 @@ def test_many_at_once_make_the_same_files(built, remote):
         for shared in list(threads.map(lambda _: open_store(built, remote), range(6))):
             assert shared._mapped is not None
             check_equal(shared, plain)
-    assert len(list(remote.tables_folder.iterdir())) == len(derived_files.KEPT_FILES)
+    assert len(list(remote.tables_folder.iterdir())) == len(KINDS)
 
 
 def test_another_state_of_a_store_is_another_file(built, remote):
