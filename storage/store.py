@@ -165,7 +165,10 @@ class Store(AbstractContextManager["Store"]):
         return self._rejects.drop(PART)
 
     def duplicates(self) -> pl.DataFrame:
-        """The recordings whose slices are kept under another's id, `duplicate_of`."""
+        """The recordings whose slices are kept under another's id, `duplicate_of`.
+
+        Of a large store they are read at each call.
+        """
         return self._with_duplicates().filter(pl.col("status") == DUPLICATE)
 
     def slice_index(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
@@ -174,7 +177,7 @@ class Store(AbstractContextManager["Store"]):
         `columns`: those that are needed, at least; a large store maps numbers without the rest.
         """
         if columns is not None and "_numbered_index" not in self.__dict__:
-            mapped = self._shared.slices(self._recordings, columns)
+            mapped = self._shared.slices(self._recordings, columns or ["row"])
             if mapped is not None:
                 return mapped
         return self._numbered_index.drop(RECORDING_NO)

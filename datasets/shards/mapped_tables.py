@@ -44,7 +44,8 @@ def open_tables(
     if sum(entry.num_slices for entry in manifest.shards.values()) < SHARED_FROM:
         return read()
     check()
-    key = digest_json({name: asdict(entry) for name, entry in manifest.files.items()})
+    files = [[name, asdict(entry)] for name, entry in manifest.files.items()]  # in order
+    key = digest_json([manifest.recipe.digest(), files])
     recordings = folder / f"{key}{derived_files.RECORDINGS}"
     slices = folder / f"{key}{derived_files.SLICES}"
     known: list[SetTables] = []

@@ -85,7 +85,7 @@ class ShardSet:
         """Returns one line per recording, sorted by `first_row`, as in the store."""
         return self._recordings
 
-    def slice_index(self, _: Sequence[str] | None = None) -> pl.DataFrame:
+    def slice_index(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Returns one line per slice, sorted by row, as in the store."""
         return self._index
 

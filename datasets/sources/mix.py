@@ -156,7 +156,9 @@ class SourceMix:
             index = part.source.slice_index(wanted)
             if number:
                 index = index.with_columns(pl.col("row") + number * SOURCE_ROWS)
-            frames.append(self._of_recordings(index, with_ids=wanted is None))
+            frames.append(
+                self._of_recordings(index, with_ids=wanted is None or "recording_id" in wanted)
+            )
         return pl.concat(frames, how="diagonal_relaxed")
 
     def _of_recordings(self, index: pl.DataFrame, *, with_ids: bool) -> pl.DataFrame:

@@ -118,8 +118,8 @@ def columns_of(where: str, key: str, columns: Iterable[str] = ()) -> set[str]:
 
 def is_rowwise(where: str) -> bool:
     """True where a condition may be tried on rows piece by piece: it has no function of many."""
-    condition = _parse(_WHERE + where, "the condition", set()).args["where"].this
-    return all(type(part) in _ROWWISE for part in condition.walk())
+    condition = _parse(_WHERE + where, "the condition", set()).args.get("where")
+    return condition is not None and all(type(p) in _ROWWISE for p in condition.this.walk())
 
 
 def _check_functions(sql: str, tables: Mapping[str, object]) -> None:

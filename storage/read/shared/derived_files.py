@@ -12,12 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TypeVar
 
+import polars as pl
+
 from storage.objects.local import sync_folder
 
 TEMPORARY = ".tmp"
-# Suffixes of the kinds, and how many of each are kept: the last ones used
 CHECKSUMS, RECORDINGS, SLICES, KEYS = ".crc32c", ".recordings", ".slices", ".keys"
-KEPT_FILES = {CHECKSUMS: 32, RECORDINGS: 8, SLICES: 8, KEYS: 16}
+KEPT_FILES = 8  # of each kind at least, the last ones used ...
+KEPT_BYTES = 16e9  # ... and more of them up to this size
 KEPT_S = 24 * 3600.0  # after that long, what a killed process has left is deleted
 
 Found = TypeVar("Found")
@@ -31,7 +33,7 @@ def write_derived(path: Path, write: Callable[[IO[bytes]], bool]) -> bool:
     OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _clear(path.parent, path.suffix)
+    _clear(path)
     name = f"{path.stem}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}{TEMPORARY}"
     temporary = path.with_name(name)
     try:
@@ -58,11 +60,11 @@ def open_or_make(
         found = open_it()
         if found is None and make_it():
             found = open_it()
-    except OSError as error:
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:  # pyarrow's are ValueErrors
         _log.warning(
             "%s cannot be used (%s): this process keeps %s in its own memory",
             folder,
-            error.strerror or error,
+            getattr(error, "strerror", None) or error,
             what,
         )
         return None
@@ -75,16 +77,19 @@ def note_use(path: Path) -> None:
         os.utime(path)
 
 
-def _clear(folder: Path, suffix: str) -> None:
+def _clear(own: Path) -> None:
     """Deletes what killed processes have left, and files of a kind that were used longest ago."""
     used = []
-    for path in folder.iterdir():
-        with suppress(FileNotFoundError):  # another process clears, too
-            age = path.stat().st_mtime
-            if path.suffix == suffix:
-                used.append((age, path))
-            elif path.suffix == TEMPORARY and time.time() - age > KEPT_S:
+    for path in own.parent.iterdir():
+        with suppress(OSError):  # another process clears, too; or it is another user's
+            entry = path.stat()
+            if path.suffix == own.suffix and path != own:
+                used.append((entry.st_mtime, entry.st_size, path))
+            elif path.suffix == TEMPORARY and time.time() - entry.st_mtime > KEPT_S:
                 path.unlink()
-    surplus = max(0, len(used) + 1 - KEPT_FILES[suffix])  # with the one that is about to come
-    for _, path in sorted(used)[:surplus]:
-        path.unlink(missing_ok=True)
+    total = 0
+    for number, (_, size, path) in enumerate(sorted(used, reverse=True), 2):  # after our own
+        total += size
+        if number > KEPT_FILES and total > KEPT_BYTES:
+            with suppress(OSError):
+                path.unlink()

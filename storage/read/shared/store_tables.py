@@ -82,6 +82,8 @@ class SharedTables:
             return None
         for names in self._groups(RECORDINGS):  # are held against the catalogue
             self._tables.get_many(names)
+        if self._tables.catalog is not self._listed:  # replaced meanwhile
+            return None
         path = self._folder / f"{self._key}{derived_files.RECORDINGS}"
         return self._try(lambda: open_columns(path), lambda: self._write_recordings(path))
 

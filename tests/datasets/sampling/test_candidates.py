@@ -141,6 +141,7 @@ def test_another_condition_is_another_plan_in_words():
         ("loudness > 3", "there is no column loudness"),
         ("max_db >", "not SQL"),
         ("max_db > 'loud'", "is not a valid condition"),
+        ("max_db > -60 UNION SELECT * FROM slices", "is not a valid condition"),
         ("max_db > 100", "none of the slices"),
         ("rating > 100", "none of 12 recordings"),
         ("row IN (SELECT row FROM read_parquet('/etc/x'))", "reads only slices"),

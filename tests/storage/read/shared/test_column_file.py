@@ -1,5 +1,9 @@
 """storage.read.shared.column_file: a table mapped from its file is the table that was written."""
 
+import os
+import subprocess
+import sys
+
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -7,6 +11,7 @@ from hypothesis import strategies as st
 
 from storage.read.shared import derived_files
 from storage.read.shared.column_file import open_columns, write_columns
+from tests.paths import ROOT
 
 SCHEMA = pl.Schema(
     {
@@ -18,6 +23,8 @@ SCHEMA = pl.Schema(
         "text": pl.String,
         "labels": pl.List(pl.String),
         "day": pl.Date,
+        "": pl.Int8,  # as of a csv's first column without a name
+        "column_0": pl.Binary,
     }
 )
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -31,6 +38,8 @@ LINE = st.fixed_dictionaries(
         "text": st.none() | TEXT,
         "labels": st.none() | st.lists(st.none() | TEXT, max_size=4),
         "day": st.none() | st.dates(),
+        "": st.none() | st.integers(-128, 127),
+        "column_0": st.none() | st.binary(max_size=20),
     }
 )
 
@@ -107,8 +116,13 @@ def test_other_rows_and_other_types_are_not_written(tmp_path):
     assert not write_columns(path, schema, 3, [piece])
     assert not write_columns(path, schema, 3, [piece, piece])
     assert not write_columns(path, schema, 2, [piece.cast(pl.Int32)])
-    for kind in (pl.Categorical, pl.Enum(["1", "2"])):
-        others = piece.cast(pl.String).cast(kind)
+    assert not write_columns(path, pl.Schema(), 0, [])
+    row = pl.col("row")
+    for kind in (row.cast(pl.Int128), pl.struct("row"), pl.concat_list("row")):
+        others = piece.select(kind)
+        assert not write_columns(path, others.schema, 2, [others])
+    for enum in (pl.Categorical, pl.Enum(["1", "2"])):
+        others = piece.select(row.cast(pl.String).cast(enum))
         assert not write_columns(path, others.schema, 2, [others])
     assert not list(tmp_path.iterdir())
     assert write_columns(path, schema, 0, [])
@@ -116,3 +130,28 @@ def test_other_rows_and_other_types_are_not_written(tmp_path):
     assert found is not None
     assert found.schema == schema
     assert not len(found)
+
+
+def test_a_file_of_another_name_is_none_of_its_own(path):
+    path.rename(path.with_name("b.recordings"))
+    assert open_columns(path.with_name("b.recordings")) is None
+
+
+def test_a_killed_writer_leaves_one_file_that_goes(tmp_path):
+    code = (
+        "import os, sys, polars as pl\n"
+        "from pathlib import Path\n"
+        "from storage.read.shared.column_file import write_columns\n"
+        "def pieces():\n"
+        "    yield pl.DataFrame({'row': [1]})\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "write_columns(Path(sys.argv[1]), pl.Schema({'row': pl.Int64}), 2, pieces())\n"
+    )
+    path = tmp_path / "a.recordings"
+    killed = subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT)
+    assert killed.returncode == -9
+    (left,) = tmp_path.iterdir()
+    os.utime(left, (0, 0))
+    piece = pl.DataFrame({"row": [1, 2]})
+    assert write_columns(path, piece.schema, 2, [piece])
+    assert [*tmp_path.iterdir()] == [path]

@@ -143,7 +143,8 @@ def test_other_tables_are_another_file_and_a_damaged_table_is_named(built, remot
 
 
 def test_only_the_last_ones_used_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setitem(derived_files.KEPT_FILES, derived_files.CHECKSUMS, 3)
+    monkeypatch.setattr(derived_files, "KEPT_FILES", 3)
+    monkeypatch.setattr(derived_files, "KEPT_BYTES", 0)
     piece = pl.DataFrame({"crc32c": range(5)}, schema=store_tables.CHECKSUMS)
     for number in range(6):
         path = tmp_path / f"{number}{derived_files.CHECKSUMS}"

@@ -11,7 +11,7 @@ import pytest
 
 from storage.build.build import BuildConfig, build_store
 from storage.errors import DamageError
-from storage.format.catalog import Catalog
+from storage.format.catalog import Catalog, ListedTables
 from storage.format.tables import RECORDINGS, STORED, encode_table, read_table, table_name
 from storage.objects.client import DEFAULT, RemoteConfig
 from storage.objects.open import open_objects
@@ -128,6 +128,20 @@ def test_recordings_out_of_order_stay_in_memory(built, remote):
     assert shared._mapped is None
     assert shared.recordings().equals(open_plain(built).recordings())
     assert not list(remote.tables_folder.glob(f"*{derived_files.RECORDINGS}*"))
+
+
+def test_tables_that_are_replaced_meanwhile_are_not_mapped(built, remote, monkeypatch):
+    open_store(built, remote)  # its mapped tables are here
+    get_many = ListedTables.get_many
+
+    def replaced(self: ListedTables, names: list[str]) -> list[bytes]:
+        self.catalog = Catalog()  # as another one that was read again
+        return get_many(self, names)
+
+    monkeypatch.setattr(ListedTables, "get_many", replaced)
+    shared = open_store(built, remote)
+    assert shared._mapped is None
+    assert shared.recordings().equals(open_plain(built).recordings())
 
 
 @pytest.mark.parametrize("way", ["flip", "cut", "empty"])
