@@ -4,12 +4,13 @@
     levels.of(rows)  # dB re full scale, of the loudest cell of each slice
 
 A stored cell is relative to the loudest one of its own slice; `max_db` of the slice index is the
-level of that one. Read at first use, then kept: 12 bytes a slice.
+level of that one. Read at first use, then kept: 12 bytes a slice, of a large store in mapped files.
 """
 
 from functools import cached_property
 
 import numpy as np
+import polars as pl
 
 from datasets.slice_source import SliceSource
 from storage.errors import ConfigError
@@ -43,7 +44,7 @@ class Levels:
 
     @cached_property
     def _table(self) -> tuple[np.ndarray, np.ndarray]:
-        index, url = self._source.slice_index(), self._source.url
+        index, url = self._source.slice_index(["row", LEVEL]), self._source.url
         way_out = (
             "build the store from the audio, or leave out chunk.length_s, sampling.inject and "
             "augment.mixup.domain=power"
@@ -53,11 +54,11 @@ class Levels:
                 f"the slices of {url} are without levels, the column {LEVEL} of a store's index, "
                 f"by which slices are joined or added in power: {way_out}"
             )
-        column = index[LEVEL].cast(float)
+        column = index[LEVEL].cast(pl.Float32)
         missing = int(column.fill_nan(None).null_count())
         if missing:
             raise ConfigError(
                 f"{missing:,} of {len(index):,} slices of {url} are without a level ({LEVEL}), by "
                 f"which slices are joined or added in power: {way_out}"
             )
-        return index["row"].to_numpy(), column.to_numpy().astype(np.float32)
+        return index["row"].to_numpy(), column.to_numpy()

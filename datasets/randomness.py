@@ -12,14 +12,20 @@ import polars as pl
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
 _FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+IDS_AT_ONCE = 2**17  # whose digests are Python objects meanwhile
 
 
 def recording_keys(recordings: pl.DataFrame) -> np.ndarray:
     """Returns the key of each recording, uint64 [n]: 64-bit blake2b of its id, little endian."""
     blake2b = hashlib.blake2b
-    ids = recordings["recording_id"]
-    packed = b"".join(blake2b(name.encode(), digest_size=8).digest() for name in ids)
-    return np.frombuffer(packed, "<u8").astype(np.uint64)
+    keys = np.empty(len(recordings), np.uint64)
+    begin = 0
+    for ids in recordings.select("recording_id").iter_slices(IDS_AT_ONCE):
+        texts = ids["recording_id"]
+        packed = b"".join(blake2b(name.encode(), digest_size=8).digest() for name in texts)
+        keys[begin : begin + len(texts)] = np.frombuffer(packed, "<u8")
+        begin += len(texts)
+    return keys
 
 
 def random_bits(

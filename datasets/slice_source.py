@@ -1,5 +1,6 @@
 """Interface to a source of slices: a store, a set of tar shards, or a mix of several."""
 
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -51,10 +52,11 @@ class SliceSource(Protocol):
         sample_rate_hz, first_row and num_slices; the other columns of the csv as given.
         """
 
-    def slice_index(self) -> pl.DataFrame:
+    def slice_index(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Returns one line per slice, sorted by row.
 
-        At least row, recording_id, slice_no, start_s, max_db and crc32c.
+        At least row, recording_id, slice_no, start_s, max_db and crc32c; with `columns`, at least
+        those of them that there are, which large stores have without reading the others.
         """
 
     def extents(self, rows: np.ndarray) -> Extents:
@@ -72,10 +74,28 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return found
 
 
+def pieces(length: int, most: int) -> Iterator[slice]:
+    """Yields runs of at most `most` that make up 0 to `length`."""
+    for begin in range(0, length, most):
+        yield slice(begin, min(begin + most, length))
+
+
 def row_bounds(recordings: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Returns the first row of each recording, and the row after its last, int64 [n]."""
     first_row = recordings["first_row"].to_numpy()
     return first_row, first_row + recordings["num_slices"].to_numpy()
+
+
+def find_recordings(
+    rows: np.ndarray, first_row: np.ndarray, end_row: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the recording of each of int64 rows [n], of those by `first_row`, and a mask [n].
+
+    The mask is false for a row that is of none of them.
+    """
+    number = np.searchsorted(first_row, rows, side="right") - 1
+    inside = (number >= 0) & (rows < end_row[number]) if len(first_row) else number >= 0
+    return number, inside
 
 
 def source_classes(source: SliceSource) -> tuple[str, ...]:

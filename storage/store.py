@@ -6,8 +6,7 @@ cells = store.slices(loud)          # uint8 [n, 128, 313]
 cells = store.read([5, 3, 5])       # by row, in that order
 """
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
@@ -17,19 +16,18 @@ import numpy as np
 import polars as pl
 
 from storage.errors import ConfigError, DamageError, RemoteError, StoreError
-from storage.format.catalog import LISTING, Catalog, ListedTables
+from storage.format.catalog import LISTING, ListedTables
 from storage.format.classes import read_classes
 from storage.format.manifest import Manifest
-from storage.format.state import StoreState, read_state
+from storage.format.state import read_parts
 from storage.format.tables import (
     DUPLICATE,
     INDEX,
     PART,
     RECORDING_NO,
-    RECORDINGS,
-    decode_table,
+    REJECTS,
     read_tables,
-    table_name,
+    table_numbers,
 )
 from storage.format.zarr_shards import (
     INDEX_BYTES,
@@ -44,18 +42,16 @@ from storage.objects.protocol import Objects
 from storage.objects.retry import POLICY
 from storage.objects.urls import is_remote
 from storage.read.cache_policy import ShardUse
-from storage.read.checksum_table import SliceNumbers, open_table, part_checksums, write_table
 from storage.read.extents import Extents, find_rows, unknown_row
 from storage.read.pictures.html import STRIP, store_html
+from storage.read.shared.slice_numbers import SliceNumbers
+from storage.read.shared.store_tables import SharedTables
 from storage.read.slice_reader import SliceReader
 from storage.read.slice_table import late_join
 from storage.read.sql import select
 from storage.recipe import Recipe
 
-SHARED_FROM = 2_000_000  # slices whose checksums all processes of a machine share
 _INDEXES_AT_ONCE = 32  # of zarr shards in an object store
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -109,14 +105,16 @@ class Store(AbstractContextManager["Store"]):
         self.store_id: str = manifest.store_id
         self.codec: str = manifest.codec
         self._tables = ListedTables(self.objects)
-        state: StoreState = read_state(self.objects, self._tables.get_many)
-        self._parts = state.parts
+        self._parts = table_numbers(self.objects, INDEX)
+        self._shared = SharedTables(self._tables, self._parts, remote.tables_folder)
+        self._mapped = self._shared.recordings()
+        self._live: pl.DataFrame | None = None
+        if self._mapped is None:
+            self._live, self._rejects = self._read_live()
+        else:
+            read = self._tables.get_many
+            self._rejects = read_tables(self.objects, REJECTS, self._parts, read)
         self._tables.check_parts(self._parts)
-        self._rejects = state.rejects
-        live = state.live_recordings()
-        names = [name for name in live.columns if name != PART]
-        # Column by column, since `drop` would have all of it twice: a GB for millions of recordings
-        self._live = pl.DataFrame({name: live.drop_in_place(name).rechunk() for name in names})
         self._shards = ShardIndexes(self.objects, self.recipe.slice_bytes)
         self._reader = SliceReader(remote)
 
@@ -167,11 +165,21 @@ class Store(AbstractContextManager["Store"]):
         return self._rejects.drop(PART)
 
     def duplicates(self) -> pl.DataFrame:
-        """The recordings whose slices are kept under another's id, `duplicate_of`."""
-        return self._live.filter(pl.col("status") == DUPLICATE)
+        """The recordings whose slices are kept under another's id, `duplicate_of`.
 
-    def slice_index(self) -> pl.DataFrame:
-        """One row per slice, sorted by row: recording_id, slice_no, start_s, features, crc32c."""
+        Of a large store they are read at each call.
+        """
+        return self._with_duplicates().filter(pl.col("status") == DUPLICATE)
+
+    def slice_index(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """One row per slice, sorted by row: recording_id, slice_no, start_s, features, crc32c.
+
+        `columns`: those that are needed, at least; a large store maps numbers without the rest.
+        """
+        if columns is not None and "_numbered_index" not in self.__dict__:
+            mapped = self._shared.slices(self._recordings, columns or ["row"])
+            if mapped is not None:
+                return mapped
         return self._numbered_index.drop(RECORDING_NO)
 
     def slice_table(self, more: pl.DataFrame | None = None) -> pl.LazyFrame:
@@ -250,9 +258,23 @@ class Store(AbstractContextManager["Store"]):
             shard_bytes=len(shards) * shard_bytes,
         )
 
+    def _read_live(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Reads the recordings, also those without slices, and the rejects."""
+        state = read_parts(self.objects, self._parts, self._tables.get_many)
+        live = state.live_recordings()
+        names = [name for name in live.columns if name != PART]
+        # Column by column, since `drop` would have all of it twice: a GB for millions of recordings
+        columns = {name: live.drop_in_place(name).rechunk() for name in names}
+        return pl.DataFrame(columns), state.rejects
+
+    def _with_duplicates(self) -> pl.DataFrame:
+        return self._read_live()[0] if self._live is None else self._live
+
     @cached_property
     def _recordings(self) -> pl.DataFrame:
-        live = self._live
+        if self._mapped is not None:
+            return self._mapped
+        live = self._with_duplicates()
         # Opening a small store is mostly calls of Polars: without those that would change nothing.
         if (live["num_slices"] == 0).any():
             live = live.filter(pl.col("num_slices") > 0)
@@ -320,44 +342,9 @@ class Store(AbstractContextManager["Store"]):
     @cached_property
     def _shared_checksums(self) -> np.ndarray | None:
         """The checksums of all slices of a large store, mapped; None: they are in the index."""
-        if len(self) < SHARED_FROM or "_numbered_index" in self.__dict__:
+        if "_numbered_index" in self.__dict__:
             return None
-        folder, num = self.remote.tables_folder, len(self)
-        names = [table_name(table, one) for table in (RECORDINGS, INDEX) for one in self._parts]
-        key, listed = self._tables.key_of(names), self._tables.catalog
-        if key is None or listed is None:
-            return None
-        try:
-            found = open_table(folder, key, num)
-            if found is None and write_table(folder, key, num, self._part_checksums(listed)):
-                found = open_table(folder, key, num)
-        except OSError as error:
-            _log.warning(
-                "%s cannot be used (%s): this process keeps the index of %s in its own memory",
-                folder,
-                error.strerror,
-                self.url,
-            )
-            return None
-        return found
-
-    def _part_checksums(self, listed: Catalog) -> Iterator[np.ndarray]:
-        """The checksums of each part's slices, up to one that is not as it should be, or listed."""
-        last_row = -1
-        for part in self._parts:
-            name = table_name(INDEX, part)
-            try:
-                (data,) = self._tables.get_many([name])
-                index = decode_table(INDEX, data, self.objects.describe(name))
-            except DamageError:  # reading all of it says so, where nothing else is wrong
-                return
-            found = part_checksums(index, self._recordings)
-            if not listed.matches(name, data):  # replaced meanwhile: it goes by another key
-                return
-            if found is None or (len(index) and index["row"][0] <= last_row):
-                return
-            last_row = index["row"][-1] if len(index) else last_row
-            yield found
+        return self._shared.checksums(self._recordings)
 
 
 def open_store(url: str, remote: RemoteConfig = DEFAULT) -> Store:

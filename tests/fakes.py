@@ -36,7 +36,7 @@ class FakeSource:
     def recordings(self) -> pl.DataFrame:
         return self.table
 
-    def slice_index(self) -> pl.DataFrame:
+    def slice_index(self, columns=None) -> pl.DataFrame:
         return self.index
 
     def extents(self, rows: np.ndarray) -> Extents:

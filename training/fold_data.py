@@ -16,7 +16,8 @@ from datasets.augment.mix import POWER
 from datasets.chunks import Chunks
 from datasets.levels import Levels
 from datasets.loading.config import LoaderConfig
-from datasets.sampling.epoch_plan import EpochPlan, EpochPlanner, needs_slice_index
+from datasets.sampling.candidates import needs_slice_index, slice_columns
+from datasets.sampling.epoch_plan import EpochPlan, EpochPlanner
 from datasets.sampling.facts import SliceFacts, find_facts
 from datasets.sampling.held_out import plan_evenly
 from datasets.slice_source import SliceSource
@@ -61,12 +62,14 @@ class FoldData:
     def planner(self) -> EpochPlanner:
         """The plans of all training epochs."""
         sampling = self.config.sampling
-        needs_index = needs_slice_index(sampling, self.train_recordings)
+        index = None
+        if needs_slice_index(sampling, self.train_recordings):
+            index = self.source.slice_index(slice_columns(sampling, self.train_recordings))
         return EpochPlanner(
             self.train_recordings,
             sampling,
             seed=self.config.seed,
-            slice_index=self.source.slice_index() if needs_index else None,
+            slice_index=index,
             source_weights=source_weights(self.config.sources),
             eligible=self.eligible,
             facts=self._facts(),

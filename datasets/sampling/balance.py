@@ -140,7 +140,8 @@ def resample(expected: np.ndarray, classes: np.ndarray, bits: np.ndarray, total:
     edges *= total / edges[-1]
     xor: np.ufunc = np.bitwise_xor  # its own type in the stubs of numpy 2.5 lacks this reduce
     start = random_unit(xor.reduce(bits))
-    points = np.minimum(np.floor(edges + start), total)
+    edges += start
+    points = np.minimum(np.floor(edges, out=edges), total, out=edges)
     points[-1] = total  # the last edge may be rounded
     draws = np.empty(len(expected), np.int64)
     draws[order] = np.diff(points, prepend=0.0)

@@ -11,9 +11,21 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from datasets.slice_source import ranges, select_recordings
+from datasets.sampling.config import SamplingConfig
+from datasets.sampling.user_functions import is_user_function
+from datasets.slice_source import (
+    find_recordings,
+    pieces,
+    ranges,
+    row_bounds,
+    select_recordings,
+)
+from datasets.threads import map_in_threads
 from storage.errors import ConfigError
-from storage.read.sql import columns_of, filtered
+from storage.read.sql import columns_of, filtered, is_rowwise
+
+BY_LEVEL = ("energy", "best_of")  # slice choices that read the slice index
+PIECE = 2**20  # slices on which a condition is tried at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,9 +104,27 @@ def find_candidates(
             f"none of the slices of {len(recordings)} recordings is left by "
             f"sampling.where={where!r}" + (" and the targets" if eligible is not None else "")
         )
-    return Candidates(
-        recordings=recordings.filter(held), begin=begin[held], count=(end - begin)[held], rows=rows
-    )
+    if not held.all():  # a copy
+        recordings, begin, end = recordings.filter(held), begin[held], end[held]
+    return Candidates(recordings=recordings, begin=begin, count=end - begin, rows=rows)
+
+
+def needs_slice_index(config: SamplingConfig, recordings: pl.DataFrame) -> bool:
+    """True where an `EpochPlanner` of this config needs the slice index."""
+    if config.slice_choice in BY_LEVEL or is_user_function(config.slice_choice):
+        return True
+    return config.where is not None and names_slices(config.where, recordings)
+
+
+def slice_columns(config: SamplingConfig, recordings: pl.DataFrame) -> list[str] | None:
+    """Returns the columns of the slice index that a planner of this config needs; None: all."""
+    choice = config.slice_choice
+    if choice == "energy" or is_user_function(choice):
+        return None
+    wanted = {"row"} | ({config.best_of_by} if choice == "best_of" else set())
+    if config.where is not None:
+        wanted |= columns_of(config.where, "sampling.where") - set(recordings.columns)
+    return sorted(wanted)
 
 
 def names_slices(where: str, recordings: pl.DataFrame) -> bool:
@@ -114,19 +144,36 @@ def _rows_where(recordings: pl.DataFrame, slice_index: pl.DataFrame, where: str)
             f"sampling.where={where!r}: there is no column {unknown[0]}; recordings and slices "
             f"have {', '.join(columns)}"
         )
-    index = slice_index.select("row", *of_slices).sort("row")
-    table = recordings.select("first_row", "num_slices").with_row_index("line").sort("first_row")
-    row, first_row = index["row"].to_numpy(), table["first_row"].to_numpy()
-    number = np.searchsorted(first_row, row, side="right") - 1
-    inside = (number >= 0) & (row < (first_row + table["num_slices"].to_numpy())[number])
-    lines = table["line"].to_numpy()[number[inside]]
-    joined = index.filter(inside)
-    if of_recordings:
-        joined = joined.hstack(recordings[of_recordings][lines])
+    index = slice_index.select("row", *of_slices)
+    if not index["row"].is_sorted():
+        index = index.sort("row")
     try:
-        return filtered(joined, where)["row"].to_numpy()
+        return _rows_found(recordings, index, of_recordings, where)
     except pl.exceptions.PolarsError as error:
         reason = str(error).split(";")[0]
         raise ConfigError(
             f"sampling.where={where!r} is not a valid condition ({reason})"
         ) from error
+
+
+def _rows_found(
+    recordings: pl.DataFrame, index: pl.DataFrame, of_recordings: list[str], where: str
+) -> np.ndarray:
+    """Tries a condition on slices, piece by piece where that is the same; their rows, int64."""
+    table = recordings.select("first_row", "num_slices").with_row_index("line").sort("first_row")
+    bounds, lines = row_bounds(table), table["line"].to_numpy()
+    most = PIECE if is_rowwise(where) else max(1, len(index))
+
+    def rows_in(piece: slice) -> np.ndarray:
+        part = index[piece]
+        no, inside = find_recordings(part["row"].to_numpy(), *bounds)
+        part = part.filter(inside)
+        if of_recordings:
+            part = part.hstack(recordings[of_recordings][lines[no[inside]]])
+        return filtered(part, where)["row"].to_numpy()
+
+    found, number = np.empty(len(index), np.int64), 0  # as much memory as is written to
+    for rows in map_in_threads(rows_in, [*pieces(len(index), most)] or [slice(0, 0)]):
+        found[number : number + len(rows)] = rows
+        number += len(rows)
+    return found[:number]

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from datasets.randomness import random_bits, recording_keys
+from datasets.randomness import random_bits
 from datasets.sampling.balance import (
     find_balance,
     rating_weights,
@@ -26,11 +26,12 @@ from datasets.sampling.balance import (
     share_out,
     text_numbers,
 )
-from datasets.sampling.candidates import find_candidates, names_slices
+from datasets.sampling.candidates import BY_LEVEL, find_candidates
 from datasets.sampling.class_limits import limited_draws, resample_classes
 from datasets.sampling.config import SamplingConfig
 from datasets.sampling.draw_weights import find_weights, keep_shares
 from datasets.sampling.facts import SliceFacts, digest_of
+from datasets.sampling.kept_keys import find_keys
 from datasets.sampling.pools import find_pools
 from datasets.sampling.shuffle import (
     PIECE,
@@ -43,11 +44,10 @@ from datasets.sampling.shuffle import (
 )
 from datasets.sampling.slice_choice import Activity, Draws, KnownSlices, Levels, find_slice_choice
 from datasets.sampling.user_functions import is_user_function
-from datasets.slice_source import SOURCE, ranges, rows_in_source
+from datasets.slice_source import SOURCE, pieces, ranges, rows_in_source
 from storage.checksums import canonical_json
 from storage.errors import ConfigError
 
-BY_LEVEL = ("energy", "best_of")  # slice choices that read the slice index
 MAX_DRAWS = 1000  # of a recording, where the longest has fewer slices
 MAX_SAMPLES = 2**27  # of an epoch, where there are fewer slices; each takes some 30 bytes
 
@@ -155,7 +155,7 @@ class EpochPlanner:
         eligible = self._facts.without_voice(config, recordings, eligible)
         self._candidates = find_candidates(recordings, config.where, slice_index, eligible)
         self.recordings = self._candidates.recordings
-        self._keys = recording_keys(self.recordings)
+        self._keys = find_keys(self.recordings)
         self._usual = self._usual_draws()
         self._classes = text_numbers(self.recordings["primary_label"])
         self._draw_weights = find_weights(config, self._facts, self._candidates)
@@ -362,10 +362,10 @@ class EpochPlanner:
     def _describe_inputs(self) -> dict[str, str]:
         hasher = hashlib.blake2b(digest_size=8)
         found = self._candidates
-        for array in (self._keys, found.begin, found.count, self._classes):
-            hasher.update(np.ascontiguousarray(array, "<u8").data)
-        if found.rows is not None:
-            hasher.update(np.ascontiguousarray(found.rows, "<u8").data)
+        arrays = [self._keys, found.begin, found.count, self._classes]
+        for array in arrays if found.rows is None else [*arrays, found.rows]:
+            for piece in pieces(len(array), PIECE):  # of which a copy is made
+                hasher.update(np.ascontiguousarray(array[piece], "<u8").data)
         inputs = {"recordings": f"{len(self.recordings)} ({hasher.hexdigest()})"}
         inputs |= self.config.described() | self._facts.digests()
         by_weight = self._draw_weights.recordings
@@ -374,13 +374,6 @@ class EpochPlanner:
         if self._levels is not None:
             inputs["levels"] = digest_of(self._levels.of_slice)
         return inputs | {f"weight of {name}": f"{w:g}" for name, w in self._weights.items()}
-
-
-def needs_slice_index(config: SamplingConfig, recordings: pl.DataFrame) -> bool:
-    """True where an `EpochPlanner` of this config needs the slice index."""
-    if config.slice_choice in BY_LEVEL or is_user_function(config.slice_choice):
-        return True
-    return config.where is not None and names_slices(config.where, recordings)
 
 
 def plan_all(recordings: pl.DataFrame) -> EpochPlan:

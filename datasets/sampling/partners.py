@@ -19,9 +19,10 @@ import numpy as np
 from datasets.injection import InjectSpec
 from datasets.randomness import random_unit
 from datasets.sampling.candidates import Candidates
-from datasets.sampling.shuffle import SampleBits, pieces
+from datasets.sampling.shuffle import PIECE, SampleBits
 from datasets.sampling.slice_choice import Activity, Draws, choose_randomly
 from datasets.sampling.top_targets import TopTargets
+from datasets.slice_source import pieces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,7 +96,7 @@ class Injection:
         """Returns rows of partners, int64 [n], and pools, int8 [n]; -1 and the own row: none."""
         partner_rows = rows.copy()
         partner_pool = np.full(len(rows), -1, np.int8)
-        for piece in pieces(len(rows)):
+        for piece in pieces(len(rows), PIECE):
             point = random_unit(bits.of(piece, "partner"))
             pool = np.searchsorted(self._edges, point, side="right")
             pool[self._in_pool[planned_no[piece]]] = len(self._edges)
@@ -142,7 +143,7 @@ class Substitution:
     ) -> tuple[np.ndarray, np.ndarray, int]:
         """Returns planned_no and rows with substitutes in their places, and their number."""
         planned_no, rows, replaced = planned_no.copy(), rows.copy(), 0
-        for piece in pieces(len(rows)):
+        for piece in pieces(len(rows), PIECE):
             wanted = self._label[planned_no[piece]] >= 0
             wanted &= random_unit(bits.of(piece, "substitute")) < self._p
             index = np.flatnonzero(wanted) + piece.start

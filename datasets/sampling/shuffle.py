@@ -11,7 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.randomness import random_bits, sort_bits
-from datasets.slice_source import ranges
+from datasets.slice_source import pieces, ranges
+from datasets.threads import map_in_threads
+
+Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows, recordings, numbers of draws
 
 PIECE = 1 << 22  # samples in memory at once
 SHORT_PIECE = 1 << 16  # samples sorted at once: fits the cache
@@ -46,7 +49,7 @@ class SampleBits:
 def global_order(bits: SampleBits) -> np.ndarray:
     """Returns a permutation of all n samples, int64 [n]."""
     found = np.empty(len(bits.draw_no), np.uint64)
-    for piece in pieces(len(found)):
+    for piece in pieces(len(found), PIECE):
         found[piece] = bits.of(piece)
     return sort_bits(found)
 
@@ -61,7 +64,7 @@ def block_order(
     groups = _Groups.of(_blocks(rows, block_rows), bits, block_rows, blocks_together)
     group = np.empty(len(rows), groups.dtype)
     sizes = np.zeros(groups.number, np.int64)
-    for piece in pieces(len(rows)):
+    for piece in pieces(len(rows), PIECE):
         group[piece] = groups.of_rows(rows[piece])
         sizes += np.bincount(group[piece], minlength=groups.number)
     order = np.argsort(group, kind="stable")
@@ -86,25 +89,27 @@ class AllSlices:
     start_bits: np.ndarray
     row_of: Callable[[np.ndarray], np.ndarray]
 
-    def runs(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yields rows int64, recordings int32 and numbers of draws int64 of all samples, in order.
+    def first_choice(self) -> np.ndarray:
+        """Returns the slice of each recording that comes first, int64 [R]."""
+        squared = (self.count * self.count).astype(np.uint64)
+        return np.asarray((self.start_bits % squared).astype(np.int64) // self.count)
+
+    def draws(self, first: int, stop: int, first_choice: np.ndarray) -> Drawn:
+        """Returns rows int64, recordings int32 and numbers of draws int64 of some recordings.
 
         The rows are those of `slice_choice.choose_evenly` with as many draws as slices: the slices
         of a recording in a circle, from a random one on.
         """
-        squared = (self.count * self.count).astype(np.uint64)
-        first_choice = (self.start_bits % squared).astype(np.int64) // self.count
-        for first, stop in runs_of(self.count, WHOLE_PIECE):
-            count = self.count[first:stop]
-            planned_no = np.repeat(np.arange(first, stop, dtype=np.int32), count)
-            starts = np.cumsum(count) - count
-            chosen = np.arange(len(planned_no))
-            draw_no = chosen - np.repeat(starts, count)
-            chosen = draw_no + np.repeat(first_choice[first:stop], count)
-            length = np.repeat(count, count)
-            np.subtract(chosen, length, out=chosen, where=chosen >= length)
-            chosen += np.repeat(self.begin[first:stop], count)
-            yield self.row_of(chosen), planned_no, draw_no
+        count = self.count[first:stop]
+        planned_no = np.repeat(np.arange(first, stop, dtype=np.int32), count)
+        starts = np.cumsum(count) - count
+        chosen = np.arange(len(planned_no))
+        draw_no = chosen - np.repeat(starts, count)
+        chosen = draw_no + np.repeat(first_choice[first:stop], count)
+        length = np.repeat(count, count)
+        np.subtract(chosen, length, out=chosen, where=chosen >= length)
+        chosen += np.repeat(self.begin[first:stop], count)
+        return self.row_of(chosen), planned_no, draw_no
 
 
 def shuffle_all(
@@ -130,25 +135,29 @@ def shuffle_all(
     group_sizes = np.bincount(groups.of_block, weights=sizes, minlength=groups.number)
     group_sizes = group_sizes.astype(np.int64)
     free = np.cumsum(group_sizes) - group_sizes  # the next place of each group
-    for piece in slices.runs():
+    first_choice = slices.first_choice()
+
+    def draw(run: tuple[int, int]) -> tuple[Drawn, np.ndarray, np.ndarray]:
+        piece = slices.draws(*run, first_choice)
         group = groups.of_rows(piece[0])
-        order = np.argsort(group, kind="stable")
         here = np.bincount(group, minlength=groups.number)
+        return piece, np.argsort(group, kind="stable"), here
+
+    for piece, order, here in map_in_threads(draw, runs_of(slices.count, WHOLE_PIECE)):
         place = np.repeat(free - np.cumsum(here) + here, here) + np.arange(len(order))
         free += here
         for array, values in zip((rows, planned_no, bits.draw_no), piece, strict=True):
             array[place] = values[order]
-    for begin, end in _runs(group_sizes):
-        order = _order_within(bits, group_sizes, begin, end)
-        rows[begin:end] = rows[begin:end][order]
-        planned_no[begin:end] = planned_no[begin:end][order]
+
+    def shuffle(run: tuple[int, int]) -> None:
+        part = slice(*run)
+        order = _order_within(bits, group_sizes, *run)
+        rows[part] = rows[part][order]
+        planned_no[part] = planned_no[part][order]
+
+    for _ in map_in_threads(shuffle, _runs(group_sizes)):
+        pass
     return rows, planned_no
-
-
-def pieces(length: int) -> Iterator[slice]:
-    """Yields runs of at most PIECE that make up 0 to `length`."""
-    for begin in range(0, length, PIECE):
-        yield slice(begin, min(begin + PIECE, length))
 
 
 def runs_of(sizes: np.ndarray, at_least: int) -> Iterator[tuple[int, int]]:
@@ -213,25 +222,30 @@ def _order_within(bits: SampleBits, sizes: np.ndarray, begin: int, end: int) -> 
     first, stop = np.searchsorted(ends, [begin, end - 1], side="right")
     if stop == first:
         return order
-    group = np.repeat(np.arange(first, stop + 1, dtype=np.uint32), sizes[first : stop + 1])
+    # Sorting is quicker in 16 bits
+    numbers = np.arange(stop + 1 - first, dtype=np.min_scalar_type(int(stop - first)))
+    group = np.repeat(numbers, sizes[first : stop + 1])
     return np.asarray(order[np.argsort(group[order], kind="stable")])
 
 
 def _blocks_of_all(slices: AllSlices, block_rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the numbers of the blocks of all candidates, increasing, and their sizes."""
-    blocks, sizes = [], []
-    for first, stop in runs_of(slices.count, WHOLE_PIECE):
-        rows = slices.row_of(ranges(slices.begin[first:stop], slices.count[first:stop]))
+
+    def blocks_in(run: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        part = slice(*run)
+        rows = slices.row_of(ranges(slices.begin[part], slices.count[part]))
         changes = np.flatnonzero(np.diff(rows // block_rows, prepend=-1))
-        blocks.append(rows[changes] // block_rows)
-        sizes.append(np.diff(changes, append=len(rows)))
+        return rows[changes] // block_rows, np.diff(changes, append=len(rows))
+
+    runs = runs_of(slices.count, WHOLE_PIECE)
+    blocks, sizes = zip(*map_in_threads(blocks_in, runs), strict=True)
     found, place = np.unique(np.concatenate(blocks), return_inverse=True)
     return found, np.bincount(place, weights=np.concatenate(sizes)).astype(np.int64)
 
 
 def _blocks(rows: np.ndarray, block_rows: int) -> np.ndarray:
     """Returns the numbers of the blocks of rows, increasing."""
-    found = [np.unique(rows[piece] // block_rows) for piece in pieces(len(rows))]
+    found = [np.unique(rows[piece] // block_rows) for piece in pieces(len(rows), PIECE)]
     return np.unique(np.concatenate(found))
 
 

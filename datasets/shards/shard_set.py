@@ -4,7 +4,7 @@ shards = open_shards("data/shards")
 shards.extents(rows)  # of cells in the tars, after their .npy headers
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -15,13 +15,13 @@ from datasets.shards.format import (
     INDEX_RULE,
     LABEL_HASH,
     LISTING,
-    PLACE_SCHEMA,
     RECORDINGS,
     RECORDINGS_RULE,
     FileEntry,
     ShardManifest,
 )
-from storage.checksums import digest
+from datasets.shards.mapped_tables import OBJECT_NO, SetTables, open_tables
+from storage.checksums import digest, digest_file
 from storage.errors import DamageError, RemoteError, StoreError
 from storage.format.classes import read_classes
 from storage.objects.client import DEFAULT, RemoteConfig
@@ -52,21 +52,21 @@ class ShardSet:
         self.url = url
         self.recipe: Recipe = manifest.recipe
         self.store_id: str = manifest.store_id
-        self._recordings, index = _read_tables(objects, manifest)
-        index = index.sort("row")
-        self._object_no = shard_numbers(manifest, index)
-        for problem in index_problems(objects, manifest, index, self._object_no):
-            raise DamageError(problem)
+        tables = open_tables(
+            manifest,
+            remote.tables_folder,
+            url,
+            read=lambda: _read_checked(objects, manifest),
+            check=lambda: _check_unchanged(objects, manifest),
+        )
+        self._recordings = tables.recordings
+        self._object_no = tables.slices[OBJECT_NO].to_numpy()
+        self._offset = tables.slices["offset"].to_numpy()
         self._size_bytes = np.array([entry.size_bytes for entry in manifest.shards.values()])
         self._objects = tuple(objects.describe(name) for name in manifest.shards)
-        self._offset = index["offset"].to_numpy()
-        self._index = index.drop(*PLACE_SCHEMA, LABEL_HASH)
+        self._index = tables.slices.drop("offset", OBJECT_NO)
         self._rows = self._index["row"].to_numpy()
         self._crc32c = self._index["crc32c"].to_numpy()
-        first, count = (self._recordings[name].to_numpy() for name in ("first_row", "num_slices"))
-        begins, ends = np.searchsorted(self._rows, [first, first + count])
-        if not np.array_equal(ends - begins, count) or count.sum() != len(index):
-            raise DamageError(f"{objects.describe(INDEX)} has too few rows: {_WAY_OUT}")
 
     def __repr__(self) -> str:
         """Place, and number and shape of its slices."""
@@ -85,7 +85,7 @@ class ShardSet:
         """Returns one line per recording, sorted by `first_row`, as in the store."""
         return self._recordings
 
-    def slice_index(self) -> pl.DataFrame:
+    def slice_index(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Returns one line per slice, sorted by row, as in the store."""
         return self._index
 
@@ -163,6 +163,21 @@ def index_problems(
         yield f"{path} has slices beyond the end of their tar: run tools.index_shards"
 
 
+def _read_checked(objects: Objects, manifest: ShardManifest) -> SetTables:
+    """Reads recordings and side index; DamageError where they do not go with each other."""
+    recordings, index = _read_tables(objects, manifest)
+    index = index.sort("row")
+    object_no = shard_numbers(manifest, index)
+    for problem in index_problems(objects, manifest, index, object_no):
+        raise DamageError(problem)
+    first, count = (recordings[name].to_numpy() for name in ("first_row", "num_slices"))
+    begins, ends = np.searchsorted(index["row"].to_numpy(), [first, first + count])
+    if not np.array_equal(ends - begins, count) or count.sum() != len(index):
+        raise DamageError(f"{objects.describe(INDEX)} has too few rows: {_WAY_OUT}")
+    slices = index.drop("shard", "length", LABEL_HASH).hstack([pl.Series(OBJECT_NO, object_no)])
+    return SetTables(recordings=recordings, slices=slices)
+
+
 def _read_tables(objects: Objects, manifest: ShardManifest) -> list[pl.DataFrame]:
     """Returns recordings and side index, in one pass; DamageError where one is not as written."""
     found = {name: _read_file(objects, name, manifest.files[name]) for name in (RECORDINGS, INDEX)}
@@ -177,11 +192,25 @@ def _read_file(objects: Objects, name: str, entry: FileEntry) -> bytes:
     check_file(objects, name, entry)
     data = objects.get(name)
     if digest(data) != entry.sha256:
-        raise DamageError(
-            f"{objects.describe(name)} differs from its checksum in shards.json: it is stale or "
-            f"damaged; {_WAY_OUT}"
-        )
+        raise _changed(objects, name)
     return data
+
+
+def _check_unchanged(objects: Objects, manifest: ShardManifest) -> None:
+    """Raises DamageError where the tables of a set are not as written."""
+    for name in (RECORDINGS, INDEX):
+        entry = manifest.files[name]
+        check_file(objects, name, entry)
+        with objects.as_file(name) as path:
+            if digest_file(path) != entry.sha256:
+                raise _changed(objects, name)
+
+
+def _changed(objects: Objects, name: str) -> DamageError:
+    return DamageError(
+        f"{objects.describe(name)} differs from its checksum in shards.json: it is stale or "
+        f"damaged; {_WAY_OUT}"
+    )
 
 
 def decode_set_table(

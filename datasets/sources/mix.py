@@ -24,6 +24,8 @@ from datasets.slice_source import (
     SOURCE,
     SOURCE_ROWS,
     SliceSource,
+    find_recordings,
+    pieces,
     row_bounds,
     rows_in_source,
     select_recordings,
@@ -41,6 +43,7 @@ REFUSE, DROP, RENAME, NEGATIVE = "refuse", "drop", "rename", "negative"
 SHARED_IDS = (REFUSE, DROP, RENAME)
 MISSING_TARGETS = (REFUSE, DROP)
 SEGMENTS_MISSING = (DROP, NEGATIVE)
+_PIECE = 2**20  # slices that are looked up at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,21 +148,32 @@ class SourceMix:
         """Returns the recordings of all sources by `first_row`, with the column `source`."""
         return self._recordings
 
-    def slice_index(self) -> pl.DataFrame:
+    def slice_index(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Returns the slices of all recordings, sorted by row; computed at each call."""
-        recordings = self._recordings
-        first_row, end_row = row_bounds(recordings)
+        wanted = None if columns is None else [*dict.fromkeys(["row", *columns])]
         frames = []
         for number, part in enumerate(self._parts):
-            index = part.source.slice_index()
-            rows = index["row"].to_numpy() + number * SOURCE_ROWS
-            line = np.searchsorted(first_row, rows, side="right") - 1
-            inside = (line >= 0) & (rows < end_row[line])
-            ids = recordings["recording_id"].gather(line.clip(0))
+            index = part.source.slice_index(wanted)
+            if number:
+                index = index.with_columns(pl.col("row") + number * SOURCE_ROWS)
             frames.append(
-                index.with_columns(pl.Series("row", rows), ids.alias("recording_id")).filter(inside)
+                self._of_recordings(index, with_ids=wanted is None or "recording_id" in wanted)
             )
         return pl.concat(frames, how="diagonal_relaxed")
+
+    def _of_recordings(self, index: pl.DataFrame, *, with_ids: bool) -> pl.DataFrame:
+        """Returns the slices of recordings of the mix, with the ids that these have in it."""
+        rows = index["row"].to_numpy()
+        bounds = row_bounds(self._recordings)
+        inside = np.empty(len(rows), bool)
+        for piece in pieces(len(rows), _PIECE):
+            inside[piece] = find_recordings(rows[piece], *bounds)[1]
+        if not inside.all():  # a copy
+            index = index.filter(inside)
+        if not with_ids:
+            return index
+        line = find_recordings(index["row"].to_numpy(), *bounds)[0]
+        return index.with_columns(self._recordings["recording_id"].gather(line))
 
     def extents(self, rows: np.ndarray) -> Extents:
         """Returns the extents of int64 rows [n], in that order; StoreError on an unknown row."""

@@ -158,14 +158,15 @@ class ListedTables:
 
         None where it lacks one of them, one is about to be replaced, or has another size.
         """
-        entries = {name: self._listed().entries.get(name, {}) for name in names}
+        entries = {name: self.listed().entries.get(name, {}) for name in names}
         if any("sha256" not in one or "next_sha256" in one for one in entries.values()):
             return None
         if self.objects.sizes(names) != {name: one["size"] for name, one in entries.items()}:
             return None
         return digest_json([[name, one["sha256"]] for name, one in entries.items()])
 
-    def _listed(self) -> Catalog:
+    def listed(self) -> Catalog:
+        """Returns the catalogue, read at first use; an empty one where there is none."""
         if self.catalog is None:
             self.catalog = Catalog()
             with suppress(DamageError):
@@ -173,7 +174,7 @@ class ListedTables:
         return self.catalog
 
     def _wrong(self, found: dict[str, bytes]) -> list[str]:
-        self.catalog = self._listed()
+        self.catalog = self.listed()
         listed = {name: data for name, data in found.items() if self.catalog.knows(name)}
         if sum(map(len, listed.values())) < LARGE_BYTES:
             return [name for name, data in listed.items() if not self.catalog.matches(name, data)]

@@ -39,6 +39,13 @@ _KEYWORDS = (
 _SHOWN = 40  # characters of the query on each side of the word that is wrong
 _WHERE = "SELECT * FROM slices WHERE "  # what a condition is checked as
 
+_ROWWISE = (  # parts of a condition whose value for a row depends on that row alone
+    *(exp.Column, exp.Identifier, exp.Literal, exp.Boolean, exp.Null, exp.Paren),
+    *(exp.And, exp.Or, exp.Not, exp.Is, exp.In, exp.Between, exp.Like),
+    *(exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE),
+    *(exp.Neg, exp.Add, exp.Sub, exp.Mul, exp.Div),
+)
+
 
 def select(sql: str, tables: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
     """Runs one SELECT over `tables`, lazily; raises ConfigError on anything else."""
@@ -107,6 +114,12 @@ def columns_of(where: str, key: str, columns: Iterable[str] = ()) -> set[str]:
     _check_tables(query, {"slices": None})
     _check_functions(where, {"slices": None})
     return {column.name for column in query.find_all(exp.Column)}
+
+
+def is_rowwise(where: str) -> bool:
+    """True where a condition may be tried on rows piece by piece: it has no function of many."""
+    condition = _parse(_WHERE + where, "the condition", set()).args.get("where")
+    return condition is not None and all(type(p) in _ROWWISE for p in condition.this.walk())
 
 
 def _check_functions(sql: str, tables: Mapping[str, object]) -> None:

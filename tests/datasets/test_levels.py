@@ -44,7 +44,7 @@ def test_nothing_is_read_before_it_is_asked_for_and_then_once(source):
     class Counting:
         url, recipe = source.url, source.recipe
 
-        def slice_index(self):
+        def slice_index(self, columns=None):
             calls.append(1)
             return source.index
 

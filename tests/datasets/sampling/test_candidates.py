@@ -1,12 +1,16 @@
 """datasets.sampling.candidates: sampling.where on recordings and on slices, and rows left out."""
 
+from unittest import mock
+
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, needs_slice_index
+from datasets.sampling import candidates
+from datasets.sampling.candidates import _rows_where, needs_slice_index
+from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig
 from storage.errors import ConfigError
 from tests.fakes import fake_recordings, fake_slice_index
 from tests.shard_sets import LENGTHS
@@ -51,6 +55,34 @@ def test_only_slices_that_fulfil_the_condition_are_seen(choice, order):
     ]
     if choice == "all":
         assert np.sort(plans[0].rows).tolist() == sorted(loud["row"])
+
+
+CONDITIONS = (
+    "NOT silent AND max_db > -60",
+    "max_db BETWEEN -70 AND -20 OR rating IN (1, 2.5) OR silent IS NULL",
+    "max_db + 10 > -2 * rating AND primary_label LIKE 'a%'",
+    "max_db > avg(max_db)",
+    "row > 5 AND (rating >= 3 OR slice_no = 0)",
+)
+
+
+@settings(max_examples=8)
+@given(
+    where=st.sampled_from(CONDITIONS),
+    most=st.integers(3, 9),
+    kept=st.lists(st.booleans(), min_size=len(TABLE), max_size=len(TABLE)).filter(any),
+    seed=st.integers(0, 9),
+)
+def test_slices_tried_piece_by_piece_are_those_of_all_at_once(where, most, kept, seed):
+    table, index = TABLE.filter(pl.Series(kept)), fake_slice_index(TABLE, seed)
+    whole = _rows_where(table, index, where)
+    with mock.patch.object(candidates, "PIECE", most):
+        assert np.array_equal(_rows_where(table, index, where), whole)
+        assert np.array_equal(_rows_where(table[::-1], index[::-1], where), whole)
+    joined = index.join(table.drop("first_row"), on="recording_id", maintain_order="left")
+    assert whole.tolist() == joined.sql(f"SELECT row FROM self WHERE {where}")["row"].to_list() or (
+        "avg" in where
+    )
 
 
 def test_a_condition_that_all_fulfil_changes_nothing():
@@ -109,6 +141,7 @@ def test_another_condition_is_another_plan_in_words():
         ("loudness > 3", "there is no column loudness"),
         ("max_db >", "not SQL"),
         ("max_db > 'loud'", "is not a valid condition"),
+        ("max_db > -60 UNION SELECT * FROM slices", "is not a valid condition"),
         ("max_db > 100", "none of the slices"),
         ("rating > 100", "none of 12 recordings"),
         ("row IN (SELECT row FROM read_parquet('/etc/x'))", "reads only slices"),

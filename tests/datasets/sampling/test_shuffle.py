@@ -130,9 +130,9 @@ def test_all_slices_made_in_order_of_their_blocks_are_the_same_plan(
 
 
 @pytest.mark.slow
-def test_a_plan_of_every_slice_takes_25_bytes_a_slice_and_bounded_time():
-    num = 20_000_000
+def test_a_plan_of_a_hundred_million_slices_takes_less_than_2_gb():
+    num = 100_000_000
     found = run_measured("tools.benchmarks.harness.plan_run", ["blocks", f"{num}", "0"])
     assert found["num_samples"] == num
-    assert found["above_imports_bytes"] < 25 * num
-    assert found["plan_cpu_s"] < 30
+    assert found["above_imports_bytes"] < 2e9
+    assert found["plan_cpu_s"] < 150

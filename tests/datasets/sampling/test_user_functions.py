@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig, needs_slice_index
+from datasets.sampling.candidates import needs_slice_index
+from datasets.sampling.epoch_plan import EpochPlanner, SamplingConfig
 from storage.errors import ConfigError
 from tests.fakes import fake_recordings, fake_slice_index
 

@@ -36,3 +36,24 @@ def test_the_report_has_a_line_for_each_kind():
     assert [row[2] for row in rows] == ["20,000", "40,000"]
     assert [row[3] for row in rows] == ["1,538", "40,000"]
     assert all(float(row[7].replace(",", "")) > 20 for row in rows)
+
+
+@pytest.mark.slow
+def test_the_report_has_lines_for_each_store(tmp_path):
+    sizes = PlanBenchmarkConfig(
+        one_slices=2000, block_slices=2000, runs=1, store_rows=[20_000], work_dir=str(tmp_path)
+    )
+    table = run_benchmark(Sections(benchmark=sizes), Namespace()).parts[3]
+    assert [row[1] for row in table.rows] == ["1,533", "1,533", "1,533", "1,682", "1,533"]
+    assert [row[2] for row in table.rows] == ["1,533", "1,533", "1,533", "1,682", "20,000"]
+    assert len(list(tmp_path.iterdir())) == 2  # the stores, for the next time
+
+
+@pytest.mark.slow
+def test_tables_of_a_large_store_are_in_mapped_files(tmp_path):
+    sizes = PlanBenchmarkConfig(
+        one_slices=2000, block_slices=2000, runs=1, store_rows=[2_200_000], work_dir=str(tmp_path)
+    )
+    table = run_benchmark(Sections(benchmark=sizes), Namespace()).parts[3]
+    place = table.columns.index("shared MB")
+    assert min(float(row[place]) for row in table.rows) > 60  # recordings and checksums

@@ -1,4 +1,4 @@
-"""storage.read.checksum_table: equal to the index, made again when damaged, never in the way."""
+"""Reading by mapped checksums: equal to the index, made again, never in the way."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -12,17 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.slice_source import ranges
-from storage import store as store_module
 from storage.build.build import BuildConfig, build_store
 from storage.errors import DamageError, StoreError
 from storage.format.tables import INDEX
 from storage.objects.client import DEFAULT, RemoteConfig
-from storage.read import checksum_table
-from storage.read.checksum_table import SliceNumbers, part_checksums
 from storage.read.extents import find_rows
+from storage.read.shared import derived_files, store_tables
+from storage.read.shared.column_file import open_columns, write_columns
+from storage.read.shared.slice_numbers import SliceNumbers, live_lines
 from storage.source.table import SourceConfig
 from storage.store import Store, open_store
 from tests.full_disk import largest_file
+from tests.shared_tables import open_plain
 from tests.small_store import RECIPE
 from tests.sounds import write_source
 
@@ -42,12 +43,12 @@ def built(tmp_path_factory) -> Path:
 @pytest.fixture
 def remote(tmp_path, monkeypatch) -> RemoteConfig:
     """Settings with a cache folder of the test's own; every store counts as a large one."""
-    monkeypatch.setattr(store_module, "SHARED_FROM", 1)
+    monkeypatch.setattr(store_tables, "SHARED_FROM", 1)
     return replace(DEFAULT, cache_dir=str(tmp_path / "cache"))
 
 
 def table_file(remote: RemoteConfig) -> Path:
-    (found,) = remote.tables_folder.iterdir()
+    (found,) = remote.tables_folder.glob(f"*{derived_files.CHECKSUMS}")
     return found
 
 
@@ -64,7 +65,7 @@ def check_equal(shared: Store, plain: Store) -> None:
 
 
 def test_a_large_store_reads_the_same_without_its_index(built, remote):
-    plain = open_store(str(built))
+    plain = open_plain(str(built))
     plain.slice_index()
     for _ in range(2):  # made, and found
         shared = open_store(str(built), remote)
@@ -81,7 +82,7 @@ def test_a_large_store_reads_the_same_without_its_index(built, remote):
 
 @pytest.mark.parametrize("spoil", ["flip", "cut", "longer", "empty", "header"])
 def test_a_damaged_file_is_made_again(built, remote, spoil):
-    plain = open_store(str(built))
+    plain = open_plain(str(built))
     open_store(str(built), remote)._shared_checksums  # noqa: B018 - made here
     path = table_file(remote)
     good = bytearray(path.read_bytes())
@@ -102,22 +103,23 @@ def test_many_at_once_make_one_file(built, remote):
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda store: store._shared_checksums, stores))
     assert all(np.array_equal(one, found[0]) for one in found)
-    assert table_file(remote).suffix == checksum_table.SUFFIX
+    assert len(list(remote.tables_folder.iterdir())) == 2  # with the recordings
+    assert table_file(remote)
 
 
 def test_a_full_disk_and_a_file_in_the_way_cost_memory_alone(built, remote, caplog, monkeypatch):
     # What a command prints goes to a file of pytest's, which is not to grow here
     monkeypatch.setattr(logging.getLogger("storage"), "handlers", [])
-    plain = open_store(str(built))
+    plain = open_plain(str(built))
     with caplog.at_level(logging.WARNING), largest_file(80):
         check_equal(open_store(str(built), remote), plain)
-    assert "keeps the index" in caplog.text
+    assert "keeps tables" in caplog.text
     assert not list(remote.tables_folder.iterdir())
     remote.tables_folder.rmdir()
     remote.tables_folder.write_bytes(b"")
     caplog.clear()
     check_equal(open_store(str(built), remote), plain)
-    assert "keeps the index" in caplog.text
+    assert "keeps tables" in caplog.text
 
 
 def test_other_tables_are_another_file_and_a_damaged_table_is_named(built, remote, tmp_path):
@@ -127,9 +129,9 @@ def test_other_tables_are_another_file_and_a_damaged_table_is_named(built, remot
             target = copy / path.relative_to(built)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
-    check_equal(open_store(str(copy), remote), open_store(str(copy)))
+    check_equal(open_store(str(copy), remote), open_plain(str(copy)))
     assert table_file(remote)  # one, of the original and of its copy alike
-    check_equal(open_store(str(built), remote), open_store(str(built)))
+    check_equal(open_store(str(built), remote), open_plain(str(built)))
     table_file(remote).unlink()
     index = sorted((copy / INDEX).iterdir())[-1]
     data = bytearray(index.read_bytes())
@@ -137,21 +139,20 @@ def test_other_tables_are_another_file_and_a_damaged_table_is_named(built, remot
     index.write_bytes(data)
     with pytest.raises(DamageError, match=index.name):
         open_store(str(copy), remote).extents(np.array([0]))
-    assert not list(remote.tables_folder.iterdir())
+    assert not list(remote.tables_folder.glob(f"*{derived_files.CHECKSUMS}*"))
 
 
 def test_only_the_last_ones_used_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(checksum_table, "KEPT_FILES", 3)
-    piece = np.arange(5, dtype=np.uint32)
+    monkeypatch.setattr(derived_files, "KEPT_FILES", 3)
+    monkeypatch.setattr(derived_files, "KEPT_BYTES", 0)
+    piece = pl.DataFrame({"crc32c": range(5)}, schema=store_tables.CHECKSUMS)
     for number in range(6):
-        assert checksum_table.write_table(tmp_path, f"{number}", 5, [piece[:2], piece[2:]])
+        path = tmp_path / f"{number}{derived_files.CHECKSUMS}"
+        assert write_columns(path, piece.schema, 5, [piece[:2], piece[2:]])
     assert len(list(tmp_path.iterdir())) == 3
-    found = checksum_table.open_table(tmp_path, "5", 5)
+    found = open_columns(path)
     assert found is not None
-    assert found.tolist() == piece.tolist()
-    assert checksum_table.open_table(tmp_path, "5", 4) is None
-    assert not checksum_table.write_table(tmp_path, "6", 5, [piece[:2]])
-    assert checksum_table.open_table(tmp_path, "6", 5) is None
+    assert found.equals(piece)
 
 
 @given(
@@ -172,19 +173,18 @@ def test_places_are_those_of_a_search_among_all_rows(gaps, asked):
 
 
 def test_a_part_with_rows_of_another_recording_or_too_few_is_left_to_the_index():
-    index = pl.DataFrame(
-        {"row": [4, 5, 6, 9], "recording_id": ["a", "a", "b", "c"], "crc32c": [1, 2, 3, 4]},
-        schema_overrides={"crc32c": pl.UInt32},
-    )
+    index = pl.DataFrame({"row": [4, 5, 6, 9], "recording_id": ["a", "a", "b", "c"]})
     live = pl.DataFrame({"recording_id": ["z", "a", "c"], "first_row": [0, 4, 9]}).with_columns(
         num_slices=pl.Series([2, 2, 1], dtype=pl.Int32)
     )
-    found = part_checksums(index, live)
+    found = live_lines(index, live)
     assert found is not None
-    assert found.tolist() == [1, 2, 4]
-    assert part_checksums(index[:0], live).tolist() == []
-    assert part_checksums(index[1:], live.with_columns(num_slices=2)) is None
+    assert found.tolist() == [True, True, False, True]
+    none = live_lines(index[:0], live)
+    assert none is not None
+    assert not len(none)
+    assert live_lines(index[1:], live.with_columns(num_slices=2)) is None
     renamed = live.with_columns(recording_id=pl.Series(["z", "q", "c"]))
-    assert part_checksums(index, renamed) is None
+    assert live_lines(index, renamed) is None
     twice = pl.concat([live, live[1:2]]).sort("first_row")
-    assert part_checksums(index, twice) is None
+    assert live_lines(index, twice) is None
