@@ -8,7 +8,8 @@ from typing import Any
 
 from datasets.shards.shard_set import open_shards
 from storage.objects.client import CACHED, RemoteConfig
-from storage.read.downloads import shared_downloads
+from storage.read.cache import ShardCache
+from storage.read.downloads import ShardDownloads
 from storage.read.event_loop import background_loop
 from tools.benchmarks.harness.process import Result
 from tools.benchmarks.harness.runs import Columns, Medians, medians, table_of
@@ -126,11 +127,12 @@ def _environment(server: NginxServer) -> dict[str, str]:
 
 
 def _fill(url: str, folder: Path) -> None:
-    """Brings all shards into a cache."""
+    """Brings all shards into a cache, also where this process has filled the folder before."""
     config = RemoteConfig(mode=CACHED, cache_dir=str(folder))
     source = open_shards(url, config)
     urls = source.extents(source.slice_index()["row"].to_numpy()).objects
-    downloads, loop = shared_downloads(config.cache_folder, config), background_loop()
+    cache = ShardCache(config.cache_folder, limit_bytes=config.cache_bytes)
+    downloads, loop = ShardDownloads(cache, config), background_loop()
     loop.submit(downloads.hold(urls)).result(FILL_S)
     loop.submit(downloads.finish()).result(FILL_S)
 
