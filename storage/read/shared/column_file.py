@@ -47,13 +47,12 @@ def open_columns(path: Path, names: Sequence[str] | None = None) -> pl.DataFrame
     import pyarrow as pa
 
     try:
-        size = path.stat().st_size
-    except FileNotFoundError:
+        if path.stat().st_size < _TRAILER.size:  # nothing to map, perhaps
+            return None
+        with pa.memory_map(str(path)) as file:
+            data = file.read_buffer()
+    except FileNotFoundError:  # also where another process has just deleted it
         return None
-    if size < _TRAILER.size:  # nothing to map, perhaps
-        return None
-    with pa.memory_map(str(path)) as file:
-        data = file.read_buffer()
     entries = _read_directory(np.frombuffer(data, np.uint8), path.name)
     if entries is None:
         return None
