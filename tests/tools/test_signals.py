@@ -82,6 +82,25 @@ def test_a_stop_that_a_library_turns_into_another_error_stays_one() -> None:
     assert run(COMMAND, main, []) == 130
 
 
+IN_EXEC = """import sys
+from tests.tools.test_signals import COMMAND, run
+
+def main(*_):
+    exec("import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(20)")
+
+sys.exit(run(COMMAND, main, []))
+"""
+
+
+def test_a_stop_in_an_exec_of_a_text_has_its_code(tmp_path: Path) -> None:
+    """Python itself would end the process by SIGINT."""
+    (tmp_path / "waits.py").write_text(IN_EXEC)
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    call = [sys.executable, "-m", "waits"]
+    done = subprocess.run(call, env={**os.environ, "PYTHONPATH": path}, timeout=60, check=False)
+    assert done.returncode == 130
+
+
 def test_a_stop_ends_the_commands_that_a_command_has_started() -> None:
     waiting = ["http.server", "--bind", "127.0.0.1", "0"]
     codes: list[int] = []

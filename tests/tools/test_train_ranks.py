@@ -98,7 +98,7 @@ def test_an_interrupt_ends_all_ranks(store, tmp_path):
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
     out, error = finish(process)
-    assert process.returncode == 130
+    assert process.returncode == 130, error
     assert "Traceback" not in error
     assert "exp_001 was stopped" in out
 

@@ -18,7 +18,7 @@ from typing import Any, Generic, NoReturn
 
 from storage.errors import ConfigError, MelbankError
 from tools.cli.config import DEFAULT_CONFIG, SECTIONS, ConfigKey, Section, config_keys, load_config
-from tools.cli.stopping import Stopped, ending_at_once, exit_code, stopping
+from tools.cli.stopping import Stopped, ending_at_once, exit_code, forget_interrupt, stopping
 from tools.cli.terminal import terminal_width
 
 NOTHING_STORED = 3
@@ -51,6 +51,7 @@ def run(
             config = load_config(command.sections, arguments.config, arguments.overrides)
             return main(config, arguments) or 0
     except KeyboardInterrupt as stop:
+        forget_interrupt()
         by = f" by {stop}" if isinstance(stop, Stopped) else ""
         with suppress(OSError):  # its terminal may have gone
             print(f"\nstopped{by}; what is committed stays", file=sys.stderr)

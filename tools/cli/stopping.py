@@ -33,6 +33,16 @@ def exit_code(stop: KeyboardInterrupt) -> int:
     return 128 + _number(stop)
 
 
+def forget_interrupt() -> None:
+    """Lets the process end with the code that it is given, after a KeyboardInterrupt was handled.
+
+    CPython remembers one that came in the code of an `exec` of a text, as dataclasses and named
+    tuples are made while modules are imported; `python -m` then ends by SIGINT whatever its code.
+    The next evaluation of a text makes it forget (`run_eval_code_obj` in Python/pythonrun.c).
+    """
+    eval("None")
+
+
 @contextmanager
 def stopping() -> Iterator[None]:
     """Raises KeyboardInterrupt in the block on Ctrl-C, SIGTERM or SIGHUP.
