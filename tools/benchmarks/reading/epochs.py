@@ -1,5 +1,6 @@
 """The first epochs together, over one line from nginx on this machine, against other loaders."""
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -127,7 +128,10 @@ def _environment(server: NginxServer) -> dict[str, str]:
 
 
 def _fill(url: str, folder: Path) -> None:
-    """Brings all shards into a cache, also where this process has filled the folder before."""
+    """Brings all shards into a cache, also where this process has filled the folder before.
+
+    They are on the disk when it returns: the kernel would write them while the next way reads.
+    """
     config = RemoteConfig(mode=CACHED, cache_dir=str(folder))
     source = open_shards(url, config)
     urls = source.extents(source.slice_index()["row"].to_numpy()).objects
@@ -135,6 +139,7 @@ def _fill(url: str, folder: Path) -> None:
     downloads, loop = ShardDownloads(cache, config), background_loop()
     loop.submit(downloads.hold(urls)).result(FILL_S)
     loop.submit(downloads.finish()).result(FILL_S)
+    os.sync()
 
 
 def _by_epoch(result: Result) -> Result:
