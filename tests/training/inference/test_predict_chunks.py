@@ -44,6 +44,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(lab: Path, out: Path, *models: str, **options: object) -> list[RawPredictions]:
     basic = {"input": [str(lab / "sounds")], "workers": 0, "threads": 1, "accelerator": "cpu"}
+    basic["precision"] = "32-true"  # where a processor has bf16, it is taken for some of these only
     names = [str(lab / f"{model}.ckpt") for model in models]
     config = PredictConfig(from_=names, out=str(out), **{**basic, **options})
     predict_recordings(config, find_models(config.from_, lab), list_inputs(config.input))
