@@ -9,6 +9,7 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -142,11 +143,11 @@ def _run_pool(
 def _end_writing(pool: ProcessPoolExecutor) -> None:
     """Closes this process's reading end of the pool's jobs, so that writing them ends with workers.
 
-    Otherwise a pool waits for ever where its workers end while the pipe is full (CPython gh-94777,
-    in early releases of 3.11).
+    Otherwise a pool waits for ever where its workers end while the pipe is full (CPython gh-94777).
+    Python does so by itself since 3.11.5, in a thread of its own, which must not find it closed.
     """
     calls = getattr(pool, "_call_queue", None)
-    if calls is not None:
+    if calls is not None and sys.version_info < (3, 11, 5):
         calls._reader.close()
 
 
