@@ -176,14 +176,17 @@ def prepare_workers(module: str) -> None:
 def _listening(context: BaseContext, on_progress: OnProgress) -> Iterator["SimpleQueue[int]"]:
     """Queue of the workers' progress, and a thread that passes it on.
 
-    It asks instead of waiting: a worker that was killed may have left half a message, or a lock.
+    It asks instead of waiting: a worker that was killed may have left half a message, or a lock. A
+    thread that has not ended after a second keeps the queue.
     """
     queue: SimpleQueue[int] = context.SimpleQueue()
     ended = threading.Event()
 
     def listen() -> None:
-        while not (queue.empty() and ended.wait(PROGRESS_S)):
-            if not queue.empty():
+        is_last = False
+        while not is_last:
+            is_last = ended.wait(PROGRESS_S)
+            while not queue.empty():
                 on_progress(queue.get())
 
     thread = threading.Thread(target=listen, name="progress", daemon=True)
@@ -193,7 +196,8 @@ def _listening(context: BaseContext, on_progress: OnProgress) -> Iterator["Simpl
     finally:
         ended.set()
         thread.join(timeout=10 * PROGRESS_S)
-        queue.close()
+        if not thread.is_alive():
+            queue.close()
 
 
 def _begin(queue: "SimpleQueue[int]", stop: Connection, variables: dict[str, str]) -> None:

@@ -7,6 +7,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+JOIN_S = 0.1
+
 
 def prefetch(
     items: Iterator[T], depth: int, interrupt: Callable[[], None] = lambda: None
@@ -14,8 +16,8 @@ def prefetch(
     """Yields the items in order while a thread makes up to `depth` of them ahead.
 
     An exception of `items` is raised here, after the items before it. Closing or dropping the
-    generator calls `interrupt`, which must end any waiting inside `items`, then stops and joins the
-    thread. Nothing runs before the first item is requested. A depth of 0 uses no thread.
+    generator calls `interrupt`, which must end what waits inside `items`, until the thread has
+    ended. Nothing runs before the first item is requested. A depth of 0 uses no thread.
     """
     if depth == 0:
         yield from items
@@ -30,8 +32,9 @@ def prefetch(
     finally:
         queue.close()
         interrupt()
-        if thread.ident is not None:  # else interrupted before it started
-            thread.join()
+        while thread.is_alive():
+            thread.join(JOIN_S)
+            interrupt()  # what has begun to wait since
 
 
 def _fill(items: Iterator[T], queue: "_Queue[T]") -> None:

@@ -34,16 +34,17 @@ async def direct_target(remote: Remote, key: str) -> DirectTarget | None:
     """Returns where an object is asked for directly; None where only obstore can ask.
 
     That is: stores other than S3 and web servers, public buckets, servers reached through a
-    proxy.
+    proxy, and names of servers that are not ASCII.
     """
     url = await _url_of(remote, key)
     parts = urlsplit(url)
-    if not parts.hostname or not parts.path or _has_proxy(parts.scheme, parts.hostname):
+    host = parts.hostname or ""
+    if not host.isascii() or not host or not parts.path or _has_proxy(parts.scheme, host):
         return None
     port = parts.port or _PORTS[parts.scheme]
     timeout_s = remote.config.connect_timeout_s
     return DirectTarget(
-        server=server_of(parts.scheme, parts.hostname, port, timeout_s),
+        server=server_of(parts.scheme, host, port, timeout_s),
         path=f"{parts.path}?{parts.query}" if parts.query else parts.path,
         until_s=time.monotonic() + _SIGNED_S / 2,
     )

@@ -84,15 +84,15 @@ def hold_lock(
         raise StoreError(f"{path} cannot be written: {error.strerror}") from error
     with open(descriptor, "w") as file:
         give_up = time.monotonic() + patience_s
-        while not _locked(file.fileno(), path, shared):
+        while not try_lock(file.fileno(), path, shared=shared):
             if time.monotonic() >= give_up:
                 raise StoreError(busy)
             time.sleep(POLL_S)
         yield
 
 
-def _locked(descriptor: int, path: Path, shared: bool) -> bool:
-    """Tries to lock the open file; False while others hold it."""
+def try_lock(descriptor: int, path: Path, *, shared: bool = False) -> bool:
+    """Tries to lock the open file; False while others hold it, StoreError where none can."""
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:

@@ -85,10 +85,14 @@ class ShardCache:
         if file is None:
             return None
         claim = ShardClaim(file=file, part=part, whole=self._whole(key))
-        if self.holds(key) or not self._make_room(part):
+        try:
+            if self.holds(key) or not self._make_room(part):
+                claim.close()
+                return None
+            os.ftruncate(file, 0)  # what a killed process may have left
+        except OSError:
             claim.close()
-            return None
-        os.ftruncate(file, 0)  # what a killed process may have left
+            raise
         return claim
 
     def clear_leftovers(self) -> None:

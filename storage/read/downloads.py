@@ -9,8 +9,9 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -71,9 +72,9 @@ class ShardDownloads:
         Waits for the versions on the server where the cache may have some already, so that these
         are read from there from the first batch on.
         """
-        unknown = [url for url in urls if url not in self._versions]
-        if unknown and not self._cache.is_empty():
-            await asyncio.gather(*(self._learn_version(url) for url in unknown))
+        unknown = [url for url in urls if url not in self._versions and self._is_due(url)]
+        if unknown and self._may_hold_some():
+            await asyncio.gather(*(self._find(url) for url in unknown))
         for url in urls:
             if not self.is_whole(url) and not self._broken and url not in self._under_way:
                 self._begin(url)
@@ -86,10 +87,10 @@ class ShardDownloads:
         if version is None or now_s < self._look_after_s.get(url, 0.0):
             return False
         self._look_after_s[url] = now_s + _LOOK_EVERY_S
-        if self._cache.holds(version.key):
-            self._whole.add(url)
-            return True
-        return False
+        with self._giving_up():
+            if self._cache.holds(version.key):
+                self._whole.add(url)
+        return url in self._whole
 
     def has_kept(self, url: str, offsets: np.ndarray) -> np.ndarray:
         """Returns a mask, bool [n], of the slices of a shard that were kept."""
@@ -116,10 +117,9 @@ class ShardDownloads:
         self, version: _Version, slices: list[tuple[int, memoryview]], num_bytes: int
     ) -> None:
         try:
-            if not self._broken:
-                self._kept.put(version.key, version.size_bytes, slices)
-        except OSError as error:
-            self._give_up(error)
+            with self._giving_up():
+                if not self._broken:
+                    self._kept.put(version.key, version.size_bytes, slices)
         finally:
             with self._lock:
                 self._unwritten_bytes -= num_bytes
@@ -147,13 +147,15 @@ class ShardDownloads:
         self._look_after_s.pop(url, None)
         version = self._versions.pop(url, None)
         if version is not None:
-            self._cache.discard(version.key)
+            with self._giving_up():
+                self._cache.discard(version.key)
 
     def distrust_kept(self, url: str, offset: int) -> None:
         """Forgets a kept slice whose bytes differ from what they should be."""
         version = self._versions.get(url)
         if version is not None:
-            self._kept.forget(version.key, offset)
+            with self._giving_up():
+                self._kept.forget(version.key, offset)
 
     async def finish(self) -> None:
         """Waits until all that has begun is here, or was given up."""
@@ -161,8 +163,28 @@ class ShardDownloads:
             await asyncio.wait(list(self._under_way.values()))
         await asyncio.wrap_future(self._writer.submit(lambda: None))
 
+    def _may_hold_some(self) -> bool:
+        is_empty = True
+        with self._giving_up():
+            is_empty = self._cache.is_empty()
+        return not is_empty
+
+    def _is_due(self, url: str) -> bool:
+        return time.monotonic() >= self._not_before_s.get(url, 0.0)
+
+    async def _find(self, url: str) -> None:
+        """Learns the version of an object, unless the server does not tell."""
+        try:
+            await self._learn_version(url)
+        except StoreError as error:
+            self._put_off(url, error)
+
+    def _put_off(self, url: str, error: StoreError) -> None:
+        self._not_before_s[url] = time.monotonic() + POLICY.recache_after_s
+        _log.info("not cached: %s", error)
+
     def _begin(self, url: str) -> None:
-        if time.monotonic() >= self._not_before_s.get(url, 0.0):
+        if self._is_due(url):
             task = asyncio.get_running_loop().create_task(self._download(url))
             self._under_way[url] = task
             task.add_done_callback(lambda _: self._under_way.pop(url))
@@ -172,40 +194,56 @@ class ShardDownloads:
         version = self._versions.get(url)
         if version is None:
             version = self._versions[url] = await _ask_version(url, self._fetcher)
-            try:
+            with self._giving_up():
                 self._kept.find(version.key, version.size_bytes)
-            except OSError as error:
-                self._give_up(error)
         return version
 
     async def _download(self, url: str) -> None:
         """Fetches one shard; a failure leaves it to the ranged requests, and to another time."""
         try:
-            version = await self._learn_version(url)
-            async with self._slots:
-                if self._broken or self.is_whole(url):
-                    return
-                self._not_before_s[url] = time.monotonic() + POLICY.recache_after_s
-                claim = await asyncio.to_thread(self._cache.claim, version.key, version.size_bytes)
-                if claim is not None:
-                    with claim:
-                        await self._fill(claim, url, version)
+            with self._giving_up():
+                await self._bring(url)
         except StoreError as error:
-            self._not_before_s[url] = time.monotonic() + POLICY.recache_after_s
-            _log.info("not cached: %s", error)
-        except OSError as error:
-            self._give_up(error)
+            self._put_off(url, error)
+        except RuntimeError:
+            if not self._is_ending():
+                raise
 
-    def _give_up(self, error: OSError) -> None:
-        """The cache cannot be written: says so once."""
-        if not self._broken:
-            self._broken = True
-            _log.warning(
-                "%s takes no more shards (%s): slices are read by ranged requests instead; free "
-                "space, or set remote.cache_dir",
-                self._cache.folder,
-                error.strerror,
-            )
+    async def _bring(self, url: str) -> None:
+        version = await self._learn_version(url)
+        async with self._slots:
+            if self._broken or self.is_whole(url):
+                return
+            self._not_before_s[url] = time.monotonic() + POLICY.recache_after_s
+            claim = await asyncio.to_thread(self._cache.claim, version.key, version.size_bytes)
+            if claim is not None:
+                with claim:
+                    await self._fill(claim, url, version)
+
+    def _is_ending(self) -> bool:
+        """True once the interpreter ends: from then on no thread takes any work."""
+        try:
+            self._writer.submit(int)
+        except RuntimeError:
+            return True
+        return False
+
+    @contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        """Where the folder cannot be read or written: says so once, and reading goes on without."""
+        try:
+            yield
+        except StoreError:  # of the server
+            raise
+        except OSError as error:
+            if not self._broken:
+                self._broken = True
+                _log.warning(
+                    "%s takes no more shards (%s): slices are read by ranged requests instead; "
+                    "free space, or set remote.cache_dir",
+                    self._cache.folder,
+                    error.strerror,
+                )
 
     async def _fill(self, claim: ShardClaim, url: str, version: _Version) -> None:
         begins = iter(range(0, version.size_bytes, PIECE_BYTES))

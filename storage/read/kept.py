@@ -13,6 +13,8 @@ import mmap
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -20,6 +22,14 @@ from storage.read.cache import ShardCache
 
 MARK_EVERY_BYTES = 512  # less than any slice that is worth its request
 _LOOK_EVERY_BYTES = 16 * 2**20  # written, after which the room in the folder is looked at again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Marks:
+    """Marks mapped from a file, uint8, and the inode of that file."""
+
+    cells: np.ndarray
+    inode: int
 
 
 class KeptSlices:
@@ -30,7 +40,7 @@ class KeptSlices:
 
     def __init__(self, cache: ShardCache) -> None:
         self._cache = cache
-        self._marks: dict[str, np.ndarray] = {}
+        self._marks: dict[str, _Marks] = {}
         self._written_bytes = 0  # since the room was looked at
         self._has_room = True
         self._lock = threading.Lock()
@@ -46,8 +56,8 @@ class KeptSlices:
         if marks is None:
             return np.zeros(len(offsets), bool)
         places = offsets // MARK_EVERY_BYTES
-        in_shard = places < len(marks)  # else the shard was replaced by a smaller one
-        mask: np.ndarray = in_shard & (marks[np.where(in_shard, places, 0)] != 0)
+        in_shard = places < len(marks.cells)  # else the shard was replaced by a smaller one
+        mask: np.ndarray = in_shard & (marks.cells[np.where(in_shard, places, 0)] != 0)
         return mask
 
     def open(self, key: str) -> int:
@@ -68,7 +78,7 @@ class KeptSlices:
                 while view:
                     written = os.pwrite(file, view, at)
                     view, at = view[written:], at + written
-                marks[offset // MARK_EVERY_BYTES] = 1
+                marks.cells[offset // MARK_EVERY_BYTES] = 1
                 self._written_bytes += len(data)
         finally:
             os.close(file)
@@ -76,10 +86,9 @@ class KeptSlices:
     def forget(self, key: str, offset: int) -> None:
         """Removes the mark of a slice whose bytes are not those of the slice."""
         marks = self._marks.get(key)
-        if marks is not None and offset // MARK_EVERY_BYTES < len(marks):
-            marks[offset // MARK_EVERY_BYTES] = 0
-            if not self._cache.kept_path(key).exists():
-                self._marks.pop(key, None)
+        if marks is not None and offset // MARK_EVERY_BYTES < len(marks.cells):
+            marks.cells[offset // MARK_EVERY_BYTES] = 0
+            self._unmap_deleted(key)
 
     def drop(self, key: str) -> None:
         """Deletes what was kept of a shard."""
@@ -89,21 +98,37 @@ class KeptSlices:
     def _check_room(self) -> bool:
         """True while the folder, with all that is kept, is within its limit."""
         if self._written_bytes >= _LOOK_EVERY_BYTES or not self._has_room:
+            for key in list(self._marks):
+                self._unmap_deleted(key)
             self._has_room = self._cache.has_room()
             self._written_bytes = 0
         return self._has_room
 
-    def _open_marks(self, key: str, size_bytes: int) -> np.ndarray:
-        """Returns the marks of a shard, uint8; makes the file where there is none."""
+    def _open_marks(self, key: str, size_bytes: int) -> "_Marks":
+        """Returns the marks of a shard; makes the file where there is none."""
         with self._lock:
+            self._unmap_deleted(key)
             marks = self._marks.get(key)
             if marks is None:
                 marks = self._marks[key] = _map_marks(self._cache, key, size_bytes)
             return marks
 
+    def _unmap_deleted(self, key: str) -> None:
+        """Lets go of marks whose file was deleted, by whomever: mapped, it would keep its room."""
+        marks = self._marks.get(key)
+        if marks is not None and marks.inode != _inode(self._cache.kept_path(key)):
+            self._marks.pop(key, None)
 
-def _map_marks(cache: ShardCache, key: str, size_bytes: int) -> np.ndarray:
-    """Maps the marks at the end of a file, uint8.
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _map_marks(cache: ShardCache, key: str, size_bytes: int) -> _Marks:
+    """Maps the marks at the end of a file.
 
     They are written, not left as a hole: a full disk is an error here, where a first access to a
     mapped hole would end the process.
@@ -115,10 +140,10 @@ def _map_marks(cache: ShardCache, key: str, size_bytes: int) -> np.ndarray:
     try:
         if os.fstat(file).st_size != begin + num_marks:  # of two who do so one may lose its marks
             _write_zeros(file, num_marks, begin)
-        mapped = mmap.mmap(file, num_marks, offset=begin)
+        mapped, inode = mmap.mmap(file, num_marks, offset=begin), os.fstat(file).st_ino
     finally:
         os.close(file)
-    return np.frombuffer(mapped, np.uint8)
+    return _Marks(cells=np.frombuffer(mapped, np.uint8), inode=inode)
 
 
 def _write_zeros(file: int, num_bytes: int, offset: int) -> None:

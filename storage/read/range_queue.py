@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from storage.errors import StoreError
 from storage.objects.direct import DirectTarget
 from storage.objects.keep_alive import RangeRequest
 from storage.objects.retry import POLICY
@@ -67,7 +66,8 @@ class RangeQueue:
     """The ranges of one reader, `in_flight` at a time.
 
     `ask_again` asks by obstore for (URL, begin, end), of which so many seconds have passed already;
-    it raises StoreError where that fails, too. `forget` is told the URL of each failure.
+    what it raises where that fails, too, is raised to who waits. `forget` is told the URL of each
+    failure.
     """
 
     in_flight: int
@@ -112,7 +112,8 @@ class RangeQueue:
                 continue
             self._under_way[flight] = None
             flight.started_s = time.monotonic()
-            target = flight.wanted.target
+            wanted = flight.wanted
+            target = wanted.target if 0 <= wanted.begin < wanted.end else None
             if target is None or not target.server.is_suited:
                 self._ask_again(flight, 0.0)
             else:
@@ -150,7 +151,7 @@ class RangeQueue:
         passed_s = time.monotonic() - flight.started_s
         try:
             body = await self.ask_again(wanted.url, wanted.begin, wanted.end, passed_s)
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - raised again where the batch is awaited
             if not batch.done.done():
                 batch.done.set_exception(error)
         else:

@@ -77,6 +77,8 @@ class Fetcher:
 
     async def _fetch(self, url: str, begin: int, end: int, passed_s: float = 0.0) -> Any:
         """Fetches a range by obstore; `passed_s` of the time for it have passed already."""
+        if not 0 <= begin < end:  # a damaged index may say so, and no request can
+            return b""
         remote, key = locate(url, self.config)
 
         def ask() -> Awaitable[Any]:

@@ -47,6 +47,19 @@ def test_workers_have_the_environment_that_their_parent_has_by_then(
         dict(map_jobs(work, jobs, 2, lambda _: None))
 
 
+def advance(job: int, on_progress: Callable[[int], None]) -> None:
+    for _ in range(job):
+        on_progress(1)
+
+
+def test_all_progress_arrives_also_that_of_quick_jobs() -> None:
+    work: Work[int, None] = Work(run=advance, module=advance.__module__, option="build.workers")
+    for _ in range(5):
+        seen: list[int] = []
+        list(map_jobs(work, {number: lambda: 30 for number in range(4)}, 2, seen.append))
+        assert sum(seen) == 120
+
+
 def die(job: bytes, on_progress: Callable[[int], None]) -> None:
     time.sleep(0.3)  # until the pipe is full
     os._exit(1)

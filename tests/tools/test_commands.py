@@ -1,9 +1,13 @@
 """The commands as users type them: exit codes, one-line errors, files that appear."""
 
+import errno
 import re
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +24,16 @@ import tools.write_shards
 from tests.help_texts import COMMANDS, help_texts
 from tests.paths import ROOT
 from tests.sounds import write_source
-from tools.cli.command import run
+from tools.cli.command import Command, run
 from tools.cli.progress_bars import bar
 
 Call = Callable[..., tuple[int, str, str]]
+BASE = str(ROOT / "configs" / "base.yaml")
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """No section."""
 
 
 @pytest.fixture
@@ -31,8 +41,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
     """Runs a command in this process: (exit code, what it printed, its errors)."""
 
     def typed(module: object, *words: object) -> tuple[int, str, str]:
-        config = ["--config", str(ROOT / "configs" / "base.yaml")]
-        code = run(module.COMMAND, module.main, [*config, *map(str, words)])
+        code = run(module.COMMAND, module.main, ["--config", BASE, *map(str, words)])
         printed = capsys.readouterr()
         return code, printed.out, printed.err
 
@@ -320,6 +329,37 @@ def test_progress_in_a_file_has_no_control_characters(
         step(100)
         step(100)
     lines = capsys.readouterr().err.splitlines(keepends=True)
-    assert lines[0] == "counting: 50% 100/200 slice, 00:00<00:00\n"
-    assert lines[-1] == "counting: 100% 200/200 slice, 00:00<00:00\n"
+    assert re.fullmatch(r"counting: 50% 100/200 slice, 00:0\d<00:0\d\n", lines[0])
+    assert re.fullmatch(r"counting: 100% 200/200 slice, 00:0\d<00:00\n", lines[-1])
     assert all(line.strip().isprintable() for line in lines)
+
+
+def test_a_broken_pipe_is_an_error_unless_it_is_the_output(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")  # of a helper, or a server
+
+    command = Command(doc="Does nothing.", sections=Nothing, config=BASE)
+    assert run(command, fail, []) == 1
+    assert capsys.readouterr().err == "error: Broken pipe\n"
+    script = "import sys; from tests.tools.test_commands import print_much; sys.exit(print_much())"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(100)
+        process.stdout.close()  # as `head` does
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def print_much() -> int:
+    """A command that prints 10 MB."""
+
+    def main(*_: object) -> None:
+        for _ in range(100_000):
+            print("much" * 25)
+
+    return run(Command(doc="Prints much.", sections=Nothing, config=BASE), main, [])

@@ -7,8 +7,10 @@ call. 3: a build in which nothing at all could be stored. 130: stopped by Ctrl-C
 
 import argparse
 import errno
+import io
 import logging
 import os
+import select
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -56,18 +58,29 @@ def run(
         with suppress(OSError):  # its terminal may have gone
             print(f"\nstopped{by}; what is committed stays", file=sys.stderr)
         return exit_code(stop)
-    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except MelbankError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except OSError as error:  # the machine's own word: no space, no rights, no such folder
+        if isinstance(error, BrokenPipeError) and _has_lost_its_reader():
+            return 0
         where = f"{error.filename}: " if error.filename else ""
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         advice = ": free space, then run it again; a training goes on with --resume" if full else ""
         print(f"error: {where}{error.strerror or error}{advice}", file=sys.stderr)
         return 1
+
+
+def _has_lost_its_reader() -> bool:
+    """True where the reader of our output has gone, as in `| head`: the rest is not written."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(io.UnsupportedOperation):  # it is no file
+            output = select.poll()
+            output.register(stream.fileno(), 0)  # errors alone
+            if output.poll(0):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+                return True
+    return False
 
 
 @contextmanager

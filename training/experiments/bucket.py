@@ -21,7 +21,7 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -141,13 +141,21 @@ class ExperimentBucket:
         if before.number:
             self.objects.delete(_state_name(name, before.number))
 
-    def sweep(self, name: str, state: State) -> None:
-        """Deletes earlier states, and weights that are of no state: a process was killed there."""
+    def weights(self, name: str) -> list[str]:
+        """The objects of an experiment's weights, those of no state too."""
+        return list(self.objects.walk(f"weights/{name}"))
+
+    def sweep(self, name: str, state: State, found: Sequence[str]) -> None:
+        """Deletes earlier states, and weights that are of no state: a process was killed there.
+
+        `found`: what `weights` gave before `state` was made. What has come since may be of a
+        process that goes on from it while this one is suspended.
+        """
         for number in self._numbers(name):
             if 0 < number < state.number:
                 self.clear(name, self._read(name, number), state)
         kept = {file.object for file in state.files.values()}
-        for place in self.objects.walk(f"weights/{name}"):
+        for place in found:
             if place not in kept:
                 self.objects.delete(place)
 

@@ -73,10 +73,11 @@ class BucketCopy:
         paths = local_paths(self.folder, self.name)
         with ThreadPoolExecutor(IN_FLIGHT) as threads:
             files = dict(zip(paths, threads.map(put, paths), strict=True))
+        found = self.bucket.weights(self.name) if self._is_first else []
         self._state = self.bucket.commit(self.name, before, files)
         self._stamps = stamps
         if self._is_first:
-            self.bucket.sweep(self.name, self._state)
+            self.bucket.sweep(self.name, self._state, found)
             self._is_first = False
         else:
             self.bucket.clear(self.name, before, self._state)

@@ -10,7 +10,6 @@ on the mark, which ends with the process, so no other can resume the same experi
 Those of a bucket are in a folder of this machine while they are trained, see `bucket`.
 """
 
-import fcntl
 import os
 import re
 import shutil
@@ -25,6 +24,7 @@ from pathlib import Path
 from storage.checksums import digest
 from storage.errors import ConfigError, MelbankError, StoreError, UnreachableError
 from storage.objects.client import DEFAULT, RemoteConfig, cache_root
+from storage.objects.lock import try_lock
 from storage.objects.urls import check_url, is_remote, is_web, local_path
 from storage.options import option
 from training.experiments.bucket import ExperimentBucket
@@ -341,18 +341,13 @@ def _lock(experiment: Experiment, patience_s: float) -> Iterator[None]:
     if experiment.copy:
         experiment.mark.parent.mkdir(parents=True, exist_ok=True)
         experiment.mark.touch()  # on a node that has never seen it
-    with experiment.mark.open("r", encoding="utf-8") as mark:
-        while True:
-            try:
-                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if time.monotonic() < end_s:
-                    time.sleep(LOCK_POLL_S)
-                    continue
+    with experiment.mark.open("r+", encoding="utf-8") as mark:  # NFS wants it writable
+        while not try_lock(mark.fileno(), experiment.mark):
+            if time.monotonic() >= end_s:
                 raise ConfigError(
                     f"{experiment.name} is being trained by another process: stop that one first"
-                ) from error
+                )
+            time.sleep(LOCK_POLL_S)
         yield
 
 

@@ -93,3 +93,24 @@ def test_a_consumer_that_fails_takes_the_thread_with_it():
     with pytest.raises(ValueError, match="1"):
         consume()
     assert not threads()
+
+
+def test_what_begins_to_wait_after_the_interrupt_is_interrupted_again():
+    waiting, ends = threading.Event(), threading.Event()
+    interrupts = []
+
+    def items():
+        yield 1
+        ends.wait()  # only the second interrupt ends it
+        yield 2
+
+    def interrupt():
+        interrupts.append(waiting.is_set())
+        if len(interrupts) == 2:
+            ends.set()
+
+    numbers = prefetch(items(), 1, interrupt)
+    assert next(numbers) == 1
+    numbers.close()
+    assert len(interrupts) >= 2
+    assert not threads()

@@ -207,6 +207,7 @@ def test_a_state_inside_a_global_batch_is_refused(source):
 
 @pytest.mark.parametrize("how", ["end", "break", "error", "close", "dropped"])
 def test_nothing_is_left_behind(source, how):
+    gc.collect()  # of other tests
     files = open_files()
     reader = train_reader(source, batch_size=1)
     batches = iter(reader)

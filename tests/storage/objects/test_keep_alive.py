@@ -227,6 +227,7 @@ def test_a_target_is_signed_for_s3_and_plain_for_the_web(monkeypatch: pytest.Mon
     assert "X-Amz-Signature=" in signed
     assert asyncio.run(path("http://host:80/my%20birds/a.tar")) == "/my%20birds/a.tar"
     assert asyncio.run(path("gs://bucket/a.tar")) is None
+    assert asyncio.run(path("http://münchen.example/a.tar")) is None
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
     assert asyncio.run(path("s3://bucket/a.tar")) is None
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")

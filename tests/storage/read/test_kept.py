@@ -135,6 +135,21 @@ def test_they_give_way_to_shards_and_stay_within_the_limit(tmp_path: Path) -> No
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".shard"] * 4
 
 
+def test_what_was_evicted_takes_no_room_and_is_kept_anew(tmp_path: Path) -> None:
+    """By another process, which this one has to notice: a mapped file keeps its room."""
+    cache = ShardCache(tmp_path, limit_bytes=10 * SIZE)
+    kept = KeptSlices(cache)
+    for number in (0, 1):
+        kept.put("a", SIZE, [(number * SLICE, memoryview(content(number)))])
+        other = KeptSlices(cache)
+        other.find("a", SIZE)
+        assert read_marked(other, "a") == read_marked(kept, "a") == {number: content(number)}
+        cache.kept_path("a").unlink()
+    kept._written_bytes = 2**30  # so that it looks
+    kept.put("b", SIZE, [(0, memoryview(content(0)))])
+    assert "a" not in kept._marks
+
+
 def test_what_is_not_in_the_shard_is_not_kept(tmp_path: Path) -> None:
     """Such as slices of a larger version of it."""
     kept = KeptSlices(ShardCache(tmp_path, limit_bytes=10 * SIZE))

@@ -21,6 +21,8 @@ from storage.build.config import BuildConfig
 from storage.errors import AccessError, ObjectMissingError, StoreError
 from storage.objects.client import CACHED, RANGED, RemoteConfig
 from storage.objects.open import open_objects
+from storage.objects.retry import RetryPolicy
+from storage.read import range_queue, requests
 from storage.read.downloads import shared_downloads
 from storage.read.event_loop import background_loop
 from storage.read.slice_reader import SliceReader
@@ -141,7 +143,11 @@ def test_local_and_remote_sources_mix(
     check_equal(*(SourceMix([first, second]) for first in firsts))
 
 
-def test_neighbours_come_in_one_request(remote: RemoteFake) -> None:
+def test_neighbours_come_in_one_request(
+    remote: RemoteFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(range_queue, "POLICY", RetryPolicy(hedge_after_s=60.0))
+    monkeypatch.setattr(requests, "POLICY", RetryPolicy(hedge_after_s=60.0))
     with SliceReader() as reader:
         assert np.array_equal(read_all(remote, reader), remote.cells)
         assert reader._remote is not None

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -169,6 +170,24 @@ def test_of_two_processes_at_work_the_later_one_goes_on(
         first.publish()
     second.publish()
     assert (node("c").folder / CHECKPOINT).read_bytes() == b"one"
+
+
+def test_a_process_that_is_suspended_after_its_state_deletes_nothing_of_the_next_one(
+    bucket: ExperimentBucket, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, sweep = node("a"), ExperimentBucket.sweep
+    write(first, fold_0=b"one")
+
+    def late(bucket: ExperimentBucket, *arguments: Any) -> None:
+        monkeypatch.undo()
+        second = node("b")
+        write(second, fold_0=b"two")
+        second.publish()
+        sweep(bucket, *arguments)
+
+    monkeypatch.setattr(ExperimentBucket, "sweep", late)
+    first.publish()
+    assert (node("c").folder / CHECKPOINT).read_bytes() == b"two"
 
 
 def test_of_two_at_the_same_instant_one_gets_the_state(

@@ -1,5 +1,7 @@
 """Numbers, also under parallel starts, and what remains of a failure."""
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from omegaconf import OmegaConf
 
-from storage.errors import ConfigError
+from storage.errors import ConfigError, StoreError
 from tests.paths import ROOT
 from training.experiments.experiment import (
     ExperimentConfig,
@@ -139,6 +141,15 @@ def test_a_resumed_experiment_has_not_failed_any_more(experiment):
     experiment.mark.write_text("failed: ValueError: the sea is rough\n")
     with guard_experiment(experiment, resumed=True):
         assert experiment.mark.read_text() == ""
+
+
+def test_a_disk_without_locks_is_named(experiment, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")  # as Lustre without -o flock
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StoreError, match=r"exp_001 cannot be locked: .* with locks"):
+        guard_experiment(experiment).__enter__()
 
 
 def test_an_experiment_in_training_is_not_marked_by_a_second_start(experiment):
