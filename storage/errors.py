@@ -4,6 +4,7 @@
     |- ConfigError(ValueError)          a wrong call: bad key, bad value, missing csv; exit code 2
     |- AudioError(ValueError)           a recording that cannot be used; becomes a row of rejects
     |- StoreError(OSError)              a store or shard set that is missing, foreign or unreadable
+    |  |- NoStoreError(ConfigError)     there is none at the place that was given; exit code 2
     |  |- DamageError                   bytes differ from what was written
     |  |- ObjectMissingError(FileNotFoundError)   no object of that name
     |  |- RemoteError                   an object store refuses, or cannot do, what was asked
@@ -32,6 +33,10 @@ class AudioError(MelbankError, ValueError):
 
 class StoreError(MelbankError, OSError):
     """A store or shard set is missing, foreign or unreadable."""
+
+
+class NoStoreError(StoreError, ConfigError):
+    """There is no store, or shard set, at the place that was given."""
 
 
 class DamageError(StoreError):

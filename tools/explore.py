@@ -3,7 +3,7 @@
     python -m tools.explore store=data/store
     python -m tools.explore store=data/store explore.experiment=exp_003 source.root=data
     python -m tools.explore store=data/store explore.experiment=exp_003 explore.compare=exp_004
-    python -m tools.explore store=data/store explore.predictions=predictions \\
+    python -m tools.explore store=data/store explore.predictions=preds/new \\
         explore.reviews=reviews explore.port=0
     python -m tools.explore store=s3://bucket/store explore.map=map.parquet
 
@@ -48,6 +48,8 @@ def main(config: Sections, _: Arguments) -> None:
     bound = server.listen(config.explore)
     with bound, open_store(config.store, config.remote) as store:
         exploration = Exploration.open(store, _inputs(config), progress=bar)
+        if problem := exploration.desk.problem():
+            print(f"no verdict can be saved: {problem}")
         port = bound.getsockname()[1]
         rules = server.rules_of(config.explore, port)
         address = server.link(config.explore, port, rules.token)

@@ -56,10 +56,10 @@ def main(config: Sections, _: Arguments) -> None:
         )
     check_output("export.out=", config.export.out)
     with importing("export"):
+        from training.inference.checkpoint_member import read_trained
         from training.inference.export.onnx_export import ExportOptions
         from training.inference.export.write import write_export
         from training.inference.model_files import CHECKPOINT, find_models
-        from training.model.checkpoints import read_checkpoint
     entries = local_entries(config.export.from_, config.experiment, config.remote)
     models = find_models(entries, config.experiment.read_folder, key="export.from")
     files = [file for model in models for file in model.files]
@@ -69,7 +69,7 @@ def main(config: Sections, _: Arguments) -> None:
                 f"export.from: {file} is no checkpoint, and only those are exported; tools.predict "
                 "takes it as it is"
             )
-    members = [read_checkpoint(file) for file in files]
+    members = [read_trained(file, "export.from") for file in files]
     options = ExportOptions(mel=config.export.mel, post=config.post)
     print(write_export(members, Path(config.export.out), options).summary())
 

@@ -2,8 +2,8 @@
 
     python -m tools.similar store=data/store similar.row=1042 --png alike.png
     python -m tools.similar store=data/store similar.file=unknown.wav similar.count=10
-    python -m tools.similar store=data/store similar.by=exp_003/fold_0 similar.recording=XC134896 \\
-        similar.leave_out=author
+    python -m tools.similar store=data/store similar.by=exp_003/fold_0 \\
+        similar.recording=blackc1/XC134896 similar.leave_out=author
     python -m tools.similar store=data/store --map map.parquet
     python -m tools.similar store=data/store similar.agreement=fold
 

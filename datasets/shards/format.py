@@ -21,7 +21,7 @@ import polars as pl
 
 from storage.audio import features
 from storage.checksums import canonical_json, crc32c, digest, digest_json
-from storage.errors import StoreError
+from storage.errors import NoStoreError, StoreError
 from storage.format.tables import INDEX_SCHEMA, LABEL_COLUMNS, RECORDING_SCHEMA
 from storage.objects.copy_mark import check_not_half_copied
 from storage.objects.protocol import Listing, Objects
@@ -137,7 +137,7 @@ class ShardManifest:
         """Reads the manifest of a set; raises StoreError where it is missing or damaged."""
         if not objects.exists(name):
             check_not_half_copied(objects)
-            raise StoreError(
+            raise NoStoreError(
                 f"{objects.url} is not a finished shard set: it has no {MANIFEST}. Write it, or "
                 f"finish it, with: python -m tools.write_shards store=DIR shards={objects.url}; "
                 f"for tars made elsewhere: python -m tools.index_shards shards={objects.url}"

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Self
 
-from storage.errors import ConfigError, DamageError, StoreError
+from storage.errors import ConfigError, DamageError, NoStoreError, StoreError
 from storage.format.chunk_codecs import CODECS, ZSTD
 from storage.format.zarr_shards import ARRAY, ARRAY_METADATA, SLICES_PER_ZARR_SHARD
 from storage.objects.copy_mark import check_not_half_copied
@@ -53,7 +53,7 @@ class Manifest:
         """The manifest of a store; raises StoreError where there is none or a foreign one."""
         if not objects.exists(NAME):
             check_not_half_copied(objects)
-            raise StoreError(
+            raise NoStoreError(
                 f"{objects.url} is not a melbank store: it has no {NAME}. "
                 "Build one with: python -m tools.build_store source.root=DIR store=" + objects.url
             )

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from storage.checksums import crc32c, ends_with_crc32c
-from storage.errors import DamageError, StoreError
+from storage.errors import DamageError, NoStoreError, StoreError
 from storage.format.catalog import LISTING, Catalog
 from storage.format.catalog import NAME as CATALOG
 from storage.format.chunk_codecs import decode_chunk
@@ -101,7 +101,7 @@ def verify_store(
     """Checks a whole store; raises StoreError where there is none."""
     objects = open_objects(url, LISTING, remote=remote)
     if not objects.exists(MANIFEST) and not objects.exists(ARRAY_METADATA):
-        raise StoreError(f"{url} is not a melbank store: it has neither {MANIFEST} nor {ARRAY}")
+        raise NoStoreError(f"{url} is not a melbank store: it has neither {MANIFEST} nor {ARRAY}")
     report = VerifyReport(url=url)
     catalog = _read_catalog(objects, report)
     report.findings += _check_heads(objects, catalog)

@@ -81,7 +81,10 @@ def hold_lock(
         # a link in its place might lead to a file that is wanted
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from error
+        raise StoreError(
+            f"the folder {path.parent} cannot be made, or written to ({error.strerror}): give "
+            "another"
+        ) from error
     with open(descriptor, "w") as file:
         give_up = time.monotonic() + patience_s
         while not try_lock(file.fileno(), path, shared=shared):

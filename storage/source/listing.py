@@ -21,6 +21,10 @@ SYSTEM_FOLDERS = frozenset(
 )
 SYSTEM_FILES = frozenset({"Thumbs.db", "desktop.ini", "Icon\r"})
 MAX_SHOWN = 5
+OWN = {  # files whose folders hold no recordings to be listed
+    MANIFEST: "is a store",
+    "predict.json": "has the results of a prediction",
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -110,8 +114,8 @@ def _walk(
     if (found.st_dev, found.st_ino) in above:
         listing.problems.append(f"{shown_name(inside)} is a link to a folder that holds it")
         return
-    if inside and any(entry.name == MANIFEST for entry in entries):
-        listing.problems.append(f"{shown_name(inside)} is a store")
+    if inside and (made := {entry.name for entry in entries} & OWN.keys()):
+        listing.problems.append(f"{shown_name(inside)} {OWN[made.pop()]}")
         return
     above = (*above, (found.st_dev, found.st_ino))
     for entry in entries:

@@ -149,7 +149,10 @@ def _source_of_folders(root: SourceFolder, config: SourceConfig) -> Source:
 
 
 def _nothing_there(root: SourceFolder, listing: Listing) -> str:
-    message = f"{root.path('')} holds neither train.csv nor folders of audio files named by label"
+    message = (
+        f"source.root={root.path('')} holds neither train.csv nor folders of audio files named by "
+        "label"
+    )
     if listing.audio:
         message += (
             f"; source.csv=none takes the {len(listing.audio):,} recordings in it without labels"

@@ -165,6 +165,10 @@ WRONG = [
     (["predict.batch_size=0"], "predict.batch_size=0 must be at least 1"),
     (["predict.labels=any"], "predict.labels=any is none of refuse, union"),
     (["predict.out=s3://bucket/new"], "must be a folder of this machine"),
+    (
+        ["predict.step_s=0.25", "output.formats=[submission]"],
+        "not all windows of 1 s every 0.25 s end at whole seconds",
+    ),
     (["predict.form=exp_003"], "predict.form: no such key. Did you mean predict.from?"),
 ]
 
@@ -178,6 +182,31 @@ def test_a_wrong_call_ends_in_one_sentence(
     assert message in err
     assert "Traceback" not in err
     assert not (tmp_path / "new").exists()
+
+
+def test_results_go_into_a_folder_of_their_own(lab: Path, tmp_path: Path, call: Call) -> None:
+    (tmp_path / "birds").mkdir()
+    (tmp_path / "birds" / "wren.wav").write_bytes(b"a recording")
+    (tmp_path / "file").touch()
+    for name, reason in (
+        ("birds", "is not empty and has no results of tools.predict (it holds wren.wav)"),
+        ("file", "is a file: give a folder"),
+    ):
+        code, _, err = call(*words(lab, tmp_path / name))
+        assert code == 2
+        assert f"predict.out={tmp_path / name} {reason}" in err
+    assert [path.name for path in (tmp_path / "birds").iterdir()] == ["wren.wav"]
+
+
+def test_results_among_recordings_are_no_recordings(lab: Path, tmp_path: Path, call: Call) -> None:
+    write_recordings(tmp_path / "sounds", [2.0])
+    inside = [f"predict.input={tmp_path / 'sounds'}", "output.formats=[excerpts]"]
+    wanted = [*words(lab, tmp_path / "sounds" / "new"), *inside, "detect.threshold=0"]
+    for _ in range(2):
+        code, out, _ = call(*wanted)
+        assert code == 0
+        assert "1 recordings" in out
+    assert list((tmp_path / "sounds" / "new").rglob("*.wav"))
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(lab: Path, tmp_path: Path, call: Call) -> None:

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import soundfile
 
+from storage.errors import ConfigError
 from storage.store import open_store
 from tests.hostile_sql import HOSTILE, statement
 from tests.paths import ROOT
@@ -19,6 +20,7 @@ from tests.small_store import build_small_store
 from tools.cli.command import run
 from tools.query import COMMAND, main
 from training.inference.queries.named import NAMED
+from training.inference.queries.same_store import check_same_store
 
 DOC = (ROOT / "docs" / "queries.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^    python -m tools\.query (.*)", DOC, re.MULTILINE)
@@ -171,6 +173,53 @@ def test_raven_places_each_slice_in_its_recording_and_counts_on(query, folder):
 def test_a_wrong_call_ends_with_one_sentence(query, capsys, words, message):
     assert query(*words) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["experiment", "embeddings", "map"])
+def test_results_of_another_store_are_refused(query, folder, places, capsys, tmp_path, key):
+    """Its rows are other slices."""
+    places.write_parquet(folder / "embeddings.parquet")
+    given = {"experiment": "exp_003"}.get(key, f"{key}.parquet")
+    other = build_small_store(tmp_path, (9, 4))
+    assert query(f"query.{key}={given}", "--name", "labels") == 0
+    capsys.readouterr()
+    assert query(f"query.{key}={given}", "--name", "labels", f"store={other}") == 2
+    error = capsys.readouterr().err
+    assert f"query.{key}={given} has results of another store than {other} (slice " in error
+
+
+@pytest.mark.parametrize(
+    ("source", "recording_id", "is_accepted"),
+    [
+        ("far", "recording_0", True),
+        ("far", "far/recording_0", True),  # renamed by the mix
+        ("far", "other", False),
+        (None, "far/recording_0", False),
+    ],
+)
+def test_results_of_a_mix_are_of_each_of_its_stores(folder, source, recording_id, is_accepted):
+    with open_store(str(folder / "data/store")) as store:
+        first = store.recordings()["recording_id"][0]
+        results = pl.LazyFrame(
+            {
+                "row": [0, 0],
+                "recording_id": [recording_id.replace("recording_0", first), "elsewhere"],
+                "source": [source, "near"],
+            }
+        )
+        if source is None:
+            results = results.drop("source")
+        if is_accepted:
+            check_same_store(results, store, "here")
+            return
+        with pytest.raises(ConfigError, match="here has results of another store"):
+            check_same_store(results, store, "here")
+
+
+@pytest.mark.parametrize("store", ["nowhere", "preds"])
+def test_a_store_that_is_not_there_is_a_wrong_call(query, capsys, store):
+    assert query("--name", "labels", f"store={store}") == 2
+    assert f"{store} is not a melbank store: it has no melbank.json" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("sql", HOSTILE, ids=lambda sql: repr(sql)[:40])

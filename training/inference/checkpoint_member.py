@@ -53,12 +53,12 @@ class CheckpointMember:
         return np.asarray(found.cpu().numpy())
 
 
-def read_trained(path: Path) -> TrainedClassifier:
-    """The classifier of a checkpoint; ConfigError where the file is none."""
+def read_trained(path: Path, key: str = "predict.from") -> TrainedClassifier:
+    """The classifier of a checkpoint; ConfigError, with `key`, where the file is none."""
     try:
         return read_checkpoint(path)
     except StoreError as error:
-        raise ConfigError(f"predict.from: {error}") from error
+        raise ConfigError(f"{key}: {error}") from error
 
 
 def narrowest(trained: TrainedClassifier) -> int:

@@ -90,7 +90,7 @@ def _read_checkpoints(
 ) -> tuple[dict[Path, Member], Choice]:
     kind = "gpu" if device.type == "cuda" else "cpu"
     if not files:
-        return {}, choose_precision(precision, kind, num_frames=1)
+        return {}, Choice("32-true", "ONNX files and probes compute in 32 bits")
     from training.inference.checkpoint_member import CheckpointMember, narrowest, read_trained
 
     trained = {file: read_trained(file) for file in files}

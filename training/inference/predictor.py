@@ -91,6 +91,8 @@ def predict_recordings(
     `embedder` is for probes on embeddings of an ONNX file. Raises ConfigError on what cannot work,
     and where the folder has the results of another run.
     """
+    results = Results(config.out)
+    results.check_folder()
     prepare_reading(config, inputs)  # while the models are loaded
     accelerator = choose_accelerator(config.accelerator, "predict")
     threads = choose_threads(config.threads)
@@ -111,7 +113,6 @@ def predict_recordings(
     _announce(source, ensemble, inputs, machine)
     run = _describe_run(config, models, source, ensemble, machine)
     check(run, [one.recording_id for one in source.recordings])
-    results = Results(config.out)
     with results.lock(), torch_threads(num_threads):
         results.begin(run, source.recordings)
         return _Predictor(source, ensemble, results).run(config.batch_size, progress)

@@ -13,6 +13,7 @@ W windows, C classes.
 import importlib.metadata
 import io
 import json
+import os
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,14 +27,14 @@ import polars as pl
 
 from storage.checksums import digest_json
 from storage.errors import ConfigError, StoreError
-from storage.objects.local import LocalObjects
+from storage.objects.local import TEMPORARY, LocalObjects
 from storage.objects.lock import hold_lock
 from storage.untrusted import parse_json
 from training.inference.fingerprint import differences, listed, shown
 from training.inference.predictions import ClassTable, PredictedRecording
 from training.inference.reading.inputs import InputRecording
 
-RUN, LIST, LOCK = "predict.json", "recordings.parquet", ".lock"
+RUN, LIST, RAW, LOCK = "predict.json", "recordings.parquet", "raw", ".lock"
 FACTS = "melbank"  # key of a recording's facts in the metadata of its file
 FORMAT = 1
 UNREADABLE = (pl.exceptions.PolarsError, KeyError, TypeError, ValueError)
@@ -84,6 +85,20 @@ class Results:
         with hold_lock(self.root / LOCK, busy):
             self._objects.clear_temporary()
             yield
+
+    def check_folder(self) -> None:
+        """ConfigError where the folder has anything but the results of a run, or is a file."""
+        if not self.root.exists() or (self.root / RUN).is_file():
+            return
+        if not self.root.is_dir():
+            raise ConfigError(f"predict.out={self.root} is a file: give a folder")
+        own = (LIST, LOCK, RAW, TEMPORARY)  # of a run that was killed as it began
+        foreign = sorted(set(os.listdir(self.root)).difference(own))
+        if foreign:
+            raise ConfigError(
+                f"predict.out={self.root} is not empty and has no results of tools.predict (it "
+                f"holds {foreign[0]}): give a new folder"
+            )
 
     def begin(self, run: Run, recordings: tuple[InputRecording, ...]) -> None:
         """Records a run, or goes on with it; ConfigError where another one has begun here."""

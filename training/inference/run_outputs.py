@@ -58,7 +58,8 @@ def check_run(
     classes = class_table(run.classes, taxonomy)
     RecorderFacts.open(config.recorder)
     process_run(lambda: (), run.branches, classes, config)
-    check_outputs(config.output, config.detect, classes, recording_ids, presence)
+    windows = Recipe.from_dict(run.about["recipe"])
+    check_outputs(config.output, config.detect, classes, recording_ids, windows, presence)
 
 
 def class_table(known: ClassTable, taxonomy: str) -> ClassTable:

@@ -143,12 +143,15 @@ def test_the_kernel_is_asked_only_where_reading_comes_from_the_disk(tmp_path: Pa
         assert fresh_thread.submit(announce).result() == [False, False]
 
 
+def highest_open() -> int:
+    return max(int(handle.name) for handle in Path("/proc/self/fd").iterdir())
+
+
 @contextmanager
 def most_files(count: int) -> Iterator[None]:
     """This process may open no more than so many files beyond those that it has."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(int(handle.name) for handle in Path("/proc/self/fd").iterdir())
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + count, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest_open() + 1 + count, hard))
     try:
         yield
     finally:
@@ -164,7 +167,8 @@ def test_more_files_than_a_process_may_open_are_read(tmp_path: Path) -> None:
 
 def test_a_reader_leaves_half_of_the_files_to_others(tmp_path: Path) -> None:
     num_open(tmp_path)
-    extents, cells = write_files(tmp_path, 80)
-    with most_files(20), ExtentReader() as reader:
+    count = highest_open() + 20  # so that half of the limit is more than the process has
+    extents, cells = write_files(tmp_path, 2 * count)
+    with most_files(count), ExtentReader() as reader:
         assert np.array_equal(read(reader, extents), cells)
         assert 10 <= num_open(tmp_path) <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2

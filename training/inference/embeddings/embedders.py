@@ -6,6 +6,7 @@
 Inputs are the cells of slices [B, M, T], or waveforms [B, S] where `takes` says which.
 """
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from storage.checksums import digest_file
 from storage.encoding import to_unit
 from storage.errors import ConfigError, StoreError
 from storage.recipe import Recipe
+from training.inference.checkpoint_member import read_trained
 from training.inference.embeddings.birdnet import BirdNetEmbedder
 from training.inference.embeddings.config import BIRDNET, EmbedConfig, EmbedderConfig
 from training.inference.embeddings.record import ModelRecord
@@ -26,7 +28,7 @@ from training.inference.export.model_file import open_model_file
 from training.inference.export.onnx_model import read_metadata
 from training.inference.export.session import FLOAT, Port, Session
 from training.inference.model_files import EXPORTS, find_models
-from training.model.checkpoints import TrainedClassifier, read_checkpoint
+from training.model.checkpoints import TrainedClassifier
 from training.model.predict import predict_batch
 from training.model.recipe_check import check_recipe
 from training.runtime.auto import choose_threads
@@ -67,6 +69,8 @@ def open_embedder(
         return BirdNetEmbedder(threads)
     if config.model == SPECTRAL:
         return SpectralEmbedder()
+    if meant := get_close_matches(config.model, (SPECTRAL, BIRDNET), 1):
+        raise ConfigError(f"{key}={config.model}: there is no such model; did you mean {meant[0]}?")
     models = find_models([config.model], root, key=key)
     if len(models[0].files) > 1:
         raise ConfigError(
@@ -77,7 +81,7 @@ def open_embedder(
     if file.suffix in EXPORTS:
         return OnnxEmbedder(file, config, recipe, threads)
     torch.set_num_threads(threads)
-    return CheckpointEmbedder(read_checkpoint(file), recipe)
+    return CheckpointEmbedder(read_trained(file, key), recipe)
 
 
 class CheckpointEmbedder:

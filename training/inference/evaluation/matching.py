@@ -42,7 +42,7 @@ def match_annotations(
 ) -> Matched:
     """Gives windows (recording_id, start_s, end_s, ...) the labels of their annotations.
 
-    Raises ConfigError where no annotated file is among the recordings.
+    Raises ConfigError where no annotated file is among the recordings, and no label a class.
     """
     recordings = windows["recording_id"].unique(maintain_order=True).to_list()
     files = annotations.table["file"].unique(maintain_order=True).to_list()
@@ -54,6 +54,12 @@ def match_annotations(
             f"{_shown(recordings)} here"
         )
     labels, others = _to_classes(annotations.table["label"], classes)
+    if others and not labels.count():
+        raise ConfigError(
+            f"none of the labels in {annotations.where} is a class of the predictions: "
+            f"{_shown(list(others))} there, {_shown(classes.labels)} here: give evaluate.taxonomy "
+            "with their names, or rename them"
+        )
     named = annotations.table.with_columns(
         pl.col("file").replace_strict(found, default=None).alias("recording_id"), labels
     ).drop_nulls("recording_id")

@@ -27,6 +27,7 @@ from training.inference.exploring.scores import OofScores
 from training.inference.exploring.sound import SoundFiles
 from training.inference.exploring.views import Views
 from training.inference.queries.config import QueryConfig
+from training.inference.queries.same_store import check_same_store
 from training.inference.queries.tables import OOF, open_tables
 from training.inference.similarity.place import EmbeddingPlace
 
@@ -73,6 +74,9 @@ class Exploration:
             raise ConfigError("explore.compare needs explore.experiment, to compare with")
         scores = _scores(root, rows, "experiment", query.experiment, progress)
         second = _scores(root, rows, "compare", inputs.compare, progress)
+        if second is not None:
+            key = f"explore.compare={inputs.compare}"
+            check_same_store(pl.scan_parquet(root / "preds" / inputs.compare / OOF), store, key)
         frame = SliceFrame(store, _columns(scores, second))
         detections = _detections(tables, frame)
         neighbours = Neighbours(store, frame, inputs.embeddings)

@@ -16,6 +16,7 @@ from polars.exceptions import PolarsError
 
 from storage.errors import ConfigError
 from storage.output_files import output_file
+from storage.recipe import Recipe
 from training.inference.outputs.class_lists import shown
 from training.inference.outputs.config import OutputConfig
 from training.inference.outputs.output import Output, OutputJob
@@ -66,16 +67,22 @@ def row_ids(windows: WindowPredictions) -> list[str | None]:
 
 
 def check_submission(
-    config: OutputConfig, classes: ClassTable, recording_ids: Sequence[str]
+    config: OutputConfig, classes: ClassTable, recording_ids: Sequence[str], windows: Recipe
 ) -> None:
     """Raises ConfigError where the recordings cannot give the submission that is wanted.
 
-    Meant for the time before they are predicted: names of files and classes are known then.
+    Meant for the time before they are predicted: names of files, classes, and length and step of
+    the windows are known then.
     """
     folders: dict[str, str] = {}
     for recording_id in recording_ids:
         _check_stem(recording_id, folders)
     if config.sample_submission is None:
+        if windows.slice_s % 1 or windows.slice_step_s % 1:
+            raise ConfigError(
+                f"not all windows of {windows.slice_s:g} s every {windows.slice_step_s:g} s end at "
+                f"whole seconds, as row_id has them: choose predict.step_s so, or give {KEY}"
+            )
         return
     sample = Sample.read(config.sample_submission)
     class_notes(sample, classes.labels, config.fill_missing)

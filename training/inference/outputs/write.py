@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from storage.recipe import Recipe
 from storage.source.files import RecordingFiles
 from training.inference.outputs import audacity, excerpts, raven
 from training.inference.outputs.audacity import AudacityLabels
@@ -111,12 +112,13 @@ def check_outputs(
     detect: DetectConfig,
     classes: ClassTable,
     recording_ids: Sequence[str],
+    windows: Recipe,
     presence: dict[str, float] | None = None,
 ) -> None:
     """Raises ConfigError where `write_outputs` would, as far as it is known before predicting."""
     Detector.open(detect, classes, presence)
     if "submission" in config.formats:
-        check_submission(config, classes, recording_ids)
+        check_submission(config, classes, recording_ids, windows)
 
 
 class _Counts:

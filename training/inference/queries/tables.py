@@ -23,16 +23,18 @@ from storage.errors import ConfigError, StoreError
 from storage.store import Store
 from training.inference.queries.config import QueryConfig
 from training.inference.queries.oof import described
+from training.inference.queries.same_store import check_same_store
 
 NAMES = ("scientific_name", "common_name", "class_name", "order", "family", "genus")
 OOF, OOF_RECORDINGS = "oof.parquet", "oof_recordings.parquet"
+BY_ROW = {"oof": "experiment", "embeddings": "embeddings", "map": "map"}  # tables, with their key
 DETECTIONS = "detections.parquet"
 
 
 def open_tables(
     store: Store, config: QueryConfig, *, root: Path, section: str = "query"
 ) -> dict[str, pl.LazyFrame]:
-    """The tables by name, read lazily; ConfigError where a file of the config is not there.
+    """The tables by name, read lazily; ConfigError where a file is not there, or of another store.
 
     `section` is named in errors: that of the command line that the config comes from.
     """
@@ -57,6 +59,9 @@ def open_tables(
         )
     if config.map:
         tables["map"] = _scan(Path(config.map), f"{section}.map={config.map}")
+    for name, word in BY_ROW.items():
+        if value := getattr(config, word):
+            check_same_store(tables[name], store, f"{section}.{word}={value}")
     if config.reviews:
         tables["reviews"] = current_reviews(read_reviews(Path(config.reviews))).lazy()
     return tables

@@ -38,7 +38,7 @@ class Results:
     @classmethod
     def open(cls, store: Store, name: str, root: Path) -> "Results":
         """The results of a finished experiment; ConfigError where there are none."""
-        tables = open_tables(store, QueryConfig(experiment=name), root=root)
+        tables = open_tables(store, QueryConfig(experiment=name), root=root, section="report")
         return cls(name=name, folder=root / "preds" / name, tables=tables)
 
 

@@ -114,3 +114,10 @@ def test_what_has_no_match_is_named_and_counted() -> None:
     )
     with pytest.raises(ConfigError, match=r"none of the 3 files .* is among the 1 rec"):
         match_annotations(windows_of("e"), annotations, CLASSES, 0.5)
+
+
+def test_labels_none_of_which_is_a_class_are_refused() -> None:
+    table = table_of(("a.wav", 0, 1, "dodo"), ("a.wav", 1, 2, "tit"))
+    annotations = Annotations(table=table, where="a.csv")
+    with pytest.raises(ConfigError, match=r"none of the labels in a.csv is a class .*: dodo, tit"):
+        match_annotations(windows_of("a"), annotations, CLASSES, 0.5)

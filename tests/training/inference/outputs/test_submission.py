@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from storage.errors import ConfigError
+from storage.recipe import Recipe
 from tests.training.inference.outputs.small_run import small_run, windows, write
 from training.inference.outputs.config import DetectConfig, OutputConfig
 from training.inference.outputs.write import check_outputs
@@ -171,7 +172,20 @@ def test_what_is_known_before_predicting_is_checked_before(
     path.write_text(f"row_id,{labels}\nA_5,0,0\nB_5,0,0\n", encoding="utf-8")
     config = OutputConfig(formats=["submission"], sample_submission=str(path))
     if message is None:
-        check_outputs(config, DetectConfig(), CLASSES, recording_ids)
+        check_outputs(config, DetectConfig(), CLASSES, recording_ids, Recipe())
         return
     with pytest.raises(ConfigError, match=message):
-        check_outputs(config, DetectConfig(), CLASSES, recording_ids)
+        check_outputs(config, DetectConfig(), CLASSES, recording_ids, Recipe())
+
+
+@pytest.mark.parametrize(("step_s", "is_whole"), [(5.0, True), (1.0, True), (2.5, False)])
+def test_without_a_sample_all_windows_have_to_end_at_whole_seconds(
+    step_s: float, is_whole: bool
+) -> None:
+    config = OutputConfig(formats=["submission"])
+    windows = Recipe(slice_step_s=step_s)
+    if is_whole:
+        check_outputs(config, DetectConfig(), CLASSES, ["A"], windows)
+        return
+    with pytest.raises(ConfigError, match=r"not all windows of 5 s every 2.5 s end at whole sec"):
+        check_outputs(config, DetectConfig(), CLASSES, ["A"], windows)

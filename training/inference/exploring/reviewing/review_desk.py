@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import polars as pl
@@ -154,15 +155,27 @@ class ReviewDesk:
             "agreement": {"shared": agreed.shared, "same": agreed.same},
         }
 
+    def problem(self) -> str:
+        """Why no verdict could be saved, in a sentence; empty where they can."""
+        is_there = self.folder.is_dir()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=self.folder):
+                pass
+            if not is_there:
+                self.folder.rmdir()
+        except OSError as error:
+            return (
+                f"the folder of reviews {self.folder} cannot be made, or written to "
+                f"({error.strerror}): give another with explore.reviews="
+            )
+        return ""
+
     def _write(self, verdict: Verdict) -> None:
         if self._log is None:
-            try:
-                self._log = ReviewLog(self.folder)
-            except OSError as error:
-                raise StoreError(
-                    f"the folder of reviews {self.folder} cannot be made ({error.strerror}): give "
-                    "another with explore.reviews="
-                ) from error
+            if problem := self.problem():
+                raise StoreError(problem)
+            self._log = ReviewLog(self.folder)
         self._log.append(verdict)
         self._num_added += 1
         if self._num_added % JOINED == 0:
