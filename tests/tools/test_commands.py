@@ -181,7 +181,7 @@ def test_queries_write_what_was_asked_for(store: Path, tmp_path: Path, call: Cal
         (("--limit", "0"), 2, "at least 1"),
         (("--sql", "SELECT slice_no FROM slices", "--npy", "x.npy"), 2, "need the column `row`"),
         (("--sql", "SELECT row FROM slices WHERE row < 0", "--npy", "x.npy"), 2, "found no slices"),
-        (("store=/nowhere",), 1, "is not a melbank store"),
+        (("store=/nowhere",), 2, "is not a melbank store"),
         (("store={store}/melbank.json",), 2, "is a file; give a folder"),
         (("--sql", "SELECT row FROM slices WHERE row = 'a'"), 2, "the query does not work"),
         (("--sql", "SELECT row * 0.5 AS row FROM slices", "--npy", "x.npy"), 2, "whole numbers"),

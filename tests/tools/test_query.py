@@ -185,7 +185,7 @@ def test_results_of_another_store_are_refused(query, folder, places, capsys, tmp
     capsys.readouterr()
     assert query(f"query.{key}={given}", "--name", "labels", f"store={other}") == 2
     error = capsys.readouterr().err
-    assert f"query.{key}={given} has results of another store than {other} (slice " in error
+    assert f"query.{key}={given} is of another store than {other} (slice " in error
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_results_of_a_mix_are_of_each_of_its_stores(folder, source, recording_id
         if is_accepted:
             check_same_store(results, store, "here")
             return
-        with pytest.raises(ConfigError, match="here has results of another store"):
+        with pytest.raises(ConfigError, match="here is of another store"):
             check_same_store(results, store, "here")
 
 

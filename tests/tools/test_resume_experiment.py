@@ -139,7 +139,7 @@ def test_data_that_have_moved_are_named_by_words(
     store: Path, whole: Path, begun: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change_config(begun, f"store: {store}", "store: /gone/store")
-    assert resume(begun) == 1
+    assert resume(begun) == 2
     assert "/gone/store" in capsys.readouterr().err
     assert resume(begun, f"store={store}") == 0
     assert_same_predictions(whole, begun)

@@ -95,7 +95,7 @@ def test_it_prints_a_link_survives_a_browser_that_dies_and_ends_with_ctrl_c(star
     ids=str,
 )
 def test_a_wrong_call_ends_with_one_sentence(explore, capsys, words, message):
-    assert explore(*words) == (1 if words == ("store=nowhere",) else 2)
+    assert explore(*words) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

@@ -34,6 +34,6 @@ def check_same_store(results: pl.LazyFrame, store: Store, key: str) -> None:
             row, recording_id, _, own = others.row(0)
             example = f" (slice {row} is of {recording_id}, and here of {own})"
         raise ConfigError(
-            f"{key} has results of another store than {store.url}{example}: give the store that "
-            "they are of"
+            f"{key} is of another store than {store.url}{example}: give the store that it was made "
+            "from"
         )
