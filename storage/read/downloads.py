@@ -230,7 +230,7 @@ class ShardDownloads:
 
     @contextmanager
     def _giving_up(self) -> Iterator[None]:
-        """Where the folder cannot be read or written: says so once, and reading goes on without."""
+        """An error of the folder is logged once, and ends caching; reading goes on without."""
         try:
             yield
         except StoreError:  # of the server

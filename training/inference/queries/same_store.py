@@ -1,4 +1,4 @@
-"""Whether results are of the slices of a store: a row of another store is another slice."""
+"""Refuses results of another store: a row is another slice there."""
 
 import polars as pl
 
