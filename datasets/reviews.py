@@ -110,7 +110,7 @@ class ReviewLog:
         if len(names) < 2:
             self._written = names
             return
-        frame = pl.concat([pl.read_parquet(self._folder / name) for name in names])
+        frame = pl.concat([pl.read_parquet(self._folder / name, glob=False) for name in names])
         joined = f"{names[0].removesuffix(ENDING)}_{len(names)}{ENDING}"
         self._write(frame, joined)
         for name in names:

@@ -157,7 +157,7 @@ class Targets:
 def read_soft_table(path: str) -> SoftTable:
     """Reads a file of soft targets; raises ConfigError, naming it, where it is not one."""
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ConfigError(f"targets {path}: {str(error).splitlines()[0]}") from error
     columns = [name for name in frame.columns if name.startswith(PREFIX)]

@@ -18,6 +18,13 @@
 A message states the rule, the numbers and the way out, in one line.
 """
 
+import errno
+
+# What a machine has run out of, or a share that has gone: it says nothing of the file.
+OF_THE_MACHINE = frozenset(
+    (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.ESTALE, errno.ENOTCONN)
+)
+
 
 class MelbankError(Exception):
     """Root of all errors raised on purpose."""
@@ -61,6 +68,16 @@ class UnsupportedError(RemoteError, NotImplementedError):
 
 class UnreachableError(RemoteError, ConnectionError):
     """An object store gave no answer of use in time; asked again later, it may."""
+
+
+def check_machine(error: OSError) -> None:
+    """Raises StoreError where an error is of the machine, not of the file that was read."""
+    if error.errno in OF_THE_MACHINE:
+        where = f"{error.filename}: " if error.filename else ""
+        raise StoreError(
+            f"{where}{error.strerror}: no fault of the file; once that is over, run this again: it "
+            "goes on"
+        ) from error
 
 
 class ObjectExistsError(MelbankError, FileExistsError):

@@ -65,7 +65,7 @@ def read_voice(path: str, recordings: pl.DataFrame) -> VoiceShares:
 
 def _read_table(path: str) -> pl.DataFrame:
     try:
-        table = pl.read_parquet(path, columns=list(COLUMNS))
+        table = pl.read_parquet(path, columns=list(COLUMNS), glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ConfigError(
             f"sampling.voice_file={path}: {str(error).splitlines()[0]}; it needs "

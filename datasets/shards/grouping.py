@@ -157,7 +157,7 @@ def _read_recordings(path: Path) -> pl.DataFrame:
     """Reads a table with recording_id, primary_label, secondary_labels and filename."""
     try:
         if path.suffix == ".parquet":
-            table = pl.read_parquet(path)
+            table = pl.read_parquet(path, glob=False)
         else:
             table = _frame(read_csv(path.read_bytes(), str(path)))
     except (pl.exceptions.PolarsError, OSError) as error:

@@ -148,7 +148,7 @@ def read_teacher_table(path: str, title: str) -> TeacherTable:
     Lines without an embedding, or with one that is not finite, are left out.
     """
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
         about = pl.read_parquet_metadata(path).get(METADATA)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ConfigError(

@@ -14,17 +14,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 
-from storage.audio.c_stderr import quiet_c_stderr
 from storage.audio.channels import LOUDEST, MEAN, ChannelLevels, channel_number
 from storage.audio.integrity import MAX_ABS, Soundness, Span, examine, verdict
 from storage.audio.kinds import CONVERT, other_kind
-from storage.errors import AudioError
+from storage.audio.sound_stream import SoundStream
+from storage.errors import AudioError, check_machine
 
 BLOCK_VALUES = 1 << 20  # 4 MB, 33 s: decoding and cutting disturb each other in the caches
 FINE_BLOCK_FRAMES = 1 << 10
@@ -175,25 +174,6 @@ def _read_header(path: Path, soundness: Soundness) -> AudioHeader:
     return _joined(headers)
 
 
-class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
-    """A file that is read once, from its beginning to its end, without words from C libraries.
-
-    The parent asks for the position and sets it around every read, where a file can seek. After
-    damage and in mp3 that changes what is read next, and it can double the time.
-    """
-
-    def __init__(self, where: "bytes | _Window") -> None:
-        with quiet_c_stderr():
-            super().__init__(where)
-
-    def read(self, *args: Any, **options: Any) -> Any:
-        with quiet_c_stderr():
-            return super().read(*args, **options)
-
-    def seekable(self) -> bool:
-        return False
-
-
 class _Window:
     """One span of a file, as much like a file as soundfile needs it."""
 
@@ -235,7 +215,7 @@ def _open(path: Path, span: Span | None, soundness: Soundness) -> Iterator[sound
             if span is not None:
                 where = stack.enter_context(closing(_Window(path, span)))
             with _OPENING:
-                file = _Stream(where)
+                file = SoundStream(where)
         except (soundfile.LibsndfileError, TypeError) as error:
             reason = soundness.problem or f"damaged or of an unknown format: {_plain(error)}"
             raise AudioError(f"not readable as audio ({reason}): get the file again") from error
@@ -259,6 +239,7 @@ def _examine(path: Path, *, check_crc: bool = True) -> Soundness:
             raise AudioError(problem)
         return examine(path, check_crc=check_crc)
     except OSError as error:
+        check_machine(error)
         raise AudioError(f"it cannot be read: {error.strerror}") from error
 
 

@@ -1,5 +1,6 @@
 """The command that predicts, as users type it: exit codes, messages, files."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +9,13 @@ import polars as pl
 import pytest
 
 import tools.predict
+from storage.errors import StoreError
 from tests.paths import ROOT
 from tests.predicting import write_checkpoint, write_recordings
 from tools.cli.command import run
+from training.inference.config import OutputSections
+from training.inference.results import Results
+from training.inference.run_outputs import write_run
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -207,6 +212,28 @@ def test_results_among_recordings_are_no_recordings(lab: Path, tmp_path: Path, c
         assert code == 0
         assert "1 recordings" in out
     assert list((tmp_path / "sounds" / "new").rglob("*.wav"))
+
+
+def test_any_name_of_a_file_or_folder_is_taken(lab: Path, tmp_path: Path, call: Call) -> None:
+    """Bytes that are no UTF-8, and the signs of patterns."""
+    sounds = write_recordings(tmp_path / "so[un]ds*", [2.0])
+    (sounds / "00.wav").rename(os.fsdecode(os.fsencode(sounds) + b"/caf\xe9.wav"))
+    out = tmp_path / "results[1]*"
+    for known in ("", ", 1 done before"):
+        code, text, err = call(*words(lab, out), f"predict.input={sounds}")
+        assert (code, err.count("Traceback")) == (0, 0), err
+        assert f"1 recordings{known}, 0 rejected" in text
+    frame = pl.read_parquet(out / "predictions.parquet", glob=False)
+    assert frame["recording_id"].unique().to_list() == ["caf\\xe9"]
+
+
+def test_outputs_wait_for_no_other_run_in_the_folder(lab: Path, tmp_path: Path, call: Call) -> None:
+    """Two that write the same tables would mix them."""
+    assert call(*words(lab, tmp_path / "new"))[0] == 0
+    results, config = Results(tmp_path / "new"), OutputSections()
+    with results.lock(), pytest.raises(StoreError, match="another prediction is at work"):
+        write_run(results, config)
+    write_run(results, config)
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(lab: Path, tmp_path: Path, call: Call) -> None:

@@ -18,6 +18,7 @@ from tests.hostile_sql import HOSTILE, statement
 from tests.paths import ROOT
 from tests.small_store import build_small_store
 from tools.cli.command import run
+from tools.cli.slice_files.audio import write_audacity
 from tools.query import COMMAND, main
 from training.inference.queries.named import NAMED
 from training.inference.queries.same_store import check_same_store
@@ -153,6 +154,23 @@ def test_raven_places_each_slice_in_its_recording_and_counts_on(query, folder):
         assert line["Begin Time (s)"] == pytest.approx(begin_s, abs=1e-5)
         assert line["File Offset (s)"] == pytest.approx(row["start_s"], abs=1e-5)
         assert line["Begin Path"] == row["filename"]
+
+
+def test_tracks_of_names_that_are_alike_are_kept_apart(tmp_path):
+    """Equal once their slashes are gone, once they are cut, or without their case."""
+    long = "x" * 120
+    names = ["a/b", "a_b", f"{long}_050000", f"{long}_060000", "A_B"]
+    spans = pl.DataFrame(
+        {
+            "recording_id": names,
+            "start_s": [0.0] * 5,
+            "end_s": [5.0] * 5,
+            "common_name": [f"bird {number}" for number in range(5)],
+        }
+    )
+    write_audacity(spans, tmp_path)
+    texts = [path.read_text() for path in tmp_path.iterdir()]
+    assert sorted(text[-2] for text in texts) == list("01234")
 
 
 @pytest.mark.parametrize(

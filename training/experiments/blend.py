@@ -170,7 +170,7 @@ def _check(names: Sequence[str], weights: Sequence[float]) -> None:
 
 def _read(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)
     except (OSError, PolarsError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
 

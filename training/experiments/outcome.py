@@ -37,11 +37,11 @@ def read_report(
     `about` says which recordings and classes have scores of their own.
     """
     folder = experiment.preds
-    pooled = pl.read_parquet(folder / POOLED_OOF)
+    pooled = pl.read_parquet(folder / POOLED_OOF, glob=False)
     return TrainingReport(
         experiment=experiment,
         folds=results,
-        overall=score_frame(pl.read_parquet(folder / OOF), secondary_weight),
+        overall=score_frame(pl.read_parquet(folder / OOF, glob=False), secondary_weight),
         pooled=score_frame(pooled, secondary_weight),
         classes=score_classes(pooled, names),
         parts=score_parts(pooled, about, secondary_weight),
@@ -51,7 +51,7 @@ def read_report(
 def write_report(report: TrainingReport, names: Mapping[str, str]) -> None:
     """Writes confusion and classes as pictures, classes.csv, parts.csv and, last, scores.json."""
     folder = report.experiment.preds
-    write_confusion(pl.read_parquet(folder / POOLED_OOF), names, folder / CONFUSION)
+    write_confusion(pl.read_parquet(folder / POOLED_OOF, glob=False), names, folder / CONFUSION)
     for table, name in ((report.classes, CLASSES), (report.parts, PARTS)):
         with output_file(folder / name) as unfinished:
             table.write_csv(unfinished)

@@ -77,7 +77,7 @@ def _draw_curve(axes: Axes, name: str, scores: pl.DataFrame, kept: int | None) -
 def _read_log(file: Path) -> pl.DataFrame | None:
     """Log of a training; None where a kill has left nothing usable."""
     try:
-        table = pl.read_csv(file, infer_schema_length=None)
+        table = pl.read_csv(file, infer_schema_length=None, glob=False)
     except NoDataError:
         return None
     return table if "epoch" in table.columns else None

@@ -10,6 +10,7 @@ from typing import Any
 
 from storage.checksums import digest_json
 from storage.recipe import Recipe
+from storage.source.listing import shown_name
 from training.inference.members import Branch
 from training.inference.model_files import ModelFiles, describe_files
 from training.inference.reading.inputs import InputRecording
@@ -47,7 +48,7 @@ def _model(file: Mapping[str, str]) -> str:
 
 def listed(recordings: Iterable[InputRecording]) -> dict[str, str]:
     """The recordings as plain values, by name: size and time, or the place of unknown ones."""
-    return {one.recording_id: one.version or one.path for one in recordings}
+    return {one.recording_id: one.version or shown_name(one.path) for one in recordings}
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:

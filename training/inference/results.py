@@ -29,6 +29,7 @@ from storage.checksums import digest_json
 from storage.errors import ConfigError, StoreError
 from storage.objects.local import TEMPORARY, LocalObjects
 from storage.objects.lock import hold_lock
+from storage.source.listing import shown_name
 from storage.untrusted import parse_json
 from training.inference.fingerprint import differences, listed, shown
 from training.inference.predictions import ClassTable, PredictedRecording
@@ -129,9 +130,11 @@ class Results:
         }
         columns = ("recording_id", "path", "version")
         table = {name: [getattr(one, name) for one in recordings] for name in columns}
+        table["path"] = list(map(shown_name, table["path"]))
         frame = pl.DataFrame(table, schema=dict.fromkeys(columns, pl.String))
         self._objects.put(LIST, _parquet(frame))
-        self._objects.put(RUN, json.dumps(document, indent=1, ensure_ascii=False).encode())
+        text = json.dumps(document, indent=1, ensure_ascii=False)
+        self._objects.put(RUN, shown_name(text).encode())
 
     def _check_same(self, decides: Mapping[str, Any], names: Mapping[str, str]) -> None:
         then = self.describe()["decides"]

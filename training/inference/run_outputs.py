@@ -83,19 +83,21 @@ def write_run(
 ) -> OutputSummary:
     """Writes the formats of `output.formats` and rejects.csv into the folder of a finished run.
 
-    `taxonomy`: csv with names of the classes. Raises ConfigError where settings do not fit.
+    `taxonomy`: csv with names of the classes. Raises ConfigError where settings do not fit,
+    StoreError where another run is at work on the folder.
     """
     settings = _settings(with_post_of_models(config, results.describe()["about"]), taxonomy)
     _say_what_changed(results, settings)
     run = open_run(results, config, taxonomy)
-    with progress("writing outputs", results.num_recordings(), "recording") as step:
+    total = results.num_recordings()
+    with results.lock(), progress("writing outputs", total, "recording") as step:
         counted = replace(run, windows=_Counted(run.windows, step))
         summary = write_outputs(
             counted, config.output, config.detect, results.root, presence=presence, audio=audio
         )
-    _write_rejects(results)
-    data = json.dumps(settings, indent=1, ensure_ascii=False).encode()
-    LocalObjects(str(results.root)).put(SETTINGS, data)
+        _write_rejects(results)
+        data = json.dumps(settings, indent=1, ensure_ascii=False).encode()
+        LocalObjects(str(results.root)).put(SETTINGS, data)
     return summary
 
 

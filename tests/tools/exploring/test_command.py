@@ -170,7 +170,7 @@ def test_ten_thousand_requests_at_once_are_answered_or_refused(started):
                     answer = client.post("/api/reviews", body)
             except OSError as error:
                 with lock:
-                    outcomes[type(error).__name__] += 1
+                    outcomes["lost" if isinstance(error, ConnectionError) else repr(error)] += 1
                 continue
             with lock:
                 outcomes[answer.status] += 1
@@ -183,7 +183,7 @@ def test_ten_thousand_requests_at_once_are_answered_or_refused(started):
     for thread in threads:
         thread.join()
     assert sum(outcomes.values()) == NUM_REQUESTS
-    assert set(outcomes) <= {200, 201, 503, "ConnectionResetError", "ConnectionRefusedError"}
+    assert set(outcomes) <= {200, 201, 503, "lost"}
     assert outcomes[200] > 0
     time.sleep(1.5)
     found, start = set(), 0

@@ -19,7 +19,8 @@ from training.inference.similarity.place import EmbeddingPlace
 
 def waited(client, path, **parameters):
     """An answer that may have to be computed first."""
-    while (answer := client.get(path, **parameters)).status == 503:
+    end_s = time.monotonic() + 300
+    while (answer := client.get(path, **parameters)).status == 503 and time.monotonic() < end_s:
         assert answer.json["retry"] is True
         assert answer.headers["retry-after"] == "1"
         time.sleep(0.1)

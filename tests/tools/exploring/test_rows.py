@@ -125,7 +125,7 @@ def test_hostile_sql_is_refused_or_bounded(client, exploration, sql):
     before, began_s = psutil.Process().memory_info().rss, time.monotonic()
     answer = client.get("/api/rows", where=sql, count=500)
     assert answer.status in (200, 400)
-    assert time.monotonic() - began_s < 30
+    assert time.monotonic() - began_s < 90  # a query has 20 s, and a process to begin
     assert psutil.Process().memory_info().rss - before < 2**30
     if answer.status == 200:
         rows = [row["row"] for row in answer.json["rows"]]

@@ -1,5 +1,6 @@
 """Predictions of whole runs: agreement with training's own, resuming, and what decides a result."""
 
+import errno
 import filecmp
 from collections.abc import Callable
 from dataclasses import replace
@@ -287,3 +288,17 @@ def test_problem_files_become_rejects_and_all_others_are_predicted(
         assert len(raw.start_s) >= max(1, int(raw.recording.duration_s))
     silent = {raw.recording.recording_id[:2] for raw in results.iterate() if raw.silent.all()}
     assert {"13", "14"} <= silent
+
+
+def test_what_the_machine_lacks_ends_the_run_and_rejects_no_file(
+    lab: Path, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def examine(path: Path, **_: object) -> object:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decode, "examine", examine)
+        with pytest.raises(StoreError, match=r"Too many open files: no fault of the file"):
+            run(lab, tmp_path / "out", workers=0)
+    run(lab, tmp_path / "out", workers=0)
+    assert_same(tmp_path / "out", done)

@@ -4,6 +4,7 @@ Slices are found in the recordings of source.*, as at the build. A table needs t
 """
 
 from collections.abc import Mapping
+from itertools import chain, count
 from pathlib import Path
 
 import polars as pl
@@ -132,7 +133,7 @@ def write_raven(spans: pl.DataFrame, target: Path, band_hz: tuple[float, float])
         found = slices.sort("start_s")
         path = one_line(str(name))
         lines += selection_lines(found, path, band_hz, first=number, before_s=before_s)
-        before_s += float(found["duration_s"][0])
+        before_s += float(found["duration_s"][0] or 0.0)
         number += len(found)
     with output_file(target) as unfinished:
         unfinished.write_text("".join(lines), encoding="utf-8")
@@ -140,6 +141,7 @@ def write_raven(spans: pl.DataFrame, target: Path, band_hz: tuple[float, float])
 
 def write_audacity(spans: pl.DataFrame, folder: Path) -> None:
     """Writes a label track for each recording."""
+    names: set[str] = set()
     for (name,), slices in spans.group_by("recording_id", maintain_order=True):
         lines = [
             f"{seconds(start_s)}\t{seconds(end_s)}\t{one_line(label)}\n"
@@ -147,8 +149,17 @@ def write_audacity(spans: pl.DataFrame, folder: Path) -> None:
             .select("start_s", "end_s", "common_name")
             .iter_rows()
         ]
-        with output_file(folder / f"{safe_name(str(name).replace('/', '_'))}.txt") as unfinished:
+        track = _unused(safe_name(str(name).replace("/", "_")), names)
+        with output_file(folder / f"{track}.txt") as unfinished:
             unfinished.write_text("".join(lines), encoding="utf-8")
+
+
+def _unused(name: str, names: set[str]) -> str:
+    """The name, with a number where `names` has it already; adds it, in lower case."""
+    numbered = (f"{name}_{number}" for number in count(2))
+    found = next(one for one in chain([name], numbered) if one.lower() not in names)
+    names.add(found.lower())
+    return found
 
 
 def recording_paths(

@@ -112,7 +112,7 @@ def write_table(frame: pl.DataFrame, about: About, path: Path) -> None:
 
 def join_tables(parts: Sequence[Path], about: About, path: Path) -> None:
     """Writes the lines of several tables, one after the other, without holding all of them."""
-    lines = pl.concat([pl.scan_parquet(part) for part in parts])
+    lines = pl.concat([pl.scan_parquet(part, glob=False) for part in parts])
     lines.sink_parquet(path, row_group_size=ROW_GROUP, metadata={KEY: about.to_json()})
 
 
@@ -138,7 +138,7 @@ def read_table(path: Path) -> EmbeddingTable:
     """A file with its origin; StoreError where it is damaged."""
     about = read_about(path)
     try:
-        frame = pl.read_parquet(path, columns=list(SCHEMA))
+        frame = pl.read_parquet(path, columns=list(SCHEMA), glob=False)
         matrix = _matrix(frame)
     except UNREADABLE as error:
         raise StoreError(f"{path} is damaged ({_first_line(error)}): embed again") from error

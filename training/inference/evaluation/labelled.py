@@ -78,7 +78,7 @@ def read_predictions(paths: Sequence[str]) -> pl.DataFrame:
 def _read(key: str, path: Path, remedy: str) -> pl.DataFrame:
     """Reads a table; `remedy` says where such a one comes from."""
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)
     except (OSError, PolarsError) as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise ConfigError(f"{key}={path} cannot be read as Parquet: {reason}: {remedy}") from error

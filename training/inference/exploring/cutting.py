@@ -9,18 +9,19 @@ import soxr
 from storage.audio.filterbank import mel_filterbank
 from storage.audio.mel import MelTransform
 from storage.audio.slicing import fill_up
+from storage.audio.sound_stream import SoundStream
 from storage.encoding import encode
 from storage.errors import AudioError
 from storage.recipe import Recipe
-from training.inference.exploring.sound import WavPart, seek
+from training.inference.exploring.sound import WavPart
 
 
 def cut_stretch(part: WavPart, recipe: Recipe) -> np.ndarray:
     """Cells [M, T] of the slice that begins with a stretch; AudioError where it has no sound."""
     frames = min(part.frames, round(recipe.slice_s * part.rate_hz))
     try:
-        with soundfile.SoundFile(part.path) as file:
-            seek(file, part.first)
+        with SoundStream(part.path) as file:
+            file.go_to(part.first)
             samples = file.read(frames, dtype="float32", always_2d=True).mean(axis=1)
     except soundfile.LibsndfileError as error:
         raise AudioError("it cannot be decoded there") from error

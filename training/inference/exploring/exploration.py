@@ -76,7 +76,9 @@ class Exploration:
         second = _scores(root, rows, "compare", inputs.compare, progress)
         if second is not None:
             key = f"explore.compare={inputs.compare}"
-            check_same_store(pl.scan_parquet(root / "preds" / inputs.compare / OOF), store, key)
+            check_same_store(
+                pl.scan_parquet(root / "preds" / inputs.compare / OOF, glob=False), store, key
+            )
         frame = SliceFrame(store, _columns(scores, second))
         detections = _detections(tables, frame)
         neighbours = Neighbours(store, frame, inputs.embeddings)

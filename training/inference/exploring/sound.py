@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from storage.audio.sound_stream import SoundStream
 from storage.errors import ObjectMissingError, StoreError
 from storage.objects.client import RemoteConfig
 from storage.objects.urls import is_remote
 from storage.source.files import RecordingFiles
 
 BLOCK_FRAMES = 1 << 16
-LEAD_FRAMES = 1 << 16  # decoded before the first frame of a compressed stream
 KEPT_COPIES = 4  # of files in buckets
 MAX_BYTES = 2**32 - 1024  # of a WAV
 SAMPLE_BYTES = 2
@@ -76,24 +76,24 @@ class WavPart:
         skipped = start % self.frame_bytes
         place = start // self.frame_bytes
         left = end - start
-        with soundfile.SoundFile(self.path) as file:
-            seek(file, min(self.first + place, file.frames))
+        with SoundStream(self.path) as file:
+            is_sound = _go_to(file, min(self.first + place, file.frames))
             while left > 0:
                 count = min(BLOCK_FRAMES, -(-(left + skipped) // self.frame_bytes))
-                data = _block(file, count)[skipped : skipped + left]
+                data = _block(file, count) if is_sound else bytes(count * self.frame_bytes)
+                data = data[skipped : skipped + left]
                 skipped = 0
                 left -= len(data)
                 yield data
 
 
-def seek(file: soundfile.SoundFile, place: int) -> None:
-    """Goes to a frame. Compressed streams are decoded from earlier on.
-
-    After a seek into the last page of an ogg stream, libsndfile 1.2 gives frames of another place.
-    """
-    before = 0 if file.subtype.startswith("PCM") else min(place, LEAD_FRAMES)
-    file.seek(place - before)
-    file.read(before, dtype="float32")
+def _go_to(file: SoundStream, place: int) -> bool:
+    """Goes to a frame; False where the file is damaged before it."""
+    try:
+        file.go_to(place)
+    except soundfile.LibsndfileError:
+        return False
+    return True
 
 
 def _with_length(header: bytes, num_bytes: int) -> bytes:

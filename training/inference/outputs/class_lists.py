@@ -8,6 +8,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -85,22 +86,23 @@ def read_species(path: str, classes: ClassTable) -> SpeciesLists:
     columns = [name for name in ("label", "primary_label", SCIENTIFIC) if name in table.columns]
     if not columns:
         raise _lacks(key, path, "label or scientific_name", table)
-    numbers: dict[str | None, int] = {label: n for n, label in enumerate(classes.labels)}
-    for number, label in enumerate(classes.labels):
-        numbers.setdefault(classes.name(label, SCIENTIFIC), number)
+    labels_C = np.array(classes.labels)
+    scientific_C = np.array([classes.name(label, SCIENTIFIC) or "" for label in classes.labels])
     sites = table.columns.get("site") or [ANY_SITE] * table.num_rows
     by_site: dict[str, np.ndarray] = {}
     num_unknown = 0
     for row, site in enumerate(sites):
         names = [tidy_label(table.columns[name][row]) for name in columns]
-        place = next((numbers[name] for name in names if name in numbers), None)
+        given = [name for name in names if name]
+        meant = (labels_C == name for name in given), (scientific_C == name for name in given)
+        found_C = next((mask_C for mask_C in chain(*meant) if mask_C.any()), None)
         allowed_C = by_site.setdefault(
             ANY_SITE if is_missing(site) else tidy(site), np.zeros(len(classes.labels), bool)
         )
-        if place is None:
-            num_unknown += any(name is not None for name in names)
+        if found_C is None:
+            num_unknown += bool(given)
         else:
-            allowed_C[place] = True
+            allowed_C |= found_C
     if not any(allowed_C.any() for allowed_C in by_site.values()):
         raise ConfigError(
             f"{key}={path} names no class of the model, whose labels are "

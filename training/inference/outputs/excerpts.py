@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import soundfile
 
+from storage.audio.sound_stream import SoundStream
 from storage.errors import ObjectMissingError, StoreError
 from storage.output_files import output_file
 from storage.untrusted import is_plain
@@ -100,10 +101,10 @@ class Excerpts(Output):
 
 def read_wav(source: Path, start_s: float, end_s: float) -> bytes:
     """Returns a part of a recording as a 16-bit wav file; nothing where there is no sound."""
-    with soundfile.SoundFile(source) as file:
+    with SoundStream(source) as file:
         first = min(round(start_s * file.samplerate), file.frames)
         count = max(0, round(end_s * file.samplerate) - first)
-        file.seek(first)
+        file.go_to(first)
         if file.subtype == "PCM_16":
             samples = file.read(count, dtype="int16", always_2d=True)
         else:
@@ -122,7 +123,9 @@ def earlier_excerpts(folder: Path) -> set[str]:
     if not table.is_file():
         return set()
     try:
-        names = pl.read_csv(table, columns=["file"], infer_schema=False)["file"].to_list()
+        names = pl.read_csv(table, columns=["file"], infer_schema=False, glob=False)[
+            "file"
+        ].to_list()
     except pl.exceptions.PolarsError as error:
         raise StoreError(f"{table} is damaged: delete the folder {folder}") from error
     # They are deleted, and the table may come from anywhere: wav files of this folder only.

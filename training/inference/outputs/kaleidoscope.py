@@ -17,6 +17,7 @@ from typing import Any
 
 import polars as pl
 
+from training.inference.outputs.detect import began
 from training.inference.outputs.output import Output, OutputJob, csv_writer, full_path
 from training.inference.outputs.text import one_line, seconds
 from training.inference.predictions import PredictedRecording, WindowPredictions
@@ -57,10 +58,10 @@ class KaleidoscopeTable(Output):
         low, high = self.job.run.band_hz or (0.0, 15_000.0)
         if windows.recording.sample_rate_hz is not None:
             high = min(high, windows.recording.sample_rate_hz / 2)
+        begun = began(windows.recording)
         band = [f"{value:g}" for value in (low, (low + high) / 2, high)]
         row: dict[str, Any]
         for row in detections.iter_rows(named=True):
-            begun = row["datetime"] and row["datetime"] - timedelta(seconds=row["start_s"])
             self._csv.writerow(
                 (
                     *place,

@@ -40,10 +40,10 @@ class Sample:
         """Reads a sample; ConfigError where it has no row_id, no rows or repeated ids."""
         try:
             # columns that repeat a name get a suffix from Polars, and are then no class
-            columns = pl.read_csv(path, n_rows=0, infer_schema=False).columns
+            columns = pl.read_csv(path, n_rows=0, infer_schema=False, glob=False).columns
             if ROW_ID not in columns:
                 raise ConfigError(f"{KEY}={path} has no column row_id, but {shown(columns)}")
-            row_ids = pl.read_csv(path, columns=[ROW_ID], infer_schema=False)[ROW_ID]
+            row_ids = pl.read_csv(path, columns=[ROW_ID], infer_schema=False, glob=False)[ROW_ID]
         except (PolarsError, OSError) as error:
             reason = (str(error).splitlines() or ["it is no csv"])[0]
             raise ConfigError(f"{KEY}={path} cannot be read ({reason})") from error

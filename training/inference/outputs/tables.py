@@ -138,7 +138,7 @@ class _GrowingParquet:
         """Joins the parts to the file."""
         self._write_part()
         with output_file(self._target) as unfinished:
-            pl.scan_parquet(self._parts).sink_parquet(
+            pl.scan_parquet(self._parts, glob=False).sink_parquet(
                 unfinished,
                 compression="zstd",
                 row_group_size=GROUPED_BLOCKS * self.block_rows,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from storage.errors import AudioError, ObjectMissingError, StoreError
+from storage.errors import AudioError, ObjectMissingError, StoreError, check_machine
 from storage.objects.client import RemoteConfig
 from storage.processes import begin_worker, worker_context
 from storage.source.files import RecordingFiles, file_name
@@ -81,6 +81,8 @@ class _Maker:
         except StoreError:
             raise
         except (AudioError, OSError) as error:
+            if isinstance(error, OSError):
+                check_machine(error)
             yield Rejected(recording_no=job.recording_no, reason=str(error))
 
     def _chunk(self, recording_no: int, group: "list[Window]", first: int) -> Chunk:

@@ -88,7 +88,7 @@ def _classes(folder: Path) -> str:
     if not path.is_file():
         return paragraph("This experiment has no classes.csv.")
     try:
-        rows = pl.read_csv(path, infer_schema_length=None).head(MAX_LINES).to_dicts()
+        rows = pl.read_csv(path, infer_schema_length=None, glob=False).head(MAX_LINES).to_dicts()
     except pl.exceptions.PolarsError as error:
         raise StoreError(
             f"{path} is damaged ({str(error).splitlines()[0]}): delete it, and the report leaves "

@@ -13,7 +13,7 @@ from tests.training.inference.outputs.small_run import CLASSES, NASTY, small_run
 from training.inference.outputs.class_lists import read_thresholds
 from training.inference.outputs.config import DetectConfig
 from training.inference.outputs.detect import SCHEMA, Detector
-from training.inference.predictions import WindowPredictions
+from training.inference.predictions import ClassTable, WindowPredictions
 
 
 def found(run: WindowPredictions, **config: object) -> list[tuple[float, float, str, float]]:
@@ -99,6 +99,14 @@ def test_a_species_list_filters_by_label_or_scientific_name(tmp_path: Path) -> N
     path = csv(tmp_path, "scientific_name\nErithacus rubecula\nPica pica\n")
     assert {row[2] for row in found(FIRST, species=path)} == {"robin"}
     assert Detector.open(DetectConfig(species=path), CLASSES).species.num_unknown == 1
+
+
+def test_a_scientific_name_stands_for_all_of_its_classes(tmp_path: Path) -> None:
+    name = {"scientific_name": "Erithacus rubecula"}
+    classes = ClassTable(labels=("song", "call", "wren"), names={"song": name, "call": name})
+    path = csv(tmp_path, "scientific_name\nErithacus rubecula\n")
+    species = Detector.open(DetectConfig(species=path), classes).species
+    assert species.of(None).tolist() == [True, True, False]
 
 
 def test_species_lists_of_sites_hold_there_and_general_ones_everywhere(tmp_path: Path) -> None:

@@ -115,6 +115,17 @@ def test_kaleidoscope_has_its_own_column_names(tmp_path: Path) -> None:
     assert (rows[-1]["INDIR"], rows[-1]["FOLDER"], rows[-1]["DATE"]) == ("/data", "", "")
 
 
+def test_kaleidoscope_has_one_start_for_all_rows_of_a_recording(tmp_path: Path) -> None:
+    """Also where windows start between two milliseconds, right after midnight."""
+    run = [windows([[0.9, 0, 0]] * 9, step_s=7343 / 22_050, date="2024-06-01", time="00:00:00")]
+    write(tmp_path, "kaleidoscope", run=run)
+    rows = read(tmp_path / "kaleidoscope.csv")
+    assert len(rows) == 9
+    assert {(row["DATE"], row["TIME"], row["HOUR"]) for row in rows} == {
+        ("2024-06-01", "00:00:00", "00")
+    }
+
+
 def test_detections_as_csv_keep_any_text(tmp_path: Path) -> None:
     write(tmp_path, "csv", "presence")
     rows = read(tmp_path / "detections.csv")
