@@ -18,6 +18,7 @@ from storage.objects.keep_alive import close_connections
 Result = TypeVar("Result")
 
 _END_WITHIN_S = 5.0
+_OBSTORE_ENDS_S = 0.1  # its threads panic, in words alone, where Python ends before them
 
 
 class BackgroundLoop:
@@ -75,4 +76,6 @@ async def _cancel_all() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    if tasks:
+        await asyncio.sleep(_OBSTORE_ENDS_S)
     close_connections()
