@@ -21,6 +21,7 @@ import json
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -47,6 +48,7 @@ STATES = "states"
 FOLDERS = ("weights", "preds")  # with a folder of each experiment
 CONFIGS = "configs"
 IN_FLIGHT = 4  # files, each in memory
+SETTLED_S = 0.5
 LOCK_PATIENCE_S = 3600.0  # of processes of one machine that fetch the same experiment
 DIGITS = 12
 MAX_CREATED_BYTES = 4 * 10**9  # stores take 5 GB in one piece, and create objects in one alone
@@ -90,13 +92,18 @@ class ExperimentBucket:
         return list(open_objects(f"{self.url}/{STATES}", remote=self._remote).entries())
 
     def create(self, name: str) -> bool:
-        """Takes a name; False where it was taken before."""
-        mark = json.dumps({"by": _whoami()}).encode()
+        """Takes a name; False where it was taken before, or by another process at this moment.
+
+        Some servers let two that come at the same instant create an object, and keep the later one:
+        so it is looked at again, after the time that a request takes.
+        """
+        mark, place = json.dumps({"by": _whoami()}).encode(), _state_name(name, 0)
         try:
-            self.objects.put_new(_state_name(name, 0), mark)
+            self.objects.put_new(place, mark)
         except ObjectExistsError:
             return False
-        return True
+        time.sleep(SETTLED_S)
+        return self.objects.get(place) == mark
 
     def state(self, name: str) -> State | None:
         """The last state of an experiment; None where there is no such experiment.
