@@ -216,7 +216,8 @@ def test_results_among_recordings_are_no_recordings(lab: Path, tmp_path: Path, c
 
 def test_any_name_of_a_file_or_folder_is_taken(lab: Path, tmp_path: Path, call: Call) -> None:
     """Bytes that are no UTF-8, and the signs of patterns."""
-    sounds = write_recordings(tmp_path / "so[un]ds*", [2.0])
+    sounds = Path(os.fsdecode(os.fsencode(tmp_path) + b"/so[un]ds*\xe9"))
+    write_recordings(tmp_path / "sounds", [2.0]).rename(sounds)
     (sounds / "00.wav").rename(os.fsdecode(os.fsencode(sounds) + b"/caf\xe9.wav"))
     out = tmp_path / "results[1]*"
     for known in ("", ", 1 done before"):

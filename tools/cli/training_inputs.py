@@ -8,6 +8,7 @@ from datasets.sources.mix import open_source, open_sources
 from storage.errors import ConfigError, MelbankError
 from storage.format.manifest import Manifest
 from storage.objects.open import open_objects
+from storage.objects.urls import is_remote
 from storage.options import option
 from tools.cli.config import StoreSection
 from training.config import TrainingConfig
@@ -24,7 +25,7 @@ def open_training(config: TrainSections) -> SliceSource:
     """The source that a config names, or the mix of several."""
     if not config.sources:
         source = open_source(store=config.store, shards=config.shards, remote=config.remote)
-        if config.shards:
+        if config.shards and not is_remote(config.store):
             _say_if_of_another_store(source, config)
         return source
     if config.shards:

@@ -134,7 +134,7 @@ class Results:
         frame = pl.DataFrame(table, schema=dict.fromkeys(columns, pl.String))
         self._objects.put(LIST, _parquet(frame))
         text = json.dumps(document, indent=1, ensure_ascii=False)
-        self._objects.put(RUN, shown_name(text).encode())
+        self._objects.put(RUN, text.encode(errors="replace"))  # names of files may be no Unicode
 
     def _check_same(self, decides: Mapping[str, Any], names: Mapping[str, str]) -> None:
         then = self.describe()["decides"]

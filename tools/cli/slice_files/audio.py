@@ -4,7 +4,6 @@ Slices are found in the recordings of source.*, as at the build. A table needs t
 """
 
 from collections.abc import Mapping
-from itertools import chain, count
 from pathlib import Path
 
 import polars as pl
@@ -18,7 +17,13 @@ from storage.source.table import SourceConfig, read_source
 from storage.store import Store
 from tools.cli.progress_bars import bar
 from training.inference.outputs.raven import HEADER, selection_lines
-from training.inference.outputs.text import one_line, safe_name, seconds, short_seconds
+from training.inference.outputs.text import (
+    one_line,
+    safe_name,
+    seconds,
+    short_seconds,
+    unused_name,
+)
 
 MAX_EXCERPTS = 10_000
 MAX_IMAGES = 50_000  # some 25 kB each
@@ -149,17 +154,9 @@ def write_audacity(spans: pl.DataFrame, folder: Path) -> None:
             .select("start_s", "end_s", "common_name")
             .iter_rows()
         ]
-        track = _unused(safe_name(str(name).replace("/", "_")), names)
-        with output_file(folder / f"{track}.txt") as unfinished:
+        track = unused_name(safe_name(str(name).replace("/", "_")), ".txt", names)
+        with output_file(folder / track) as unfinished:
             unfinished.write_text("".join(lines), encoding="utf-8")
-
-
-def _unused(name: str, names: set[str]) -> str:
-    """The name, with a number where `names` has it already; adds it, in lower case."""
-    numbered = (f"{name}_{number}" for number in count(2))
-    found = next(one for one in chain([name], numbered) if one.lower() not in names)
-    names.add(found.lower())
-    return found
 
 
 def recording_paths(

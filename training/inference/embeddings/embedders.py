@@ -69,7 +69,8 @@ def open_embedder(
         return BirdNetEmbedder(threads)
     if config.model == SPECTRAL:
         return SpectralEmbedder()
-    if meant := get_close_matches(config.model, (SPECTRAL, BIRDNET), 1):
+    meant = get_close_matches(config.model, (SPECTRAL, BIRDNET), 1)
+    if meant and not Path(config.model).exists():  # birdnet.onnx may be a file
         raise ConfigError(f"{key}={config.model}: there is no such model; did you mean {meant[0]}?")
     models = find_models([config.model], root, key=key)
     if len(models[0].files) > 1:

@@ -23,7 +23,7 @@ from training.inference.outputs.class_lists import shown
 from training.inference.outputs.detect import SCHEMA
 from training.inference.outputs.excerpt_choice import ExcerptChoice
 from training.inference.outputs.output import Output, OutputJob
-from training.inference.outputs.text import safe_name, short_seconds
+from training.inference.outputs.text import safe_name, short_seconds, unused_name
 from training.inference.predictions import WindowPredictions
 
 FOLDER, TABLE = "excerpts", "excerpts.csv"
@@ -39,7 +39,7 @@ class Excerpts(Output):
         self._config = job.config.excerpts
         self._choice = ExcerptChoice(self._config)
         self._folder = job.folder / FOLDER
-        self._names: set[str] = set()  # in lower case, as some file systems do not tell them apart
+        self._names: set[str] = set()
         self._rows: list[dict[str, Any]] = []
         self._unreadable: list[str] = []
         self._earlier = earlier_excerpts(self._folder)
@@ -92,11 +92,7 @@ class Excerpts(Output):
         stem = safe_name(row["recording_id"].rpartition("/")[2])
         times = f"{short_seconds(row['start_s'])}-{short_seconds(row['end_s'])}"
         base = f"{safe_name(row['label'])}/{row['score']:.3f}_{stem}_{times}"
-        name, number = f"{base}.wav", 2
-        while name.lower() in self._names:
-            name, number = f"{base}_{number}.wav", number + 1
-        self._names.add(name.lower())
-        return name
+        return unused_name(base, ".wav", self._names)
 
 
 def read_wav(source: Path, start_s: float, end_s: float) -> bytes:

@@ -56,3 +56,15 @@ def safe_name(text: str) -> str:
         text = text[:-1]
     text = text.strip(" .")
     return f"_{text}" if not text or _DEVICES.fullmatch(text) else text
+
+
+def unused_name(base: str, ending: str, names: set[str]) -> str:
+    """Returns base and ending, with a number where `names` has that already; adds it there.
+
+    In lower case, as some file systems do not tell them apart.
+    """
+    name, number = f"{base}{ending}", 2
+    while name.lower() in names:
+        name, number = f"{base}_{number}{ending}", number + 1
+    names.add(name.lower())
+    return name

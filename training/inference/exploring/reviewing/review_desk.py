@@ -157,25 +157,25 @@ class ReviewDesk:
 
     def problem(self) -> str:
         """Why no verdict could be saved, in a sentence; empty where they can."""
-        is_there = self.folder.is_dir()
+        place = next(one for one in (self.folder, *self.folder.parents) if one.exists())
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with TemporaryFile(dir=self.folder):
-                pass
-            if not is_there:
-                self.folder.rmdir()
+            with TemporaryFile(dir=place):
+                return ""
         except OSError as error:
-            return (
-                f"the folder of reviews {self.folder} cannot be made, or written to "
-                f"({error.strerror}): give another with explore.reviews="
-            )
-        return ""
+            return self._refused(error)
+
+    def _refused(self, error: OSError) -> str:
+        return (
+            f"the folder of reviews {self.folder} cannot be made, or written to "
+            f"({error.strerror}): give another with explore.reviews="
+        )
 
     def _write(self, verdict: Verdict) -> None:
         if self._log is None:
-            if problem := self.problem():
-                raise StoreError(problem)
-            self._log = ReviewLog(self.folder)
+            try:
+                self._log = ReviewLog(self.folder)
+            except OSError as error:
+                raise StoreError(self._refused(error)) from error
         self._log.append(verdict)
         self._num_added += 1
         if self._num_added % JOINED == 0:
