@@ -18,7 +18,16 @@ from storage.errors import ConfigError
 from storage.options import check_at_least, check_choice, option
 from training.experiments.experiment import ExperimentConfig
 from training.model.config import BEST as BEST_EPOCHS
-from training.model.config import SED, AveragingConfig, ModelConfig
+from training.model.config import (
+    COSINE,
+    LINEAR,
+    NONE,
+    SED,
+    SOFTMAX,
+    AveragingConfig,
+    ModelConfig,
+    RefitConfig,
+)
 from training.model.learning.distillation_config import TeacherConfig
 from training.model.learning.losses import SOFT_AUC, LossConfig
 from training.model.learning.optimizers import OptimizerConfig
@@ -107,6 +116,7 @@ class TrainingConfig:
     chunk: ChunkConfig = field(default_factory=ChunkConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     averaging: AveragingConfig = field(default_factory=AveragingConfig)
+    refit: RefitConfig = field(default_factory=RefitConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     train_folds: list[int] = field(
@@ -137,6 +147,12 @@ class TrainingConfig:
             raise ConfigError(
                 f"averaging.kind={BEST_EPOCHS} keeps the mean of the best epochs, trainer.keep="
                 f"{LAST} the last one: set one of them otherwise"
+            )
+        if self.refit.kind == COSINE and (self.model.head, self.model.output) != (LINEAR, SOFTMAX):
+            raise ConfigError(
+                f"refit.kind={COSINE} gives one softmax over all classes, of a whole slice, and "
+                f"model has head={self.model.head}, output={self.model.output}: set model.head="
+                f"{LINEAR} and model.output={SOFTMAX}, or refit.kind={NONE}"
             )
         if self.loss.frame_weight and self.model.head != SED:
             raise ConfigError(

@@ -39,6 +39,7 @@ from training.model.models import Classifier, build_classifier, num_parameters
 from training.model.predict import Predictions, gather_predictions, predict
 from training.model.pretrained import Meaning
 from training.module import SliceModule
+from training.refit import Compute, refit_heads
 from training.resume import Begun, choose_checkpoint, restoring
 from training.runtime.bar import FoldBar
 from training.runtime.forecast import TimeForecast
@@ -119,6 +120,9 @@ def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Pre
     )
     num_epochs, checkpoint, bad = _fit(run, module, data, fold)
     del model, module
+    if run.config.refit.kind != NONE:
+        bad += refit_heads(checkpoint, data, run.config.refit, _compute(run, f"fold {fold} refit"))
+        run.experiment.share(checkpoint)
     trained = read_checkpoint(checkpoint)
     predictions, held_out_bad = _predict_held_out(run, trained, data)
     _report_bad(run, fold, [*bad, *held_out_bad])
@@ -357,18 +361,27 @@ def keyboard_interrupts() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
+def _compute(run: FoldRun, bar: str = "") -> Compute:
+    shown = run.config.trainer.progress and is_first_rank()
+    return Compute(
+        device=torch.device("cuda" if run.machine.accelerator.value == "gpu" else "cpu"),
+        precision=run.machine.precision.value,
+        bar=bar if shown else "",
+    )
+
+
 def _predict_held_out(
     run: FoldRun, trained: TrainedClassifier, data: FoldData
 ) -> tuple[Predictions, list[BadSlice]]:
     """Predictions of all held-out slices, to which each rank adds its share; what was not read."""
-    device = torch.device("cuda" if run.machine.accelerator.value == "gpu" else "cpu")
+    compute = _compute(run)
     reader = data.val_reader(rank=rank(), world_size=num_ranks())
     share = predict(
         trained.model,
         reader,
         output=run.config.model.output,
-        device=device,
-        precision=run.machine.precision.value,
+        device=compute.device,
+        precision=compute.precision,
         top_db=trained.recipe.top_db,
     )
     return gather_predictions(share), reader.bad

@@ -19,7 +19,7 @@ from storage.recipe import Recipe
 from training.model.config import ModelConfig
 from training.model.groups import Groups, groups_to_plain, num_groups, parse_groups
 from training.model.models import Classifier, build_classifier
-from training.model.pretrained import KEY, model_weights
+from training.model.pretrained import COSINE_HEAD, KEY, model_weights
 from training.model.recipe_check import check_recipe
 from training.model.torch_files import first_line, read_torch
 
@@ -112,7 +112,10 @@ def _classifier(
         slice_shape=chunks.shape(recipe),
         num_groups=num_groups(groups),
     )
-    model.load_state_dict(model_weights(checkpoint["state_dict"], path))
+    weights = model_weights(checkpoint["state_dict"], path)
+    if any(COSINE_HEAD in name for name in weights):
+        model.add_cosine_heads()
+    model.load_state_dict(weights)
     return TrainedClassifier(
         model=model.eval(),
         labels=labels,

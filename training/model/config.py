@@ -4,15 +4,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from storage.errors import ConfigError
-from storage.options import check_at_least, check_between, check_choice, option
+from storage.options import (
+    check_at_least,
+    check_between,
+    check_choice,
+    check_positive,
+    option,
+)
 
 MEAN, GEM = "mean", "gem"
 POOLINGS = ("avg", "max", "avgmax", "catavgmax", GEM)
-OUTPUTS = ("softmax", "sigmoid")
+SOFTMAX = "softmax"
+OUTPUTS = (SOFTMAX, "sigmoid")
 LINEAR, SED = "linear", "sed"
 STANDARDISE, BANDS, IMAGENET = "standardise", "bands", "imagenet"
 BACKBONE, ALL = "backbone", "all"
 NONE, SWA, EMA, BEST = "none", "swa", "ema", "best"
+COSINE = "cosine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,3 +112,25 @@ class AveragingConfig:
         check_choice(self, "averaging", "kind", (NONE, SWA, EMA, BEST))
         check_between(self, "averaging", 0, 1, "start", "decay", below=True)
         check_at_least(self, "averaging", 1, "norm_batches", "best_k")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefitConfig:
+    """Settings of heads that are computed when training has ended."""
+
+    kind: str = option(
+        NONE,
+        "none, cosine: the learned heads give way to cosines with the mean embeddings of the "
+        "classes, which does justice to classes of few recordings",
+    )
+    shrinkage: float = option(
+        0.2, "share of the covariance within classes that is made equal in all directions"
+    )
+    scale: float = option(16.0, "logit of a cosine of 1")
+    epochs: int = option(8, "epochs whose slices are read again, without augmentation")
+
+    def __post_init__(self) -> None:
+        check_choice(self, "refit", "kind", (NONE, COSINE))
+        check_positive(self, "refit", "shrinkage", "scale")
+        check_between(self, "refit", 0, 1, "shrinkage")
+        check_at_least(self, "refit", 1, "epochs")

@@ -26,6 +26,7 @@ from training.model.config import (
     SED,
     ModelConfig,
 )
+from training.model.cosine_head import CosineHead
 from training.model.heads import SedHead
 from training.model.hub import weights_source
 from training.model.pretrained import Meaning, start_backbones, start_heads
@@ -61,6 +62,14 @@ class Classifier(nn.Module):
             torch.cat([one.embedding for one in found], dim=1),
             mean_frame_logits(frames, self._output) if frames else None,
         )
+
+    def add_cosine_heads(self) -> None:
+        """Gives each view the head by which it predicts once weights for it are loaded.
+
+        The learned head stays, for training that begins with these weights.
+        """
+        for view in self.views:
+            view.cosine_head = CosineHead(view.head.in_features, self.num_classes)
 
     def compile_backbones(self, *, full_batch: int) -> None:
         """Compiles the backbones in place, so that weights keep their names.

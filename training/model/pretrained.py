@@ -29,6 +29,7 @@ from training.model.torch_files import (
 )
 
 KEY = "melbank"  # of a checkpoint's own metadata
+COSINE_HEAD = ".cosine_head."  # in names of weights that are computed, not learned
 MODEL_PREFIX, TEACHER_PREFIX = "model.", "distillation."  # of weights in a checkpoint
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # of timm, the best first
 HEADS = ("fc", "head", "head_dist", "classifier", "last_linear", "norm", "fc_norm")
@@ -118,15 +119,16 @@ def start_heads(
     if contents is None:
         return
     try:
-        labels, learned = tuple(contents["labels"]), Recipe.from_dict(contents["recipe"])
+        labels, recipe = tuple(contents["labels"]), Recipe.from_dict(contents["recipe"])
     except (KeyError, TypeError, StoreError) as error:
         raise ConfigError(
             f"{weights.path} does not say what it has learned ({first_line(error)}): give another"
         ) from error
-    check_recipe(weights.path, learned, meaning.recipe)
-    fits = labels == meaning.labels and not name_mismatch(model.state_dict(), weights.tensors)
+    check_recipe(weights.path, recipe, meaning.recipe)
+    learned = {name: weights.tensors[name] for name in weights.tensors if COSINE_HEAD not in name}
+    fits = labels == meaning.labels and not name_mismatch(model.state_dict(), learned)
     if heads and fits:
-        model.load_state_dict(weights.tensors)
+        model.load_state_dict(learned)
 
 
 def _load_own(backbone: nn.Module, tensors: Mapping[str, Tensor], number: int) -> None:

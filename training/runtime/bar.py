@@ -90,6 +90,21 @@ class FoldBar(Callback):
         self._bar.set_postfix_str(figures, refresh=False)
 
 
+def count_bar(what: str, total: int, unit: str) -> "tqdm[Any]":
+    """A bar without scores, drawn as that of a fold; none where `what` is empty."""
+    watched = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        desc=what,
+        unit=unit,
+        disable=not what,
+        file=sys.stderr if watched else PlainLines(sys.stderr),
+        dynamic_ncols=watched,
+        mininterval=0.2 if watched else 10.0,
+        bar_format=bar_format(shutil.get_terminal_size().columns) if watched else IN_A_FILE,
+    )
+
+
 def bar_format(width: int) -> str:
     """Format of a bar, for tqdm, whose figures fit into so many columns, from 60 on."""
     return next(form for least, form in FORMATS.items() if width >= least)

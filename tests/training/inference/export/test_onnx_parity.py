@@ -16,7 +16,8 @@ from training.inference.export.front_end import FrontEnd, fourier_kernels
 from training.inference.export.onnx_export import ExportOptions, check_members, export_onnx
 from training.inference.export.onnx_model import OnnxClassifier, OnnxModel
 from training.model.checkpoints import TrainedClassifier
-from training.model.config import ModelConfig
+from training.model.config import ModelConfig, RefitConfig
+from training.model.cosine_head import ClassMoments
 from training.model.models import build_classifier, probabilities
 
 RECIPE = Recipe(
@@ -26,13 +27,20 @@ LABELS = Labels(("robin", "wren", "owl"))
 TOLERANCE = 1e-4  # in probability
 
 
-def member(folder, *, seed=0, fold=0, recipe=RECIPE, labels=LABELS, spread=0.5, **options):
-    """A classifier with weights that give other answers for other slices, by `spread`."""
+def member(
+    folder, *, seed=0, fold=0, recipe=RECIPE, labels=LABELS, spread=0.5, refit=False, **options
+):
+    """A classifier with weights that give other answers for other slices, by `spread`.
+
+    With `refit` the heads are computed from slices of noise.
+    """
     config = ModelConfig(**{"backbone": "test_resnet", **options})
     torch.manual_seed(seed)
     model = build_classifier(config, num_classes=len(labels), slice_shape=recipe.slice_shape)
     for view in model.views:
         torch.nn.init.normal_(view.head.weight, std=spread)
+    if refit:
+        add_computed_heads(model.eval(), recipe)
     path = folder / f"exp_001_fold_{fold}.ckpt"
     path.write_bytes(b"weights")
     return TrainedClassifier(
@@ -46,6 +54,20 @@ def member(folder, *, seed=0, fold=0, recipe=RECIPE, labels=LABELS, spread=0.5, 
         path=str(path),
         names={"owl": {"common_name": "Tawny owl"}},
     )
+
+
+def add_computed_heads(model, recipe):
+    """Heads of 12 slices, the classes in turn."""
+    slices = to_unit(torch.from_numpy(cells(12, seed=5, recipe=recipe)))
+    weights = torch.eye(model.num_classes)[torch.arange(12) % model.num_classes]
+    model.add_cosine_heads()
+    for view in model.views:
+        moments = ClassMoments(
+            num_classes=model.num_classes, embedding_size=view.head.in_features
+        )
+        with torch.inference_mode():
+            moments.add(view(slices).embedding, weights)
+        view.cosine_head = moments.head(RefitConfig(kind="cosine"))
 
 
 def cells(count, seed=0, recipe=RECIPE):
@@ -67,6 +89,7 @@ def expected(one, slices):
         {"views": [[1, 1], [2, 1]], "output": "sigmoid"},
         {"backbone": "test_vit", "pooling": "avg"},
         {"backbone": "test_efficientnet"},
+        {"views": [[1, 1], [2, 1]], "refit": True},
     ],
     ids=[
         "one view",
@@ -74,6 +97,7 @@ def expected(one, slices):
         "two views, sigmoid",
         "one image size",
         "efficientnet",
+        "two views with computed heads",
     ],
 )
 def test_probabilities_and_embeddings_agree_for_any_batch_size(tmp_path, options):
