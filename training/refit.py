@@ -7,9 +7,9 @@ conditions, pools, balance and targets hold here too.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,13 +18,15 @@ from torch import Tensor
 from datasets.augment.inject import joined
 from datasets.batch import Batch
 from datasets.loading.quarantine import BadSlice
+from datasets.loading.reader import BatchReader
+from storage.encoding import to_unit
 from training.config import accumulation
 from training.fold_data import FoldData
-from training.model.checkpoints import TrainedClassifier, read_checkpoint
+from training.model.checkpoints import read_checkpoint
 from training.model.config import RefitConfig
 from training.model.cosine_head import ClassMoments, CosineHead
-from training.model.predict import predict_batch
-from training.model.pretrained import COSINE_HEAD, MODEL_PREFIX
+from training.model.predict import autocast
+from training.model.pretrained import COSINE_HEAD, KEY, MODEL_PREFIX
 from training.model.torch_files import read_torch
 from training.runtime.bar import count_bar
 from training.runtime.files import write_whole
@@ -49,46 +51,51 @@ def refit_heads(
     same, so a stop in between does no harm.
     """
     trained = read_checkpoint(checkpoint)
-    size = [view.head.in_features for view in trained.model.views]
+    views = trained.model.to(compute.device).views
     moments = [
-        ClassMoments(num_classes=trained.model.num_classes, embedding_size=one) for one in size
+        ClassMoments(
+            num_classes=trained.model.num_classes, embedding_size=view.compared_size(config.depth)
+        )
+        for view in views
     ]
-    plain = replace(data, transform=None, teacher=None)
     together = accumulation(
         data.config.trainer.effective_batch_size, data.train_loader.batch_size, num_ranks()
     )  # as in training, so that an epoch has the same samples on any number of ranks
+    plain = replace(data, transform=None, teacher=None)
     reader = plain.train_reader(accumulation=together, rank=rank(), world_size=num_ranks())
-    total = config.epochs * len(reader)
-    with closing(reader), count_bar(compute.bar, total, " batch") as bar:
-        for epoch in range(config.epochs):
-            reader.set_epoch(epoch)
-            for batch in reader:
-                embeddings_BE = _embed(trained, batch, compute)
-                weights_BC = batch.targets.nan_to_num(0.0)
-                for one, part_BE in zip(moments, embeddings_BE.split(size, dim=1), strict=True):
-                    one.add(part_BE, weights_BC)
-                bar.update()
-    for one in moments:
-        one.add_up(lambda sums: gather_ranks(sums[None]).sum(0))
+    with count_bar(compute.bar, config.epochs * len(reader), " batch") as bar:
+        for batch in _epochs(reader, config.epochs):
+            slices_BMT = _slices(batch, trained.recipe.top_db, compute.device)
+            for view, sums in zip(views, moments, strict=True):
+                with torch.inference_mode(), autocast(compute.device, compute.precision):
+                    compared_BE = view.compare(slices_BMT, config.depth)[1]
+                sums.add(compared_BE.cpu(), batch.targets.nan_to_num(0.0))
+            bar.update()
+    for sums in moments:
+        sums.add_up(lambda share: gather_ranks(share[None]).sum(0))
     if is_first_rank():
-        _write_heads(checkpoint, [one.head(config) for one in moments])
+        _write_heads(checkpoint, [sums.head(config) for sums in moments], config)
     return reader.bad
 
 
-def _embed(trained: TrainedClassifier, batch: Batch, compute: Compute) -> Tensor:
-    """Embeddings of the samples of a batch as they are stored, float32 [B, E], on the CPU."""
-    model = trained.model.to(compute.device)
-    slices, levels = batch.slices.to(compute.device), batch.levels
-    cells = joined(
-        slices, None if levels is None else levels.to(compute.device), trained.recipe.top_db
-    )
-    output, precision = trained.model_config.output, compute.precision
-    return predict_batch(model, cells, output=output, precision=precision)[1].cpu()
+def _epochs(reader: BatchReader, count: int) -> Iterator[Batch]:
+    """The batches of the first epochs; ends the reader's thread whatever comes."""
+    with closing(reader):
+        for epoch in range(count):
+            reader.set_epoch(epoch)
+            yield from reader
 
 
-def _write_heads(checkpoint: Path, heads: Sequence[CosineHead]) -> None:
-    """Puts the weights of a head for each view next to those of the model."""
+def _slices(batch: Batch, top_db: float, device: torch.device) -> Tensor:
+    """The samples of a batch as they are stored, as a model takes them."""
+    levels = None if batch.levels is None else batch.levels.to(device)
+    return to_unit(joined(batch.slices.to(device), levels, top_db))
+
+
+def _write_heads(checkpoint: Path, heads: Sequence[CosineHead], config: RefitConfig) -> None:
+    """Puts the weights of a head for each view, and their settings, next to those of the model."""
     contents = read_torch(checkpoint)
+    contents[KEY]["config"]["refit"] = asdict(config)
     for number, head in enumerate(heads):
         for name, value in head.state_dict().items():
             contents["state_dict"][f"{MODEL_PREFIX}views.{number}{COSINE_HEAD}{name}"] = value

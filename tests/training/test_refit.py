@@ -28,6 +28,10 @@ def state_of(path):
     return torch.load(path, weights_only=True)["state_dict"]
 
 
+def new_model(source, config):
+    return build_classifier(config.model, num_classes=3, slice_shape=source.recipe.slice_shape)
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     return write_learnable_source(tmp_path_factory.mktemp("source") / "cells.raw", 36)
@@ -78,7 +82,7 @@ def test_heads_are_of_the_slices_that_the_plan_draws_as_they_are_stored(source, 
     """A loop over the plan: the slices of two epochs, and the labels of their recordings."""
     split = split_recordings(source, config)
     planner = fold_data(source, split, 1, config).planner()
-    model = build_classifier(config.model, num_classes=3, slice_shape=source.recipe.slice_shape)
+    model = new_model(source, config)
     learned = {name: value for name, value in state_of(checkpoint).items() if "cosine" not in name}
     model.load_state_dict({name.removeprefix(MODEL_PREFIX): learned[name] for name in learned})
     size = [view.head.in_features for view in model.eval().views]
@@ -137,6 +141,45 @@ def test_while_it_learns_a_view_has_its_learned_head(checkpoint, source):
     assert not torch.allclose(found.logits, computed)
 
 
+def test_heads_of_another_depth_replace_those_that_were_there(source, config, checkpoint, tmp_path):
+    """They compare the peaks in time of the last feature maps, and predict by them."""
+    copy = tmp_path / "fold_1.ckpt"
+    copy.write_bytes(checkpoint.read_bytes())
+    data = fold_data(source, split_recordings(source, config), 1, config)
+    refit_heads(copy, data, replace(REFIT, depth=2), COMPUTE)
+    model = read_checkpoint(copy).model
+    slices = torch.rand(3, *source.recipe.slice_shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found = [view(slices) for view in model.views]
+        before = [view(slices) for view in read_checkpoint(checkpoint).model.views]
+        for view, one, earlier in zip(model.views, found, before, strict=True):
+            maps = last_maps(view, slices)
+            peaks = torch.cat([cells.amax(dim=3).mean(dim=2) for cells in maps], dim=1)
+            torch.testing.assert_close(one.logits, view.cosine_head(peaks))
+            torch.testing.assert_close(one.embedding, earlier.embedding)
+            assert not torch.allclose(one.logits, earlier.logits)
+
+
+def last_maps(view, slices):
+    """Outputs of the last two stages of a small ResNet, as a hook sees them."""
+    kept = []
+    hooks = [
+        stage.register_forward_hook(lambda _, images, output: kept.append(output))
+        for stage in (view.backbone.layer3, view.backbone.layer4)
+    ]
+    view(slices)
+    for hook in hooks:
+        hook.remove()
+    return kept
+
+
+def test_more_feature_maps_than_there_are_are_refused(source, config, tmp_path):
+    deep = replace(config, refit=replace(REFIT, depth=9), experiment=config_in(tmp_path).experiment)
+    with pytest.raises(ConfigError, match=r"refit\.depth=9 is more than the 5 feature maps"):
+        train_folds(source, deep)
+    assert not list((tmp_path / "weights").iterdir())
+
+
 @pytest.mark.parametrize("model", [{"head": "sed"}, {"output": "sigmoid"}])
 def test_models_that_it_does_not_fit_are_refused(model):
     with pytest.raises(ConfigError, match=r"refit\.kind=cosine .* model\.head=linear and"):
@@ -151,6 +194,7 @@ def test_models_that_it_does_not_fit_are_refused(model):
         ({"shrinkage": 1.5}, "refit.shrinkage=1.5 must lie between 0 and 1"),
         ({"scale": 0.0}, "refit.scale=0 must be positive"),
         ({"epochs": 0}, "refit.epochs=0 must be at least 1"),
+        ({"depth": -1}, "refit.depth=-1 must be at least 0"),
     ],
 )
 def test_impossible_settings_are_refused(options, message):

@@ -123,10 +123,15 @@ class RefitConfig:
         "none, cosine: the learned heads give way to cosines with the mean embeddings of the "
         "classes, which does justice to classes of few recordings",
     )
-    shrinkage: float = option(
-        0.2, "share of the covariance within classes that is made equal in all directions"
+    depth: int = option(
+        0,
+        "what is compared: 0, the embeddings; n, the maxima over time of the last n feature maps, "
+        "in which rare classes are found better than in what was learned of the others",
     )
-    scale: float = option(16.0, "logit of a cosine of 1")
+    shrinkage: float = option(
+        0.1, "share of the covariance within classes that is made equal in all directions"
+    )
+    scale: float = option(20.0, "logit of a cosine of 1")
     epochs: int = option(8, "epochs whose slices are read again, without augmentation")
 
     def __post_init__(self) -> None:
@@ -134,3 +139,4 @@ class RefitConfig:
         check_positive(self, "refit", "shrinkage", "scale")
         check_between(self, "refit", 0, 1, "shrinkage")
         check_at_least(self, "refit", 1, "epochs")
+        check_at_least(self, "refit", 0, "depth")
