@@ -69,7 +69,7 @@ def refit_heads(
             for view, sums in zip(views, moments, strict=True):
                 with torch.inference_mode(), autocast(compute.device, compute.precision):
                     compared_BE = view.compare(slices_BMT, config.depth)[1]
-                sums.add(compared_BE.cpu(), batch.targets.nan_to_num(0.0))
+                sums.add(compared_BE.cpu(), main_targets(batch))
             bar.update()
     for sums in moments:
         sums.add_up(lambda share: gather_ranks(share[None]).sum(0))
@@ -84,6 +84,17 @@ def _epochs(reader: BatchReader, count: int) -> Iterator[Batch]:
         for epoch in range(count):
             reader.set_epoch(epoch)
             yield from reader
+
+
+def main_targets(batch: Batch) -> Tensor:
+    """The largest target of each slice, of several equal ones all; zeros elsewhere, [B, C].
+
+    The mean of a rare class would otherwise be that of the recordings in whose background it is.
+    """
+    if batch.targets is None:
+        raise ValueError("batches without targets say nothing about classes")
+    known_BC = batch.targets.nan_to_num(0.0)
+    return known_BC * (known_BC == known_BC.amax(dim=1, keepdim=True))
 
 
 def _slices(batch: Batch, top_db: float, device: torch.device) -> Tensor:

@@ -95,7 +95,7 @@ def test_heads_are_of_the_slices_that_the_plan_draws_as_they_are_stored(source, 
         with torch.inference_mode():
             embeddings = model(cells).embedding.split(size, dim=1)
         for one, part in zip(moments, embeddings, strict=True):
-            one.add(part, torch.from_numpy(split.targets.of(drawn, number)))
+            one.add(part, torch.from_numpy(split.targets.of(drawn, number)))  # no secondary ones
     trained = read_checkpoint(checkpoint).model
     for view, one, part in zip(trained.views, moments, embeddings, strict=True):
         torch.testing.assert_close(

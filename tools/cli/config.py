@@ -50,6 +50,7 @@ SECTIONS = (
     "teacher",
     "optimizer",
     "averaging",
+    "refit",
     "trainer",
     "experiment",
     "predict",

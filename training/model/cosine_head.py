@@ -117,4 +117,5 @@ class ClassMoments:
         if variance <= 1e-12:
             return identity_EE
         shrunk_EE = (1 - shrinkage) * within_EE + shrinkage * variance * identity_EE
-        return torch.linalg.cholesky(torch.linalg.inv(shrunk_EE))
+        whitening_EE: Tensor = torch.linalg.cholesky(torch.linalg.inv(shrunk_EE))
+        return whitening_EE
