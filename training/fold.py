@@ -182,8 +182,6 @@ def _new_model(run: FoldRun, data: FoldData, fold: int) -> Classifier:
             meaning=Meaning(run.split.labels.names, recipe),
             num_groups=num_groups(label_groups(run.split, config)),
         )
-    for view in model.views if config.refit.kind != NONE else ():
-        view.compared_size(config.refit.depth)  # or says now that it cannot be
     if run.machine.compile.value == "on":
         model.compile_backbones(full_batch=config.val_loader.batch_size)
     return model

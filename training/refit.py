@@ -53,9 +53,7 @@ def refit_heads(
     trained = read_checkpoint(checkpoint)
     views = trained.model.to(compute.device).views
     moments = [
-        ClassMoments(
-            num_classes=trained.model.num_classes, embedding_size=view.compared_size(config.depth)
-        )
+        ClassMoments(num_classes=trained.model.num_classes, embedding_size=view.head.in_features)
         for view in views
     ]
     together = accumulation(
@@ -68,8 +66,8 @@ def refit_heads(
             slices_BMT = _slices(batch, trained.recipe.top_db, compute.device)
             for view, sums in zip(views, moments, strict=True):
                 with torch.inference_mode(), autocast(compute.device, compute.precision):
-                    compared_BE = view.compare(slices_BMT, config.depth)[1]
-                sums.add(compared_BE.cpu(), main_targets(batch))
+                    embeddings_BE = view(slices_BMT).embedding
+                sums.add(embeddings_BE.cpu(), main_targets(batch))
             bar.update()
     for sums in moments:
         sums.add_up(lambda share: gather_ranks(share[None]).sum(0))

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import torch
 
+from datasets.batch import Batch
 from storage.errors import ConfigError
 from tests.learnable import write_learnable_source
 from tests.training.short_training import config_in, short_trainer
@@ -17,7 +18,7 @@ from training.model.config import ModelConfig, RefitConfig
 from training.model.cosine_head import ClassMoments
 from training.model.models import build_classifier
 from training.model.pretrained import COSINE_HEAD, MODEL_PREFIX, Meaning
-from training.refit import Compute, refit_heads
+from training.refit import Compute, main_targets, refit_heads
 from training.split import fold_data, split_recordings
 
 COMPUTE = Compute(device=torch.device("cpu"), precision="32-true")
@@ -141,43 +142,28 @@ def test_while_it_learns_a_view_has_its_learned_head(checkpoint, source):
     assert not torch.allclose(found.logits, computed)
 
 
-def test_heads_of_another_depth_replace_those_that_were_there(source, config, checkpoint, tmp_path):
-    """They compare the peaks in time of the last feature maps, and predict by them."""
+def test_heads_of_other_settings_replace_those_that_were_there(
+    source, config, checkpoint, tmp_path
+):
     copy = tmp_path / "fold_1.ckpt"
     copy.write_bytes(checkpoint.read_bytes())
     data = fold_data(source, split_recordings(source, config), 1, config)
-    refit_heads(copy, data, replace(REFIT, depth=2), COMPUTE)
-    model = read_checkpoint(copy).model
+    refit_heads(copy, data, replace(REFIT, scale=5.0), COMPUTE)
+    found, before = read_checkpoint(copy), read_checkpoint(checkpoint)
+    assert found.config["refit"]["scale"] == 5.0
     slices = torch.rand(3, *source.recipe.slice_shape, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        found = [view(slices) for view in model.views]
-        before = [view(slices) for view in read_checkpoint(checkpoint).model.views]
-        for view, one, earlier in zip(model.views, found, before, strict=True):
-            maps = last_maps(view, slices)
-            peaks = torch.cat([cells.amax(dim=3).mean(dim=2) for cells in maps], dim=1)
-            torch.testing.assert_close(one.logits, view.cosine_head(peaks))
-            torch.testing.assert_close(one.embedding, earlier.embedding)
-            assert not torch.allclose(one.logits, earlier.logits)
+        for view, earlier in zip(found.model.views, before.model.views, strict=True):
+            scaled = earlier(slices).logits * 5.0 / REFIT.scale
+            torch.testing.assert_close(view(slices).logits, scaled)
 
 
-def last_maps(view, slices):
-    """Outputs of the last two stages of a small ResNet, as a hook sees them."""
-    kept = []
-    hooks = [
-        stage.register_forward_hook(lambda _, images, output: kept.append(output))
-        for stage in (view.backbone.layer3, view.backbone.layer4)
-    ]
-    view(slices)
-    for hook in hooks:
-        hook.remove()
-    return kept
-
-
-def test_more_feature_maps_than_there_are_are_refused(source, config, tmp_path):
-    deep = replace(config, refit=replace(REFIT, depth=9), experiment=config_in(tmp_path).experiment)
-    with pytest.raises(ConfigError, match=r"refit\.depth=9 is more than the 5 feature maps"):
-        train_folds(source, deep)
-    assert not list((tmp_path / "weights").iterdir())
+def test_only_the_largest_target_of_a_slice_counts():
+    """Secondary labels and unknown classes say nothing about a class; equal ones count alike."""
+    targets = torch.tensor([[1.0, 0.5, 0.0], [0.2, 0.1, 0.0], [torch.nan, 1.0, 1.0], [0.0] * 3])
+    batch = Batch(torch.zeros(4, 1, 1), targets, *[torch.arange(4)] * 3, torch.tensor(0))
+    wanted = torch.tensor([[1.0, 0, 0], [0.2, 0, 0], [0, 1, 1], [0, 0, 0]])
+    assert torch.equal(main_targets(batch), wanted)
 
 
 @pytest.mark.parametrize("model", [{"head": "sed"}, {"output": "sigmoid"}])
@@ -194,7 +180,6 @@ def test_models_that_it_does_not_fit_are_refused(model):
         ({"shrinkage": 1.5}, "refit.shrinkage=1.5 must lie between 0 and 1"),
         ({"scale": 0.0}, "refit.scale=0 must be positive"),
         ({"epochs": 0}, "refit.epochs=0 must be at least 1"),
-        ({"depth": -1}, "refit.depth=-1 must be at least 0"),
     ],
 )
 def test_impossible_settings_are_refused(options, message):

@@ -114,7 +114,7 @@ def _classifier(
     )
     weights = model_weights(checkpoint["state_dict"], path)
     if any(COSINE_HEAD in name for name in weights):
-        model.add_cosine_heads(int(config["refit"]["depth"]))
+        model.add_cosine_heads()
     model.load_state_dict(weights)
     return TrainedClassifier(
         model=model.eval(),

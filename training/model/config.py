@@ -123,11 +123,6 @@ class RefitConfig:
         "none, cosine: the learned heads give way to cosines with the mean embeddings of the "
         "classes, which does justice to classes of few recordings",
     )
-    depth: int = option(
-        0,
-        "what is compared: 0, the embeddings; n, the maxima over time of the last n feature maps, "
-        "in which rare classes are found better than in what was learned of the others",
-    )
     shrinkage: float = option(
         0.1, "share of the covariance within classes that is made equal in all directions"
     )
@@ -139,4 +134,3 @@ class RefitConfig:
         check_positive(self, "refit", "shrinkage", "scale")
         check_between(self, "refit", 0, 1, "shrinkage")
         check_at_least(self, "refit", 1, "epochs")
-        check_at_least(self, "refit", 0, "depth")

@@ -13,8 +13,7 @@ logit of a class is `scale` times the cosine with its mean. Sources: within-clas
 normalisation of Hatch et al., Interspeech 2006, with the cosines of Dehak et al., IEEE TASLP 2011,
 by which voices of few recordings are told apart.
 
-Embeddings stand here for whatever features `View.compare` gives. Shapes: B slices, E numbers of an
-embedding, C classes.
+Shapes: B slices, E numbers of an embedding, C classes.
 """
 
 from collections.abc import Callable
@@ -31,7 +30,7 @@ class CosineHead(nn.Module):
     """Logits of embeddings by their cosines with the classes, in 32 bits.
 
     Zeros until weights are loaded, or made by `ClassMoments.head`. A class of which there was no
-    slice has a logit of 0: unrelated to any. `depth` says what is compared, see `View.compare`.
+    slice has a logit of 0: unrelated to any.
     """
 
     centre_E: Tensor
@@ -39,9 +38,8 @@ class CosineHead(nn.Module):
     classes_CE: Tensor
     scale: Tensor
 
-    def __init__(self, embedding_size: int, num_classes: int, depth: int = 0) -> None:
+    def __init__(self, embedding_size: int, num_classes: int) -> None:
         super().__init__()
-        self.depth = depth
         self.register_buffer("centre_E", torch.zeros(embedding_size))
         self.register_buffer("whitening_EE", torch.zeros(embedding_size, embedding_size))
         self.register_buffer("classes_CE", torch.zeros(num_classes, embedding_size))
@@ -99,7 +97,7 @@ class ClassMoments:
         mean_CE = self.sum_CE / self.mass_C.clamp_min(1e-300)[:, None]
         centre_E = mean_CE[known_C].mean(0) if known_C.any() else mean_CE.sum(0)
         whitening_EE = self._whitening(mean_CE, config.shrinkage)
-        head = CosineHead(self.embedding_size, self.num_classes, config.depth)
+        head = CosineHead(self.embedding_size, self.num_classes)
         head.centre_E.copy_(centre_E)
         head.whitening_EE.copy_(whitening_EE)
         classes_CE = functional.normalize((mean_CE - centre_E) @ whitening_EE, dim=1)

@@ -63,14 +63,13 @@ class Classifier(nn.Module):
             mean_frame_logits(frames, self._output) if frames else None,
         )
 
-    def add_cosine_heads(self, depth: int) -> None:
+    def add_cosine_heads(self) -> None:
         """Gives each view the head by which it predicts once weights for it are loaded.
 
-        The learned head stays, for training that begins with these weights. `depth` as in
-        `View.compare`; ConfigError where a backbone has not so many feature maps.
+        The learned head stays, for training that begins with these weights.
         """
         for view in self.views:
-            view.cosine_head = CosineHead(view.compared_size(depth), self.num_classes, depth)
+            view.cosine_head = CosineHead(view.head.in_features, self.num_classes)
 
     def compile_backbones(self, *, full_batch: int) -> None:
         """Compiles the backbones in place, so that weights keep their names.

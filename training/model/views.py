@@ -8,13 +8,12 @@ frames of an image.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from storage.errors import ConfigError
 from training.model.config import BANDS, IMAGENET, LINEAR, MEAN, NONE, SED, STANDARDISE
 from training.model.cosine_head import CosineHead
 from training.model.heads import Gem, SedHead
@@ -114,45 +113,17 @@ class View(nn.Module):
 
     def forward(self, slices_BMT: Tensor) -> Prediction:
         """Logits and embeddings of slices, float [B, M, T] in [0, 1]."""
-        if self.cosine_head is not None and not self.training:
-            embedding_BE, compared_BF = self.compare(slices_BMT, self.cosine_head.depth)
-            return Prediction(self.cosine_head(compared_BF), embedding_BE)
-        features = self._features(self._images(slices_BMT))
+        images = prepare_images(slices_BMT, self._pool, self._fixed_size)
+        features = self._features(normalise_images(images, self._design))
         if isinstance(self.head, SedHead):
             logits, frame_logits, embedding_BE = self.head(features)
         else:
-            embedding_BE = self._pooled(features)
-            logits, frame_logits = self.head(self.dropout(embedding_BE)), None
+            embedding_BE = features if self.pooling is None else self.pooling(features)
+            computed = None if self.training else self.cosine_head
+            head = self.head if computed is None else computed
+            logits, frame_logits = head(self.dropout(embedding_BE)), None
         groups = None if self.group_head is None else self.group_head(self.dropout(embedding_BE))
         return Prediction(logits, embedding_BE, frame_logits, groups)
-
-    def compare(self, slices_BMT: Tensor, depth: int) -> tuple[Tensor, Tensor]:
-        """Embeddings [B, E] of slices, and the features [B, F] by which a cosine head compares.
-
-        These are the embeddings with `depth` 0; else, of each of the last `depth` feature maps of
-        the backbone, the mean over bands of the maximum over time, side by side.
-        """
-        images = self._images(slices_BMT)
-        if depth == 0:
-            embedding_BE = self._pooled(self._features(images))
-            return embedding_BE, embedding_BE
-        backbone: Any = self.backbone
-        last, maps = backbone.forward_intermediates(images, indices=depth)
-        embedding_BE = self._pooled(channels_first(backbone.forward_head(last), backbone))
-        peaks = [one.float().amax(dim=3).mean(dim=2) for one in maps]
-        return embedding_BE, torch.cat(peaks, dim=1)
-
-    def compared_size(self, depth: int) -> int:
-        """F of `compare`; raises ConfigError where the backbone has fewer feature maps."""
-        if depth == 0:
-            return self.head.in_features
-        widths = map_widths(self.backbone)
-        if depth > len(widths):
-            raise ConfigError(
-                f"refit.depth={depth} is more than the {len(widths)} feature maps of this "
-                "backbone: give fewer, or 0 for its embedding"
-            )
-        return sum(widths[-depth:])
 
     def train(self, mode: bool = True) -> Self:
         """Sets the mode; a frozen backbone stays in evaluation mode, with its norms' statistics."""
@@ -160,16 +131,6 @@ class View(nn.Module):
         if self.frozen:
             self.backbone.eval()
         return self
-
-    def _images(self, slices_BMT: Tensor) -> Tensor:
-        """Slices as the backbone wants them."""
-        images = prepare_images(slices_BMT, self._pool, self._fixed_size)
-        return normalise_images(images, self._design)
-
-    def _pooled(self, features: Tensor) -> Tensor:
-        """The embedding, of the output of the backbone."""
-        pooled: Tensor = features if self.pooling is None else self.pooling(features)
-        return pooled
 
     def _features(self, images: Tensor) -> Tensor:
         """Output of the backbone: embeddings [B, E], or a feature map [B, E, H, T]."""
@@ -232,11 +193,6 @@ def normalise_images(images: Tensor, design: ViewDesign) -> Tensor:
             images = (images - mean) / std
         images = images.contiguous(memory_format=torch.channels_last)
     return images
-
-
-def map_widths(backbone: Any) -> list[int]:
-    """Channels of the feature maps of a timm model, from its input on."""
-    return [int(one["num_chs"]) for one in backbone.feature_info]
 
 
 def channels_first(features: Tensor, backbone: nn.Module) -> Tensor:
