@@ -30,7 +30,9 @@ from training.model.pretrained import COSINE_HEAD, KEY, MODEL_PREFIX
 from training.model.torch_files import read_torch
 from training.runtime.bar import count_bar
 from training.runtime.files import write_whole
-from training.runtime.ranks import gather_ranks, is_first_rank, num_ranks, rank
+from training.runtime.ranks import first_rank_logger, gather_ranks, is_first_rank, num_ranks, rank
+
+logger = first_rank_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,10 @@ def refit_heads(
             bar.update()
     for sums in moments:
         sums.add_up(lambda share: gather_ranks(share[None]).sum(0))
+    logger.info(
+        f"fold {trained.fold}: heads computed, of {int((moments[0].mass_C > 0).sum())} of "
+        f"{trained.model.num_classes} classes, from the slices of {config.epochs} epochs"
+    )
     if is_first_rank():
         _write_heads(checkpoint, [sums.head(config) for sums in moments], config)
     return reader.bad

@@ -11,6 +11,7 @@ from contextlib import suppress
 import polars as pl
 import psutil
 import pytest
+import torch
 
 from storage.store import open_store
 from tests.paths import ROOT
@@ -70,6 +71,23 @@ def test_both_ranks_make_one_experiment(store, tmp_path):
             pl.col("recording_id").is_in(oof["recording_id"].unique().to_list())
         )
     assert sorted(oof["row"]) == held_out["row"].to_list()
+
+
+def test_two_ranks_compute_the_heads_of_one(store, tmp_path):
+    """Each rank adds up its share; the backbones are frozen, so they are the same."""
+    still = ["refit.kind=cosine", "model.freeze_epochs=2", "train_folds=[0]"]
+    found = []
+    for words in (still, [*still, "trainer.devices=1"]):
+        root = tmp_path / f"of_{len(found)}"
+        process = start(store, root, *words)
+        out, error = finish(process)
+        assert process.returncode == 0, error
+        assert "fold 0: heads computed, of " in out
+        state = torch.load(root / "weights/exp_001/fold_0.ckpt", weights_only=True)["state_dict"]
+        found.append({name: state[name] for name in state if "cosine_head" in name})
+    assert found[0]
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name], rtol=1e-3, atol=1e-3)
 
 
 def test_an_error_of_any_rank_ends_all_with_its_reason(store, tmp_path):
