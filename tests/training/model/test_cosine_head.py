@@ -103,7 +103,7 @@ def test_a_class_without_slices_is_unrelated_to_all():
 
 
 def test_a_class_of_few_slices_is_found_as_often_as_one_of_many():
-    """What the head is for: a learned one seldom predicts the rare classes."""
+    """A learned head seldom predicts the rare classes, which is why this one is computed."""
     counts = [2] * 5 + [200] * 5
     recalls = []
     for seed in range(5):
