@@ -6,8 +6,7 @@ The slices are those of the first epochs of the training's own plan, as they are
 conditions, pools, balance and targets hold here too.
 """
 
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,21 +14,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from datasets.augment.inject import joined
 from datasets.batch import Batch
 from datasets.loading.quarantine import BadSlice
 from datasets.loading.reader import BatchReader
 from storage.encoding import to_unit
 from training.config import accumulation
 from training.fold_data import FoldData
-from training.model.checkpoints import read_checkpoint
+from training.model.checkpoints import put_weights, read_checkpoint
 from training.model.config import RefitConfig
-from training.model.cosine_head import ClassMoments, CosineHead
-from training.model.predict import autocast
-from training.model.pretrained import COSINE_HEAD, KEY, MODEL_PREFIX
-from training.model.torch_files import read_torch
+from training.model.cosine_head import ClassMoments
+from training.model.predict import autocast, cells_of
+from training.model.pretrained import COSINE_HEAD
 from training.runtime.bar import count_bar
-from training.runtime.files import write_whole
 from training.runtime.ranks import first_rank_logger, gather_ranks, is_first_rank, num_ranks, rank
 
 logger = first_rank_logger(__name__)
@@ -65,7 +61,7 @@ def refit_heads(
     reader = plain.train_reader(accumulation=together, rank=rank(), world_size=num_ranks())
     with count_bar(compute.bar, config.epochs * len(reader), " batch") as bar:
         for batch in _epochs(reader, config.epochs):
-            slices_BMT = _slices(batch, trained.recipe.top_db, compute.device)
+            slices_BMT = to_unit(cells_of(batch, compute.device, trained.recipe.top_db))
             for view, sums in zip(views, moments, strict=True):
                 with torch.inference_mode(), autocast(compute.device, compute.precision):
                     embeddings_BE = view(slices_BMT).embedding
@@ -78,7 +74,12 @@ def refit_heads(
         f"{trained.model.num_classes} classes, from the slices of {config.epochs} epochs"
     )
     if is_first_rank():
-        _write_heads(checkpoint, [sums.head(config) for sums in moments], config)
+        heads = {
+            f"views.{number}{COSINE_HEAD}{name}": value
+            for number, sums in enumerate(moments)
+            for name, value in sums.head(config).state_dict().items()
+        }
+        put_weights(checkpoint, heads, {"refit": asdict(config)})
     return reader.bad
 
 
@@ -99,21 +100,3 @@ def main_targets(batch: Batch) -> Tensor:
         raise ValueError("batches without targets say nothing about classes")
     known_BC = batch.targets.nan_to_num(0.0)
     return known_BC * (known_BC == known_BC.amax(dim=1, keepdim=True))
-
-
-def _slices(batch: Batch, top_db: float, device: torch.device) -> Tensor:
-    """The samples of a batch as they are stored, as a model takes them."""
-    levels = None if batch.levels is None else batch.levels.to(device)
-    return to_unit(joined(batch.slices.to(device), levels, top_db))
-
-
-def _write_heads(checkpoint: Path, heads: Sequence[CosineHead], config: RefitConfig) -> None:
-    """Puts the weights of a head for each view, and their settings, next to those of the model."""
-    contents = read_torch(checkpoint)
-    contents[KEY]["config"]["refit"] = asdict(config)
-    for number, head in enumerate(heads):
-        for name, value in head.state_dict().items():
-            contents["state_dict"][f"{MODEL_PREFIX}views.{number}{COSINE_HEAD}{name}"] = value
-    data = io.BytesIO()
-    torch.save(contents, data)
-    write_whole(checkpoint, data.getvalue())

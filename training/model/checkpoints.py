@@ -7,10 +7,14 @@
 Read with `weights_only=True`: opening a checkpoint runs no code of its author.
 """
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from datasets.chunks import ChunkConfig, Chunks
 from datasets.labels import Labels
@@ -19,9 +23,10 @@ from storage.recipe import Recipe
 from training.model.config import ModelConfig
 from training.model.groups import Groups, groups_to_plain, num_groups, parse_groups
 from training.model.models import Classifier, build_classifier
-from training.model.pretrained import COSINE_HEAD, KEY, model_weights
+from training.model.pretrained import COSINE_HEAD, KEY, MODEL_PREFIX, model_weights
 from training.model.recipe_check import check_recipe
 from training.model.torch_files import first_line, read_torch
+from training.runtime.files import write_whole
 
 FORMAT = 2
 
@@ -95,6 +100,24 @@ def read_checkpoint(path: str | Path) -> TrainedClassifier:
         raise StoreError(
             f"{path} does not hold together ({first_line(error)}): train it again"
         ) from error
+
+
+def put_weights(
+    path: Path, weights: Mapping[str, Tensor], config: Mapping[str, Any] | None = None
+) -> None:
+    """Puts weights of a classifier, by their names in it, into a checkpoint, in place.
+
+    Others stay. `config` replaces sections of the training config. StoreError where the disk
+    refuses; the file then is as it was.
+    """
+    contents = read_torch(path)
+    for name, value in weights.items():
+        contents["state_dict"][f"{MODEL_PREFIX}{name}"] = value
+    if config:
+        contents[KEY]["config"].update(config)
+    data = io.BytesIO()
+    torch.save(contents, data)
+    write_whole(path, data.getvalue())
 
 
 def _classifier(

@@ -53,12 +53,17 @@ def predict(
     for batch in batches:
         if not len(batch.rows):
             continue
-        slices, levels = batch.slices.to(device, non_blocking=True), batch.levels
-        slices = joined(slices, None if levels is None else levels.to(device), top_db)
-        found, embedding = predict_batch(model, slices, output=output, precision=precision)
+        cells = cells_of(batch, device, top_db)
+        found, embedding = predict_batch(model, cells, output=output, precision=precision)
         part = (batch.rows, batch.recording_no, found, embedding)
         parts.append(Predictions(*(values.cpu().numpy() for values in part)))
     return Predictions(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def cells_of(batch: Batch, device: torch.device, top_db: float) -> Tensor:
+    """The cells of the samples of a batch as they are stored, on a device; chunks joined."""
+    levels = None if batch.levels is None else batch.levels.to(device)
+    return joined(batch.slices.to(device, non_blocking=True), levels, top_db)
 
 
 def predict_batch(

@@ -18,7 +18,6 @@ with the live ones.
 ended, the mean of the k epochs of the best score replaces the weights of the best one.
 """
 
-import io
 import math
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -31,10 +30,8 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+from training.model.checkpoints import put_weights
 from training.model.config import EMA, SWA, AveragingConfig
-from training.model.pretrained import MODEL_PREFIX
-from training.model.torch_files import read_torch
-from training.runtime.files import write_whole
 from training.runtime.ranks import first_rank_logger, is_first_rank
 
 logger = first_rank_logger(__name__)
@@ -181,12 +178,7 @@ class BestEpochs(Callback):
         state = model.cpu().state_dict()
         logger.info(f"mean of the epochs {', '.join(str(one + 1) for one in self.weights)}")
         if is_first_rank():
-            contents = read_torch(checkpoint)
-            for name, value in state.items():
-                contents["state_dict"][f"{MODEL_PREFIX}{name}"] = value
-            data = io.BytesIO()
-            torch.save(contents, data)
-            write_whole(checkpoint, data.getvalue())
+            put_weights(checkpoint, state)
 
 
 def refresh_norms(model: nn.Module, batches: Iterable[Tensor], device: torch.device) -> None:
