@@ -21,7 +21,9 @@ from training.model.config import BEST as BEST_EPOCHS
 from training.model.config import (
     COSINE,
     LINEAR,
+    MEAN,
     NONE,
+    POOLS,
     SED,
     SOFTMAX,
     AveragingConfig,
@@ -42,6 +44,11 @@ class TrainerConfig:
 
     epochs: int = option(20, "largest number of epochs")
     effective_batch_size: int = option(16, "samples per optimizer step, over batches and ranks")
+    pool: str = option(
+        MEAN,
+        "of the slices of a held-out recording: mean of their probabilities, or geometric, which "
+        "with model.output=softmax is scaled to a sum of one",
+    )
     patience: int = option(4, "epochs without a better validation KL before stopping; 0: never")
     keep: str = option(BEST, "weights that are judged and kept: best by validation KL, or last")
     gradient_clip: float = option(0.0, "largest norm of the gradient; 0: any")
@@ -75,6 +82,7 @@ class TrainerConfig:
         check_choice(self, "trainer", "precision", auto.PRECISIONS)
         check_choice(self, "trainer", "logger", auto.LOGGERS)
         check_choice(self, "trainer", "keep", (BEST, LAST))
+        check_choice(self, "trainer", "pool", POOLS)
         if self.compile.lower() not in auto.COMPILES:
             raise ConfigError(
                 f"trainer.compile={self.compile} is none of {', '.join(auto.COMPILES)}"

@@ -39,7 +39,7 @@ from training.model.models import Classifier, build_classifier, num_parameters
 from training.model.predict import Predictions, gather_predictions, predict
 from training.model.pretrained import Meaning
 from training.module import SliceModule
-from training.refit import Compute, refit_heads
+from training.refit import Compute, refit_head
 from training.resume import Begun, choose_checkpoint, restoring
 from training.runtime.bar import FoldBar
 from training.runtime.forecast import TimeForecast
@@ -121,7 +121,7 @@ def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Pre
     num_epochs, checkpoint, bad = _fit(run, module, data, fold)
     del model, module
     if run.config.refit.kind != NONE:
-        bad += refit_heads(checkpoint, data, run.config.refit, _compute(run, f"fold {fold} refit"))
+        bad += refit_head(checkpoint, data, run.config.refit, _compute(run, f"fold {fold} refit"))
         run.experiment.share(checkpoint)
     trained = read_checkpoint(checkpoint)
     predictions, held_out_bad = _predict_held_out(run, trained, data)

@@ -1,6 +1,6 @@
-"""Heads of a fold that are computed from its training slices when its last epoch is over.
+"""The head of a fold that is computed from its training slices when its last epoch is over.
 
-    bad = refit_heads(checkpoint, data, config.refit, Compute(device=device, precision="32-true"))
+    bad = refit_head(checkpoint, data, config.refit, Compute(device=device, precision="32-true"))
 
 The slices are those of the first epochs of the training's own plan, as they are stored, so that
 conditions, pools, balance and targets hold here too.
@@ -40,20 +40,17 @@ class Compute:
     bar: str = ""
 
 
-def refit_heads(
+def refit_head(
     checkpoint: Path, data: FoldData, config: RefitConfig, compute: Compute
 ) -> list[BadSlice]:
-    """Adds the heads to a checkpoint in place; returns the slices that this rank could not read.
+    """Adds the head to a checkpoint in place; returns the slices that this rank could not read.
 
     All ranks call it, each adds up its share, and the first one writes. The same again gives the
     same, so a stop in between does no harm.
     """
     trained = read_checkpoint(checkpoint)
-    views = trained.model.to(compute.device).views
-    moments = [
-        ClassMoments(num_classes=trained.model.num_classes, embedding_size=view.head.in_features)
-        for view in views
-    ]
+    model = trained.model.to(compute.device)
+    moments = ClassMoments(num_classes=model.num_classes, sizes=model.embedding_sizes)
     together = accumulation(
         data.config.trainer.effective_batch_size, data.train_loader.batch_size, num_ranks()
     )  # as in training, so that an epoch has the same samples on any number of ranks
@@ -62,24 +59,19 @@ def refit_heads(
     with count_bar(compute.bar, config.epochs * len(reader), " batch") as bar:
         for batch in _epochs(reader, config.epochs):
             slices_BMT = to_unit(cells_of(batch, compute.device, trained.recipe.top_db))
-            for view, sums in zip(views, moments, strict=True):
-                with torch.inference_mode(), autocast(compute.device, compute.precision):
-                    embeddings_BE = view(slices_BMT).embedding
-                sums.add(embeddings_BE.cpu(), main_targets(batch))
+            with torch.inference_mode(), autocast(compute.device, compute.precision):
+                embeddings_BE = model(slices_BMT).embedding
+            moments.add(embeddings_BE.cpu(), main_targets(batch))
             bar.update()
-    for sums in moments:
-        sums.add_up(lambda share: gather_ranks(share[None]).sum(0))
+    moments.add_up(lambda share: gather_ranks(share[None]).sum(0))
     logger.info(
-        f"fold {trained.fold}: heads computed, of {int((moments[0].mass_C > 0).sum())} of "
-        f"{trained.model.num_classes} classes, from the slices of {config.epochs} epochs"
+        f"fold {trained.fold}: head computed, of {int((moments.mass_C > 0).sum())} of "
+        f"{model.num_classes} classes, from the slices of {config.epochs} epochs"
     )
     if is_first_rank():
-        heads = {
-            f"views.{number}{COSINE_HEAD}{name}": value
-            for number, sums in enumerate(moments)
-            for name, value in sums.head(config).state_dict().items()
-        }
-        put_weights(checkpoint, heads, {"refit": asdict(config)})
+        state = moments.head(config).state_dict()
+        head = {f"{COSINE_HEAD}{name}": value for name, value in state.items()}
+        put_weights(checkpoint, head, {"refit": asdict(config)})
     return reader.bad
 
 

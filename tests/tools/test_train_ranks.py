@@ -73,7 +73,7 @@ def test_both_ranks_make_one_experiment(store, tmp_path):
     assert sorted(oof["row"]) == held_out["row"].to_list()
 
 
-def test_two_ranks_compute_the_heads_of_one(store, tmp_path):
+def test_two_ranks_compute_the_head_of_one(store, tmp_path):
     """Each rank adds up its share; the backbones are frozen, so they are the same."""
     still = ["refit.kind=cosine", "model.freeze_epochs=2", "train_folds=[0]"]
     found = []
@@ -82,7 +82,7 @@ def test_two_ranks_compute_the_heads_of_one(store, tmp_path):
         process = start(store, root, *words)
         out, error = finish(process)
         assert process.returncode == 0, error
-        assert "fold 0: heads computed, of " in out
+        assert "fold 0: head computed, of " in out
         state = torch.load(root / "weights/exp_001/fold_0.ckpt", weights_only=True)["state_dict"]
         found.append({name: state[name] for name in state if "cosine_head" in name})
     assert found[0]

@@ -1,4 +1,4 @@
-"""training.refit: heads that are computed when the epochs of a fold are over."""
+"""training.refit: a head that is computed when the epochs of a fold are over."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from training.model.config import ModelConfig, RefitConfig
 from training.model.cosine_head import ClassMoments
 from training.model.models import build_classifier
 from training.model.pretrained import COSINE_HEAD, MODEL_PREFIX, Meaning
-from training.refit import Compute, main_targets, refit_heads
+from training.refit import Compute, main_targets, refit_head
 from training.split import fold_data, split_recordings
 
 COMPUTE = Compute(device=torch.device("cpu"), precision="32-true")
@@ -61,7 +61,7 @@ def checkpoint(experiment):
 
 def test_the_checkpoint_predicts_as_the_training_did(source, experiment, checkpoint):
     trained = read_checkpoint(checkpoint)
-    assert all(view.cosine_head is not None for view in trained.model.views)
+    assert trained.model.cosine_head is not None
     oof = pl.read_parquet(experiment.preds / "oof.parquet")
     slices = torch.from_numpy(source.read(oof["row"].to_numpy())).float() / 255
     with torch.inference_mode():
@@ -74,41 +74,40 @@ def test_all_else_is_what_training_without_it_gives(source, config, checkpoint, 
     plain = replace(config, refit=RefitConfig(), experiment=config_in(tmp_path).experiment)
     other = train_folds(source, plain).experiment.weights / "fold_1.ckpt"
     refit, learned = state_of(checkpoint), state_of(other)
-    assert {name for name in refit if COSINE_HEAD in name} == set(refit) - set(learned)
+    computed = {name for name in refit if name.startswith(f"{MODEL_PREFIX}{COSINE_HEAD}")}
+    assert computed == set(refit) - set(learned) != set()
     assert all(torch.equal(refit[name], learned[name]) for name in learned)
-    assert all(view.cosine_head is None for view in read_checkpoint(other).model.views)
+    assert read_checkpoint(other).model.cosine_head is None
 
 
-def test_heads_are_of_the_slices_that_the_plan_draws_as_they_are_stored(source, config, checkpoint):
+def test_the_head_is_of_the_slices_that_the_plan_draws_as_they_are_stored(
+    source, config, checkpoint
+):
     """A loop over the plan: the slices of two epochs, and the labels of their recordings."""
     split = split_recordings(source, config)
     planner = fold_data(source, split, 1, config).planner()
     model = new_model(source, config)
     learned = {name: value for name, value in state_of(checkpoint).items() if "cosine" not in name}
     model.load_state_dict({name.removeprefix(MODEL_PREFIX): learned[name] for name in learned})
-    size = [view.head.in_features for view in model.eval().views]
-    moments = [ClassMoments(num_classes=3, embedding_size=one) for one in size]
+    moments = ClassMoments(num_classes=3, sizes=model.eval().embedding_sizes)
     for epoch in range(REFIT.epochs):
         drawn = planner(epoch).rows
         assert len(drawn) % config.trainer.effective_batch_size == 0  # none is left out
         number = np.searchsorted(source.table["first_row"].to_numpy(), drawn, side="right") - 1
         cells = torch.from_numpy(source.read(drawn)).float() / 255
         with torch.inference_mode():
-            embeddings = model(cells).embedding.split(size, dim=1)
-        for one, part in zip(moments, embeddings, strict=True):
-            one.add(part, torch.from_numpy(split.targets.of(drawn, number)))  # no secondary ones
+            embeddings = model(cells).embedding
+        moments.add(embeddings, torch.from_numpy(split.targets.of(drawn, number)))  # all primary
     trained = read_checkpoint(checkpoint).model
-    for view, one, part in zip(trained.views, moments, embeddings, strict=True):
-        torch.testing.assert_close(
-            view.cosine_head(part), one.head(REFIT)(part), rtol=1e-3, atol=1e-2
-        )
+    found, wanted = trained.cosine_head(embeddings), moments.head(REFIT)(embeddings)
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-2)
 
 
 def test_again_gives_the_same(source, config, checkpoint, tmp_path):
     copy = tmp_path / "fold_1.ckpt"
     copy.write_bytes(checkpoint.read_bytes())
     data = fold_data(source, split_recordings(source, config), 1, config)
-    assert refit_heads(copy, data, REFIT, COMPUTE) == []
+    assert refit_head(copy, data, REFIT, COMPUTE) == []
     again, before = state_of(copy), state_of(checkpoint)
     assert list(again) == list(before)
     assert all(torch.equal(again[name], before[name]) for name in before)
@@ -124,38 +123,37 @@ def test_training_that_begins_with_it_has_its_learned_heads(source, config, chec
         meaning=Meaning(labels, source.recipe),
     )
     learned = state_of(checkpoint)
+    assert model.cosine_head is None
     for number, view in enumerate(model.views):
-        assert view.cosine_head is None
         assert torch.equal(view.head.weight, learned[f"model.views.{number}.head.weight"])
 
 
-def test_while_it_learns_a_view_has_its_learned_head(checkpoint, source):
+def test_while_it_learns_a_model_has_its_learned_heads(checkpoint, source):
     model = read_checkpoint(checkpoint).model
     slices = torch.rand(3, *source.recipe.slice_shape, generator=torch.Generator().manual_seed(0))
-    view = model.views[0]
-    computed = view(slices).logits
-    view.dropout.p = 0.0
-    view.train()
-    view.backbone.eval()
-    found = view(slices)
-    torch.testing.assert_close(found.logits, view.head(found.embedding))
-    assert not torch.allclose(found.logits, computed)
+    learned = [view(slices).logits.softmax(1) for view in model.views]
+    computed = model(slices).logits
+    model.train()
+    for view in model.views:
+        view.eval()  # no dropout, and the norms' statistics that there are
+    found = model(slices).logits
+    torch.testing.assert_close(found.softmax(1), sum(learned) / len(learned))
+    assert not torch.allclose(found, computed)
 
 
-def test_heads_of_other_settings_replace_those_that_were_there(
+def test_a_head_of_other_settings_replaces_the_one_that_was_there(
     source, config, checkpoint, tmp_path
 ):
     copy = tmp_path / "fold_1.ckpt"
     copy.write_bytes(checkpoint.read_bytes())
     data = fold_data(source, split_recordings(source, config), 1, config)
-    refit_heads(copy, data, replace(REFIT, scale=5.0), COMPUTE)
+    refit_head(copy, data, replace(REFIT, scale=5.0), COMPUTE)
     found, before = read_checkpoint(copy), read_checkpoint(checkpoint)
     assert found.config["refit"]["scale"] == 5.0
     slices = torch.rand(3, *source.recipe.slice_shape, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        for view, earlier in zip(found.model.views, before.model.views, strict=True):
-            scaled = earlier(slices).logits * 5.0 / REFIT.scale
-            torch.testing.assert_close(view(slices).logits, scaled)
+        scaled = before.model(slices).logits * 5.0 / REFIT.scale
+        torch.testing.assert_close(found.model(slices).logits, scaled)
 
 
 def test_only_the_largest_target_of_a_slice_counts():

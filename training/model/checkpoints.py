@@ -136,8 +136,8 @@ def _classifier(
         num_groups=num_groups(groups),
     )
     weights = model_weights(checkpoint["state_dict"], path)
-    if any(COSINE_HEAD in name for name in weights):
-        model.add_cosine_heads()
+    if any(name.startswith(COSINE_HEAD) for name in weights):
+        model.add_cosine_head()
     model.load_state_dict(weights)
     return TrainedClassifier(
         model=model.eval(),

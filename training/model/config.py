@@ -12,7 +12,8 @@ from storage.options import (
     option,
 )
 
-MEAN, GEM = "mean", "gem"
+MEAN, GEM, GEOMETRIC = "mean", "gem", "geometric"
+POOLS = (MEAN, GEOMETRIC)  # of the slices of a recording
 POOLINGS = ("avg", "max", "avgmax", "catavgmax", GEM)
 SOFTMAX = "softmax"
 OUTPUTS = (SOFTMAX, "sigmoid")
@@ -116,12 +117,12 @@ class AveragingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefitConfig:
-    """Settings of heads that are computed when training has ended."""
+    """Settings of a head that is computed when training has ended."""
 
     kind: str = option(
         NONE,
         "none, cosine: the learned heads give way to cosines with the mean embeddings of the "
-        "classes, which does justice to classes of few recordings",
+        "classes, of all views together, which does justice to classes of few recordings",
     )
     shrinkage: float = option(
         0.1, "share of the covariance within classes that is made equal in all directions"

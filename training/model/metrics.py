@@ -23,6 +23,7 @@ import polars as pl
 from datasets.labels import Labels
 
 KL_EPSILON = 1e-15
+LEAST_PROBABILITY = 1e-30  # under a logarithm; the least normal number of 32 bits is 1e-38
 DISTRIBUTION_TOLERANCE = 1e-3  # sums of 32-bit numbers, and of 16-bit ones before
 
 

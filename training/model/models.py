@@ -38,14 +38,17 @@ class Classifier(nn.Module):
     """Slices -> logits and embedding, by one or several views. Made by `build_classifier`.
 
     Several are an ensemble (Lakshminarayanan et al., NeurIPS 2017): each learns by its own loss,
-    and the logits are those of the mean of their probabilities. Embeddings stand side by side.
+    and the logits are those of the mean of their probabilities. Embeddings stand side by side, and
+    a computed head predicts from all of them.
     """
 
     def __init__(self, views: Sequence[View], output: str) -> None:
         super().__init__()
         self.views = cast("Sequence[View]", nn.ModuleList(views))
         self.num_classes = views[0].head.out_features
-        self.embedding_size = sum(view.head.in_features for view in views)
+        self.embedding_sizes = [view.head.in_features for view in views]
+        self.embedding_size = sum(self.embedding_sizes)
+        self.cosine_head: CosineHead | None = None  # see `add_cosine_head`
         self._output = output
 
     @property
@@ -57,19 +60,21 @@ class Classifier(nn.Module):
         """Logits and embeddings of slices, float [B, M, T] in [0, 1]."""
         found = [view(slices_BMT) for view in self.views]
         frames = [one.frame_logits for one in found if one.frame_logits is not None]
+        embedding_BE = torch.cat([one.embedding for one in found], dim=1)
+        if self.cosine_head is None or self.training:
+            logits = mean_logits([one.logits for one in found], self._output)
+        else:
+            logits = self.cosine_head(embedding_BE)
         return Prediction(
-            mean_logits([one.logits for one in found], self._output),
-            torch.cat([one.embedding for one in found], dim=1),
-            mean_frame_logits(frames, self._output) if frames else None,
+            logits, embedding_BE, mean_frame_logits(frames, self._output) if frames else None
         )
 
-    def add_cosine_heads(self) -> None:
-        """Gives each view the head by which it predicts once weights for it are loaded.
+    def add_cosine_head(self) -> None:
+        """Adds the head by which the model predicts once weights for it are loaded.
 
-        The learned head stays, for training that begins with these weights.
+        The learned heads stay, for training that begins with these weights.
         """
-        for view in self.views:
-            view.cosine_head = CosineHead(view.head.in_features, self.num_classes)
+        self.cosine_head = CosineHead(self.embedding_sizes, self.num_classes)
 
     def compile_backbones(self, *, full_batch: int) -> None:
         """Compiles the backbones in place, so that weights keep their names.

@@ -18,6 +18,8 @@ from datasets.batch import Batch
 from datasets.labels import Labels
 from datasets.slice_source import SOURCE, rows_in_source
 from storage.encoding import to_unit
+from training.model.config import GEOMETRIC, MEAN, SOFTMAX
+from training.model.metrics import LEAST_PROBABILITY
 from training.model.models import Classifier, probabilities
 from training.runtime.ranks import gather_ranks
 
@@ -95,8 +97,15 @@ def gather_predictions(share: Predictions) -> Predictions:
     return Predictions(*(values[order] for values in whole))
 
 
-def pool_recordings(predictions: Predictions) -> Predictions:
-    """One prediction per recording: means over its slices; the row is that of its first slice."""
+def pool_recordings(
+    predictions: Predictions, pool: str = MEAN, *, output: str = SOFTMAX
+) -> Predictions:
+    """One prediction per recording, of means over its slices; the row is that of its first slice.
+
+    `geometric` takes the mean of the logarithms of probabilities, and scales those of a softmax to
+    a sum of one, which makes them the softmax of the mean logits: a slice that rules a class out
+    counts for more than in the mean (logarithmic opinion pool; Genest and Zidek, 1986).
+    """
     recording_no, first, place = np.unique(
         predictions.recording_no, return_index=True, return_inverse=True
     )
@@ -107,10 +116,16 @@ def pool_recordings(predictions: Predictions) -> Predictions:
         np.add.at(total, place, values)
         return (total / counts).astype(np.float32)
 
+    if pool == GEOMETRIC:
+        found = np.exp(means(np.log(predictions.probabilities.clip(LEAST_PROBABILITY))))
+        if output == SOFTMAX:
+            found /= found.sum(1, keepdims=True)
+    else:
+        found = means(predictions.probabilities)
     return Predictions(
         rows=predictions.rows[first],
         recording_no=recording_no,
-        probabilities=means(predictions.probabilities),
+        probabilities=found,
         embeddings=means(predictions.embeddings),
     )
 

@@ -29,7 +29,7 @@ from training.model.torch_files import (
 )
 
 KEY = "melbank"  # of a checkpoint's own metadata
-COSINE_HEAD = ".cosine_head."  # in names of weights that are computed, not learned
+COSINE_HEAD = "cosine_head."  # in names of weights that are computed, not learned
 MODEL_PREFIX, TEACHER_PREFIX = "model.", "distillation."  # of weights in a checkpoint
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # of timm, the best first
 HEADS = ("fc", "head", "head_dist", "classifier", "last_linear", "norm", "fc_norm")
@@ -125,7 +125,9 @@ def start_heads(
             f"{weights.path} does not say what it has learned ({first_line(error)}): give another"
         ) from error
     check_recipe(weights.path, recipe, meaning.recipe)
-    learned = {name: weights.tensors[name] for name in weights.tensors if COSINE_HEAD not in name}
+    learned = {
+        name: tensor for name, tensor in weights.tensors.items() if not name.startswith(COSINE_HEAD)
+    }
     fits = labels == meaning.labels and not name_mismatch(model.state_dict(), learned)
     if heads and fits:
         model.load_state_dict(learned)

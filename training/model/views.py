@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.model.config import BANDS, IMAGENET, LINEAR, MEAN, NONE, SED, STANDARDISE
-from training.model.cosine_head import CosineHead
 from training.model.heads import Gem, SedHead
 
 STANDARD_EPSILON = 1e-6  # added to the deviation of an image
@@ -106,7 +105,6 @@ class View(nn.Module):
         self.group_head = nn.Linear(embedding_size, groups) if groups else None
         self.full_batch = 0  # see `Classifier.compile_backbones`
         self.frozen = False  # see `Classifier.freeze_backbones`
-        self.cosine_head: CosineHead | None = None  # see `Classifier.add_cosine_heads`
         self._pool = pool
         self._fixed_size = fixed_size
         self._design = design
@@ -119,9 +117,7 @@ class View(nn.Module):
             logits, frame_logits, embedding_BE = self.head(features)
         else:
             embedding_BE = features if self.pooling is None else self.pooling(features)
-            computed = None if self.training else self.cosine_head
-            head = self.head if computed is None else computed
-            logits, frame_logits = head(self.dropout(embedding_BE)), None
+            logits, frame_logits = self.head(self.dropout(embedding_BE)), None
         groups = None if self.group_head is None else self.group_head(self.dropout(embedding_BE))
         return Prediction(logits, embedding_BE, frame_logits, groups)
 

@@ -21,8 +21,8 @@ def config(**options):
     return RefitConfig(kind="cosine", **options)
 
 
-def moments_of(embeddings, weights, parts=1):
-    found = ClassMoments(num_classes=weights.shape[1], embedding_size=embeddings.shape[1])
+def moments_of(embeddings, weights, parts=1, sizes=None):
+    found = ClassMoments(num_classes=weights.shape[1], sizes=sizes or [embeddings.shape[1]])
     for one, of_it in zip(
         np.array_split(embeddings, parts), np.array_split(weights, parts), strict=True
     ):
@@ -44,20 +44,28 @@ def make_slices(counts, seed, *, spread=1.0, size=SIZE):
     return (places[classes] + noise).astype(np.float32), classes
 
 
+def unit_parts(embeddings, sizes):
+    """Each network's part of length 1, by scikit-learn."""
+    parts = np.split(embeddings.astype(np.float64), np.cumsum(sizes)[:-1], axis=1)
+    return np.concatenate([normalize(part) for part in parts], axis=1)
+
+
+@pytest.mark.parametrize("sizes", [[SIZE], [2, SIZE - 2]])
 @pytest.mark.parametrize("shrinkage", [0.05, 0.5, 1.0])
-def test_logits_are_those_of_scikit_learns_parts(shrinkage):
+def test_logits_are_those_of_scikit_learns_parts(shrinkage, sizes):
     embeddings, classes = make_slices([5, 9, 4], seed=1)
     weights = np.eye(3, dtype=np.float32)[classes]
-    unit = normalize(embeddings.astype(np.float64))
+    unit = unit_parts(embeddings, sizes)
     means = np.stack([unit[classes == number].mean(0) for number in range(3)])
     within = (unit - means[classes]).T @ (unit - means[classes]) / len(unit)
     whitening = np.linalg.cholesky(np.linalg.inv(shrunk_covariance(within, shrinkage)))
     centre = means.mean(0)
     others = make_slices([3, 3, 3], seed=2)[0]
     wanted = 7 * cosine_similarity(
-        (normalize(others.astype(np.float64)) - centre) @ whitening, (means - centre) @ whitening
+        (unit_parts(others, sizes) - centre) @ whitening, (means - centre) @ whitening
     )
-    head = moments_of(embeddings, weights).head(config(shrinkage=shrinkage, scale=7.0))
+    moments = moments_of(embeddings, weights, sizes=sizes)
+    head = moments.head(config(shrinkage=shrinkage, scale=7.0))
     np.testing.assert_allclose(logits(head, others), wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -133,7 +141,7 @@ def test_slices_without_any_difference_within_classes(count):
 
 
 def test_no_slices_at_all_give_equal_logits():
-    head = ClassMoments(num_classes=4, embedding_size=SIZE).head(config())
+    head = ClassMoments(num_classes=4, sizes=[SIZE]).head(config())
     assert (logits(head, np.ones((2, SIZE), np.float32)) == 0).all()
 
 
@@ -146,23 +154,23 @@ def test_mixed_precision_changes_nothing():
     assert torch.equal(found, head(torch.from_numpy(embeddings)))
 
 
-def test_the_length_of_an_embedding_does_not_matter():
+def test_the_length_of_the_embedding_of_a_network_does_not_matter():
     embeddings, classes = make_slices([4, 6, 5], seed=9)
-    head = moments_of(embeddings, np.eye(3, dtype=np.float32)[classes]).head(config())
-    np.testing.assert_allclose(
-        logits(head, 50 * embeddings), logits(head, embeddings), rtol=1e-4, atol=1e-4
-    )
+    weights = np.eye(3, dtype=np.float32)[classes]
+    head = moments_of(embeddings, weights, sizes=[4, SIZE - 4]).head(config())
+    longer = np.concatenate([50 * embeddings[:, :4], 0.3 * embeddings[:, 4:]], axis=1)
+    np.testing.assert_allclose(logits(head, longer), logits(head, embeddings), rtol=1e-4, atol=1e-4)
     zeros = logits(head, np.zeros((1, SIZE), np.float32))
     assert np.isfinite(zeros).all()
     assert (np.abs(zeros) <= config().scale * (1 + 1e-6)).all()
 
 
 def test_weights_have_names_and_shapes_of_their_own():
-    state = CosineHead(SIZE, 3).state_dict()
+    state = CosineHead([2, SIZE - 2], 3).state_dict()
     assert {name: tuple(value.shape) for name, value in state.items()} == {
         "centre_E": (SIZE,),
         "whitening_EE": (SIZE, SIZE),
         "classes_CE": (3, SIZE),
         "scale": (),
     }
-    assert math.isclose(float(CosineHead(SIZE, 3)(torch.ones(1, SIZE)).abs().max()), 0)
+    assert math.isclose(float(CosineHead([SIZE], 3)(torch.ones(1, SIZE)).abs().max()), 0)

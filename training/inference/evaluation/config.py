@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from storage.errors import ConfigError
 from storage.options import check_at_least, check_between, check_choice, option
 
-MEAN, MAX = "mean", "max"
+MEAN, GEOMETRIC, MAX = "mean", "geometric", "max"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,9 @@ class EvaluateConfig:
     label_column: str = option("", "column of the labels in the annotations; empty: found by name")
     taxonomy: str = option("", "csv with primary_label, common_name, scientific_name, class_name")
     taxon: str = option("class_name", "column of the taxonomy that has its own scores")
-    pool: str = option(MEAN, "of the windows of a recording: mean, as in training, or max")
+    pool: str = option(
+        MEAN, "of the windows of a recording: mean, geometric (see trainer.pool) or max"
+    )
     secondary_weight: float = option(0.5, "target value of further labels of a window, for KL")
     thresholds: list[float] = field(
         default_factory=lambda: [0.1, 0.25, 0.5, 0.75, 0.9],
@@ -53,7 +55,7 @@ class EvaluateConfig:
     audio: str = option("", "folder of the recordings, for the spectrograms of the worst errors")
 
     def __post_init__(self) -> None:
-        check_choice(self, "evaluate", "pool", (MEAN, MAX))
+        check_choice(self, "evaluate", "pool", (MEAN, GEOMETRIC, MAX))
         check_at_least(self, "evaluate", 0, "min_overlap_s", "bootstrap", "errors")
         check_between(self, "evaluate", 0, 1, "secondary_weight")
         if not all(0 <= threshold <= 1 for threshold in self.thresholds):

@@ -29,7 +29,7 @@ from training.inference.evaluation.bootstrap import (
     bootstrap_classes,
     macro_interval,
 )
-from training.inference.evaluation.config import MAX, EvaluateConfig
+from training.inference.evaluation.config import GEOMETRIC, MAX, EvaluateConfig
 from training.inference.evaluation.decisions import (
     DEFAULT_THRESHOLD,
     Decisions,
@@ -38,7 +38,12 @@ from training.inference.evaluation.decisions import (
 from training.inference.evaluation.labelled import target_cells
 from training.inference.evaluation.matching import match_annotations
 from training.inference.predictions import ClassTable
-from training.model.metrics import METRICS, Scores
+from training.model.metrics import (
+    DISTRIBUTION_TOLERANCE,
+    LEAST_PROBABILITY,
+    METRICS,
+    Scores,
+)
 
 PREFIX = "p_"
 TARGET = "target"
@@ -197,9 +202,7 @@ def _without_masked(windows: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
 
 
 def _pooled(windows: pl.DataFrame, pool: str) -> pl.DataFrame:
-    """One row per recording: mean or maximum of its windows, all of their labels."""
-    column = pl.col(f"^{PREFIX}.*$")
-    pooled = column.max() if pool == MAX else column.mean()
+    """One row per recording: its windows' probabilities as `pool` says, and all their labels."""
     counts = (
         windows.explode(TARGET)
         .group_by("recording_id", TARGET, maintain_order=True)
@@ -209,9 +212,22 @@ def _pooled(windows: pl.DataFrame, pool: str) -> pl.DataFrame:
         .group_by("recording_id", maintain_order=True)
         .agg(TARGET)
     )
-    recordings = windows.group_by("recording_id", maintain_order=True).agg(pooled)
+    recordings = _pooled_probabilities(windows, pool)
     joined = recordings.join(counts, on="recording_id", how="left", maintain_order="left")
     return joined.with_columns(pl.col(TARGET).fill_null([]))
+
+
+def _pooled_probabilities(windows: pl.DataFrame, pool: str) -> pl.DataFrame:
+    """recording_id and `p_<label>`, one row per recording, in the order of their first windows."""
+    column = pl.col(f"^{PREFIX}.*$")
+    logarithm = column.cast(pl.Float64).clip(lower_bound=LEAST_PROBABILITY).log()
+    pooled = {MAX: column.max(), GEOMETRIC: logarithm.mean().exp()}.get(pool, column.mean())
+    recordings = windows.group_by("recording_id", maintain_order=True).agg(pooled)
+    total = pl.sum_horizontal(column)
+    off_one = windows.select((total - 1).abs().max()).item()
+    if pool == GEOMETRIC and off_one < DISTRIBUTION_TOLERANCE:  # of a softmax, as in training
+        recordings = recordings.with_columns(column / total)
+    return recordings
 
 
 def _levels(

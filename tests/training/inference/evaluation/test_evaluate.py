@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import gmean
 
 from storage.errors import ConfigError
 from training.experiments.report import score_frame
@@ -97,6 +98,9 @@ def test_recordings_sites_and_taxa_have_scores_of_their_own(
     most = evaluate(predictions, annotations, EvaluateConfig(bootstrap=0, pool="max"))
     highest = predictions.select("^p_.*$").to_numpy().reshape(8, 6, 3).max(1)
     np.testing.assert_allclose(most.recordings.select("^p_.*$").to_numpy(), highest)
+    typical = evaluate(predictions, annotations, EvaluateConfig(bootstrap=0, pool="geometric"))
+    geometric = gmean(predictions.select("^p_.*$").to_numpy().reshape(8, 6, 3), axis=1)
+    np.testing.assert_allclose(typical.recordings.select("^p_.*$").to_numpy(), geometric, rtol=1e-5)
     config = EvaluateConfig(bootstrap=0, taxonomy=str(path))
     levels = {level.name: level for level in evaluate(predictions, annotations, config).levels}
     assert list(levels) == ["windows", "recordings", "site A", "site B", "Amphibia", "Aves"]

@@ -40,7 +40,7 @@ def member(
     for view in model.views:
         torch.nn.init.normal_(view.head.weight, std=spread)
     if refit:
-        add_computed_heads(model.eval(), recipe)
+        add_computed_head(model.eval(), recipe)
     path = folder / f"exp_001_fold_{fold}.ckpt"
     path.write_bytes(b"weights")
     return TrainedClassifier(
@@ -56,16 +56,14 @@ def member(
     )
 
 
-def add_computed_heads(model, recipe):
-    """Heads of 12 slices, the classes in turn."""
+def add_computed_head(model, recipe):
+    """A head of 12 slices, the classes in turn."""
     slices = to_unit(torch.from_numpy(cells(12, seed=5, recipe=recipe)))
     weights = torch.eye(model.num_classes)[torch.arange(12) % model.num_classes]
-    model.add_cosine_heads()
-    for view in model.views:
-        moments = ClassMoments(num_classes=model.num_classes, embedding_size=view.head.in_features)
-        with torch.inference_mode():
-            moments.add(view(slices).embedding, weights)
-        view.cosine_head = moments.head(RefitConfig(kind="cosine"))
+    moments = ClassMoments(num_classes=model.num_classes, sizes=model.embedding_sizes)
+    with torch.inference_mode():
+        moments.add(model(slices).embedding, weights)
+    model.cosine_head = moments.head(RefitConfig(kind="cosine"))
 
 
 def cells(count, seed=0, recipe=RECIPE):
