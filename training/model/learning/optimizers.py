@@ -71,7 +71,9 @@ def build_optimizer(
             groups[0 if parameter.ndim > 1 else 1]["params"].append(parameter)
     if config.name == RADAM:
         return RAdam(groups, lr=config.learning_rate, decoupled_weight_decay=True)
-    return AdamW(groups, lr=config.learning_rate)
+    on_cpu = all(one.device.type == "cpu" for group in groups for one in group["params"])
+    # one pass over memory instead of ten; on a GPU Lightning would refuse to clip its gradients
+    return AdamW(groups, lr=config.learning_rate, fused=on_cpu or None)
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:

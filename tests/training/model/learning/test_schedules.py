@@ -12,6 +12,7 @@ from training.model.learning.optimizers import (
     backbone_layers,
     build_optimizer,
     build_schedule,
+    parameter_groups,
 )
 from training.model.models import ModelConfig, build_classifier
 
@@ -103,6 +104,33 @@ def test_radam_decays_weights_apart_from_the_gradient():
     optimizer.step()
     torch.testing.assert_close(weight.data, torch.full((2, 2), 1 - 0.1 * 0.5))
     assert {"exp_avg", "exp_avg_sq"} <= set(optimizer.state[weight])
+
+
+def steps_of(optimizer, parameters, numbers):
+    """Gradients by a generator, and a step for each number."""
+    for number in numbers:
+        generator = torch.Generator().manual_seed(number)
+        for one in parameters:
+            one.grad = torch.randn(one.shape, generator=generator)
+        optimizer.step()
+
+
+def test_adamw_in_one_pass_over_memory_is_adamw_and_goes_on_from_states_without_it():
+    config = OptimizerConfig(learning_rate=0.05, weight_decay=0.1)
+    torch.manual_seed(0)
+    layers = [nn.Linear(7, 5) for _ in range(2)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    fast = build_optimizer(layers[0], config)
+    plain = torch.optim.AdamW(parameter_groups(layers[1], config), lr=0.05)
+    assert all(group["fused"] for group in fast.param_groups)
+    for optimizer, layer in zip((fast, plain), layers, strict=True):
+        steps_of(optimizer, list(layer.parameters()), range(30))
+    torch.testing.assert_close(layers[0].state_dict(), layers[1].state_dict())
+    again = build_optimizer(layers[1], config)
+    again.load_state_dict(plain.state_dict())
+    for optimizer, layer in zip((fast, again), layers, strict=True):
+        steps_of(optimizer, list(layer.parameters()), range(30, 60))
+    torch.testing.assert_close(layers[0].state_dict(), layers[1].state_dict())
 
 
 @pytest.fixture(scope="module")
