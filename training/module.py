@@ -197,7 +197,8 @@ class SliceModule(pl.LightningModule):
 
     def optimizer_alone(self) -> Optimizer:
         """The optimizer of all that is learned, without its schedule."""
-        return build_optimizer(self.model, self.config.optimizer, self.distillation)
+        clips = self.config.trainer.gradient_clip > 0
+        return build_optimizer(self.model, self.config.optimizer, self.distillation, clips=clips)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what is needed to predict from the checkpoint alone."""

@@ -359,11 +359,14 @@ def test_masked_secondary_labels_teach_nothing_and_are_scored_like_soft_ones(sou
     assert np.isfinite(results[0].overall["kl"])
 
 
-def test_bfloat16_trains_and_predicts_in_32_bit_tables(tmp_path):
+@pytest.mark.parametrize("clip", [0.0, 1.0], ids=["", "clipped"])
+def test_bfloat16_trains_and_predicts_in_32_bit_tables(tmp_path, clip):
     recipe = replace(SMALL, slice_s=2.5)  # narrower images fail in bf16 on CPUs
     assert recipe.slice_shape[1] >= MIN_BF16_FRAMES
     source = write_learnable_source(tmp_path / "wide.raw", 24, recipe=recipe)
-    trainer = short_trainer(epochs=2, effective_batch_size=4, precision="bf16-mixed")
+    trainer = short_trainer(
+        epochs=2, effective_batch_size=4, precision="bf16-mixed", gradient_clip=clip
+    )
     done = train_folds(source, config_in(tmp_path, trainer=trainer, train_folds=[1]))
     table = pl.read_parquet(done.experiment.preds / "oof.parquet")
     assert table.schema["p_a"] == pl.Float32

@@ -224,9 +224,11 @@ def _pooled_probabilities(windows: pl.DataFrame, pool: str) -> pl.DataFrame:
     pooled = {MAX: column.max(), GEOMETRIC: logarithm.mean().exp()}.get(pool, column.mean())
     recordings = windows.group_by("recording_id", maintain_order=True).agg(pooled)
     total = pl.sum_horizontal(column)
-    off_one = windows.select((total - 1).abs().max()).item()
-    if pool == GEOMETRIC and off_one < DISTRIBUTION_TOLERANCE:  # of a softmax, as in training
-        recordings = recordings.with_columns(column / total)
+    if (
+        pool == GEOMETRIC
+        and windows.select((total - 1).abs().max()).item() < DISTRIBUTION_TOLERANCE
+    ):
+        recordings = recordings.with_columns(column / total)  # of a softmax, as in training
     return recordings
 
 

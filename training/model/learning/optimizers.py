@@ -57,11 +57,16 @@ class OptimizerConfig:
 
 
 def build_optimizer(
-    model: nn.Module, config: OptimizerConfig, projection: nn.Module | None = None
+    model: nn.Module,
+    config: OptimizerConfig,
+    projection: nn.Module | None = None,
+    *,
+    clips: bool = False,
 ) -> Optimizer:
     """An optimizer over the parameters of a model; vectors (biases, norms) are not decayed.
 
-    Those of the projection of a distillation are learned as new parts of the model are.
+    Those of the projection of a distillation are learned as new parts of the model are. `clips`:
+    the norm of the gradients is limited, which Lightning does not do for fused optimizers.
     """
     from torch.optim import AdamW, RAdam
 
@@ -72,8 +77,8 @@ def build_optimizer(
     if config.name == RADAM:
         return RAdam(groups, lr=config.learning_rate, decoupled_weight_decay=True)
     on_cpu = all(one.device.type == "cpu" for group in groups for one in group["params"])
-    # one pass over memory instead of ten; on a GPU Lightning would refuse to clip its gradients
-    return AdamW(groups, lr=config.learning_rate, fused=on_cpu or None)
+    one_pass = on_cpu and not clips  # over memory, instead of about ten
+    return AdamW(groups, lr=config.learning_rate, fused=one_pass or None)
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:

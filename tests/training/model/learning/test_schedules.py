@@ -123,6 +123,7 @@ def test_adamw_in_one_pass_over_memory_is_adamw_and_goes_on_from_states_without_
     fast = build_optimizer(layers[0], config)
     plain = torch.optim.AdamW(parameter_groups(layers[1], config), lr=0.05)
     assert all(group["fused"] for group in fast.param_groups)
+    assert not build_optimizer(layers[0], config, clips=True).param_groups[0]["fused"]
     for optimizer, layer in zip((fast, plain), layers, strict=True):
         steps_of(optimizer, list(layer.parameters()), range(30))
     torch.testing.assert_close(layers[0].state_dict(), layers[1].state_dict())
