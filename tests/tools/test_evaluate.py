@@ -85,7 +85,7 @@ def test_the_worst_errors_are_drawn_from_the_recordings(
         (["evaluate.predictions=audio"], "cannot be read as Parquet"),
         (["evaluate.predictions=preds"], "the columns target"),
         (["evaluate.predictions=preds", "evaluate.annotations=x.csv"], "cannot be read"),
-        (["evaluate.predictions=preds", "evaluate.pool=sum"], "none of mean, max"),
+        (["evaluate.predictions=preds", "evaluate.pool=sum"], "none of mean, geometric, max"),
         (["evaluate.predictions=preds", "evaluate.audio=audio"], "give both"),
         (["evaluate.thresholds=[2]"], "within 0 to 1"),
         (["evaluate.threshold=2"], "Did you mean evaluate.thresholds?"),
