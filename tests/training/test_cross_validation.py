@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from scipy.special import softmax
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from datasets.augment.pipeline import AugmentConfig
@@ -22,8 +21,6 @@ from tests.fakes import SMALL
 from tests.learnable import write_learnable_source
 from tests.training.short_training import FOLDS, config_in, short_trainer
 from training.cross_validation import train_folds
-from training.inference.evaluation.config import EvaluateConfig
-from training.inference.evaluation.evaluate import evaluate
 from training.model.checkpoints import read_checkpoint
 from training.model.learning.averaging import AveragingConfig
 from training.model.learning.losses import LossConfig
@@ -168,24 +165,6 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     with pytest.raises(StoreError, match=r"other\.ckpt is no checkpoint of melbank"):
         read_checkpoint(tmp_path / "other.ckpt")
-
-
-def test_recordings_may_have_geometric_means_which_evaluating_knows(source, tmp_path):
-    """The same networks: slices stay as they are, and tools.evaluate gives the report's scores."""
-    trainer = short_trainer(epochs=1, pool="geometric")
-    report = train_folds(source, config_in(tmp_path, trainer=trainer, train_folds=[1]))
-    oof = pl.read_parquet(report.experiment.preds / "oof.parquet")
-    logarithms = oof.group_by("recording_id").agg(pl.col(CLASSES).cast(pl.Float64).log().mean())
-    pooled = pl.read_parquet(report.experiment.preds / "oof_recordings.parquet")
-    named = pooled.select("recording_id")
-    wanted = named.join(logarithms, on="recording_id", maintain_order="left").select(CLASSES)
-    found = pooled.select(CLASSES).to_numpy()
-    np.testing.assert_allclose(found, softmax(wanted.to_numpy(), axis=1), rtol=1e-5)
-    evaluation = evaluate(oof, None, EvaluateConfig(pool="geometric", bootstrap=0))
-    assert evaluation.recordings["recording_id"].to_list() == pooled["recording_id"].to_list()
-    np.testing.assert_allclose(evaluation.recordings.select(CLASSES), found, rtol=1e-5)
-    scores = {level.name: level.scores for level in evaluation.levels}["recordings"]
-    assert scores == pytest.approx(report.pooled, rel=1e-4)
 
 
 def test_recordings_have_the_means_of_their_slices_and_scores_of_their_own(report, oof):
