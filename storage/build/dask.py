@@ -37,6 +37,8 @@ CONNECT_S = 10.0
 FIRST_WORKER_S = 30.0
 NO_WORKER_S = 60.0
 POLL_S = 5.0
+# asyncio: where a timeout of Dask's own sending falls into the moment in which its client closes
+NOISY_LOGGERS = ("asyncio", "distributed", "distributed.client", "tornado.application")
 OTHER_VERSION = (
     "has another version ({}), and might make other bytes: bring its checkout and packages to the "
     "state of this one and start it again"
@@ -99,7 +101,7 @@ def _connected(executor: str) -> Iterator[Any]:
             f"executor={executor} needs Dask, which is not installed: uv sync --extra dask, or "
             "pip install distributed"
         ) from error
-    for name in ("distributed", "distributed.client", "tornado.application"):
+    for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # their errors become ours, below
     address = f"tcp://{executor.removeprefix(SCHEME)}"
     try:

@@ -275,6 +275,36 @@ def test_a_worker_that_sees_other_folders_stops(source: Path, tmp_path: Path) ->
 
 
 @needs_dask
+def test_a_timeout_of_a_client_that_closes_is_not_shown() -> None:
+    """A busy machine lets one of Dask's own timeouts fall into that moment, after a good build."""
+    code = """
+import asyncio, sys
+import storage.build.dask
+from storage.errors import ConfigError
+
+storage.build.dask.CONNECT_S = 0.1
+if sys.argv[1] == "connect":
+    try:
+        with storage.build.dask._connected("dask://127.0.0.1:1"):
+            pass
+    except ConfigError:
+        pass
+loop = asyncio.new_event_loop()
+loop.create_future().set_exception(TimeoutError("Timeout"))  # and nobody asks for it
+loop.close()
+"""
+    for word, num_lines in (("do not", 3), ("connect", 0)):
+        ran = subprocess.run(
+            [sys.executable, "-c", code, word],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        assert ran.stderr.count("\n") == num_lines
+
+
+@needs_dask
 @pytest.mark.slow
 def test_no_scheduler_is_a_wrong_call(source: Path, tmp_path: Path) -> None:
     building = Building(tmp_path, source, 8)
