@@ -49,6 +49,9 @@ class TrainerConfig:
         "of the slices of a held-out recording: mean of their probabilities, or geometric, which "
         "with model.output=softmax is scaled to a sum of one",
     )
+    pool_scale_db: float = option(
+        0.0, "fall in level that divides a slice's weight in that mean by e, dB; 0: all alike"
+    )
     patience: int = option(4, "epochs without a better validation KL before stopping; 0: never")
     keep: str = option(BEST, "weights that are judged and kept: best by validation KL, or last")
     gradient_clip: float = option(0.0, "largest norm of the gradient; 0: any")
@@ -94,7 +97,13 @@ class TrainerConfig:
             )
         whole = ("epochs", "effective_batch_size", "devices", "num_nodes", "timeout_s")
         check_at_least(self, "trainer", 1, *whole)
-        not_negative = ("patience", "gradient_clip", "threads", "checkpoint_steps")
+        not_negative = (
+            "patience",
+            "gradient_clip",
+            "threads",
+            "checkpoint_steps",
+            "pool_scale_db",
+        )
         check_at_least(self, "trainer", 0, *not_negative)
 
     @property

@@ -165,7 +165,7 @@ def _fold_result(run: FoldRun, data: FoldData, fold: int) -> FoldResult:
         return result
     result, predictions = train_fold(run, data, fold)
     if is_first_rank():
-        _write_part(run, predictions, fold)
+        _write_part(run, data, predictions, fold)
         write_result(result, done)
         run.experiment.publish()
     wait_for_ranks()
@@ -195,10 +195,15 @@ def _report(run: FoldRun, results: list[FoldResult]) -> TrainingReport:
     return report
 
 
-def _write_part(run: FoldRun, predictions: Predictions, fold: int) -> None:
+def _write_part(run: FoldRun, data: FoldData, predictions: Predictions, fold: int) -> None:
     """Keeps the predictions of a fold, of slices and of recordings, until all folds are done."""
     folder, split, config = run.experiment.preds, run.split, run.config
-    pooled = pool_recordings(predictions, config.trainer.pool, output=config.model.output)
+    pooled = pool_recordings(
+        predictions,
+        config.trainer.pool,
+        output=config.model.output,
+        weights=data.pool_weights(predictions.rows),
+    )
     frames = {
         OOF: oof_frame(predictions, split.recordings, split.labels, fold=fold),
         EMBEDDINGS: embedding_frame(predictions, split.recordings, fold=fold),

@@ -14,13 +14,13 @@ import polars as pl
 from datasets.augment.host_images import ImageTransforms
 from datasets.augment.mix import POWER
 from datasets.chunks import Chunks
-from datasets.levels import Levels
+from datasets.levels import Levels, level_weights
 from datasets.loading.config import LoaderConfig
 from datasets.sampling.candidates import needs_slice_index, slice_columns
 from datasets.sampling.epoch_plan import EpochPlan, EpochPlanner
 from datasets.sampling.facts import SliceFacts, find_facts
 from datasets.sampling.held_out import plan_evenly
-from datasets.slice_source import SliceSource
+from datasets.slice_source import SliceSource, find_recordings, row_bounds
 from datasets.sources.background import BackgroundPlan
 from datasets.sources.mix import source_draws, source_weights
 from datasets.sources.teacher import Teacher
@@ -37,7 +37,8 @@ class FoldData:
 
     `targets` are of all recordings of the source. `eligible` int64 are the rows to learn from, if
     not all, `names` the classes, `reviews` the digest of verdicts; `background`, `levels`,
-    `transform` and `teacher`, which are for training alone, as in `BatchReader`.
+    `transform` and `teacher`, which are for training alone, as in `BatchReader`. `pool_levels`
+    where slices are weighted by them in the mean of their recording.
     """
 
     source: SliceSource
@@ -52,6 +53,7 @@ class FoldData:
     background: BackgroundPlan | None = None
     transform: ImageTransforms | None = None
     levels: Levels | None = None
+    pool_levels: Levels | None = None
     teacher: Teacher | None = None
 
     @property
@@ -135,6 +137,19 @@ class FoldData:
             rank=rank,
             world_size=world_size,
         )
+
+    def pool_weights(self, rows: np.ndarray) -> np.ndarray | None:
+        """Weights of held-out samples in the mean of their recording; None: all alike.
+
+        int64 [N] -> float64 [N]. The level of a chunk is that of its loudest slice.
+        """
+        if self.pool_levels is None:
+            return None
+        first_row, end_row = row_bounds(self.held_out_recordings)
+        number, _ = find_recordings(rows, first_row, end_row)
+        rows_NK, _ = self.chunks.rows(rows, first_row[number], end_row[number])
+        level = self.pool_levels.max_db(rows_NK).max(axis=1)
+        return level_weights(level, number, self.config.trainer.pool_scale_db)
 
 
 def needs_levels(config: TrainingConfig) -> bool:

@@ -127,6 +127,10 @@ def fold_data(
     if needs_levels(config):
         levels = Levels(source)
         levels.load()  # or say now why not
+    pool_levels = None
+    if config.trainer.pool_scale_db:
+        pool_levels = Levels(source)
+        pool_levels.max_db(np.empty(0, np.int64))  # or say now why not
     held_out_R = split.scored_R & (split.fold_R == fold)
     return FoldData(
         source=source,
@@ -141,6 +145,7 @@ def fold_data(
         background=background,
         transform=ImageTransforms(images, seed=config.seed, slice_shape=shape) if images else None,
         levels=levels,
+        pool_levels=pool_levels,
         teacher=teacher,
     )
 

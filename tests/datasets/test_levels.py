@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from datasets.levels import Levels
+from datasets.levels import Levels, level_weights
 from datasets.sources.mix import MixedSource, SourceMix
 from storage.errors import ConfigError, StoreError
 from tests.fakes import write_fake_source
@@ -78,3 +78,18 @@ def test_slices_without_levels_are_refused_with_the_way_out(source, index, messa
 def test_an_unknown_row_is_refused(source):
     with pytest.raises(StoreError, match="row 1 is not in"):
         Levels(source).of(np.array([1]))
+
+
+def test_levels_of_absolute_cells_are_the_ceiling_but_max_db_is_that_of_the_index(source):
+    recipe = replace(source.recipe, normaliser="log", ceiling_db=20.0)
+    levels = Levels(replace(source, recipe=recipe))
+    rows = source.index["row"].to_numpy()
+    assert (levels.of(rows) == 20).all()
+    assert np.array_equal(levels.max_db(rows), source.index["max_db"].to_numpy())
+
+
+def test_weights_fall_by_a_factor_e_per_scale_below_the_loudest_of_a_recording():
+    level = np.array([-20.0, -5.0, -30.0, -25.0, -90.0])
+    weights = level_weights(level, np.array([8, 3, 8, 3, 5]), 10.0)
+    np.testing.assert_allclose(weights, [1, 1, np.exp(-1), np.exp(-2), 1])
+    assert level_weights(level[:0], np.empty(0, np.int64), 10.0).shape == (0,)

@@ -98,10 +98,15 @@ def gather_predictions(share: Predictions) -> Predictions:
 
 
 def pool_recordings(
-    predictions: Predictions, pool: str = MEAN, *, output: str = SOFTMAX
+    predictions: Predictions,
+    pool: str = MEAN,
+    *,
+    output: str = SOFTMAX,
+    weights: np.ndarray | None = None,
 ) -> Predictions:
     """One prediction per recording, of means over its slices; the row is that of its first slice.
 
+    `weights` [N], positive, are of the slices in these means; None: all alike.
     `geometric` takes the mean of the logarithms of probabilities, and scales those of a softmax to
     a sum of one, which makes them the softmax of the mean logits: a slice that rules a class out
     counts for more than in the mean (logarithmic opinion pool; Genest and Zidek, 1986).
@@ -109,12 +114,13 @@ def pool_recordings(
     recording_no, first, place = np.unique(
         predictions.recording_no, return_index=True, return_inverse=True
     )
-    counts = np.bincount(place)[:, None]
+    weights = np.ones(len(place)) if weights is None else weights
+    mass = np.bincount(place, weights)[:, None]
 
     def means(values: np.ndarray) -> np.ndarray:
         total = np.zeros((len(recording_no), values.shape[1]))
-        np.add.at(total, place, values)
-        return (total / counts).astype(np.float32)
+        np.add.at(total, place, values * weights[:, None])
+        return (total / mass).astype(np.float32)
 
     if pool == GEOMETRIC:
         found = np.exp(means(np.log(predictions.probabilities.clip(LEAST_PROBABILITY))))

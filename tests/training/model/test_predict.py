@@ -81,3 +81,29 @@ def test_a_slice_that_rules_a_class_out_counts_for_more_than_in_the_mean():
     changed = slices._replace(probabilities=probabilities)
     assert pool_recordings(changed, "mean").probabilities[1].argmax() == 0
     assert pool_recordings(changed, "geometric").probabilities[1].argmax() == 2
+
+
+@pytest.mark.parametrize("pool", ["mean", "geometric"])
+def test_weights_of_slices(pool):
+    slices = predictions_of(softmax(some_logits(), axis=1))
+    weights = np.random.default_rng(5).uniform(0.1, 3, len(slices.rows))
+    found = pool_recordings(slices, pool, output="softmax", weights=weights)
+    for place, number in enumerate(found.recording_no):
+        of_it = slices.recording_no == number
+        values, weight = slices.probabilities[of_it], weights[of_it]
+        wanted = np.average(values, axis=0, weights=weight)
+        if pool == "geometric":
+            wanted = gmean(values, axis=0, weights=np.broadcast_to(weight[:, None], values.shape))
+            wanted /= wanted.sum()
+        np.testing.assert_allclose(found.probabilities[place], wanted, rtol=1e-5)
+        embedding = np.average(slices.embeddings[of_it], axis=0, weights=weight)
+        np.testing.assert_allclose(found.embeddings[place], embedding, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("pool", ["mean", "geometric"])
+def test_equal_weights_are_none(pool):
+    slices = predictions_of(softmax(some_logits(), axis=1))
+    found = pool_recordings(slices, pool, weights=np.full(len(slices.rows), 0.25))
+    plain = pool_recordings(slices, pool)
+    for one, other in zip(found, plain, strict=True):
+        np.testing.assert_array_equal(one, other)
