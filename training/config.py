@@ -52,7 +52,8 @@ class TrainerConfig:
     pool_scale_db: float = option(
         0.0, "fall in level that divides a slice's weight in that mean by e, dB; 0: all alike"
     )
-    patience: int = option(4, "epochs without a better validation KL before stopping; 0: never")
+    validate_every: int = option(1, "epochs from one validation to the next; the last has one, too")
+    patience: int = option(4, "validations without a better KL before stopping; 0: never")
     keep: str = option(BEST, "weights that are judged and kept: best by validation KL, or last")
     gradient_clip: float = option(0.0, "largest norm of the gradient; 0: any")
     accelerator: str = option("auto", "auto, cpu or gpu")
@@ -95,7 +96,14 @@ class TrainerConfig:
                 f"trainer.warm_start={self.warm_start} is no experiment's name, such as exp_003; "
                 "a file is given as model.weights_file="
             )
-        whole = ("epochs", "effective_batch_size", "devices", "num_nodes", "timeout_s")
+        whole = (
+            "epochs",
+            "effective_batch_size",
+            "devices",
+            "num_nodes",
+            "timeout_s",
+            "validate_every",
+        )
         check_at_least(self, "trainer", 1, *whole)
         not_negative = (
             "patience",

@@ -314,7 +314,10 @@ def _callbacks(run: FoldRun, data: FoldData, fold: int) -> Iterator[Callback]:
         fold,
         folds_left=len(folds) - folds.index(fold),
         batch_size=config.train_loader.batch_size,
-        slices=(len(data.held_out_plan(most)), len(data.held_out_plan())),
+        slices=(
+            -(-len(data.held_out_plan(most)) // config.trainer.validate_every),
+            len(data.held_out_plan()),
+        ),
         lighter=lighter_config(config.model, run.machine.accelerator.value),
     )
     if run.experiment.copy:

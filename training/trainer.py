@@ -104,6 +104,22 @@ class KeptFile(ModelCheckpoint):
         super().load_state_dict({**state_dict, **here, "dirpath": self.dirpath})
 
 
+class SomeValidations(Callback):
+    """Validates every n-th epoch and the last one."""
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Tells Lightning whether this epoch is one of them; one that is resumed may be the last."""
+        self.on_train_epoch_start(trainer, module)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """The same, at the start of each further epoch."""
+        is_last = trainer.current_epoch + 1 == trainer.max_epochs
+        trainer.check_val_every_n_epoch = 1 if is_last else self._every
+
+
 class LabelEpochs(Callback):
     """Passes over epochs that have learned a teacher alone: their scores say nothing."""
 
@@ -225,6 +241,7 @@ def build_trainer(
         logger=loggers,
         plugins=[PlainCheckpoints(), *([] if cluster is None else [cluster])],
         callbacks=[*callbacks, *_keep_and_stop(config, weights_folder)],
+        check_val_every_n_epoch=config.validate_every,
         log_every_n_steps=1,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
@@ -244,15 +261,19 @@ def _strategy(name: str, timeout_s: float) -> str | DDPStrategy:
 def _keep_and_stop(config: TrainerConfig, weights_folder: Path) -> Iterator[Callback]:
     """Callbacks that keep the best weights, save the state to resume from, and stop early."""
     checkpoint = partial(KeptFile, weights_folder, enable_version_counter=False)
+    every_epoch = config.validate_every == 1
+    if not every_epoch:
+        yield SomeValidations(config.validate_every)
     yield BestFile(
         weights_folder,
         BEST,
         enable_version_counter=False,
+        save_on_train_epoch_end=every_epoch,
         monitor=MONITOR if config.keep == BEST else None,
         mode="min" if config.keep == BEST else "max",  # Lightning distinguishes callbacks by it
         save_weights_only=True,
     )
-    yield checkpoint(EPOCH_END, every_n_epochs=1)
+    yield checkpoint(EPOCH_END, every_n_epochs=1, save_on_train_epoch_end=True)
     if config.checkpoint_steps:
         yield checkpoint(f"{RESUME}_step", every_n_train_steps=config.checkpoint_steps)
     if config.patience:

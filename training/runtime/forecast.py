@@ -30,7 +30,7 @@ class Work:
 
     batches: int  # of an epoch
     batch_size: int
-    val_slices: int  # of each validation
+    val_slices: int  # of the validation of an epoch; where not each has one, in the mean
     held_out_slices: int  # of the final prediction
     epochs_left: int  # of the fold under way
     epochs: int  # of each further fold
@@ -78,8 +78,8 @@ def time_text(seconds: float) -> str:
 class TimeForecast(Callback):
     """Says once, after the first steps of a fold, how long it and the folds after it will take.
 
-    `slices`: of validation and of the final prediction, on all ranks. `lighter`: a config to name
-    where the training takes hours; empty: none.
+    `slices`: of an epoch's validation and of the final prediction, on all ranks. `lighter`: a
+    config to name where the training takes hours; empty: none.
     """
 
     def __init__(

@@ -3,8 +3,9 @@
     trainer = pl.Trainer(callbacks=[WeightAverage(config, total_epochs=20, batches=...)])
 
 From its first snapshot on, the average is what validation sees, what early stopping judges and
-what checkpoints hold; before that all three use the live weights, so that nothing is decided by
-weights that were never trained. Training goes on with the live weights and with its own schedule.
+what is kept; before that all three use the live weights, so that nothing is decided by weights that
+were never trained. Training goes on with the live weights and with its own schedule, and epochs
+without a validation (`trainer.validate_every`) are averaged, too.
 
 * SWA: the plain mean of the weights at the ends of epochs (Izmailov et al., 2018). Batch norm's
   running statistics belong to no mean of weights, so they are taken again from training batches.
@@ -75,14 +76,19 @@ class WeightAverage(Callback):
         if trainer.sanity_checking or self._live is not None:
             return
         model = module.model
-        if self._config.kind == SWA and trainer.current_epoch >= self._start_epoch:
-            self._take_in(model, 1 / (self.num_averaged + 1))
+        self._take_in_epoch(trainer, model)
         if self.num_averaged:
             self._live = {name: value.clone() for name, value in model.state_dict().items()}
             _assign(model, self._mean)
             if self._config.kind == SWA and self.num_averaged > 1:
                 batches = islice(self._batches(), self._config.norm_batches)
                 refresh_norms(model, batches, module.device)
+
+    @torch.no_grad()
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
+        """SWA: takes in the weights of an epoch without a validation."""
+        if self._live is None:
+            self._take_in_epoch(trainer, module.model)
 
     def state_dict(self) -> dict[str, Any]:
         """The mean and, where it replaces them, the live weights."""
@@ -99,6 +105,10 @@ class WeightAverage(Callback):
         self._live = state_dict["live"]
         self.num_averaged = state_dict["num_averaged"]
         self._step = state_dict["step"]
+
+    def _take_in_epoch(self, trainer: pl.Trainer, model: nn.Module) -> None:
+        if self._config.kind == SWA and trainer.current_epoch >= self._start_epoch:
+            self._take_in(model, 1 / (self.num_averaged + 1))
 
     def _take_in(self, model: nn.Module, weight: float) -> None:
         """mean += weight * (live - mean); counters of batch norm, which are whole, as they are."""
