@@ -116,11 +116,8 @@ def watch(query: threading.Thread, limit_s: float, limit_bytes: int) -> None:
 
     Polars cannot be stopped, but left: it goes on until the program ends.
     """
-    query.join(_LOOK_S)
-    if not query.is_alive():
-        return
     process, end_s = psutil.Process(), time.monotonic() + limit_s
-    before = process.memory_info().rss
+    before = process.memory_info().rss  # at once: much is taken before the first look
     while query.is_alive():
         query.join(_LOOK_S)
         grown = process.memory_info().rss - before
