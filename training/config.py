@@ -69,6 +69,9 @@ class TrainerConfig:
     compile: str = option("auto", "torch.compile of the backbone: auto, true or false")
     logger: str = option("auto", "auto, csv or wandb (offline without a key)")
     threads: int = option(0, "of torch on the CPU; 0: as many as this process may use")
+    folds_at_once: int = option(
+        1, "folds trained side by side on the CPU, each by a process with its share of the threads"
+    )
     checkpoint_steps: int = option(
         500, "optimizer steps between checkpoints to resume from; 0: at the ends of epochs only"
     )
@@ -103,6 +106,7 @@ class TrainerConfig:
             "num_nodes",
             "timeout_s",
             "validate_every",
+            "folds_at_once",
         )
         check_at_least(self, "trainer", 1, *whole)
         not_negative = (

@@ -10,6 +10,7 @@ Shapes: R recordings, C classes.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -44,7 +45,7 @@ from training.experiments.report import (
 )
 from training.experiments.settings import write_settings
 from training.fold import FoldRun, label_groups, train_fold, warm_start_file
-from training.fold_data import FoldData
+from training.fold_data import FoldData, num_batches
 from training.fold_table import class_problems, part_facts, problem_notes
 from training.model.models import check_backbone, narrowest_image
 from training.model.predict import Predictions, embedding_frame, oof_frame, pool_recordings
@@ -52,6 +53,7 @@ from training.runtime.launch import find_launch, joined
 from training.runtime.memory import keep_freed_memory
 from training.runtime.ranks import first_rank_logger, is_first_rank, wait_for_ranks
 from training.runtime.threads import torch_threads
+from training.side_by_side import FoldJob, check_side_by_side, train_side_by_side
 from training.split import Split, fold_data, read_split_teacher, split_recordings
 from training.trainer import choose_machine, on_ranks
 
@@ -85,6 +87,7 @@ def train_folds(
     check_backbone(config.model)
     num_frames = narrowest_image(config.model, chunk_shape(config.chunk, source.recipe))
     machine = choose_machine(config.trainer, num_frames)
+    check_side_by_side(config, machine.accelerator.value)
     split = split_recordings(source, config)
     behind = _background_plan(background, config)
     teacher = read_split_teacher(source, split, config)
@@ -134,8 +137,47 @@ def _train_all(
             write_settings(run.experiment, settings)
         if run.experiment.copy:  # on a shared disk there is nothing to wait for
             run.experiment.share()
-        results = [_fold_result(run, data_of(fold=fold), fold) for fold in run.split.train_folds]
+        if run.config.trainer.folds_at_once > 1:
+            results = _side_by_side(run, data_of)
+        else:
+            results = [
+                _fold_result(run, data_of(fold=fold), fold) for fold in run.split.train_folds
+            ]
         return _report(run, results)
+
+
+def _side_by_side(run: FoldRun, data_of: Callable[..., FoldData]) -> list[FoldResult]:
+    """The results of all folds, in their order; those that are done are read."""
+    config, done, jobs = run.config.trainer, [], []
+    for fold in run.split.train_folds:
+        data = data_of(fold=fold)
+        if _part(run.experiment.preds, RESULT, fold).is_file():
+            done.append(_fold_result(run, data, fold))
+        else:
+            jobs.append(
+                FoldJob(
+                    experiment=run.experiment,
+                    machine=run.machine,
+                    split=run.split,
+                    data=data,
+                    fold=fold,
+                    num_batches=num_batches(data) * config.epochs,
+                )
+            )
+    trained = train_side_by_side(
+        train_job, jobs, at_once=config.folds_at_once, progress=config.progress
+    )
+    with closing(trained):
+        return sorted(
+            [*done, *trained], key=lambda result: run.split.train_folds.index(result.fold)
+        )
+
+
+def train_job(job: FoldJob, on_batches: Callable[[int], None]) -> FoldResult:
+    """Trains the fold of a job in a process of its own, and keeps its predictions."""
+    keep_freed_memory()
+    with torch_threads(int(job.machine.threads.value)):
+        return _fold_result(job.run(on_batches), job.data, job.fold)
 
 
 def _background_plan(

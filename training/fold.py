@@ -1,10 +1,8 @@
 """Trains one fold and predicts its held-out slices with the weights of its best epoch."""
 
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -12,7 +10,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import Tensor
@@ -41,7 +39,7 @@ from training.model.pretrained import Meaning
 from training.module import SliceModule
 from training.refit import Compute, refit_head
 from training.resume import Begun, choose_checkpoint, restoring
-from training.runtime.bar import FoldBar
+from training.runtime.bar import BatchCount, FoldBar
 from training.runtime.forecast import TimeForecast
 from training.runtime.launch import Launch
 from training.runtime.memory import release_memory
@@ -53,6 +51,7 @@ from training.runtime.ranks import (
     of_first_rank,
     rank,
 )
+from training.runtime.signals import OwnSigterm, keyboard_interrupts
 from training.runtime.watch import RankWatch
 from training.split import Split
 from training.trainer import (
@@ -75,13 +74,14 @@ BAR_SCORES = {f"val_{key}": metric.bar for key, metric in METRICS.items() if met
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldRun:
-    """Settings that all folds of an experiment share."""
+    """Settings that all folds of an experiment share; `on_batches` counts in place of a bar."""
 
     experiment: Experiment
     machine: Machine
     config: TrainingConfig
     split: Split
     launch: Launch | None = None
+    on_batches: Callable[[int], None] | None = None
     watch: RankWatch = field(init=False)
 
     def __post_init__(self) -> None:
@@ -89,19 +89,6 @@ class FoldRun:
         is_launched = self.launch is not None
         watch = RankWatch(self.config.trainer.num_ranks, advice, is_launched=is_launched)
         object.__setattr__(self, "watch", watch)
-
-
-class OwnSigterm(Callback):
-    """Handles SIGTERM as before `fit`: Lightning's handler may wait for other ranks for ever."""
-
-    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Remembers the handler."""
-        self._handler = signal.getsignal(signal.SIGTERM)
-
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Puts it back."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._handler)
 
 
 def train_fold(run: FoldRun, data: FoldData, fold: int) -> tuple[FoldResult, Predictions]:
@@ -312,7 +299,7 @@ def _callbacks(run: FoldRun, data: FoldData, fold: int) -> Iterator[Callback]:
     most = config.val_loader.max_slices_per_recording
     yield TimeForecast(
         fold,
-        folds_left=len(folds) - folds.index(fold),
+        folds_left=-(-(len(folds) - folds.index(fold)) // config.trainer.folds_at_once),
         batch_size=config.train_loader.batch_size,
         slices=(
             -(-len(data.held_out_plan(most)) // config.trainer.validate_every),
@@ -322,7 +309,9 @@ def _callbacks(run: FoldRun, data: FoldData, fold: int) -> Iterator[Callback]:
     )
     if run.experiment.copy:
         yield Publishing(run.experiment.publish)
-    if config.trainer.progress and is_first_rank():
+    if run.on_batches is not None:
+        yield BatchCount(run.on_batches)
+    elif config.trainer.progress and is_first_rank():
         yield FoldBar(fold, BAR_SCORES)
     batches = partial(_untransformed, data)
     if config.averaging.kind == BEST_EPOCHS:
@@ -348,24 +337,8 @@ def _untransformed(data: FoldData) -> Iterator[Tensor]:
             yield joined(batch.slices, batch.levels, top_db)
 
 
-@contextmanager
-def keyboard_interrupts() -> Iterator[None]:
-    """A stop inside `fit` stays the KeyboardInterrupt it was; Lightning would exit with code 1."""
-    main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if main else None
-    try:
-        yield
-    except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):
-            raise error.__context__ from None
-        raise
-    finally:
-        if main:
-            signal.signal(signal.SIGINT, handler)
-
-
 def _compute(run: FoldRun, bar: str = "") -> Compute:
-    shown = run.config.trainer.progress and is_first_rank()
+    shown = run.config.trainer.progress and is_first_rank() and run.on_batches is None
     return Compute(
         device=torch.device("cuda" if run.machine.accelerator.value == "gpu" else "cpu"),
         precision=run.machine.precision.value,

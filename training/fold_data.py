@@ -157,3 +157,8 @@ def needs_levels(config: TrainingConfig) -> bool:
     return bool(
         config.chunk.length_s or config.sampling.inject or config.augment.mixup.domain == POWER
     )
+
+
+def num_batches(data: FoldData) -> int:
+    """Batches of an epoch of training, about: a plan may leave out what fills no step."""
+    return len(data.planner()(0)) // data.train_loader.batch_size

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +103,19 @@ class KeptFile(ModelCheckpoint):
         super().load_state_dict({**state_dict, **here, "dirpath": self.dirpath})
 
 
+class StepFile(KeptFile):
+    """Writes a file within epochs; the state at an epoch's last step is written after its end.
+
+    Lightning, resumed from that step, would go on without the validation of the epoch, which
+    chooses the best weights and averages them.
+    """
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any, **named: Any) -> None:
+        """Lets Lightning write unless the epoch is over."""
+        if not trainer.is_last_batch:
+            super().on_train_batch_end(trainer, *arguments, **named)
+
+
 class SomeValidations(Callback):
     """Validates every n-th epoch and the last one."""
 
@@ -111,7 +123,7 @@ class SomeValidations(Callback):
         self._every = every
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Tells Lightning whether this epoch is one of them; one that is resumed may be the last."""
+        """Tells Lightning whether this epoch is one of them; a resumed one may be the last."""
         self.on_train_epoch_start(trainer, module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -206,7 +218,7 @@ def choose_machine(config: TrainerConfig, num_frames: int) -> Machine:
         precision=auto.choose_precision(config.precision, accelerator.value, num_frames),
         compile=auto.choose_compile(config.compile, accelerator.value),
         logger=auto.choose_logger(config.logger),
-        threads=auto.choose_threads(config.threads, num_ranks=config.devices),
+        threads=auto.choose_threads(config.threads, sharing=config.devices * config.folds_at_once),
     )
 
 
@@ -260,7 +272,6 @@ def _strategy(name: str, timeout_s: float) -> str | DDPStrategy:
 
 def _keep_and_stop(config: TrainerConfig, weights_folder: Path) -> Iterator[Callback]:
     """Callbacks that keep the best weights, save the state to resume from, and stop early."""
-    checkpoint = partial(KeptFile, weights_folder, enable_version_counter=False)
     every_epoch = config.validate_every == 1
     if not every_epoch:
         yield SomeValidations(config.validate_every)
@@ -273,9 +284,20 @@ def _keep_and_stop(config: TrainerConfig, weights_folder: Path) -> Iterator[Call
         mode="min" if config.keep == BEST else "max",  # Lightning distinguishes callbacks by it
         save_weights_only=True,
     )
-    yield checkpoint(EPOCH_END, every_n_epochs=1, save_on_train_epoch_end=True)
+    yield KeptFile(
+        weights_folder,
+        EPOCH_END,
+        enable_version_counter=False,
+        every_n_epochs=1,
+        save_on_train_epoch_end=True,
+    )
     if config.checkpoint_steps:
-        yield checkpoint(f"{RESUME}_step", every_n_train_steps=config.checkpoint_steps)
+        yield StepFile(
+            weights_folder,
+            f"{RESUME}_step",
+            enable_version_counter=False,
+            every_n_train_steps=config.checkpoint_steps,
+        )
     if config.patience:
         yield LabelStopping(MONITOR, mode="min", patience=config.patience)
 

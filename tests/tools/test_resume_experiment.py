@@ -44,9 +44,13 @@ def whole(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def killed(store: Path, root: Path, until: str, stop: signal.Signals) -> str:
-    """Trains until a file has come that the pattern names, then stops it; returns what it said."""
-    words = [f"store={store}", f"experiment.root={root}", *WORDS]
+def killed(store: Path, root: Path, until: str, stop: signal.Signals, at_once: int = 1) -> str:
+    """Trains until a file has come that the pattern names, then stops it; returns what it said.
+
+    With several folds `at_once` their parent alone is stopped: its output ends when all have.
+    """
+    folds = [f"trainer.folds_at_once={at_once}"]
+    words = [f"store={store}", f"experiment.root={root}", *WORDS, *folds]
     process = subprocess.Popen(
         [sys.executable, "-m", "tools.train", *words],
         cwd=ROOT,
@@ -60,8 +64,8 @@ def killed(store: Path, root: Path, until: str, stop: signal.Signals) -> str:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < end_s
         time.sleep(0.01)
-    os.killpg(process.pid, stop)
-    return process.communicate()[0]
+    (os.killpg if at_once == 1 else os.kill)(process.pid, stop)
+    return process.communicate(timeout=60)[0]
 
 
 def resume(root: Path, *words: str) -> int:
@@ -111,6 +115,17 @@ def test_a_killed_experiment_goes_on_and_ends_as_one_that_never_stopped(
     assert not list((tmp_path / "preds" / "exp_001").glob(".*"))
     if until.startswith("weights"):  # trained from the beginning, it would end equally
         assert logged_steps(tmp_path / "preds" / "exp_001" / "log" / "resumed_1").min() >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_folds_side_by_side_end_with_the_program_and_go_on(
+    stop: signal.Signals, store: Path, whole: Path, tmp_path: Path
+) -> None:
+    killed(store, tmp_path, "weights/exp_001/.fold_2/resume_step.ckpt", stop, at_once=2)
+    assert resume(tmp_path) == 0
+    assert_same_predictions(whole, tmp_path)
+    assert not list((tmp_path / "preds" / "exp_001").glob(".*"))
 
 
 @pytest.mark.slow

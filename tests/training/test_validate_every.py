@@ -1,4 +1,4 @@
-"""`trainer.validate_every`: what is learned does not depend on how often it is validated."""
+"""`trainer.validate_every`: what is learned does not depend on it; resuming around validations."""
 
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +13,7 @@ from tests.training.short_training import config_in, short_trainer
 from training.cross_validation import train_folds
 from training.model.learning.averaging import AveragingConfig
 from training.model.learning.optimizers import OptimizerConfig
+from training.model.metrics import Truth
 from training.module import SliceModule
 
 EPOCHS = 5
@@ -97,7 +98,21 @@ def whole(source, tmp_path_factory):
 def test_resumed_it_is_as_if_never_stopped(epochs_done, source, whole, tmp_path):
     """Between validations, after an epoch without one, and within the last epoch."""
     stopped = config_of(tmp_path, 2, "swa", checkpoint_steps=1)
-    with pytest.raises(KeyboardInterrupt), interrupted_after(num_batches(whole) * epochs_done):
+    batches = num_batches(whole) * epochs_done
+    with pytest.raises(KeyboardInterrupt), interrupted(SliceModule, "training_step", after=batches):
+        train_folds(source, stopped)
+    resumed = train_folds(source, stopped, resume="exp_001")
+    assert validations(resumed) == validations(whole)
+    assert_same(resumed, whole)
+
+
+@pytest.mark.parametrize(("every", "averaging", "keep"), [(1, "none", "best"), (2, "swa", "last")])
+def test_stopped_within_a_validation_too(every, averaging, keep, source, tmp_path):
+    """The state at an epoch's last step is none to go on from: its validation would be left out."""
+    options = {"averaging": averaging, "keep": keep, "checkpoint_steps": 1}
+    whole = train_folds(source, config_of(tmp_path / "whole", every, **options))
+    stopped = config_of(tmp_path / "stopped", every, **options)
+    with pytest.raises(KeyboardInterrupt), interrupted(Truth, "score", after=1):
         train_folds(source, stopped)
     resumed = train_folds(source, stopped, resume="exp_001")
     assert validations(resumed) == validations(whole)
@@ -118,18 +133,18 @@ def num_batches(report):
 
 
 @contextmanager
-def interrupted_after(count):
-    """Interrupts a training after so many batches."""
-    step, done = SliceModule.training_step, []
+def interrupted(kind, method, *, after):
+    """Interrupts a training when a method is called after so many calls."""
+    original, done = getattr(kind, method), []
 
-    def step_or_stop(self, *arguments):
-        if len(done) >= count:
+    def call_or_stop(self, *arguments):
+        if len(done) >= after:
             raise KeyboardInterrupt
         done.append(None)
-        return step(self, *arguments)
+        return original(self, *arguments)
 
-    SliceModule.training_step = step_or_stop
+    setattr(kind, method, call_or_stop)
     try:
         yield
     finally:
-        SliceModule.training_step = step
+        setattr(kind, method, original)

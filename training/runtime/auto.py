@@ -130,16 +130,16 @@ def has_wandb_key() -> bool:
         return False
 
 
-def choose_threads(asked: int, *, num_ranks: int = 1) -> Choice:
-    """Threads of torch: one per core that the process may use, shared by the ranks."""
+def choose_threads(asked: int, *, sharing: int = 1) -> Choice:
+    """Threads of torch: one per core that the process may use, or its share for so many of them."""
     if asked:
         return _asked(str(asked))
     reason = "cores of this process, by affinity and container quota"
     if "SLURM_CPUS_PER_TASK" in os.environ:  # srun has given each rank its own
         return Choice(str(num_cores()), f"{reason}: those of a task of SLURM")
-    if num_ranks > 1:
-        reason += f", divided among {num_ranks} ranks"
-    return Choice(str(max(1, num_cores() // num_ranks)), reason)
+    if sharing > 1:
+        reason += f", divided among {sharing} ranks or folds"
+    return Choice(str(max(1, num_cores() // sharing)), reason)
 
 
 def _asked(value: str) -> Choice:

@@ -3,7 +3,7 @@
 import math
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -88,6 +88,23 @@ class FoldBar(Callback):
                 shown[name] = f"{float(trainer.callback_metrics[key]):.3f}"
         figures = " ".join(f"{name} {value}" for name, value in shown.items())
         self._bar.set_postfix_str(figures, refresh=False)
+
+
+class BatchCount(Callback):
+    """Tells how many batches are done: those before a resume, then each further one."""
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        self._tell = tell
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Tells of those before."""
+        self._tell(trainer.fit_loop.epoch_loop.batch_progress.total.ready)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+    ) -> None:
+        """One more."""
+        self._tell(1)
 
 
 def count_bar(what: str, total: int, unit: str) -> "tqdm[Any]":

@@ -1,0 +1,187 @@
+"""`trainer.folds_at_once`: folds side by side learn what they learn one after the other."""
+
+import logging
+import os
+import signal
+import time
+from dataclasses import dataclass, replace
+
+import polars as pl
+import pytest
+import torch
+from polars.testing import assert_frame_equal
+
+from storage.errors import ConfigError, StoreError
+from tests.learnable import write_learnable_source
+from tests.training.short_training import config_in, short_trainer
+from training.cross_validation import train_folds
+from training.experiments.experiment import ExperimentConfig
+from training.model.config import RefitConfig
+from training.model.learning.averaging import AveragingConfig
+from training.model.learning.optimizers import OptimizerConfig
+from training.module import NonFiniteLossError
+from training.side_by_side import check_side_by_side, train_side_by_side
+
+FOLDS = [3, 1, 2]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return write_learnable_source(tmp_path_factory.mktemp("source") / "cells.raw", 36)
+
+
+def config_of(root, at_once, **options):
+    return config_in(
+        root,
+        train_folds=FOLDS,
+        trainer=short_trainer(epochs=2, folds_at_once=at_once, logger="csv"),
+        **{"averaging": AveragingConfig(kind="swa", start=0.0), **options},
+    )
+
+
+@pytest.fixture(scope="module")
+def reports(source, tmp_path_factory):
+    root, refit = tmp_path_factory.mktemp("root"), RefitConfig(kind="cosine", epochs=2)
+    return [
+        train_folds(source, config_of(root / str(at_once), at_once, refit=refit))
+        for at_once in (1, 2)
+    ]
+
+
+def test_the_checkpoints_are_the_same_bit_for_bit(reports):
+    for fold in FOLDS:
+        one, other = (
+            torch.load(report.experiment.weights / f"fold_{fold}.ckpt", weights_only=True)
+            for report in reports
+        )
+        assert one["state_dict"].keys() == other["state_dict"].keys()
+        for name, value in one["state_dict"].items():
+            assert torch.equal(value, other["state_dict"][name]), name
+
+
+def test_so_are_tables_and_scores_in_their_order(reports):
+    one, other = reports
+    names = {path.name for path in one.experiment.preds.iterdir()}
+    assert {path.name for path in other.experiment.preds.iterdir()} == names
+    for name in ("oof.parquet", "oof_recordings.parquet", "embeddings.parquet"):
+        assert_frame_equal(*(pl.read_parquet(each.experiment.preds / name) for each in reports))
+    assert [result.fold for result in other.folds] == FOLDS
+    assert [result.scores for result in other.folds] == [result.scores for result in one.folds]
+    assert other.pooled == one.pooled
+
+
+def test_what_folds_say_is_logged_here_and_one_bar_is_of_all(source, tmp_path, caplog, capsys):
+    caplog.set_level("INFO", "training")
+    config = config_of(tmp_path, 3)
+    train_folds(source, replace(config, trainer=replace(config.trainer, progress=True)))
+    for fold in FOLDS:
+        assert any(line.startswith(f"fold {fold}: ") for line in caplog.messages)
+    said = capsys.readouterr().err
+    assert "all folds 100%" in said
+    assert "fold 1 epoch" not in said
+
+
+def test_the_error_of_a_fold_is_raised_here(source, tmp_path, caplog):
+    caplog.set_level("INFO", "training")
+    config = config_of(tmp_path, 2, optimizer=OptimizerConfig(learning_rate=1e30, warmup_epochs=0))
+    with pytest.raises(NonFiniteLossError, match="Rows: "):
+        train_folds(source, config)
+    assert any("ended in NonFiniteLossError" in line for line in caplog.messages)
+
+
+def test_folds_that_are_done_are_not_trained_again(source, reports, tmp_path, caplog):
+    """Stopped while the second result is written, it has what both processes have left."""
+    caplog.set_level("INFO", "training")
+    config = config_of(tmp_path, 2, refit=RefitConfig(kind="cosine", epochs=2))
+    with pytest.raises(KeyboardInterrupt), stopping_at("fold 1: head computed"):
+        train_folds(source, config)
+    assert (tmp_path / "configs" / "exp_001.yaml").is_file()
+    done = train_folds(source, config, resume="exp_001")
+    assert [result.scores for result in done.folds] == [each.scores for each in reports[0].folds]
+
+
+class stopping_at:
+    """Presses Ctrl-C, so to speak, when something is logged that begins like that."""
+
+    def __init__(self, start):
+        self.start = start
+        self.log = logging.getLogger("training.side_by_side")
+
+    def filter(self, record):
+        if record.getMessage().startswith(self.start):
+            raise KeyboardInterrupt
+        return True
+
+    def __enter__(self):
+        self.log.addFilter(self)
+
+    def __exit__(self, *_):
+        self.log.removeFilter(self)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `train_side_by_side` asks of a job."""
+
+    fold: int
+    num_batches: int = 10
+
+
+def dies(job, on_batches):
+    on_batches(1)
+    if job.fold == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(600)
+
+
+def fails(job, on_batches):
+    if job.fold == 2:
+        raise ValueError("the sea is rough")
+    time.sleep(600)
+
+
+def ends_early(job, on_batches):
+    for _ in range(job.num_batches // 2):
+        on_batches(1)
+    return job.fold
+
+
+@pytest.mark.parametrize(
+    ("train", "error", "message"),
+    [
+        (dies, StoreError, r"fold 2 ended with exit code -9, .*trainer\.folds_at_once=1"),
+        (fails, ValueError, "the sea is rough"),
+    ],
+)
+def test_when_one_ends_the_others_end_at_once(train, error, message):
+    begun_s = time.monotonic()
+    with pytest.raises(error, match=message):
+        list(train_side_by_side(train, [Job(1), Job(2), Job(3)], at_once=2, progress=False))
+    assert time.monotonic() - begun_s < 120
+
+
+def test_a_bar_is_full_where_folds_stop_early(capsys):
+    jobs = [Job(fold) for fold in range(5)]
+    found = train_side_by_side(ends_early, jobs, at_once=2, progress=True)
+    assert sorted(found) == list(range(5))
+    assert "all folds 100%" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "options", "reason"),
+    [
+        ("gpu", {}, "a GPU trains one fold at a time"),
+        ("cpu", {"devices": 2}, "2 ranks train each fold together"),
+        ("cpu", {"root": "s3://birds/experiments"}, "is a bucket"),
+    ],
+)
+def test_where_it_is_not_possible_it_is_refused(accelerator, options, reason, tmp_path):
+    root = options.pop("root", str(tmp_path))
+    config = config_of(tmp_path, 2)
+    config = replace(
+        config,
+        trainer=replace(config.trainer, **options),
+        experiment=ExperimentConfig(root=root),
+    )
+    with pytest.raises(ConfigError, match=rf"folds_at_once=2 needs a CPU, .*{reason}.* leave it"):
+        check_side_by_side(config, accelerator)

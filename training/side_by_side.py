@@ -1,0 +1,199 @@
+"""Folds side by side on the CPU, each trained by a process of its own (`trainer.folds_at_once`).
+
+    for result in train_side_by_side(work, jobs, at_once=2, progress=True):
+        ...
+
+The threads of one fold wait for each other after every layer, so n folds of one thread each end
+sooner than one after the other of n threads. A fold learns what it learns alone with as many.
+
+A process tells its parent what it logs, its batches, and at the end its result or an error. It ends
+with its parent, and at once where another fold has failed: what is in checkpoints stays.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from tqdm import tqdm
+
+from storage.errors import ConfigError, StoreError
+from storage.processes import begin_worker, worker_context
+from training.config import TrainingConfig
+from training.experiments.experiment import Experiment
+from training.experiments.report import FoldResult
+from training.fold import FoldRun
+from training.fold_data import FoldData
+from training.runtime.bar import count_bar
+from training.runtime.ranks import first_rank_logger
+from training.split import Split
+from training.trainer import Machine
+
+LOG, BATCHES, RESULT, ERROR = "log", "batches", "result", "error"
+LAYERS = ("storage", "datasets", "training")
+logger = first_rank_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldJob:
+    """All that a process needs to train a fold; `num_batches` of all its epochs."""
+
+    experiment: Experiment
+    machine: Machine
+    split: Split
+    data: FoldData
+    fold: int
+    num_batches: int
+
+    def run(self, on_batches: Callable[[int], None]) -> FoldRun:
+        """The settings of the fold in its process, which reports batches instead of a bar."""
+        return FoldRun(
+            experiment=self.experiment,
+            machine=self.machine,
+            config=self.data.config,
+            split=self.split,
+            on_batches=on_batches,
+        )
+
+
+Train = Callable[[FoldJob, Callable[[int], None]], FoldResult]
+
+
+class Speaker(logging.Handler):
+    """A process's way to its parent, for all of its threads."""
+
+    def __init__(self, line: Connection) -> None:
+        super().__init__()
+        self._line = line
+        self._speaking = threading.Lock()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Passes on what is logged."""
+        self.say(LOG, record.getMessage())
+
+    def say(self, what: str, value: Any) -> None:
+        """Sends one message."""
+        with self._speaking:
+            self._line.send((what, value))
+
+
+def check_side_by_side(config: TrainingConfig, accelerator: str) -> None:
+    """Raises ConfigError where `trainer.folds_at_once` asks for what is not possible."""
+    at_once = config.trainer.folds_at_once
+    if at_once == 1:
+        return
+    reasons = {
+        f"trainer.accelerator={accelerator}: a GPU trains one fold at a time": accelerator != "cpu",
+        f"{config.trainer.num_ranks} ranks train each fold together": config.trainer.num_ranks > 1,
+        f"experiment.root={config.experiment.root} is a bucket": config.experiment.is_remote,
+    }
+    if reason := next((text for text, holds in reasons.items() if holds), ""):
+        raise ConfigError(
+            f"trainer.folds_at_once={at_once} needs a CPU, one rank and a folder of experiments, "
+            f"but {reason}: leave it at 1"
+        )
+
+
+def train_side_by_side(
+    train: Train, jobs: Sequence[FoldJob], *, at_once: int, progress: bool
+) -> Generator[FoldResult, None, None]:
+    """Trains the folds of jobs, so many at once, and yields each result as it comes.
+
+    `train` is a function of a module's top level. Raises what a fold has raised, and StoreError
+    where a process was killed; the other folds end then.
+    """
+    total = sum(job.num_batches for job in jobs)
+    left, running = list(jobs), _Running(train)
+    try:
+        with count_bar("all folds" if progress else "", total, " batch") as bar:
+            while left or running:
+                while left and len(running) < at_once:
+                    running.start(left.pop(0))
+                yield from running.listen(bar)
+    finally:
+        running.end()
+
+
+class _Running:
+    """The processes under way, each with its job, its line and the batches it has told of."""
+
+    def __init__(self, train: Train) -> None:
+        self._train = train
+        self._jobs: dict[Connection, FoldJob] = {}
+        self._processes: dict[Connection, BaseProcess] = {}
+        self._batches: dict[Connection, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def start(self, job: FoldJob) -> None:
+        """Starts the process of a job."""
+        context = worker_context(self._train.__module__)
+        line, far_end = context.Pipe()
+        with far_end:
+            process = context.Process(  # type: ignore[attr-defined]  # of each kind of context
+                target=_work, args=(self._train, job, far_end, dict(os.environ)), daemon=True
+            )
+            process.start()
+        self._jobs[line], self._processes[line], self._batches[line] = job, process, 0
+
+    def listen(self, bar: "tqdm[Any]") -> Iterator[FoldResult]:
+        """Hears what the processes say next; yields results."""
+        for line in wait(list(self._jobs)):
+            assert isinstance(line, Connection)
+            try:
+                what, value = line.recv()
+            except (EOFError, OSError) as error:
+                raise self._lost(line) from error
+            if what == LOG:
+                with tqdm.external_write_mode():  # the bar's line comes again below
+                    logger.info(value)
+            elif what == BATCHES:
+                self._batches[line] += value
+                bar.update(value)
+            elif what == ERROR:
+                raise value
+            else:
+                bar.update(self._jobs[line].num_batches - self._batches[line])  # it stopped early
+                self._forget(line)
+                yield value
+
+    def end(self) -> None:
+        """Ends all processes, and waits until they have."""
+        for line in list(self._jobs):
+            self._forget(line)
+
+    def _forget(self, line: Connection) -> None:
+        line.close()
+        self._processes[line].join()
+        for known in (self._jobs, self._processes, self._batches):
+            del known[line]
+
+    def _lost(self, line: Connection) -> StoreError:
+        self._processes[line].join()
+        return StoreError(
+            f"the process of fold {self._jobs[line].fold} ended with exit code "
+            f"{self._processes[line].exitcode}, most likely killed for lack of memory: train fewer "
+            f"folds at once (trainer.folds_at_once={max(1, len(self) // 2)}) or resume"
+        )
+
+
+def _work(train: Train, job: FoldJob, line: Connection, variables: dict[str, str]) -> None:
+    """Runs in the process of a fold."""
+    begin_worker(variables, line)
+    speaker = Speaker(line)
+    for name in LAYERS:
+        logging.getLogger(name).addHandler(speaker)
+        logging.getLogger(name).setLevel(logging.INFO)
+    try:
+        result = train(job, lambda number: speaker.say(BATCHES, number))
+    except Exception as error:  # noqa: BLE001 - raised again in the parent
+        with suppress(OSError):
+            speaker.say(ERROR, error)
+    else:
+        speaker.say(RESULT, result)
