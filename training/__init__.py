@@ -2,6 +2,7 @@
 
     cross_validation.train_folds   an experiment: each fold, then the scores of all
       config, split, fold_data     sections of the config; labels, folds, targets; plans of a fold
+      side_by_side                 several folds at once, each in a process of its own
       fold.train_fold              one fold: data, model, fit, best checkpoint, predictions
         data_module                the fold's two readers: training and held out
         module                     Lightning: augment, loss, scores, the guard against NaN

@@ -53,7 +53,12 @@ from training.runtime.launch import find_launch, joined
 from training.runtime.memory import keep_freed_memory
 from training.runtime.ranks import first_rank_logger, is_first_rank, wait_for_ranks
 from training.runtime.threads import torch_threads
-from training.side_by_side import FoldJob, check_side_by_side, train_side_by_side
+from training.side_by_side import (
+    FoldJob,
+    at_most_at_once,
+    check_side_by_side,
+    train_side_by_side,
+)
 from training.split import Split, fold_data, read_split_teacher, split_recordings
 from training.trainer import choose_machine, on_ranks
 
@@ -86,9 +91,10 @@ def train_folds(
     given, config = config, replace(config, trainer=on_ranks(config.trainer, launch))
     check_backbone(config.model)
     num_frames = narrowest_image(config.model, chunk_shape(config.chunk, source.recipe))
+    split = split_recordings(source, config)
+    config = at_most_at_once(config, len(split.train_folds))
     machine = choose_machine(config.trainer, num_frames)
     check_side_by_side(config, machine.accelerator.value)
-    split = split_recordings(source, config)
     behind = _background_plan(background, config)
     teacher = read_split_teacher(source, split, config)
     data_of = partial(fold_data, source, split, config=config, background=behind, teacher=teacher)

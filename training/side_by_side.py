@@ -15,7 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -80,6 +80,12 @@ class Speaker(logging.Handler):
         """Sends one message."""
         with self._speaking:
             self._line.send((what, value))
+
+
+def at_most_at_once(config: TrainingConfig, num_folds: int) -> TrainingConfig:
+    """The config with no more folds at once than there are, so that they share all threads."""
+    at_once = min(config.trainer.folds_at_once, num_folds)
+    return replace(config, trainer=replace(config.trainer, folds_at_once=at_once))
 
 
 def check_side_by_side(config: TrainingConfig, accelerator: str) -> None:

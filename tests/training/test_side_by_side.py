@@ -12,6 +12,7 @@ import torch
 from polars.testing import assert_frame_equal
 
 from storage.errors import ConfigError, StoreError
+from storage.processes import num_cores
 from tests.learnable import write_learnable_source
 from tests.training.short_training import config_in, short_trainer
 from training.cross_validation import train_folds
@@ -117,6 +118,15 @@ class stopping_at:
 
     def __exit__(self, *_):
         self.log.removeFilter(self)
+
+
+def test_one_fold_has_all_threads(source, tmp_path, caplog):
+    caplog.set_level("INFO", "training")
+    config = config_of(tmp_path, 3)
+    trainer = replace(config.trainer, threads=0, epochs=1)
+    train_folds(source, replace(config, train_folds=[1], trainer=trainer))
+    assert f"threads: {num_cores()} (cores of this process" in caplog.text
+    assert "divided among" not in caplog.text
 
 
 @dataclass(frozen=True)

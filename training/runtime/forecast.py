@@ -56,7 +56,7 @@ def forecast(batch_s: float, work: Work) -> Forecast:
 
 def forecast_text(found: Forecast, work: Work, lighter: str) -> str:
     """A sentence on it; with `lighter`, the name of a config, where it takes hours."""
-    folds = f", {work.folds_left} folds" if work.folds_left > 1 else ""
+    folds = f", {work.folds_left} folds in a row" if work.folds_left > 1 else ""
     text = (
         f"about {time_text(found.epoch_s)} an epoch, at most {time_text(found.total_s)} in all "
         f"({work.epochs} epochs{folds})"

@@ -44,7 +44,7 @@ def test_durations_are_in_their_unit(seconds, text):
 def test_a_light_config_is_named_only_where_a_training_takes_hours():
     short, long = Forecast(epoch_s=30, total_s=7000), Forecast(epoch_s=3600, total_s=90000)
     assert forecast_text(short, WORK, "light.yaml") == (
-        "about 30 s an epoch, at most 1.9 h in all (20 epochs, 3 folds)"
+        "about 30 s an epoch, at most 1.9 h in all (20 epochs, 3 folds in a row)"
     )
     assert forecast_text(long, WORK, "light.yaml").endswith("CPU: light.yaml is a light one")
     assert "light" not in forecast_text(long, WORK, "")
