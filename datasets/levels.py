@@ -26,6 +26,10 @@ class Levels:
     def __init__(self, source: SliceSource) -> None:
         self._source = source
 
+    def __reduce__(self) -> tuple[type["Levels"], tuple[SliceSource]]:
+        """Another process reads them by itself, or maps the same files."""
+        return Levels, (self._source,)
+
     def of(self, rows: np.ndarray) -> np.ndarray:
         """Returns the level of each slice of int64 rows [...], float32 [...].
 

@@ -11,7 +11,8 @@
     python -m tools.train store=data/store teacher.embeddings=embeddings.parquet
 
 Killed, stopped or failed, `--resume` goes on at the very sample, with the experiment's own config;
-where its data have moved, store=, shards= and the like name the new place. `trainer.warm_start`
+where its data have moved, store=, shards= and the like name the new place, and
+trainer.folds_at_once=1 takes less memory. `trainer.warm_start`
 begins with the weights of an earlier experiment, `model.weights_file` with those of a file. Several
 sources are learned from together, each with its share of the samples; then store= is not
 read. sources.NAME.targets takes soft targets, such as an oof.parquet; teacher.embeddings takes
@@ -39,9 +40,9 @@ from training.experiments.parts import describe_parts
 from training.experiments.settings import read_settings
 from training.runtime.ranks import is_first_rank
 
-PLACES = re.compile(  # of what a resumed training reads, which may have moved
+PLACES = re.compile(  # of what a resumed training reads, which may have moved; and its processes
     r"experiment\.(root|cache)|((sources\.\w+|background)\.)?(store|shards)|model\.weights_file|remote\..+"
-    r"|teacher\.(embeddings|sources\.\w+)"
+    r"|teacher\.(embeddings|sources\.\w+)|trainer\.folds_at_once"
 )
 FUNCTIONS = ("sampling.slice_choice", "sampling.balance")  # may be module:function
 

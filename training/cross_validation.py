@@ -168,6 +168,7 @@ def _side_by_side(run: FoldRun, data_of: Callable[..., FoldData]) -> list[FoldRe
                     data=data,
                     fold=fold,
                     num_batches=num_batches(data) * config.epochs,
+                    launch=run.launch,
                 )
             )
     trained = train_side_by_side(

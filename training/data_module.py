@@ -37,12 +37,14 @@ class FoldDataModule(pl.LightningDataModule):
         if self._resume_from:
             reader.load_state_dict(self._resume_from)
             self._resume_from = {}
-        self._train_reader = self._keep(reader, "training")
+        self._train_reader = self._keep(reader, "training", self._num_epochs)
         return reader
 
     def val_dataloader(self) -> BatchReader:
         """The reader of this rank's share of the held-out slices, or of a sample of them."""
-        return self._keep(self._data.val_reader(**self._place(), sampled=True), "validation")
+        reader = self._data.val_reader(**self._place(), sampled=True)
+        passes = -(-self._num_epochs // self._data.config.trainer.validate_every)
+        return self._keep(reader, "validation", passes)
 
     def state_dict(self) -> dict[str, Any]:
         """Position of the training, for the checkpoint."""
@@ -75,8 +77,8 @@ class FoldDataModule(pl.LightningDataModule):
             raise ValueError("the readers are made once the module is attached to a trainer")
         return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
 
-    def _keep(self, reader: BatchReader, purpose: str) -> BatchReader:
-        decided = reader.expect_epochs(self._num_epochs)
+    def _keep(self, reader: BatchReader, purpose: str, passes: int) -> BatchReader:
+        decided = reader.expect_epochs(passes)
         if decided:
             logger.info(f"reading for {purpose}: {decided}")
         self._readers.append(reader)

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -299,7 +299,7 @@ def _callbacks(run: FoldRun, data: FoldData, fold: int) -> Iterator[Callback]:
     most = config.val_loader.max_slices_per_recording
     yield TimeForecast(
         fold,
-        folds_left=-(-(len(folds) - folds.index(fold)) // config.trainer.folds_at_once),
+        folds_left=rounds_left(folds, fold, config.trainer.folds_at_once),
         batch_size=config.train_loader.batch_size,
         slices=(
             -(-len(data.held_out_plan(most)) // config.trainer.validate_every),
@@ -318,6 +318,11 @@ def _callbacks(run: FoldRun, data: FoldData, fold: int) -> Iterator[Callback]:
         yield BestEpochs(config.averaging, monitor=MONITOR, batches=batches)
     elif config.averaging.kind != NONE:
         yield WeightAverage(config.averaging, total_epochs=config.trainer.epochs, batches=batches)
+
+
+def rounds_left(folds: Sequence[int], fold: int, at_once: int) -> int:
+    """Folds in a row from this one on, with it, where so many are trained at once."""
+    return -(-len(folds) // at_once) - folds.index(fold) // at_once
 
 
 def lighter_config(model: ModelConfig, accelerator: str) -> str:

@@ -10,9 +10,13 @@ A process tells its parent what it logs, its batches, and at the end its result 
 with its parent, and at once where another fold has failed: what is in checkpoints stays.
 """
 
+import copy
 import logging
+import multiprocessing
 import os
+import signal
 import threading
+import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,13 +34,12 @@ from training.experiments.report import FoldResult
 from training.fold import FoldRun
 from training.fold_data import FoldData
 from training.runtime.bar import count_bar
-from training.runtime.ranks import first_rank_logger
+from training.runtime.launch import Launch
 from training.split import Split
 from training.trainer import Machine
 
 LOG, BATCHES, RESULT, ERROR = "log", "batches", "result", "error"
 LAYERS = ("storage", "datasets", "training")
-logger = first_rank_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,7 @@ class FoldJob:
     data: FoldData
     fold: int
     num_batches: int
+    launch: Launch | None = None
 
     def run(self, on_batches: Callable[[int], None]) -> FoldRun:
         """The settings of the fold in its process, which reports batches instead of a bar."""
@@ -57,8 +61,13 @@ class FoldJob:
             machine=self.machine,
             config=self.data.config,
             split=self.split,
+            launch=self.launch,
             on_batches=on_batches,
         )
+
+
+class FoldError(Exception):
+    """The traceback of an error in the process of a fold, as the cause of that error."""
 
 
 Train = Callable[[FoldJob, Callable[[int], None]], FoldResult]
@@ -74,7 +83,7 @@ class Speaker(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Passes on what is logged."""
-        self.say(LOG, record.getMessage())
+        self.say(LOG, (record.name, record.levelno, record.getMessage()))
 
     def say(self, what: str, value: Any) -> None:
         """Sends one message."""
@@ -93,6 +102,11 @@ def check_side_by_side(config: TrainingConfig, accelerator: str) -> None:
     at_once = config.trainer.folds_at_once
     if at_once == 1:
         return
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise ConfigError(
+            "a process of a fold runs the script that trains, down to train_folds: put what the "
+            "script does under: if __name__ == '__main__'"
+        )
     reasons = {
         f"trainer.accelerator={accelerator}: a GPU trains one fold at a time": accelerator != "cpu",
         f"{config.trainer.num_ranks} ranks train each fold together": config.trainer.num_ranks > 1,
@@ -145,7 +159,14 @@ class _Running:
             process = context.Process(  # type: ignore[attr-defined]  # of each kind of context
                 target=_work, args=(self._train, job, far_end, dict(os.environ)), daemon=True
             )
-            process.start()
+            try:
+                process.start()
+            except (BrokenPipeError, EOFError) as error:
+                line.close()
+                raise StoreError(f"fold {job.fold}: no process could be started for it") from error
+            except BaseException:  # Ctrl-C: the process ends with its line
+                line.close()
+                raise
         self._jobs[line], self._processes[line], self._batches[line] = job, process, 0
 
     def listen(self, bar: "tqdm[Any]") -> Iterator[FoldResult]:
@@ -157,13 +178,17 @@ class _Running:
             except (EOFError, OSError) as error:
                 raise self._lost(line) from error
             if what == LOG:
+                name, level, text = value
                 with tqdm.external_write_mode():  # the bar's line comes again below
-                    logger.info(value)
+                    logging.getLogger(name).log(level, "%s", text)
             elif what == BATCHES:
                 self._batches[line] += value
                 bar.update(value)
             elif what == ERROR:
-                raise value
+                failure, trace = value
+                raise failure from FoldError(
+                    f"in the process of fold {self._jobs[line].fold}:\n{trace}"
+                )
             else:
                 bar.update(self._jobs[line].num_batches - self._batches[line])  # it stopped early
                 self._forget(line)
@@ -181,11 +206,16 @@ class _Running:
             del known[line]
 
     def _lost(self, line: Connection) -> StoreError:
-        self._processes[line].join()
+        process, fold = self._processes[line], self._jobs[line].fold
+        process.join()
+        if process.exitcode == -signal.SIGKILL:
+            return StoreError(
+                f"the process of fold {fold} was killed, most likely for lack of memory: resume "
+                "with fewer folds at once (trainer.folds_at_once=1)"
+            )
         return StoreError(
-            f"the process of fold {self._jobs[line].fold} ended with exit code "
-            f"{self._processes[line].exitcode}, most likely killed for lack of memory: train fewer "
-            f"folds at once (trainer.folds_at_once={max(1, len(self) // 2)}) or resume"
+            f"the process of fold {fold} ended with exit code {process.exitcode}: its error is "
+            "above; then resume"
         )
 
 
@@ -199,7 +229,31 @@ def _work(train: Train, job: FoldJob, line: Connection, variables: dict[str, str
     try:
         result = train(job, lambda number: speaker.say(BATCHES, number))
     except Exception as error:  # noqa: BLE001 - raised again in the parent
-        with suppress(OSError):
-            speaker.say(ERROR, error)
+        with suppress(OSError):  # it has gone
+            _tell(speaker, error)
     else:
         speaker.say(RESULT, result)
+
+
+def _tell(speaker: Speaker, error: Exception) -> None:
+    trace = traceback.format_exc()
+    try:
+        speaker.say(ERROR, (portable(error), trace))
+    except OSError:
+        raise
+    except Exception:  # noqa: BLE001 - what the error holds cannot be sent
+        speaker.say(ERROR, (as_text(error), trace))
+
+
+def portable(error: Exception) -> Exception:
+    """The error, or one of its text where its class cannot be made again in another process."""
+    try:
+        again = copy.copy(error)
+    except Exception:  # noqa: BLE001 - classes of other libraries raise anything here
+        return as_text(error)
+    return error if str(again) == str(error) else as_text(error)
+
+
+def as_text(error: Exception) -> StoreError:
+    """An error of its text."""
+    return StoreError(f"{type(error).__name__}: {error}")

@@ -129,7 +129,7 @@ def fold_data(
         levels.load()  # or say now why not
     pool_levels = None
     if config.trainer.pool_scale_db:
-        pool_levels = Levels(source)
+        pool_levels = levels or Levels(source)
         pool_levels.max_db(np.empty(0, np.int64))  # or say now why not
     held_out_R = split.scored_R & (split.fold_R == fold)
     return FoldData(

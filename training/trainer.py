@@ -112,7 +112,9 @@ class StepFile(KeptFile):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any, **named: Any) -> None:
         """Lets Lightning write unless the epoch is over."""
-        if not trainer.is_last_batch:
+        if trainer.is_last_batch:
+            self._last_global_step_saved = trainer.global_step  # nor within the next step
+        else:
             super().on_train_batch_end(trainer, *arguments, **named)
 
 
@@ -218,7 +220,9 @@ def choose_machine(config: TrainerConfig, num_frames: int) -> Machine:
         precision=auto.choose_precision(config.precision, accelerator.value, num_frames),
         compile=auto.choose_compile(config.compile, accelerator.value),
         logger=auto.choose_logger(config.logger),
-        threads=auto.choose_threads(config.threads, sharing=config.devices * config.folds_at_once),
+        threads=auto.choose_threads(
+            config.threads, num_ranks=config.devices, num_folds=config.folds_at_once
+        ),
     )
 
 

@@ -37,8 +37,7 @@ CONNECT_S = 10.0
 FIRST_WORKER_S = 30.0
 NO_WORKER_S = 60.0
 POLL_S = 5.0
-# asyncio: where a timeout of Dask's own sending falls into the moment in which its client closes
-NOISY_LOGGERS = ("asyncio", "distributed", "distributed.client", "tornado.application")
+NOISY_LOGGERS = ("distributed", "distributed.client", "tornado.application")
 OTHER_VERSION = (
     "has another version ({}), and might make other bytes: bring its checkout and packages to the "
     "state of this one and start it again"
@@ -76,6 +75,14 @@ def build_on_cluster(
                 on_slices(int(job.recordings["expected_slices"].sum()))
 
 
+def _is_no_timeout(record: logging.LogRecord) -> bool:
+    """False for a timeout of Dask's own sending that falls into the close of its client.
+
+    Nobody asks for it then, which asyncio reports after a good build.
+    """
+    return not (record.exc_info and isinstance(record.exc_info[1], TimeoutError))
+
+
 def _last_seen_s(client: Any, executor: str, before_s: float) -> float:
     """The time when the cluster last had workers; StoreError where that is a minute ago."""
     try:
@@ -103,6 +110,7 @@ def _connected(executor: str) -> Iterator[Any]:
         ) from error
     for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # their errors become ours, below
+    logging.getLogger("asyncio").addFilter(_is_no_timeout)
     address = f"tcp://{executor.removeprefix(SCHEME)}"
     try:
         client = distributed.Client(address, timeout=CONNECT_S, set_as_default=False)

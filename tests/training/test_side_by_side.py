@@ -3,6 +3,8 @@
 import logging
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, replace
 
@@ -14,6 +16,7 @@ from polars.testing import assert_frame_equal
 from storage.errors import ConfigError, StoreError
 from storage.processes import num_cores
 from tests.learnable import write_learnable_source
+from tests.paths import ROOT
 from tests.training.short_training import config_in, short_trainer
 from training.cross_validation import train_folds
 from training.experiments.experiment import ExperimentConfig
@@ -106,7 +109,7 @@ class stopping_at:
 
     def __init__(self, start):
         self.start = start
-        self.log = logging.getLogger("training.side_by_side")
+        self.log = logging.getLogger("training.refit")
 
     def filter(self, record):
         if record.getMessage().startswith(self.start):
@@ -150,6 +153,31 @@ def fails(job, on_batches):
     time.sleep(600)
 
 
+class StrangeError(Exception):
+    """Cannot be made again from its arguments, as some errors of libraries."""
+
+    def __init__(self, *, text):
+        super().__init__(text)
+
+
+def fails_strangely(job, on_batches):
+    if job.fold == 2:
+        raise StrangeError(text="the sea is rough")
+    time.sleep(600)
+
+
+def leaves(job, on_batches):
+    if job.fold == 2:
+        os._exit(7)
+    time.sleep(600)
+
+
+def warns(job, on_batches):
+    logging.getLogger("datasets.loading").warning("fold %d: 100%% of it", job.fold)
+    logging.getLogger("training.fold").info("quiet")
+    return job.fold
+
+
 def ends_early(job, on_batches):
     for _ in range(job.num_batches // 2):
         on_batches(1)
@@ -159,8 +187,10 @@ def ends_early(job, on_batches):
 @pytest.mark.parametrize(
     ("train", "error", "message"),
     [
-        (dies, StoreError, r"fold 2 ended with exit code -9, .*trainer\.folds_at_once=1"),
+        (dies, StoreError, r"fold 2 was killed, .*trainer\.folds_at_once=1"),
+        (leaves, StoreError, "fold 2 ended with exit code 7: its error is above"),
         (fails, ValueError, "the sea is rough"),
+        (fails_strangely, StoreError, "StrangeError: the sea is rough"),
     ],
 )
 def test_when_one_ends_the_others_end_at_once(train, error, message):
@@ -168,6 +198,50 @@ def test_when_one_ends_the_others_end_at_once(train, error, message):
     with pytest.raises(error, match=message):
         list(train_side_by_side(train, [Job(1), Job(2), Job(3)], at_once=2, progress=False))
     assert time.monotonic() - begun_s < 120
+
+
+def test_the_traceback_of_a_fold_is_the_cause_of_its_error():
+    with pytest.raises(ValueError, match="the sea is rough") as caught:
+        list(train_side_by_side(fails, [Job(2)], at_once=1, progress=False))
+    assert "in the process of fold 2:" in str(caught.value.__cause__)
+    assert "in fails" in str(caught.value.__cause__)
+
+
+def test_logs_keep_their_names_and_levels(caplog):
+    caplog.set_level("INFO")
+    assert list(train_side_by_side(warns, [Job(1)], at_once=1, progress=False)) == [1]
+    found = [(record.name, record.levelname, record.getMessage()) for record in caplog.records]
+    assert ("datasets.loading", "WARNING", "fold 1: 100% of it") in found
+    assert ("training.fold", "INFO", "quiet") in found
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    """Its processes run it again; each says why they end, and no second experiment begins."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        """
+from pathlib import Path
+from tests.learnable import write_learnable_source
+from tests.training.short_training import config_in, short_trainer
+from training.cross_validation import train_folds
+
+root = Path(__file__).parent
+source = write_learnable_source(root / "cells.raw", 36)
+trainer = short_trainer(epochs=1, folds_at_once=2)
+train_folds(source, config_in(root, trainer=trainer))
+"""
+    )
+    ran = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert "put what the script does under: if __name__ == '__main__'" in ran.stderr
+    assert "its error is above" in ran.stderr
+    assert not (tmp_path / "configs" / ".exp_002").exists()
 
 
 def test_a_bar_is_full_where_folds_stop_early(capsys):

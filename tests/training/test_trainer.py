@@ -105,15 +105,23 @@ def test_all_choices_are_told():
 
 def test_ranks_divide_the_threads_among_themselves():
     usual = int(choose_threads(0).value)
-    shared = choose_threads(0, sharing=2)
+    shared = choose_threads(0, num_ranks=2)
     assert int(shared.value) == max(1, usual // 2)
-    assert "divided among 2 ranks or folds" in shared.reason
+    assert "divided among 2 ranks" in shared.reason
     assert choose_threads(3).value == "3"
+
+
+def test_folds_at_once_divide_what_their_process_has(monkeypatch):
+    assert choose_threads(6, num_folds=3) == ("2", "as asked, divided among 3 folds")
+    assert choose_threads(1, num_folds=2).value == "1"
+    assert choose_threads(0, num_folds=2).value == str(max(1, num_cores() // 2))
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
+    assert choose_threads(0, num_folds=2).value == str(max(1, num_cores() // 2))
 
 
 def test_a_task_of_slurm_has_its_cores_alone(monkeypatch):
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
-    found = choose_threads(0, sharing=4)
+    found = choose_threads(0, num_ranks=4)
     assert found.value == str(num_cores())
     assert "of a task of SLURM" in found.reason
 

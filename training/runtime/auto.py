@@ -130,16 +130,23 @@ def has_wandb_key() -> bool:
         return False
 
 
-def choose_threads(asked: int, *, sharing: int = 1) -> Choice:
-    """Threads of torch: one per core that the process may use, or its share for so many of them."""
+def choose_threads(asked: int, *, num_ranks: int = 1, num_folds: int = 1) -> Choice:
+    """Threads of torch: one per core that the process may use, shared by the ranks.
+
+    What a process has, asked for or not, folds that it trains at once share.
+    """
+    cores = "cores of this process, by affinity and container quota"
     if asked:
-        return _asked(str(asked))
-    reason = "cores of this process, by affinity and container quota"
-    if "SLURM_CPUS_PER_TASK" in os.environ:  # srun has given each rank its own
-        return Choice(str(num_cores()), f"{reason}: those of a task of SLURM")
-    if sharing > 1:
-        reason += f", divided among {sharing} ranks or folds"
-    return Choice(str(max(1, num_cores() // sharing)), reason)
+        number, reason = asked, "as asked"
+    elif "SLURM_CPUS_PER_TASK" in os.environ:  # srun has given each rank its own
+        number, reason = num_cores(), f"{cores}: those of a task of SLURM"
+    elif num_ranks > 1:
+        number, reason = num_cores() // num_ranks, f"{cores}, divided among {num_ranks} ranks"
+    else:
+        number, reason = num_cores(), cores
+    if num_folds > 1:
+        number, reason = number // num_folds, f"{reason}, divided among {num_folds} folds"
+    return Choice(str(max(1, number)), reason)
 
 
 def _asked(value: str) -> Choice:

@@ -88,7 +88,7 @@ def open_bench(config: TrainSections) -> Iterator[Bench]:
     source = open_training(config)
     shape = chunk_shape(config.chunk, source.recipe)
     num_frames = narrowest_image(config.model, shape)
-    machine = choose_machine(config.trainer, num_frames)
+    machine = choose_machine(replace(config.trainer, folds_at_once=1), num_frames)
     split = split_recordings(source, config)
     with torch_threads(int(machine.threads.value)):
         torch.manual_seed(config.seed)

@@ -140,9 +140,12 @@ class BestEpochs(Callback):
     def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Keeps the weights of an epoch while its score is among the best; of equal ones the first.
 
-        A score that is not defined is none of them.
+        A score that is not defined is none of them, nor that of an epoch which learns a teacher
+        alone.
         """
         score = trainer.callback_metrics.get(self._monitor)
+        if not getattr(module, "learns_labels", True):
+            return
         if trainer.sanity_checking or score is None or not math.isfinite(float(score)):
             return
         epoch = trainer.current_epoch

@@ -26,7 +26,7 @@ class Judged(Regression):
         self.log("val_kl", torch.tensor(SCORES[self.current_epoch]))
 
 
-def fit(folder: Path, *, epochs: int = len(SCORES), resume: str | None = None):
+def fit(folder: Path, *, epochs: int = len(SCORES), resume: str | None = None, kind: type = Judged):
     """The module, its epochs as they were, and the callback, after training."""
     watcher, best = Watcher(), BestEpochs(BEST, monitor="val_kl", batches=inputs)
     callbacks = [
@@ -34,7 +34,7 @@ def fit(folder: Path, *, epochs: int = len(SCORES), resume: str | None = None):
         watcher,
         ModelCheckpoint(folder, "every", every_n_epochs=1, enable_version_counter=False),
     ]
-    module = Judged()
+    module = kind()
     with quiet_lightning():
         trainer = pl.Trainer(
             max_epochs=epochs,
@@ -64,6 +64,19 @@ def test_the_best_epochs_are_kept_and_of_equal_ones_the_first(tmp_path):
             np.testing.assert_allclose(value, expected[name], rtol=1e-6, atol=1e-7)
         else:
             assert torch.equal(value, watcher.validated[5][name])
+
+
+class Taught(Judged):
+    """Learns a teacher alone in its first four epochs."""
+
+    @property
+    def learns_labels(self):
+        return self.current_epoch >= 4
+
+
+def test_epochs_that_learn_a_teacher_alone_are_none_of_them(tmp_path):
+    _, _, best = fit(tmp_path, kind=Taught)
+    assert best.scores == {5: 2.0, 6: 9.0}
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory")  # it is the one that we resume from
