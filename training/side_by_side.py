@@ -39,6 +39,7 @@ from training.split import Split
 from training.trainer import Machine
 
 LOG, BATCHES, RESULT, ERROR = "log", "batches", "result", "error"
+END_S = 30.0  # in which a process that has given its result ends by itself
 LAYERS = ("storage", "datasets", "training")
 
 
@@ -191,6 +192,7 @@ class _Running:
                 )
             else:
                 bar.update(self._jobs[line].num_batches - self._batches[line])  # it stopped early
+                self._processes[line].join(END_S)  # before its line ends, which would stop it
                 self._forget(line)
                 yield value
 

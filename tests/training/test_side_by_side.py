@@ -1,6 +1,7 @@
 """`trainer.folds_at_once`: folds side by side learn what they learn one after the other."""
 
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -215,29 +216,64 @@ def test_logs_keep_their_names_and_levels(caplog):
     assert ("training.fold", "INFO", "quiet") in found
 
 
-def test_a_script_without_a_guard_is_told_so(tmp_path):
-    """Its processes run it again; each says why they end, and no second experiment begins."""
-    script = tmp_path / "train.py"
-    script.write_text(
-        """
+SCRIPT = """
 from pathlib import Path
 from tests.learnable import write_learnable_source
 from tests.training.short_training import config_in, short_trainer
 from training.cross_validation import train_folds
 
-root = Path(__file__).parent
-source = write_learnable_source(root / "cells.raw", 36)
-trainer = short_trainer(epochs=1, folds_at_once=2)
-train_folds(source, config_in(root, trainer=trainer))
+def main():
+    root = Path(__file__).parent
+    source = write_learnable_source(root / "cells.raw", 36)
+    trainer = short_trainer(epochs=1, folds_at_once=2)
+    train_folds(source, config_in(root, trainer=trainer))
+
 """
-    )
-    ran = subprocess.run(
+
+
+def ran_script(folder, text):
+    script = folder / "train.py"
+    script.write_text(text)
+    return subprocess.run(
         [sys.executable, str(script)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
         check=False,
     )
+
+
+def test_a_script_trains_with_a_guard(tmp_path):
+    ran = ran_script(tmp_path, f"{SCRIPT}if __name__ == '__main__':\n    main()\n")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (tmp_path / "preds" / "exp_001" / "scores.json").is_file()
+
+
+def holds_a_lock(job, on_batches):
+    global lock
+    lock = multiprocessing.RLock()  # as the lock of a bar
+    return job.fold
+
+
+def test_a_process_that_is_done_ends_by_itself(tmp_path):
+    """Else it leaves its locks behind, of which Python would warn at the end."""
+    ran = ran_script(
+        tmp_path,
+        """
+from tests.training.test_side_by_side import Job, holds_a_lock
+from training.side_by_side import train_side_by_side
+
+if __name__ == "__main__":
+    jobs = [Job(fold) for fold in range(3)]
+    assert len(list(train_side_by_side(holds_a_lock, jobs, at_once=2, progress=False))) == 3
+""",
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    """Its processes run it again; each says why they end, and no second experiment begins."""
+    ran = ran_script(tmp_path, f"{SCRIPT}main()\n")
     assert ran.returncode == 1
     assert "put what the script does under: if __name__ == '__main__'" in ran.stderr
     assert "its error is above" in ran.stderr
