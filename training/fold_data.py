@@ -111,6 +111,35 @@ class FoldData:
             accumulation=accumulation,
         )
 
+    def drawn(self, epochs: int) -> tuple[EpochPlan, np.ndarray]:
+        """Each sample that the first epochs draw, once, by row; int64 [n], how often they do."""
+        planner = self.planner()
+        plans = [planner(epoch) for epoch in range(epochs)]
+        rows, first, counts = np.unique(
+            np.concatenate([plan.rows for plan in plans]), return_index=True, return_counts=True
+        )
+        planned_no = np.concatenate([plan.planned_no for plan in plans])[first]
+        once = replace(
+            plans[0], rows=rows, planned_no=planned_no, partner_rows=None, partner_pool=None
+        )
+        return once, counts
+
+    def stored_reader(self, plan: EpochPlan, *, rank: int = 0, world_size: int = 1) -> BatchReader:
+        """The samples of a plan in order, as they are stored, with the targets of training."""
+        from datasets.loading.reader import BatchReader
+
+        return BatchReader(
+            self.source,
+            lambda _: plan,
+            self.train_loader,
+            targets=self.targets,
+            train=False,
+            chunks=self.chunks,
+            levels=self.levels if self.chunks.count > 1 else None,
+            rank=rank,
+            world_size=world_size,
+        )
+
     def held_out_plan(self, most: int = 0) -> EpochPlan:
         """At most so many slices of each held-out recording; all with 0."""
         return plan_evenly(self.held_out_recordings, most)

@@ -2,23 +2,22 @@
 
     bad = refit_head(checkpoint, data, config.refit, Compute(device=device, precision="32-true"))
 
-The slices are those of the first epochs of the training's own plan, as they are stored, so that
-conditions, pools, balance and targets hold here too.
+The slices are those that the first epochs of the training's own plan draw, as they are stored, so
+that conditions, pools, balance and targets hold here too. Each is read once and counts as often as
+it is drawn, so many epochs cost no more than all slices.
 """
 
-from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from datasets.batch import Batch
 from datasets.loading.quarantine import BadSlice
-from datasets.loading.reader import BatchReader
 from storage.encoding import to_unit
-from training.config import accumulation
 from training.fold_data import FoldData
 from training.model.checkpoints import put_weights, read_checkpoint
 from training.model.config import RefitConfig
@@ -51,36 +50,28 @@ def refit_head(
     trained = read_checkpoint(checkpoint)
     model = trained.model.to(compute.device)
     moments = ClassMoments(num_classes=model.num_classes, sizes=model.embedding_sizes)
-    together = accumulation(
-        data.config.trainer.effective_batch_size, data.train_loader.batch_size, num_ranks()
-    )  # as in training, so that an epoch has the same samples on any number of ranks
-    plain = replace(data, transform=None, teacher=None)
-    reader = plain.train_reader(accumulation=together, rank=rank(), world_size=num_ranks())
-    with count_bar(compute.bar, config.epochs * len(reader), " batch") as bar:
-        for batch in _epochs(reader, config.epochs):
+    plan, counts = data.drawn(config.epochs)
+    reader = data.stored_reader(plan, rank=rank(), world_size=num_ranks())
+    with count_bar(compute.bar, len(reader), " batch") as bar, closing(reader):
+        for batch in reader:
+            if not len(batch.rows):  # this rank has nothing; the others wait for it
+                continue
             slices_BMT = to_unit(cells_of(batch, compute.device, trained.recipe.top_db))
             with torch.inference_mode(), autocast(compute.device, compute.precision):
-                embeddings_BE = model(slices_BMT).embedding
-            moments.add(embeddings_BE.cpu(), main_targets(batch))
+                embeddings = model(slices_BMT).embedding.cpu()
+            drawn_B = torch.from_numpy(counts[np.searchsorted(plan.rows, batch.rows.numpy())])
+            moments.add(embeddings, main_targets(batch).double() * drawn_B[:, None])
             bar.update()
     moments.add_up(lambda share: gather_ranks(share[None]).sum(0))
     logger.info(
         f"fold {trained.fold}: head computed, of {int((moments.mass_C > 0).sum())} of "
-        f"{model.num_classes} classes, from the slices of {config.epochs} epochs"
+        f"{model.num_classes} classes, from {len(plan):,} slices of {config.epochs} epochs"
     )
     if is_first_rank():
         state = moments.head(config).state_dict()
         head = {f"{COSINE_HEAD}{name}": value for name, value in state.items()}
         put_weights(checkpoint, head, {"refit": asdict(config)})
     return reader.bad
-
-
-def _epochs(reader: BatchReader, count: int) -> Iterator[Batch]:
-    """The batches of the first epochs; ends the reader's thread whatever comes."""
-    with closing(reader):
-        for epoch in range(count):
-            reader.set_epoch(epoch)
-            yield from reader
 
 
 def main_targets(batch: Batch) -> Tensor:

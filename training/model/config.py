@@ -128,7 +128,9 @@ class RefitConfig:
         0.1, "share of the covariance within classes that is made equal in all directions"
     )
     scale: float = option(20.0, "logit of a cosine of 1")
-    epochs: int = option(8, "epochs whose slices are read again, without augmentation")
+    epochs: int = option(
+        8, "epochs whose slices it is made of, each read once and counted as drawn"
+    )
 
     def __post_init__(self) -> None:
         check_choice(self, "refit", "kind", (NONE, COSINE))
