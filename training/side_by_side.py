@@ -6,7 +6,7 @@
 The threads of one fold wait for each other after every layer, so n folds of one thread each end
 sooner than one after the other of n threads. A fold learns what it learns alone with as many.
 
-A process tells its parent what it logs, its batches, and at the end its result or an error. It ends
+A process sends its parent what it logs, its batches, and at the end its result or an error. It ends
 with its parent, and at once where another fold has failed: what is in checkpoints stays.
 """
 

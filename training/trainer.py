@@ -125,7 +125,7 @@ class SomeValidations(Callback):
         self._every = every
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Tells Lightning whether this epoch is one of them; a resumed one may be the last."""
+        """Decides whether this epoch is one of them; a resumed one may be the last."""
         self.on_train_epoch_start(trainer, module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

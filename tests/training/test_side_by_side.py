@@ -135,7 +135,7 @@ def test_one_fold_has_all_threads(source, tmp_path, caplog):
 
 @dataclass(frozen=True)
 class Job:
-    """What `train_side_by_side` asks of a job."""
+    """A job without data, for processes that train nothing."""
 
     fold: int
     num_batches: int = 10
@@ -243,6 +243,7 @@ def ran_script(folder, text):
     )
 
 
+@pytest.mark.slow
 def test_a_script_trains_with_a_guard(tmp_path):
     ran = ran_script(tmp_path, f"{SCRIPT}if __name__ == '__main__':\n    main()\n")
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -256,7 +257,7 @@ def holds_a_lock(job, on_batches):
 
 
 def test_a_process_that_is_done_ends_by_itself(tmp_path):
-    """Else it leaves its locks behind, of which Python would warn at the end."""
+    """Else its locks stay, of which Python would warn at the end."""
     ran = ran_script(
         tmp_path,
         """
@@ -271,6 +272,7 @@ if __name__ == "__main__":
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_is_told_so(tmp_path):
     """Its processes run it again; each says why they end, and no second experiment begins."""
     ran = ran_script(tmp_path, f"{SCRIPT}main()\n")

@@ -60,7 +60,9 @@ def assert_same(one, other):
         assert torch.equal(value, weights_of(other)[name]), name
 
 
-@pytest.mark.parametrize("averaging", list(AVERAGES))
+@pytest.mark.parametrize(
+    "averaging", ["swa", *(pytest.param(name, marks=pytest.mark.slow) for name in ("none", "ema"))]
+)
 def test_the_last_weights_are_the_same_bit_for_bit(averaging, source, tmp_path):
     each = train_folds(source, config_of(tmp_path / "each", 1, averaging))
     assert [*validations(each)] == [0, 1, 2, 3, 4]
@@ -79,6 +81,7 @@ def test_the_best_is_the_best_of_those_validated(source, tmp_path):
     assert report.folds[0].best_epoch == 1 + min(found, key=found.get)
 
 
+@pytest.mark.slow
 def test_patience_counts_validations(source, tmp_path):
     config = config_of(tmp_path, 2, keep="best", epochs=12, patience=2)
     stuck = OptimizerConfig(learning_rate=1e-12)
@@ -94,7 +97,9 @@ def whole(source, tmp_path_factory):
     return train_folds(source, config_of(root, 2, "swa", checkpoint_steps=1))
 
 
-@pytest.mark.parametrize("epochs_done", [2.5, 3, 4.5], ids=str)
+@pytest.mark.parametrize(
+    "epochs_done", [2.5, pytest.param(3, marks=pytest.mark.slow), 4.5], ids=str
+)
 def test_resumed_it_is_as_if_never_stopped(epochs_done, source, whole, tmp_path):
     """Between validations, after an epoch without one, and within the last epoch."""
     stopped = config_of(tmp_path, 2, "swa", checkpoint_steps=1)
@@ -106,7 +111,10 @@ def test_resumed_it_is_as_if_never_stopped(epochs_done, source, whole, tmp_path)
     assert_same(resumed, whole)
 
 
-@pytest.mark.parametrize(("every", "averaging", "keep"), [(1, "none", "best"), (2, "swa", "last")])
+@pytest.mark.parametrize(
+    ("every", "averaging", "keep"),
+    [pytest.param(1, "none", "best", marks=pytest.mark.slow), (2, "swa", "last")],
+)
 def test_stopped_within_a_validation_too(every, averaging, keep, source, tmp_path):
     """The state at an epoch's last step is none to go on from: its validation would be left out."""
     options = {"averaging": averaging, "keep": keep, "checkpoint_steps": 1}

@@ -91,13 +91,13 @@ class FoldBar(Callback):
 
 
 class BatchCount(Callback):
-    """Tells how many batches are done: those before a resume, then each further one."""
+    """Counts the batches that are done: those before a resume, then each further one."""
 
     def __init__(self, tell: Callable[[int], None]) -> None:
         self._tell = tell
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tells of those before."""
+        """Counts those before."""
         self._tell(trainer.fit_loop.epoch_loop.batch_progress.total.ready)
 
     def on_train_batch_end(
