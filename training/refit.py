@@ -49,6 +49,7 @@ def refit_head(
     """
     trained = read_checkpoint(checkpoint)
     model = trained.model.to(compute.device)
+    model.fill_up(data.train_loader.batch_size)  # ranks have other last batches than one has
     moments = ClassMoments(num_classes=model.num_classes, sizes=model.embedding_sizes)
     plan, counts = data.drawn(config.epochs)
     reader = data.stored_reader(plan, rank=rank(), world_size=num_ranks())

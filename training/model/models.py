@@ -79,12 +79,19 @@ class Classifier(nn.Module):
     def compile_backbones(self, *, full_batch: int) -> None:
         """Compiles the backbones in place, so that weights keep their names.
 
-        In evaluation, batches smaller than `full_batch` are filled up and cut again: each new
-        batch size would compile again.
+        In evaluation batches are filled up: each new batch size would compile again.
+        """
+        self.fill_up(full_batch)
+        for view in self.views:
+            view.backbone.compile(dynamic=False)
+
+    def fill_up(self, full_batch: int) -> None:
+        """Fills up smaller batches in evaluation, and cuts what comes of them again.
+
+        So no slice is rounded otherwise because its batch is of another size.
         """
         for view in self.views:
             view.full_batch = full_batch
-            view.backbone.compile(dynamic=False)
 
     def freeze_backbones(self, frozen: bool) -> None:
         """Keeps the backbones, with their norms' statistics, as they are; or lets them learn.

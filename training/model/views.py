@@ -103,7 +103,7 @@ class View(nn.Module):
         self.pooling = Gem((2, 3)) if design.gem else None
         groups = design.num_groups
         self.group_head = nn.Linear(embedding_size, groups) if groups else None
-        self.full_batch = 0  # see `Classifier.compile_backbones`
+        self.full_batch = 0  # see `Classifier.fill_up`
         self.frozen = False  # see `Classifier.freeze_backbones`
         self._pool = pool
         self._fixed_size = fixed_size
@@ -142,7 +142,7 @@ class View(nn.Module):
         return channels_first(features, self.backbone)
 
     def _filled_up(self, images: Tensor) -> Tensor:
-        """Features of a batch that is filled up to `full_batch` for a compiled backbone."""
+        """Features of a batch that is filled up to `full_batch`."""
         missing = max(0, self.full_batch - len(images))
         filled_up = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)])
         features: Tensor = self.backbone(filled_up)[: len(images)]
