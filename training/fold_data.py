@@ -124,22 +124,6 @@ class FoldData:
         )
         return once, counts
 
-    def stored_reader(self, plan: EpochPlan, *, rank: int = 0, world_size: int = 1) -> BatchReader:
-        """The samples of a plan in order, as they are stored, with the targets of training."""
-        from datasets.loading.reader import BatchReader
-
-        return BatchReader(
-            self.source,
-            lambda _: plan,
-            self.train_loader,
-            targets=self.targets,
-            train=False,
-            chunks=self.chunks,
-            levels=self.levels if self.chunks.count > 1 else None,
-            rank=rank,
-            world_size=world_size,
-        )
-
     def held_out_plan(self, most: int = 0) -> EpochPlan:
         """At most so many slices of each held-out recording; all with 0."""
         return plan_evenly(self.held_out_recordings, most)
@@ -151,18 +135,35 @@ class FoldData:
 
         `sampled`: at most `val_loader.max_slices_per_recording` of each, as during training.
         """
+        most = self.config.val_loader.max_slices_per_recording if sampled else 0
+        return self.stored_reader(
+            self.held_out_plan(most),
+            self.config.val_loader,
+            self.targets.hard,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def stored_reader(
+        self,
+        plan: EpochPlan,
+        loader: LoaderConfig,
+        targets: Targets | np.ndarray,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> BatchReader:
+        """The samples of a plan once, in order, as they are stored, with targets."""
         from datasets.loading.reader import BatchReader
 
-        most = self.config.val_loader.max_slices_per_recording if sampled else 0
-        plan, chunks = self.held_out_plan(most), self.chunks
         return BatchReader(
             self.source,
             lambda _: plan,
-            self.config.val_loader,
-            targets=self.targets.hard,
+            loader,
+            targets=targets,
             train=False,
-            chunks=chunks,
-            levels=self.levels if chunks.count > 1 else None,
+            chunks=self.chunks,
+            levels=self.levels if self.chunks.count > 1 else None,
             rank=rank,
             world_size=world_size,
         )

@@ -48,11 +48,12 @@ def refit_head(
     same, so a stop in between does no harm.
     """
     trained = read_checkpoint(checkpoint)
+    loader, targets = data.train_loader, data.targets
     model = trained.model.to(compute.device)
-    model.fill_up(data.train_loader.batch_size)  # ranks have other last batches than one has
+    model.fill_up(loader.batch_size)  # ranks have other last batches than one has
     moments = ClassMoments(num_classes=model.num_classes, sizes=model.embedding_sizes)
     plan, counts = data.drawn(config.epochs)
-    reader = data.stored_reader(plan, rank=rank(), world_size=num_ranks())
+    reader = data.stored_reader(plan, loader, targets, rank=rank(), world_size=num_ranks())
     with count_bar(compute.bar, len(reader), " batch") as bar, closing(reader):
         for batch in reader:
             if not len(batch.rows):  # this rank has nothing; the others wait for it

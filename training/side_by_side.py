@@ -140,17 +140,38 @@ def train_side_by_side(
         running.end()
 
 
+@dataclass(slots=True, kw_only=True)
+class _Process:
+    """The process of a job, and the batches that it has counted."""
+
+    job: FoldJob
+    process: BaseProcess
+    batches: int = 0
+
+    def lost(self) -> StoreError:
+        """The error of a process that has ended without a result."""
+        self.process.join()
+        code, fold = self.process.exitcode, self.job.fold
+        if code == -signal.SIGKILL:
+            return StoreError(
+                f"the process of fold {fold} was killed, most likely for lack of memory: resume "
+                "with fewer folds at once (trainer.folds_at_once=1)"
+            )
+        return StoreError(
+            f"the process of fold {fold} ended with exit code {code}: its error is above; then "
+            "resume"
+        )
+
+
 class _Running:
-    """The processes under way, each with its job, its line and the batches it has told of."""
+    """The processes under way, by their lines."""
 
     def __init__(self, train: Train) -> None:
         self._train = train
-        self._jobs: dict[Connection, FoldJob] = {}
-        self._processes: dict[Connection, BaseProcess] = {}
-        self._batches: dict[Connection, int] = {}
+        self._lines: dict[Connection, _Process] = {}
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._lines)
 
     def start(self, job: FoldJob) -> None:
         """Starts the process of a job."""
@@ -168,57 +189,41 @@ class _Running:
             except BaseException:  # Ctrl-C: the process ends with its line
                 line.close()
                 raise
-        self._jobs[line], self._processes[line], self._batches[line] = job, process, 0
+        self._lines[line] = _Process(job=job, process=process)
 
     def listen(self, bar: "tqdm[Any]") -> Iterator[FoldResult]:
         """Hears what the processes say next; yields results."""
-        for line in wait(list(self._jobs)):
+        for line in wait(list(self._lines)):
             assert isinstance(line, Connection)
+            one = self._lines[line]
             try:
                 what, value = line.recv()
             except (EOFError, OSError) as error:
-                raise self._lost(line) from error
+                raise one.lost() from error
             if what == LOG:
                 name, level, text = value
                 with tqdm.external_write_mode():  # the bar's line comes again below
                     logging.getLogger(name).log(level, "%s", text)
             elif what == BATCHES:
-                self._batches[line] += value
+                one.batches += value
                 bar.update(value)
             elif what == ERROR:
                 failure, trace = value
-                raise failure from FoldError(
-                    f"in the process of fold {self._jobs[line].fold}:\n{trace}"
-                )
+                raise failure from FoldError(f"in the process of fold {one.job.fold}:\n{trace}")
             else:
-                bar.update(self._jobs[line].num_batches - self._batches[line])  # it stopped early
-                self._processes[line].join(END_S)  # before its line ends, which would stop it
-                self._forget(line)
+                bar.update(one.job.num_batches - one.batches)  # it stopped early
+                one.process.join(END_S)  # before its line ends, which would stop it
+                self._end_one(line)
                 yield value
 
     def end(self) -> None:
         """Ends all processes, and waits until they have."""
-        for line in list(self._jobs):
-            self._forget(line)
+        for line in list(self._lines):
+            self._end_one(line)
 
-    def _forget(self, line: Connection) -> None:
+    def _end_one(self, line: Connection) -> None:
         line.close()
-        self._processes[line].join()
-        for known in (self._jobs, self._processes, self._batches):
-            del known[line]
-
-    def _lost(self, line: Connection) -> StoreError:
-        process, fold = self._processes[line], self._jobs[line].fold
-        process.join()
-        if process.exitcode == -signal.SIGKILL:
-            return StoreError(
-                f"the process of fold {fold} was killed, most likely for lack of memory: resume "
-                "with fewer folds at once (trainer.folds_at_once=1)"
-            )
-        return StoreError(
-            f"the process of fold {fold} ended with exit code {process.exitcode}: its error is "
-            "above; then resume"
-        )
+        self._lines.pop(line).process.join()
 
 
 def _work(train: Train, job: FoldJob, line: Connection, variables: dict[str, str]) -> None:
