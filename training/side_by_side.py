@@ -229,6 +229,9 @@ class _Running:
 def _work(train: Train, job: FoldJob, line: Connection, variables: dict[str, str]) -> None:
     """Runs in the process of a fold."""
     begin_worker(variables, line)
+    if "fork" in multiprocessing.get_all_start_methods():
+        # for locks of libraries alone: of this method they leave no semaphore where this is killed
+        multiprocessing.set_start_method("fork", force=True)
     speaker = Speaker(line)
     for name in LAYERS:
         logging.getLogger(name).addHandler(speaker)

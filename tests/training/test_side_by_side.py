@@ -237,7 +237,7 @@ def ran_script(folder, text):
     return subprocess.run(
         [sys.executable, str(script)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )
@@ -251,13 +251,16 @@ def test_a_script_trains_with_a_guard(tmp_path):
 
 
 def holds_a_lock(job, on_batches):
+    """Fails in fold 2, while the process of another one still has its lock."""
     global lock
-    lock = multiprocessing.RLock()  # as the lock of a bar
-    return job.fold
+    lock = multiprocessing.RLock()  # as those of bars and of codecs
+    if job.fold == 2:
+        raise ValueError("the sea is rough")
+    time.sleep(600 if job.fold == 1 else 0)
 
 
-def test_a_process_that_is_done_ends_by_itself(tmp_path):
-    """Else its locks stay, of which Python would warn at the end."""
+def test_processes_that_are_ended_leave_no_locks(tmp_path):
+    """Python would warn of them below the error that says what has happened."""
     ran = ran_script(
         tmp_path,
         """
@@ -265,11 +268,15 @@ from tests.training.test_side_by_side import Job, holds_a_lock
 from training.side_by_side import train_side_by_side
 
 if __name__ == "__main__":
-    jobs = [Job(fold) for fold in range(3)]
-    assert len(list(train_side_by_side(holds_a_lock, jobs, at_once=2, progress=False))) == 3
+    try:
+        jobs = [Job(fold) for fold in range(3)]
+        list(train_side_by_side(holds_a_lock, jobs, at_once=2, progress=False))
+    except ValueError as error:
+        print(error)
 """,
     )
     assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == "the sea is rough\n"
 
 
 @pytest.mark.slow
